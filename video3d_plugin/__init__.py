@@ -1,0 +1,38 @@
+"""Posed RGB-D video as input to LLaVA-NeXT and lmms-eval, after Video-3D LLM (arXiv 2412.00493).
+
+Importing this package is free of side effects and of heavy imports: the public names below are
+resolved on first use.
+"""
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DataFolder": "video3d_plugin.data.folder",
+    "Scene": "video3d_plugin.scene",
+    "SceneInputs": "video3d_plugin.scene",
+    "Video3DConfig": "video3d_plugin.config",
+    "Video3DForCausalLM": "video3d_plugin.model.modeling",
+    "Video3DProcessor": "video3d_plugin.model.processing",
+    "load_model": "video3d_plugin.pipeline",
+    "load_scene": "video3d_plugin.data.readers",
+}
+__all__ = [*sorted(_PUBLIC), "__version__"]
+
+# A wheel carries `patches/` and `lmms_tasks/` inside this folder; in a checkout (pip install -e) they
+# lie beside it. Either way they are the sub-packages video3d_plugin.patches and video3d_plugin.lmms_tasks.
+if not (Path(__file__).parent / "patches").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

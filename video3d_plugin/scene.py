@@ -1,0 +1,184 @@
+"""The records that the parts exchange: Scene (a scan, lazily read), SceneInputs (what enters the model), Question.
+
+Frames of reference: a *camera* frame is x right, y down, z forward, in metres. The *scan* frame is the
+reconstruction's own world. The *world* frame is the scan frame after axis alignment (z up); every box, point
+and coordinate outside the readers is in it. See docs/conventions.md.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Points = Literal["average", "centre", "five", "nine", "minmax"]
+Pooling = Literal["bilinear", "average", "max"]
+ObjectPatch = Literal["patch14", "patch27"]
+POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes in a file: the whole of it, or `size` bytes from `offset` (a frame inside a .sens)."""
+
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+    def read(self) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read() if self.size is None else file.read(self.size)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One posed RGB-D frame; nothing is decoded until `data.frames` is asked to.
+
+    name                 stable within the scene, e.g. "00010"; frames are kept in capture order
+    color                jpeg or png
+    depth                16-bit png ("png") or zlib-compressed little-endian uint16 ("zlib_ushort")
+    scan_from_camera     (4, 4) float64, finite
+    depth_intrinsics     (4, 4) float64, pixels; pixel centres at integer coordinates
+    depth_size           (height, width) pixels
+    depth_unit_m         metres per depth unit (ScanNet: 0.001)
+    """
+
+    name: str
+    color: Blob
+    depth: Blob
+    scan_from_camera: np.ndarray
+    depth_intrinsics: np.ndarray
+    depth_size: tuple[int, int]
+    depth_codec: Literal["png", "zlib_ushort"] = "png"
+    depth_unit_m: float = 0.001
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An annotated object: ScanNet's objectId, its raw label, and its box (6,) centre and size, world frame, metres."""
+
+    object_id: int
+    label: str
+    box: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Omission:
+    """Something left out, and why: counted in every report."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scan. `world_from_scan` (4, 4) float64 is the axis alignment (identity where the scan has none).
+
+    `instances` are the annotated objects (empty where there are none); `proposals` (N, 6) float32 the predicted
+    boxes (N may be 0). Both in the world frame, metres.
+    """
+
+    scene_id: str
+    frames: tuple[Frame, ...]
+    world_from_scan: np.ndarray
+    instances: tuple[Instance, ...] = ()
+    proposals: np.ndarray = field(default_factory=lambda: np.zeros((0, 6), np.float32))
+    omissions: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputsSpec:
+    """What a model asks of the data: everything SceneInputs depend on besides the scene, its frames and its boxes.
+
+    Sizes are in pixels of the square crop that the vision tower sees. `Video3DConfig.inputs_spec` builds it; the
+    defaults are SigLIP-so400m-patch14-384 with LLaVA-NeXT's 2x2 bilinear pooling.
+    """
+
+    image_size: int = 384
+    patch_size: int = 14
+    pool_stride: int = 2
+    pooling: Pooling = "bilinear"
+    points: Points = "average"
+    object_patch: ObjectPatch = "patch14"
+    mask_invalid_depth: bool = False
+
+    @property
+    def patches_per_side(self) -> int:
+        """Un-pooled patches along a side of the crop (27); a remainder of pixels at the right and bottom is unused."""
+        return self.image_size // self.patch_size
+
+    @property
+    def grid_side(self) -> int:
+        """Pooled tokens along a side: rounded up for bilinear (14), down for average and max pooling (13)."""
+        n, s = self.patches_per_side, self.pool_stride
+        return -(-n // s) if self.pooling == "bilinear" else n // s
+
+    @property
+    def points_per_token(self) -> int:
+        return POINTS_PER_TOKEN[self.points]
+
+    @property
+    def object_grid_side(self) -> int:
+        """Side of the grid that proposal_patches index: un-pooled patches (patch14) or pooled tokens (patch27)."""
+        return self.patches_per_side if self.object_patch == "patch14" else self.grid_side
+
+
+@dataclass(frozen=True)
+class SceneInputs:
+    """What crosses from data to model: small CPU tensors. V frames, N proposals, S crop side, g pooled grid side.
+
+    pixels            (V, S, S, 3) uint8 RGB; normalised on the device
+    token_points      (V, g, g, P, 3) float32, world frame, metres; finite
+    token_valid       (V, g, g) bool: False where a token saw no valid depth (all True unless spec.mask_invalid_depth)
+    proposals         (N, 6) float32 centre and size, world frame, metres
+    proposal_patches  (N, V, n, n) bool: which patches lie in which box, n = spec.object_grid_side
+    proposal_ids      (N,) int64: object ids for annotated boxes, -1 for predicted ones
+    frames            names of the V frames, in order
+    """
+
+    spec: InputsSpec
+    scene_id: str
+    frames: tuple[str, ...]
+    pixels: "torch.Tensor"
+    token_points: "torch.Tensor"
+    token_valid: "torch.Tensor"
+    proposals: "torch.Tensor"
+    proposal_patches: "torch.Tensor"
+    proposal_ids: "torch.Tensor"
+
+    TENSORS = ("pixels", "token_points", "token_valid", "proposals", "proposal_patches", "proposal_ids")
+
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """The tensors by field name, as the model's `scenes=[...]` argument takes them."""
+        return {name: getattr(self, name) for name in self.TENSORS}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing asked of a scene, for training or evaluation, after the task's prompt has been applied.
+
+    prompt     the user turn: contains `<image>` once, and one `<coord>` for each row of `coords`
+    answer     the assistant turn, `"<ground>"` for grounding, None where it is to be found
+    coords     points (x, y, z), world frame, metres
+    targets    object ids that a grounding question refers to (empty: none is there); None for text questions
+    """
+
+    task: str
+    item_id: str
+    scene_id: str
+    prompt: str
+    answer: str | None = None
+    coords: tuple[tuple[float, float, float], ...] = ()
+    targets: tuple[int, ...] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_grounding(self) -> bool:
+        return self.targets is not None or self.answer == "<ground>"
