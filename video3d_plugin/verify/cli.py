@@ -1,0 +1,39 @@
+"""`video3d verify DIR`: one line a case, a non-zero exit if one is out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from video3d_plugin.verify import KINDS, CaseResult, verify
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a folder that holds model/, training/, video_processor/ or metrics/")
+    parser.add_argument("--kind", action="append", metavar="KIND", help=f"only this kind, repeatable: {', '.join(KINDS)}")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16", "float16"],
+        help="goldens are float32; a lower precision shows how far it departs, against wider limits (default: float32)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    results: list[CaseResult] = []
+    for result in verify(args.folder, args.kind, device=args.device, dtype=args.dtype):
+        results.append(result)
+        if not args.json:
+            print(result.line(), flush=True)
+    if args.json:
+        json.dump([result.as_dict() for result in results], sys.stdout, indent=1)
+        print()
+    out = [result for result in results if result.ok is False]
+    if not args.json:
+        computed = sum(result.ok is not None for result in results)
+        print(f"{computed - len(out)} of {computed} cases agree" + (f"; {len(out)} OUT" if out else ""))
+    return 1 if out or not results else 0
