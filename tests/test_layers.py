@@ -1,0 +1,50 @@
+"""Dependencies point one way: geometry and metrics know nothing above them, data and model do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "video3d_plugin"
+MAY_IMPORT = {
+    "geometry": set(),
+    "metrics": set(),
+    "sampling": {"geometry"},
+    "data": {"geometry", "sampling"},
+    "model": {"geometry"},
+}
+
+
+def imported_parts(path: Path) -> set[str]:
+    """The parts of video3d_plugin that a file imports, at any depth of nesting; type-checking imports included."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "video3d_plugin":
+            names = [f"video3d_plugin.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; this project writes absolute ones"
+            names = [node.module or ""]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("video3d_plugin.")}
+    return parts
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_a_layer_imports_only_what_lies_below_it(layer):
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    files = sorted((PACKAGE / layer).rglob("*.py"))
+    assert files, f"{layer} is empty"
+    for path in files:
+        forbidden = (imported_parts(path) & folders) - MAY_IMPORT[layer] - {layer}
+        assert not forbidden, f"{path.relative_to(PACKAGE)} imports {sorted(forbidden)}"
+
+
+def test_an_upward_import_is_seen(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from video3d_plugin.model.modeling import Video3DForCausalLM\n")
+    assert imported_parts(path) == {"model"}

@@ -1,0 +1,85 @@
+"""Questions grouped by scene: one element is one scene and a few of its questions.
+
+Several questions that share a scene share its pixels, its pass through the vision tower and its visual tokens.
+Every question is seen exactly once an epoch, whatever the group size.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+
+if TYPE_CHECKING:
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.model.processing import Video3DProcessor
+
+Group = tuple[SceneInputs, list[Question]]
+
+
+class SceneGroups(torch.utils.data.Dataset):
+    """Groups of at most `questions_per_scene` questions of one scene, regrouped with every epoch.
+
+    The order depends on `seed` and the epoch only. `set_epoch` is called by the Trainer's data loader.
+    """
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        questions: Sequence[Question],
+        spec: InputsSpec,
+        *,
+        questions_per_scene: int = 8,
+        sampler: str = "uniform",
+        max_frames: int = 32,
+        proposals: str = "gt",
+        seed: int = 0,
+    ):
+        if questions_per_scene < 1:
+            raise DataError(f"questions_per_scene is {questions_per_scene}", remedy="use 1 or more")
+        if not questions:
+            raise DataError("no training questions", remedy="run `video3d prepare` on annotations of a train split")
+        self._folder, self._spec = folder, spec
+        self._inputs = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
+        self._size, self._seed = questions_per_scene, seed
+        self._by_scene: dict[str, list[Question]] = {}
+        for question in questions:
+            self._by_scene.setdefault(question.scene_id, []).append(question)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle each scene's questions and cut them into groups; the number of groups stays the same."""
+        rng = random.Random(f"{self._seed}/{epoch}")
+        self._groups: list[list[Question]] = []
+        for scene_id in sorted(self._by_scene):
+            questions = list(self._by_scene[scene_id])
+            rng.shuffle(questions)
+            self._groups += [questions[i : i + self._size] for i in range(0, len(questions), self._size)]
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> Group:
+        questions = self._groups[index]
+        return self._folder.inputs(questions[0].scene_id, self._spec, **self._inputs), questions
+
+    def questions(self) -> list[Question]:
+        """All questions of the current epoch, in group order."""
+        return [question for group in self._groups for question in group]
+
+
+class GroupCollator:
+    """Turns groups into one batch for the model; a scene that occurs in several groups is carried once."""
+
+    def __init__(self, processor: Video3DProcessor):
+        self._processor = processor
+
+    def __call__(self, groups: Sequence[Group]) -> dict:
+        scenes = {inputs.scene_id: inputs for inputs, _ in groups}
+        questions = [question for _, group in groups for question in group]
+        return self._processor(questions, list(scenes.values()), with_labels=True, padding_side="right")
