@@ -1,0 +1,176 @@
+"""One training run under `transformers.Trainer`, unchanged: seeded, resumable, its loss curve kept beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.training.dataset import GroupCollator, SceneGroups
+
+if TYPE_CHECKING:
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
+
+ALL_TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a run depends on besides model and data. Defaults are the paper's (one epoch, cosine, 1e-5, tower 2e-6).
+
+    steps            optimiser steps; None: `epochs` decides
+    scenes_per_step  groups in a device batch; each group is one scene with `questions_per_scene` questions
+    """
+
+    tasks: tuple[str, ...] = ALL_TASKS
+    epochs: float = 1.0
+    steps: int | None = None
+    scenes_per_step: int = 1
+    questions_per_scene: int = 8
+    learning_rate: float = 1e-5
+    vision_tower_lr: float | None = 2e-6
+    warmup_fraction: float = 0.03
+    weight_decay: float = 0.0
+    max_frames: int = 32
+    sampler: str = "uniform"
+    proposals: str = "gt"
+    seed: int = 0
+    save_every: int = 500
+    gradient_checkpointing: bool = False
+    precision: str = "float32"
+    workers: int = 0
+
+
+def train(
+    model: Video3DForCausalLM,
+    processor: Video3DProcessor,
+    folder: DataFolder,
+    output: str | Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train `model` on the training questions of `folder`; the result in `output` loads with `load_model`.
+
+    Returns {"steps", "loss_first", "loss_last", "questions"}. The mean of the first and the last tenth of the
+    logged losses is given, not single noisy values. With `resume`, continues from the newest checkpoint in `output`.
+    """
+    from transformers import Trainer, set_seed
+    from transformers.trainer_utils import get_last_checkpoint
+
+    output = Path(output)
+    set_seed(settings.seed)
+    questions = [q for task in settings.tasks for q in folder.questions(task, "train")]
+    dataset = SceneGroups(
+        folder,
+        questions,
+        model.config.inputs_spec,
+        questions_per_scene=settings.questions_per_scene,
+        sampler=settings.sampler,
+        max_frames=settings.max_frames,
+        proposals=settings.proposals,
+        seed=settings.seed,
+    )
+    trainer = Trainer(
+        model=model,
+        args=_arguments(output, settings, len(dataset)),
+        train_dataset=dataset,
+        data_collator=GroupCollator(processor),
+        optimizers=(_optimizer(model, settings), None),
+    )
+    checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
+    if resume and checkpoint is None:
+        raise DataError("nothing to resume", where=output, remedy="start without --resume")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(output))
+    processor.save_pretrained(str(output))
+    return _summary(output, settings, trainer, len(questions))
+
+
+def _arguments(output: Path, settings: TrainSettings, groups: int):
+    import torch
+    from transformers import TrainingArguments
+
+    per_epoch = -(-groups // settings.scenes_per_step)
+    steps = settings.steps or max(1, round(per_epoch * settings.epochs))
+    return TrainingArguments(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=settings.scenes_per_step,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=int(steps * settings.warmup_fraction),
+        weight_decay=settings.weight_decay,
+        logging_steps=max(1, steps // 100),
+        save_steps=settings.save_every,
+        save_total_limit=1,
+        save_strategy="steps",
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        dataloader_num_workers=settings.workers,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _optimizer(model: Video3DForCausalLM, settings: TrainSettings):
+    """AdamW with a rate of its own for the vision tower; no decay on norms and biases."""
+    import torch
+
+    def group(tower: bool, decay: bool) -> list:
+        return [
+            p
+            for name, p in model.named_parameters()
+            if p.requires_grad and ("vision_tower" in name) == tower and (p.ndim > 1) == decay
+        ]
+
+    tower_lr = settings.learning_rate if settings.vision_tower_lr is None else settings.vision_tower_lr
+    groups = [
+        {
+            "params": group(tower, decay),
+            "lr": tower_lr if tower else settings.learning_rate,
+            "weight_decay": settings.weight_decay if decay else 0.0,
+        }
+        for tower in (False, True)
+        for decay in (False, True)
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.999))
+
+
+def _summary(output: Path, settings: TrainSettings, trainer, questions: int) -> dict[str, Any]:
+    losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    tenth = max(1, len(losses) // 10)
+    summary = {
+        "steps": trainer.state.global_step,
+        "questions": questions,
+        "loss_first": sum(loss for _, loss in losses[:tenth]) / tenth if losses else None,
+        "loss_last": sum(loss for _, loss in losses[-tenth:]) / tenth if losses else None,
+        "settings": asdict(settings),
+        "losses": losses,
+    }
+    (output / "training.json").write_text(json.dumps(summary, indent=1))
+    plot_losses(losses, output / "training.png")
+    return summary
+
+
+def plot_losses(losses: list[tuple[int, float]], path: Path) -> bool:
+    """Save the curve as a picture; False where matplotlib (extra `train`) is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*losses, strict=True) if losses else ([], []), linewidth=1)
+    axes.set(xlabel="step", ylabel="loss (mean over items)", yscale="log")
+    figure.savefig(path, dpi=120)
+    return True
