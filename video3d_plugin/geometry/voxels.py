@@ -1,0 +1,74 @@
+"""Voxels: integer cells of a regular grid, as small integers that sort and compare fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_OUTSIDE = np.int32(-1)
+_MAX_CELLS = 1 << 27  # 134 million cells = 512 MB of look-up table: above it the extent is not a room
+
+
+def voxel_indices(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """(..., 3) int32 cells of (..., 3) points in metres: the nearest multiple of the size, ties to even.
+
+    Float32 arithmetic as in Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8, convert_pcd_to_voxel.py), so a cell is
+    centred on a multiple of the size.
+    """
+    assert points.shape[-1] == 3, f"points must be (..., 3), got {points.shape}"
+    return np.rint(np.asarray(points, np.float32) / np.float32(voxel_size_m)).astype(np.int32)
+
+
+def unique_voxels(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """(K, 3) int32 distinct cells of (M, 3) finite points, in lexicographic order."""
+    cells = voxel_indices(points.reshape(-1, 3), voxel_size_m).astype(np.int64)
+    if not len(cells):
+        return np.zeros((0, 3), np.int32)
+    low = cells.min(0)
+    span = cells.max(0) - low + 1
+    codes = ((cells[:, 0] - low[0]) * span[1] + (cells[:, 1] - low[1])) * span[2] + (cells[:, 2] - low[2])
+    codes = np.unique(codes)
+    z, rest = codes % span[2], codes // span[2]
+    return (np.stack([rest // span[1], rest % span[1], z], 1) + low).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class VoxelTable:
+    """A set of K cells with a dense look-up table: cell -> its rank in `cells`, -1 for cells not in the set.
+
+    The table spans the bounding box of the set and one cell around it, so that clipping an index sends every
+    point outside the box to a cell that is not in the set.
+    """
+
+    cells: np.ndarray  # (K, 3) int32, lexicographic
+    origin: np.ndarray  # (3,) int32
+    table: np.ndarray  # (X, Y, Z) int32
+    voxel_size_m: float
+
+    @classmethod
+    def build(cls, cells: np.ndarray, voxel_size_m: float) -> VoxelTable:
+        """From (K, 3) distinct cells, K >= 1; ValueError if they span more than 134 million cells."""
+        cells = np.asarray(cells, np.int32).reshape(-1, 3)
+        if not len(cells):
+            raise ValueError("a voxel table needs at least one voxel")
+        cells = cells[np.lexsort(cells.T[::-1])]
+        origin = cells.min(0) - 1
+        shape = cells.max(0).astype(np.int64) - origin + 2
+        if int(np.prod(shape, dtype=object)) > _MAX_CELLS:
+            raise ValueError(f"voxels span {'x'.join(map(str, shape))} cells of {voxel_size_m} m: not one room")
+        table = np.full(tuple(shape), _OUTSIDE)
+        table[tuple((cells - origin).T)] = np.arange(len(cells), dtype=np.int32)
+        return cls(cells, origin, table, float(voxel_size_m))
+
+    def seen_by(self, points: np.ndarray) -> np.ndarray:
+        """Ranks, ascending int32, of the set's cells that hold at least one of the (M, 3) float32 points, metres."""
+        cells = np.rint(points.reshape(-1, 3) / np.float32(self.voxel_size_m))
+        cells -= self.origin
+        np.clip(cells, 0, np.array(self.table.shape, np.float32) - 1, out=cells)
+        _, height, depth = self.table.shape
+        index = cells.astype(np.int32)
+        flat = (index[:, 0] * np.int32(height) + index[:, 1]) * np.int32(depth) + index[:, 2]
+        seen = np.zeros(len(self.cells) + 1, bool)
+        seen[self.table.ravel()[flat]] = True  # -1 marks the extra last entry
+        return np.nonzero(seen[:-1])[0].astype(np.int32)
