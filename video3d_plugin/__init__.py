@@ -3,6 +3,7 @@
 Importing this package is free of side effects and of heavy imports: the public names below are
 resolved on first use.
 """
+
 from __future__ import annotations
 
 from importlib import import_module
@@ -24,12 +25,14 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 
 # A wheel carries `patches/` and `lmms_tasks/` inside this folder; in a checkout (pip install -e) they
 # lie beside it. Either way they are the sub-packages video3d_plugin.patches and video3d_plugin.lmms_tasks.
-if not (Path(__file__).parent / "patches").is_dir():
-    __path__.append(str(Path(__file__).parent.parent))
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "patches")):
+    __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def __getattr__(name: str):
     if name in _PUBLIC:
+        from importlib import import_module
+
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

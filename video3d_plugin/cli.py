@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"video3d: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"video3d: error: {error.filename or ''}: {error.strerror or error}".replace(": : ", ": "), file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"video3d: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("video3d: interrupted; what was finished is kept", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 The command line prints these without a traceback and exits with 2; anything else is a bug and keeps its traceback.
 """
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -4,6 +4,7 @@ Frames of reference: a *camera* frame is x right, y down, z forward, in metres. 
 reconstruction's own world. The *world* frame is the scan frame after axis alignment (z up); every box, point
 and coordinate outside the readers is in it. See docs/conventions.md.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One training run under `transformers.Trainer`, unchanged: seeded, resumable, its loss curve kept beside the weights."""
+"""One run under `transformers.Trainer`, unchanged: seeded, resumable, its loss curve kept beside the weights."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def verify(
     """Yield a result for each case under `folder`, kind by kind; every kind asked for must be there."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingError("no such folder of goldens", where=folder, remedy="give a folder that holds model/ or others")
+        raise MissingError("no such folder of goldens", where=folder, remedy="give one that holds model/ or others")
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
         raise DataError(f"unknown kind {', '.join(unknown)}", remedy=f"known kinds: {', '.join(KINDS)}")

@@ -12,7 +12,9 @@ from video3d_plugin.verify import KINDS, CaseResult, verify
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="a folder that holds model/, training/, video_processor/ or metrics/")
-    parser.add_argument("--kind", action="append", metavar="KIND", help=f"only this kind, repeatable: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--kind", action="append", metavar="KIND", help=f"only this kind; repeatable: {', '.join(KINDS)}"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument(
         "--dtype",

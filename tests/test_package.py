@@ -1,0 +1,70 @@
+"""The package as installed: light to import, its public names and its commands all there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import video3d_plugin
+from video3d_plugin import cli
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy_and_changes_nothing():
+    code = (
+        "import os, sys, logging; before = dict(os.environ), list(logging.getLogger().handlers);"
+        "import video3d_plugin, video3d_plugin.cli, video3d_plugin.scene;"
+        "assert before == (dict(os.environ), list(logging.getLogger().handlers));"
+        "print([m for m in ('torch', 'transformers', 'cv2', 'datasets', 'lmms_eval') if m in sys.modules])"
+    )
+    assert run_python(code).strip() == "[]"
+
+
+def test_every_public_name_resolves():
+    for name in video3d_plugin.__all__:
+        assert getattr(video3d_plugin, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(video3d_plugin, "no_such_" + "name")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example: video3d {command}" in text
+    assert callable(import_module(cli.COMMANDS[command][0]).run)
+
+
+def test_a_mistyped_command_is_answered_with_a_suggestion(capsys):
+    assert cli.main(["prepair"]) == 2
+    assert "did you mean prepare?" in capsys.readouterr().err
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys):
+    assert cli.main(["zzz"]) == 2
+    assert "demo, prepare" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_one_line_and_status_2(tmp_path, capsys):
+    assert cli.main(["verify", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert "nowhere" in error and error.count("\n") == 1
+
+
+def test_help_of_the_whole_command_imports_no_torch():
+    code = (
+        "import sys; from video3d_plugin import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code).strip().endswith("False")
