@@ -147,16 +147,16 @@ class SceneInputs:
     spec: InputsSpec
     scene_id: str
     frames: tuple[str, ...]
-    pixels: "torch.Tensor"
-    token_points: "torch.Tensor"
-    token_valid: "torch.Tensor"
-    proposals: "torch.Tensor"
-    proposal_patches: "torch.Tensor"
-    proposal_ids: "torch.Tensor"
+    pixels: torch.Tensor
+    token_points: torch.Tensor
+    token_valid: torch.Tensor
+    proposals: torch.Tensor
+    proposal_patches: torch.Tensor
+    proposal_ids: torch.Tensor
 
     TENSORS = ("pixels", "token_points", "token_valid", "proposals", "proposal_patches", "proposal_ids")
 
-    def tensors(self) -> "dict[str, torch.Tensor]":
+    def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors by field name, as the model's `scenes=[...]` argument takes them."""
         return {name: getattr(self, name) for name in self.TENSORS}
 
