@@ -13,7 +13,7 @@ class Video3DError(Exception):
 
 
 class DataError(Video3DError, ValueError):
-    """Content that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="export it again")`."""
+    """Content that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="re-export")`."""
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.what, self.where, self.remedy = what, where, remedy
