@@ -1,0 +1,42 @@
+"""lmms-eval builds a task's data set five times before it gives up, and then hides the reason in a RetryError.
+
+That is meant for downloads. An error of this package (a data folder that is not there, a broken annotation file) is
+passed on at once, as it is; everything else is retried as before.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from video3d_plugin.errors import Video3DError
+from video3d_plugin.patches.base import Patch, PatchMismatch, Replace, resolve
+
+
+def changes(module: ModuleType) -> list[Replace]:
+    policy = module.ConfigurableTask.download.retry
+    if not callable(getattr(policy, "retry", None)):
+        raise PatchMismatch(
+            "patch lmms_eval_no_retry: tenacity's Retrying has no `retry` (known to work: tenacity 8, 9)"
+        )
+    before = policy.retry
+
+    def retry(state) -> bool:
+        failed = state.outcome is not None and state.outcome.failed
+        return False if failed and isinstance(state.outcome.exception(), Video3DError) else before(state)
+
+    return [Replace(policy, "retry", retry)]
+
+
+def not_needed(module: ModuleType) -> str | None:
+    download = resolve(module, "ConfigurableTask.download")
+    return None if hasattr(download, "retry") else "this lmms-eval does not retry"
+
+
+PATCH = Patch(
+    name="lmms_eval_no_retry",
+    target="lmms_eval.api.task",
+    why="an error in this package's data is reported at once, not after five attempts",
+    known={},
+    changes=changes,
+    not_needed=not_needed,
+)

@@ -1,0 +1,109 @@
+"""`--use_cache`, made right for scenes: its keys know neither a task's scenes nor a model's weights.
+
+lmms-eval keys an answer by task, document number, prompt, generation options and the *text* of --model_args. The same
+command on a changed data folder or a retrained checkpoint would be served old answers. Where a run has tasks of this
+package, what they are asked about (and, with `--model video3d`, the checkpoint) joins the key. And since lmms-eval
+stores answers only when the model has given all of them, answers of `--model video3d` are stored as they come, and
+what an interrupted run had stored is found by the next.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from glob import glob
+from types import ModuleType
+
+from video3d_plugin.patches.base import Patch, Replace
+
+
+def changes(module: ModuleType) -> list[Replace]:
+    return [
+        Replace(module.ResponseCache, "create", classmethod(_create(module, module.ResponseCache.create.__func__))),
+        Replace(module.ResponseCache, "execute", _execute(module, module.ResponseCache.execute)),
+    ]
+
+
+def _create(module: ModuleType, original):
+    @functools.wraps(original)
+    def create(cls, cache_root, *, model="", model_args="", task_dict=None, **others):
+        from video3d_plugin.hosts import identity
+
+        seen = identity.of_run(model, task_dict or {})
+        if seen:
+            model_args = _extended(model_args, seen)
+            _adopt_interrupted_runs(module, cache_root)
+        return original(cls, cache_root, model=model, model_args=model_args, task_dict=task_dict, **others)
+
+    return create
+
+
+def _extended(model_args: str | dict | None, seen: str) -> str | dict:
+    if isinstance(model_args, dict):
+        return {**model_args, "video3d_inputs": seen}
+    return ",".join(filter(None, [model_args, f"video3d_inputs={seen}"]))
+
+
+def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
+    """Merge what runs that never came to their end have stored; the host merges finished runs only.
+
+    A run that is still going on may be among them: entries are never changed once written, so reading it is harmless,
+    and it is merged again when it finishes.
+    """
+    root = os.path.dirname(os.path.abspath(cache_root)) if cache_root.endswith(".db") else os.path.abspath(cache_root)
+    runs = os.path.join(root, module._LAYERED_RUNS_DIRNAME)
+    shards = [
+        shard
+        for shard in sorted(glob(os.path.join(runs, "*", "rank_*.db")))
+        if not os.path.exists(os.path.join(os.path.dirname(shard), module._LAYERED_MERGED_MARKER))
+    ]
+    if shards:
+        with module._merge_lock(os.path.join(runs, module._LAYERED_LOCK_DIRNAME)):
+            module.ResponseCache.merge_shards(shards, os.path.join(root, "cache.db"))
+
+
+def _execute(module: ModuleType, original):
+    @functools.wraps(original)
+    def execute(self, lm, reqtype, requests):
+        if not hasattr(lm, "when_answered"):
+            return original(self, lm, reqtype, requests)
+
+        def store(request, response) -> None:
+            options = module.extract_gen_kwargs(request)
+            if not (module.is_deterministic(reqtype, options) and self._is_valid_response(response, reqtype)):
+                return
+            key = module.compute_cache_key(
+                request_type=reqtype,
+                task_name=request.task_name,
+                doc_id=request.doc_id,
+                gen_kwargs=options,
+                idx=request.idx,
+                content_hash=module._extract_content_hash(request),
+                task_fingerprint=self._task_fingerprints.get(request.task_name, ""),
+                model_fingerprint_hash=self._model_fingerprint_hash,
+                eval_version=self._eval_version,
+            )
+            self._store(key, reqtype, request.task_name, request.doc_id, request.idx, options, response)
+
+        lm.when_answered = store
+        try:
+            return original(self, lm, reqtype, requests)
+        finally:
+            lm.when_answered = None
+
+    return execute
+
+
+PATCH = Patch(
+    name="lmms_eval_response_cache",
+    target="lmms_eval.caching.response_cache",
+    why="--use_cache knows the scenes and the checkpoint, and keeps the answers of an interrupted run",
+    known={
+        "ResponseCache.create": {"78a8955c49784da9": "lmms-eval 0.7.3"},
+        "ResponseCache.execute": {"f8f26412d40c91e8": "lmms-eval 0.7.3"},
+        "ResponseCache._store": {"b5f34da5e52f5689": "lmms-eval 0.7.3"},
+        "ResponseCache.merge_shards": {"a72523805e062669": "lmms-eval 0.7.3"},
+        "compute_cache_key": {"127f420f7575f3b0": "lmms-eval 0.7.3"},
+    },
+    changes=changes,
+)

@@ -1,0 +1,40 @@
+"""lmms-eval has no entry point for tasks: its TaskManager is shown the folder of this package's tasks.
+
+Equal to giving `--include_path` on every command line, and added to it where the user gives one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from types import ModuleType
+
+from video3d_plugin.patches.base import Patch, Replace
+
+
+def task_folder() -> str:
+    """The folder of the YAML files: `lmms_tasks` of the checkout, or its copy inside the installed package."""
+    import video3d_plugin
+
+    folders = (os.path.join(path, "lmms_tasks") for path in video3d_plugin.__path__)
+    return next(folder for folder in folders if os.path.isdir(folder))
+
+
+def changes(module: ModuleType) -> list[Replace]:
+    original = module.TaskManager.initialize_tasks
+
+    @functools.wraps(original)
+    def initialize_tasks(self, include_path=None, include_defaults=True):
+        given = [include_path] if isinstance(include_path, str) else list(include_path or [])
+        return original(self, include_path=[*given, task_folder()], include_defaults=include_defaults)
+
+    return [Replace(module.TaskManager, "initialize_tasks", initialize_tasks)]
+
+
+PATCH = Patch(
+    name="lmms_eval_task_folder",
+    target="lmms_eval.tasks",
+    why="the tasks of this package are found by name, without --include_path",
+    known={"TaskManager.initialize_tasks": {"8ae0d1b7ea1d8d20": "lmms-eval 0.7.3"}},
+    changes=changes,
+)

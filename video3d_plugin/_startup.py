@@ -1,0 +1,101 @@
+"""The start-up hook: applies the patches of `video3d_plugin.patches` when the host's modules are imported.
+
+`video3d_plugin_hooks.pth` calls `install()` in every interpreter of the environment, so that `lmms-eval`,
+`torchrun -m lmms_eval` and LLaVA-NeXT's own scripts find the add-on without being edited. It only registers an
+import finder: under a millisecond, no host and no other part of this package is imported. VIDEO3D_HOOKS=0 turns
+it off. `video3d doctor` shows what was applied.
+"""
+
+import os
+import sys
+
+# Host module -> the patches applied once it has been executed, in this order. `video3d_plugin.patches.registry`
+# is the authority; a test holds the two together. Spelled out here because importing it would cost 20 ms.
+AFTER_IMPORT: dict[str, tuple[str, ...]] = {
+    "torchvision.extension": ("torchvision_operators",),
+    "lmms_eval": ("lmms_eval_exit_code",),
+    "lmms_eval.tasks": ("lmms_eval_task_folder",),
+    "lmms_eval.api.task": ("lmms_eval_no_retry",),
+    "lmms_eval.evaluator": ("lmms_eval_errors",),
+    "lmms_eval.caching.response_cache": ("lmms_eval_response_cache",),
+}
+
+
+def apply_quietly(patches: tuple[str, ...]) -> None:
+    from video3d_plugin.patches import registry
+
+    registry.apply_quietly(patches)
+
+
+class HostFinder:
+    """A `sys.meta_path` entry that finds nothing itself: it lets the others find a host module and hooks its end.
+
+    hooks   module -> names of patches; `apply` is called with them when the module has been executed
+    """
+
+    def __init__(self, hooks=AFTER_IMPORT, apply=apply_quietly) -> None:
+        self.hooks, self.apply = hooks, apply
+        self.asking = False  # another add-on's finder of this kind asks us while we ask it
+
+    def find_spec(self, name, path=None, target=None):
+        patches = self.hooks.get(name)
+        if patches is None or self.asking:
+            return None
+        self.asking = True
+        try:
+            spec = _ask_the_others(self, name, path, target)
+        finally:
+            self.asking = False
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            _call_afterwards(spec.loader, self.apply, patches)
+        return spec
+
+
+def _ask_the_others(ours: HostFinder, name: str, path, target):
+    for finder in sys.meta_path:
+        if finder is not ours and hasattr(finder, "find_spec"):
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+    return None
+
+
+def _call_afterwards(loader, apply, patches: tuple[str, ...]) -> None:
+    """Wrap one loader instance (each spec has its own), so that the patches follow the module's execution."""
+    execute = loader.exec_module
+
+    def exec_module(module) -> None:
+        execute(module)
+        apply(patches)
+
+    try:
+        loader.exec_module = exec_module
+    except AttributeError:  # a loader without a __dict__ (frozen, built-in): no host is one
+        return
+
+
+class applying:
+    """`with applying(hooks, apply):` a finder of our own, for imports inside the block, whether hooks are on or off."""
+
+    def __init__(self, hooks, apply) -> None:
+        self.finder = HostFinder(hooks, apply)
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self.finder)
+
+    def __exit__(self, *error) -> None:
+        sys.meta_path.remove(self.finder)
+
+
+def install() -> bool:
+    """Register the finder, once; returns whether it is registered. VIDEO3D_HOOKS=0 turns it off."""
+    if os.environ.get("VIDEO3D_HOOKS", "1") == "0":
+        return False
+    if not any(isinstance(finder, HostFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, HostFinder())
+    return True
+
+
+def uninstall() -> None:
+    """Take the finder out again; patches that were applied stay until `patches.registry.undo`."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, HostFinder)]
