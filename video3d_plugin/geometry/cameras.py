@@ -67,7 +67,7 @@ def centre_crop_plan(height: int, width: int, side: int) -> CropPlan:
 
 
 def nearest_source_index(source: int, target: int) -> np.ndarray:
-    """(target,) int64: source index of each target index, as OpenCV's INTER_NEAREST chooses (floor of i times the step).
+    """(target,) int64: source index of each target index, as OpenCV's INTER_NEAREST chooses: floor of i times the step.
 
     The step is the reciprocal of the scale in double precision, because OpenCV rounds in that order.
     """

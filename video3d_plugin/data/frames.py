@@ -1,0 +1,128 @@
+"""Decoding of frames: the only place where images are opened."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import Blob, Frame
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 1 << 26  # 8192 x 8192: a header that claims more is broken or hostile
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def open_color(frame: Frame) -> Image.Image:
+    """The colour image as a decoded Pillow RGB image; DataError if it is not a whole image."""
+    from PIL import Image
+
+    where = describe(frame.color, frame)
+    data = _read(frame.color, where)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"colour image claims {image.width}x{image.height} pixels", where=where)
+            return image.convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's plugins raise many types on broken files; all mean the same here
+        remedy = "export this frame again, or leave it out"
+        raise DataError(f"colour image cannot be decoded: {error}", where=where, remedy=remedy) from error
+
+
+def read_color(frame: Frame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    return np.asarray(open_color(frame))
+
+
+def read_depth(frame: Frame) -> np.ndarray:
+    """(H, W) uint16 in units of frame.depth_unit_m; DataError if it is not a whole 16-bit image of frame.depth_size."""
+    where = describe(frame.depth, frame)
+    data = _read(frame.depth, where)
+    depth = _depth_from_png(data, where) if frame.depth_codec == "png" else _depth_from_zlib(data, frame, where)
+    if depth.shape != tuple(frame.depth_size):
+        raise DataError(
+            f"depth is {depth.shape[1]}x{depth.shape[0]}, expected {frame.depth_size[1]}x{frame.depth_size[0]}",
+            where=where,
+            remedy="export this frame again, or leave it out",
+        )
+    return depth
+
+
+def png_size(blob: Blob, where: str) -> tuple[int, int]:
+    """(height, width) of a 16-bit grey PNG, from its first 33 bytes."""
+    head = _read(Blob(blob.path, blob.offset, 33), where)
+    return _png_header(head, where)
+
+
+def check_frame(frame: Frame) -> str | None:
+    """None if colour and depth decode in full, else why not."""
+    try:
+        read_depth(frame)
+        open_color(frame)
+    except DataError as error:
+        return error.what
+    return None
+
+
+def describe(blob: Blob, frame: Frame) -> str:
+    return str(blob.path) if blob.size is None and not blob.offset else f"{blob.path} (frame {frame.name})"
+
+
+def _read(blob: Blob, where: str) -> bytes:
+    try:
+        data = blob.read()
+    except OSError as error:
+        remedy = "the prepared data folder points to the frames: put the source back or prepare again"
+        raise DataError(f"cannot be read: {error.strerror or error}", where=where, remedy=remedy) from error
+    if blob.size is not None and len(data) < blob.size:
+        raise DataError(f"ends after {len(data)} of {blob.size} bytes", where=where, remedy="copy it again")
+    return data
+
+
+def _png_header(head: bytes, where: str) -> tuple[int, int]:
+    if len(head) < 33 or head[:8] != _PNG_SIGNATURE or head[12:16] != b"IHDR":
+        raise DataError("depth is not a PNG", where=where, remedy="expected a 16-bit grey PNG")
+    width, height, bits, kind = struct.unpack(">IIBB", head[16:26])
+    if (bits, kind) != (16, 0):
+        raise DataError(
+            f"depth has {bits} bits and PNG colour type {kind}", where=where, remedy="expected a 16-bit grey PNG"
+        )
+    if not 0 < width * height <= MAX_PIXELS:
+        raise DataError(f"depth claims {width}x{height} pixels", where=where)
+    return height, width
+
+
+def _depth_from_png(data: bytes, where: str) -> np.ndarray:
+    from PIL import Image
+
+    _png_header(data[:33], where)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            depth = np.array(image)
+    except Exception as error:  # as above: many types, one meaning
+        remedy = "export this frame again, or leave it out"
+        raise DataError(f"depth cannot be decoded: {error}", where=where, remedy=remedy) from error
+    return depth if depth.dtype == np.uint16 else depth.astype(np.uint16)
+
+
+def _depth_from_zlib(data: bytes, frame: Frame, where: str) -> np.ndarray:
+    height, width = frame.depth_size
+    if not 0 < height * width <= MAX_PIXELS:
+        raise DataError(f"depth claims {width}x{height} pixels", where=where)
+    expected = height * width * 2
+    try:
+        raw = zlib.decompressobj().decompress(data, expected + 1)  # bounded, whatever the stream holds
+    except zlib.error as error:
+        raise DataError(f"depth cannot be decompressed: {error}", where=where, remedy="copy the file again") from error
+    if len(raw) != expected:
+        size = f"{len(raw)}" if len(raw) < expected else f"more than {expected}"
+        raise DataError(f"depth holds {size} bytes, expected {expected} ({width}x{height})", where=where)
+    return np.frombuffer(raw, "<u2").reshape(height, width).astype(np.uint16)

@@ -1,0 +1,115 @@
+"""Mask3D proposals as LEO publishes them: mask/<id>.mask.npz, a sparse (proposals, vertices) matrix of 0 and 1."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.geometry.boxes import box_of_points
+from video3d_plugin.scene import Omission
+
+REFERENCE_LIMIT = 50  # Video-3D LLM uses the first 50 rows (extract_pred_box.py); the masks are sorted by score
+_MAX_MEMBER_BYTES = 1 << 31
+_REMEDY = "expected scipy.sparse.save_npz of (proposals, mesh vertices); download the masks again"
+
+
+def read_mask_rows(path: Path, limit: int = REFERENCE_LIMIT) -> tuple[list[np.ndarray], int]:
+    """(the vertices of each of the first `limit` masks, number of vertices), without making the matrix dense."""
+    arrays = _read_arrays(path)
+    form = arrays["format"].tobytes().strip(b"\x00").decode("latin-1")
+    shape = arrays["shape"]
+    if shape.shape != (2,) or shape.min() < 0 or shape.max() > 1 << 31:
+        raise DataError(f"mask matrix has shape {shape.tolist()}", where=path, remedy=_REMEDY)
+    rows, columns = int(shape[0]), int(shape[1])
+    if form == "csr":
+        members = _rows_of_csr(arrays, rows, columns, path)
+    elif form in ("coo", "csc"):
+        members = _rows_of_triplets(arrays, form, rows, columns, path)
+    else:
+        raise DataError(f"mask matrix is stored as {form[:20]!r}", where=path, remedy=_REMEDY)
+    return members[:limit], columns
+
+
+def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT) -> tuple[np.ndarray, list[Omission]]:
+    """((N, 6) float64 boxes of the masks' vertices, omissions), from the aligned vertices (M, 3) float32.
+
+    A mask without a vertex has no box: it is left out and reported (the reference fails on the whole scene).
+    """
+    members, columns = read_mask_rows(path, limit)
+    if columns != len(points):
+        what = f"masks of {columns} vertices for a mesh of {len(points)}"
+        raise DataError(what, where=path, remedy="masks belong to <id>_vh_clean_2.ply of the same release")
+    boxes, omissions = [], []
+    for index, vertices in enumerate(members):
+        if len(vertices):
+            boxes.append(box_of_points(points[vertices]))
+        else:
+            omissions.append(Omission(f"proposal {index}", "its mask is empty"))
+    return np.array(boxes, np.float64).reshape(-1, 6), omissions
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.file_size > _MAX_MEMBER_BYTES:
+                    raise DataError(f"{member.filename} claims {member.file_size} bytes", where=path, remedy=_REMEDY)
+        with np.load(path, allow_pickle=False) as archive:
+            names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
+            arrays = {name: archive[name] for name in names}
+    except FileNotFoundError:
+        raise MissingError("file not found", where=path) from None
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib, numpy headers: many types, one meaning
+        raise DataError(f"masks cannot be read: {error}", where=path, remedy=_REMEDY) from error
+    if not {"format", "shape", "data"} <= set(arrays) or arrays["shape"].dtype.kind not in "iu":
+        raise DataError("not a sparse matrix", where=path, remedy=_REMEDY)
+    return arrays
+
+
+def _rows_of_csr(arrays: dict[str, np.ndarray], rows: int, columns: int, path: Path) -> list[np.ndarray]:
+    data, indices, start = arrays["data"], arrays.get("indices"), arrays.get("indptr")
+    _check_indices(indices, data, columns, path)
+    if (
+        start is None
+        or start.shape != (rows + 1,)
+        or start.dtype.kind not in "iu"
+        or (np.diff(start) < 0).any()
+        or start[0] < 0
+        or start[-1] > len(data)
+    ):
+        raise DataError("mask matrix has broken row pointers", where=path, remedy=_REMEDY)
+    return [indices[a:b][data[a:b] == 1].astype(np.int64) for a, b in zip(start[:-1], start[1:], strict=True)]
+
+
+def _rows_of_triplets(
+    arrays: dict[str, np.ndarray], form: str, rows: int, columns: int, path: Path
+) -> list[np.ndarray]:
+    data = arrays["data"]
+    if form == "coo":
+        row, column = arrays.get("row"), arrays.get("col")
+    else:
+        row, start = arrays.get("indices"), arrays.get("indptr")
+        if start is None or start.shape != (columns + 1,) or (np.diff(start) < 0).any() or start[-1] != len(data):
+            raise DataError("mask matrix has broken column pointers", where=path, remedy=_REMEDY)
+        column = np.repeat(np.arange(columns), np.diff(start))
+    _check_indices(row, data, rows, path)
+    _check_indices(column, data, columns, path)
+    if rows > 1 << 20:
+        raise DataError(f"mask matrix has {rows} rows", where=path, remedy=_REMEDY)
+    is_set = data == 1
+    row, column = row[is_set], column[is_set]
+    order = np.lexsort((column, row))
+    bounds = np.searchsorted(row[order], np.arange(rows + 1))
+    return [column[order[a:b]].astype(np.int64) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _check_indices(indices: np.ndarray | None, data: np.ndarray, limit: int, path: Path) -> None:
+    if indices is None or indices.shape != data.shape or data.ndim != 1 or indices.dtype.kind not in "iu":
+        raise DataError("mask matrix lacks its indices", where=path, remedy=_REMEDY)
+    if data.dtype.kind not in "biuf" or (len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < limit):
+        raise DataError("mask matrix has indices outside its shape", where=path, remedy=_REMEDY)

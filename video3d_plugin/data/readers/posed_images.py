@@ -1,0 +1,107 @@
+"""A folder of posed frames: <name>.jpg, <name>.png (16-bit depth), <name>.txt (pose), depth_intrinsic.txt.
+
+The layout that EmbodiedScan's generate_image_scannet.py and Video-3D LLM write, and most exporters of ScanNet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin.data.frames import png_size
+from video3d_plugin.data.text import check_intrinsics, read_matrix
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import Blob, Frame, Omission
+
+_COLOR_SUFFIXES = (".jpg", ".jpeg")
+_NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth"}
+
+
+def read_posed_images(
+    folder: Path,
+    names: Sequence[str] | None = None,
+    depth_intrinsics: np.ndarray | None = None,
+    frame_step: int | None = None,
+    depth_unit_m: float = 0.001,
+) -> tuple[tuple[Frame, ...], list[Omission], list[str]]:
+    """Frames, omissions and notes of one scan's folder.
+
+    names               the frames to take, in order (EmbodiedScan's list); all of the folder, sorted, by default
+    depth_intrinsics    (4, 4) pixels, instead of depth_intrinsic.txt
+    Frames without a colour image, a depth image or a finite pose, or with a depth image of another size than most,
+    are left out and reported.
+    """
+    if not folder.is_dir():
+        raise MissingError("folder of frames not found", where=folder)
+    if depth_intrinsics is None:
+        depth_intrinsics = _read_intrinsics(folder)
+    present = {entry.name for entry in folder.iterdir() if entry.is_file()}
+    stems = sorted({name.rsplit(".", 1)[0] for name in present if _is_frame_file(name)}, key=_natural_order)
+    notes = []
+    if names is None:
+        names = stems
+    elif unlisted := len(set(stems) - set(names)):
+        notes.append(f"{unlisted} frames are in {folder.name} but not in the EmbodiedScan list, and are not used")
+    frames, omissions = [], []
+    for name in list(names)[:: frame_step or 1]:
+        try:
+            frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
+        except DataError as error:
+            omissions.append(Omission(f"frame {name}", error.what))
+    return _same_size(frames, omissions), omissions, notes
+
+
+def _read_intrinsics(folder: Path) -> np.ndarray:
+    for name in ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt"):
+        path = folder / name
+        if path.is_file():
+            return check_intrinsics(read_matrix(path), path)
+    raise MissingError(
+        "no depth_intrinsic.txt", where=folder, remedy="add it: 4x4 numbers, in pixels of the depth image"
+    )
+
+
+def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarray, unit_m: float) -> Frame:
+    """The frame, or DataError with a reason that does not repeat its name."""
+    color = next((name + suffix for suffix in _COLOR_SUFFIXES if name + suffix in present), None)
+    for what, file in (("colour image", color), ("depth image", name + ".png"), ("pose", name + ".txt")):
+        if file not in present:
+            raise DataError(f"no {what}")
+    pose = read_matrix(folder / f"{name}.txt")
+    if not np.isfinite(pose).all():
+        raise DataError("pose is not finite (tracking was lost)")
+    depth = Blob(folder / f"{name}.png")
+    return Frame(
+        name=name,
+        color=Blob(folder / color),
+        depth=depth,
+        scan_from_camera=pose,
+        depth_intrinsics=intrinsics,
+        depth_size=png_size(depth, str(depth.path)),
+        depth_unit_m=unit_m,
+    )
+
+
+def _same_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
+    """The frames whose depth has the commonest size (the first such on a tie); the others become omissions."""
+    if not frames:
+        return ()
+    size = Counter(frame.depth_size for frame in frames).most_common(1)[0][0]
+    for frame in frames:
+        if frame.depth_size != size:
+            got, expected = (f"{s[1]}x{s[0]}" for s in (frame.depth_size, size))
+            omissions.append(Omission(f"frame {frame.name}", f"depth is {got}, expected {expected}"))
+    return tuple(frame for frame in frames if frame.depth_size == size)
+
+
+def _is_frame_file(name: str) -> bool:
+    stem, _, suffix = name.rpartition(".")
+    return stem not in _NOT_FRAMES and "." + suffix in (*_COLOR_SUFFIXES, ".png", ".txt")
+
+
+def _natural_order(name: str) -> tuple[int, str]:
+    """Numbers by value, so that 9 comes before 10 also without padding; other names after them."""
+    return (int(name), name) if name.isascii() and name.isdigit() and len(name) < 19 else (1 << 62, name)

@@ -1,0 +1,185 @@
+"""A root folder in ScanNet's layout: finds every scan's files and assembles Scenes from what there is.
+
+    scans/<id>/ or scans_test/<id>/    <id>.sens, <id>_vh_clean_2.ply, ...segs.json, <id>.aggregation.json, <id>.txt
+    posed_images/<id>/                 frames as exported by others; taken in preference to the .sens
+    mask/<id>.mask.npz                 LEO's Mask3D masks
+    embodiedscan/*.pkl                 EmbodiedScan infos: which frames, alignment
+
+Each of them may also lie under `scannet/`, as in the data tree of Video-3D LLM.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin.data.readers import masks, mesh
+from video3d_plugin.data.readers.infos import SceneInfo, read_infos
+from video3d_plugin.data.readers.posed_images import read_posed_images
+from video3d_plugin.data.readers.sens import read_sens
+from video3d_plugin.data.text import is_rigid, parse_matrix, read_key_values
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import Omission, Scene
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_SEGMENTS = "_vh_clean_2.0.010000.segs.json"
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """Where the parts of one scan lie; None for those that are not there."""
+
+    scene_id: str
+    posed_images: Path | None = None
+    sens: Path | None = None
+    mesh: Path | None = None
+    segments: Path | None = None
+    aggregation: Path | None = None
+    meta: Path | None = None
+    mask: Path | None = None
+    info: SceneInfo | None = field(default=None, compare=False)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The parts that are there, by name."""
+        names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask")
+        return {name: path for name in names if (path := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
+class ScanNetRoot:
+    """A root folder. Nothing is read before it is asked for."""
+
+    root: Path
+
+    def folders(self, *names: str) -> list[Path]:
+        """Existing folders of these names, directly below the root or below its `scannet`."""
+        candidates = [base / name for name in names for base in (self.root, self.root / "scannet")]
+        return [path for path in candidates if path.is_dir()]
+
+    @cached_property
+    def infos(self) -> dict[str, SceneInfo]:
+        """All EmbodiedScan infos under the root."""
+        infos: dict[str, SceneInfo] = {}
+        for folder in self.folders("embodiedscan"):
+            for path in sorted(folder.glob("embodiedscan_infos_*.pkl")):
+                infos.update(read_infos(path)[0])
+        return infos
+
+    @cached_property
+    def scene_ids(self) -> tuple[str, ...]:
+        """Scans that have frames (a folder of posed images, or a .sens), sorted."""
+        ids = {path.name for folder in self.folders("posed_images") for path in folder.iterdir() if path.is_dir()}
+        for folder in self.folders("scans", "scans_test"):
+            ids |= {path.name for path in folder.iterdir() if (path / f"{path.name}.sens").is_file()}
+        return tuple(sorted(scene_id for scene_id in ids if _SAFE_ID.fullmatch(scene_id)))
+
+    @cached_property
+    def scans_without_frames(self) -> tuple[str, ...]:
+        """Scan folders with neither a .sens nor posed images: reported, not used."""
+        ids = {p.name for folder in self.folders("scans", "scans_test") for p in folder.iterdir() if p.is_dir()}
+        return tuple(sorted(ids - set(self.scene_ids)))
+
+    def files(self, scene_id: str) -> ScanFiles:
+        """The files of a scan; MissingError for one without frames."""
+        if scene_id not in self.scene_ids:
+            raise MissingError(f"no scan {scene_id!r} with frames", where=self.root, remedy=_known(self.scene_ids))
+        scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]
+        posed = [folder for folder in self.folders("posed_images")]
+
+        def first(paths: list[Path], test: Callable[[Path], bool] = Path.is_file) -> Path | None:
+            return next((path for path in paths if test(path)), None)
+
+        beside_posed = [folder / f"{scene_id}.txt" for folder in posed]
+        return ScanFiles(
+            scene_id=scene_id,
+            posed_images=first([folder / scene_id for folder in posed], Path.is_dir),
+            sens=first([scan / f"{scene_id}.sens" for scan in scans]),
+            mesh=first([scan / f"{scene_id}_vh_clean_2.ply" for scan in scans]),
+            segments=first([scan / f"{scene_id}{_SEGMENTS}" for scan in scans]),
+            aggregation=first([scan / f"{scene_id}.aggregation.json" for scan in scans]),
+            meta=first([scan / f"{scene_id}.txt" for scan in scans] + beside_posed),
+            mask=first([folder / f"{scene_id}.mask.npz" for folder in self.folders("mask")]),
+            info=self.infos.get(scene_id),
+        )
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A Scene and the aligned mesh vertices (M, 3) float32, world frame, metres (None without a mesh)."""
+
+    scene: Scene
+    surface: np.ndarray | None
+
+
+def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals: int = masks.REFERENCE_LIMIT) -> Scan:
+    """Everything the files say of a scan. Parts that are missing are noted, broken ones raise DataError."""
+    notes: list[str] = []
+    world_from_scan = _alignment(files, notes)
+    if files.posed_images is not None:
+        names = files.info.frame_names if files.info else None
+        intrinsics = files.info.depth_intrinsics if files.info else None
+        frames, omissions, more = read_posed_images(files.posed_images, names, intrinsics, frame_step)
+    elif files.sens is not None:
+        frames, omissions, more = read_sens(files.sens, frame_step)
+    else:
+        raise MissingError(f"scan {files.scene_id} has neither posed images nor a .sens file")
+    notes += more
+    if not frames:
+        reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
+        where = files.posed_images or files.sens
+        raise DataError(f"no usable frame{reasons}", where=where, remedy="export the scan again")
+    scene = Scene(files.scene_id, frames, world_from_scan, omissions=tuple(omissions), notes=tuple(notes))
+    if files.mesh is None:
+        return Scan(replace(scene, notes=(*scene.notes, "no mesh: no annotated boxes and no mask proposals")), None)
+    surface = mesh.align(mesh.read_vertices(files.mesh), world_from_scan)
+    return Scan(_with_boxes(scene, files, surface, max_proposals), surface)
+
+
+def _with_boxes(scene: Scene, files: ScanFiles, surface: np.ndarray, max_proposals: int) -> Scene:
+    notes: list[str] = []
+    omissions: list[Omission] = []
+    instances, proposals = (), scene.proposals
+    if files.segments and files.aggregation:
+        instances, lost = mesh.read_instances(files.segments, files.aggregation, surface)
+        omissions += lost
+    else:
+        notes.append("no segments and aggregation: no annotated boxes")
+    if files.mask:
+        boxes, lost = masks.read_proposals(files.mask, surface, max_proposals)
+        proposals = boxes.astype(np.float32)
+        omissions += lost
+    else:
+        notes.append("no mask file: no predicted proposals")
+    return replace(
+        scene,
+        instances=instances,
+        proposals=proposals,
+        omissions=(*scene.omissions, *omissions),
+        notes=(*scene.notes, *notes),
+    )
+
+
+def _alignment(files: ScanFiles, notes: list[str]) -> np.ndarray:
+    """World from scan: of the EmbodiedScan list, else of the meta file, else the identity with a note."""
+    stated = None
+    if files.meta is not None and "axisAlignment" in (values := read_key_values(files.meta)):
+        stated = parse_matrix(values["axisAlignment"], where=files.meta, remedy="axisAlignment has 16 numbers")
+        if not is_rigid(stated):
+            raise DataError("axisAlignment is not a rotation and a translation", where=files.meta)
+    listed = files.info.world_from_scan if files.info else None
+    if listed is not None and stated is not None and np.abs(listed - stated).max() > 1e-3:
+        notes.append("EmbodiedScan's axis alignment differs from the meta file's; EmbodiedScan's is used")
+    if listed is None and stated is None:
+        notes.append("no axis alignment is given: the world frame is the scan's own")
+        return np.eye(4)
+    return listed if listed is not None else stated  # type: ignore[return-value]
+
+
+def _known(names: tuple[str, ...]) -> str:
+    return f"there are {len(names)}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

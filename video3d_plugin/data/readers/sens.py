@@ -1,0 +1,175 @@
+"""ScanNet's .sens container: header and frame table only; colour and depth stay on disk until a frame is decoded.
+
+Format: shared by ScanNet's SensReader (ScanNet/ScanNet, SensReader/python/SensorData.py), version 4, little endian.
+A 5 GB file costs a few thousand seeks and no memory: the blobs are skipped, not read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from video3d_plugin.data.frames import MAX_PIXELS
+from video3d_plugin.data.text import check_intrinsics
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import Blob, Frame, Omission
+
+_MATRICES = struct.Struct("<64f")
+_TAIL = struct.Struct("<ii4IfQ")
+_FRAME = struct.Struct("<16f4Q")
+_REMEDY = "expected a ScanNet .sens file of version 4; download it again"
+_COLOR_KINDS = {1: "png", 2: "jpeg"}
+_MAX_NAME = 4096
+_REFERENCE_STEP = 10
+
+
+@dataclass(frozen=True)
+class SensHeader:
+    """What precedes the frames. Intrinsics (4, 4) float64 pixels, depth_size (height, width)."""
+
+    color_intrinsics: np.ndarray
+    depth_intrinsics: np.ndarray
+    color_codec: str
+    depth_size: tuple[int, int]
+    depth_unit_m: float
+    frame_count: int
+    first_frame_offset: int
+
+
+@dataclass(frozen=True)
+class SensFrame:
+    """An entry of the frame table: index in the file, pose (4, 4) float64 as stored, and where its blobs are."""
+
+    index: int
+    scan_from_camera: np.ndarray
+    color: Blob
+    depth: Blob
+
+
+def read_header(path: Path) -> SensHeader:
+    """The header of a .sens file; DataError if it is not one."""
+    with _open(path) as file:
+        return _read_header(file, path)
+
+
+def iterate_frames(path: Path, header: SensHeader, step: int = 1) -> Iterator[SensFrame]:
+    """Every `step`-th entry of the frame table, poses as they are (lost ones are infinite).
+
+    Raises DataError where the file ends early, after all whole frames have been given.
+    """
+    size = path.stat().st_size
+    with _open(path) as file:
+        offset = header.first_frame_offset
+        for index in range(header.frame_count):
+            file.seek(offset)
+            head = file.read(_FRAME.size)
+            if len(head) < _FRAME.size:
+                raise DataError(f"ends at frame {index} of {header.frame_count}", where=path, remedy="copy it again")
+            *pose, _, _, color_bytes, depth_bytes = _FRAME.unpack(head)
+            start = offset + _FRAME.size
+            offset = start + color_bytes + depth_bytes
+            if offset > size:
+                raise DataError(
+                    f"ends inside frame {index} of {header.frame_count}", where=path, remedy="copy it again"
+                )
+            if index % step == 0:
+                yield SensFrame(
+                    index,
+                    np.array(pose, np.float64).reshape(4, 4),
+                    Blob(path, start, color_bytes),
+                    Blob(path, start + color_bytes, depth_bytes),
+                )
+
+
+def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, ...], list[Omission], list[str]]:
+    """Frames, omissions and notes of a .sens file.
+
+    frame_step    keep every n-th frame, counted from 0 before any is left out; by default every tenth, as
+                  Video-3D LLM and EmbodiedScan export them, or as many as give 32 frames if the scan is short
+    """
+    header = read_header(path)
+    step = frame_step if frame_step is not None else _automatic_step(header.frame_count)
+    if step < 1:
+        raise DataError(f"frame step {step} is not positive", where=path)
+    frames: list[Frame] = []
+    omissions: list[Omission] = []
+    entries = iterate_frames(path, header, step)
+    while True:
+        try:
+            entry = next(entries)
+        except StopIteration:
+            break
+        except DataError as error:  # a truncated download: keep what is whole, and count what is lost
+            omissions.append(Omission(f"frames of {path.name}", error.what))
+            break
+        name = f"{entry.index:05d}"
+        if not np.isfinite(entry.scan_from_camera).all():
+            omissions.append(Omission(f"frame {name}", "pose is not finite (tracking was lost)"))
+            continue
+        frames.append(
+            Frame(
+                name=name,
+                color=entry.color,
+                depth=entry.depth,
+                scan_from_camera=entry.scan_from_camera,
+                depth_intrinsics=header.depth_intrinsics,
+                depth_size=header.depth_size,
+                depth_codec="zlib_ushort",
+                depth_unit_m=header.depth_unit_m,
+            )
+        )
+    notes = [f"every {step}th of {header.frame_count} frames of {path.name}"] if step > 1 else []
+    return tuple(frames), omissions, notes
+
+
+def _automatic_step(count: int, wanted: int = 32) -> int:
+    return min(_REFERENCE_STEP, max(1, count // wanted))
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise MissingError("file not found", where=path) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path) from error
+
+
+def _take(file: BinaryIO, count: int, path: Path) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise DataError("ends inside the header", where=path, remedy=_REMEDY)
+    return data
+
+
+def _read_header(file: BinaryIO, path: Path) -> SensHeader:
+    version, name_bytes = struct.unpack("<IQ", _take(file, 12, path))
+    if version != 4 or name_bytes > _MAX_NAME:
+        raise DataError(
+            f"not a .sens file (version {version}, sensor name of {name_bytes} bytes)", where=path, remedy=_REMEDY
+        )
+    _take(file, name_bytes, path)
+    matrices = np.array(_MATRICES.unpack(_take(file, _MATRICES.size, path)), np.float64).reshape(4, 4, 4)
+    tail = _TAIL.unpack(_take(file, _TAIL.size, path))
+    color_kind, depth_kind, _, _, depth_width, depth_height, depth_shift, count = tail
+    if color_kind not in _COLOR_KINDS or depth_kind != 1:
+        what = f"colour compression {color_kind} and depth compression {depth_kind}"
+        raise DataError(what, where=path, remedy="readable are jpeg (2) or png (1) with zlib depth (1)")
+    if not 0 < depth_width * depth_height <= MAX_PIXELS:
+        raise DataError(f"depth claims {depth_width}x{depth_height} pixels", where=path, remedy=_REMEDY)
+    if not (np.isfinite(depth_shift) and depth_shift > 0):
+        raise DataError(f"depth shift is {depth_shift}", where=path, remedy=_REMEDY)
+    return SensHeader(
+        color_intrinsics=matrices[0],
+        depth_intrinsics=check_intrinsics(matrices[2], path),
+        color_codec=_COLOR_KINDS[color_kind],
+        depth_size=(depth_height, depth_width),
+        depth_unit_m=1.0 / depth_shift,
+        frame_count=count,
+        first_frame_offset=file.tell(),
+    )

@@ -1,0 +1,106 @@
+"""Small text files that strangers wrote: matrices, key = value lines, JSON. Bounded reads, one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.errors import DataError, MissingError
+
+MATRIX_BYTES = 1 << 16
+TEXT_BYTES = 1 << 24
+JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
+
+
+def read_bytes(path: Path, limit: int, remedy: str | None = None) -> bytes:
+    """The file's bytes; MissingError if it is not there, DataError if it is larger than `limit` or unreadable."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise DataError(f"{size} bytes, more than the {limit} that such a file may have", where=path, remedy=remedy)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError("file not found", where=path, remedy=remedy) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=remedy) from error
+
+
+def read_text(path: Path, limit: int = TEXT_BYTES, remedy: str | None = None) -> str:
+    """UTF-8 text, a byte-order mark allowed."""
+    try:
+        return read_bytes(path, limit, remedy).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=remedy) from None
+
+
+def read_matrix(path: Path, remedy: str = "expected 16 numbers, row by row") -> np.ndarray:
+    """(4, 4) float64 from a text file of 16 numbers; values may be infinite or NaN: the caller decides."""
+    return parse_matrix(read_text(path, MATRIX_BYTES, remedy), where=path, remedy=remedy)
+
+
+def parse_matrix(text: str, *, where: Path | str, remedy: str = "expected 16 numbers, row by row") -> np.ndarray:
+    """(4, 4) float64 from 16 numbers separated by blanks or commas."""
+    try:
+        values = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise DataError(f"not a matrix: {error}", where=where, remedy=remedy) from None
+    if len(values) != 16:
+        raise DataError(f"not a 4x4 matrix: {len(values)} numbers", where=where, remedy=remedy)
+    return np.array(values, np.float64).reshape(4, 4)
+
+
+def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
+    """The (4, 4) matrix, if it is a pinhole camera's: finite, focal lengths above zero."""
+    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise DataError(
+            f"not camera intrinsics: focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}",
+            where=where,
+            remedy="expected fx 0 cx 0 / 0 fy cy 0 / 0 0 1 0 / 0 0 0 1, in pixels",
+        )
+    return matrix
+
+
+def is_rigid(matrix: np.ndarray, tolerance: float = 0.05) -> bool:
+    """Whether a finite (4, 4) matrix is a rotation and a translation, up to the rounding of text files."""
+    if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > tolerance:
+        return False
+    rotation = matrix[:3, :3]
+    if np.abs(rotation).max() > 2:  # before the product, which could overflow
+        return False
+    return bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= tolerance and np.linalg.det(rotation) > 0)
+
+
+def read_key_values(path: Path) -> dict[str, str]:
+    """`key = value` lines; other lines are ignored, as ScanNet's meta files have blank ones."""
+    pairs = (line.split("=", 1) for line in read_text(path).splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
+    """Parsed JSON whose top level is a `kind`."""
+    text = read_text(path, JSON_BYTES, remedy)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(f"not valid JSON: {detail}", where=path, remedy=remedy or "download it again") from None
+    if not isinstance(value, kind):
+        names = "/".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise DataError(f"expected a JSON {names}, found {type(value).__name__}", where=path, remedy=remedy)
+    return value
+
+
+def read_label_map(path: Path, column: str = "nyu40id") -> dict[str, str]:
+    """raw_category -> `column`, from scannetv2-labels.combined.tsv. A category listed twice keeps its last row."""
+    reader = csv.reader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = next(reader, [])
+    for name in ("raw_category", column):
+        if name not in header:
+            raise DataError(f"no column {name!r}", where=path, remedy="expected ScanNet's labels file")
+    raw, wanted = header.index("raw_category"), header.index(column)
+    return {row[raw]: row[wanted] for row in reader if len(row) > max(raw, wanted)}

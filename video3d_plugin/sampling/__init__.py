@@ -1,0 +1,1 @@
+"""Which frames of a scan enter the model."""
