@@ -1,0 +1,352 @@
+"""Video3DConfig: a LLaVA-NeXT config.json as it is, with its option strings parsed once into frozen records.
+
+The host writes options as strings that its code searches for substrings (`avg-discrete-sin3d`, `patch14-pe`).
+Here one function a string knows the grammar, and everything else reads the record that it returns.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import Qwen2Config
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
+
+Newline = Literal["grid", "frame", "one_token", "no_token"]
+HeadKind = Literal["infonce", "score", "mlp"]
+
+# The tower that the published checkpoints name; known here so that no network is needed to know its sizes.
+# Source: google/siglip-so400m-patch14-384, config.json.
+KNOWN_TOWERS: dict[str, dict[str, int]] = {
+    "google/siglip-so400m-patch14-384": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    },
+}
+HOST_MODEL_TYPES = ("llava", "llava_qwen")  # what the config.json of a LLaVA-NeXT checkpoint says
+_POINT_WORDS: dict[str, Points] = {
+    "avg": "average",
+    "sample1": "centre",
+    "sample5": "five",
+    "sample9": "nine",
+    "minmax": "minmax",
+}
+_ENCODINGS = {"sin3d": "sine", "mlp": "mlp"}
+
+
+@dataclass(frozen=True)
+class PositionSpec:
+    """How a token's 3D points become an embedding.
+
+    points       which points stand for a token
+    encoding     "sine" or "mlp"
+    discretised  clamp to [low, high] metres and round to voxels of `voxel_size` metres before encoding
+    """
+
+    points: Points
+    encoding: Literal["sine", "mlp"]
+    discretised: bool
+    voxel_size: float = 0.1
+    low: tuple[float, float, float] = (-15.0, -15.0, -5.0)
+    high: tuple[float, float, float] = (15.0, 15.0, 5.0)
+
+    @property
+    def points_per_token(self) -> int:
+        return POINTS_PER_TOKEN[self.points]
+
+
+@dataclass(frozen=True)
+class LayoutSpec:
+    """How the pooled grid becomes a sequence: pooling, its stride, and where the learned newline token goes.
+
+    newline is None where the host's merge type is `flat`; `has_newline` says whether the parameter exists.
+    """
+
+    pooling: Pooling
+    pool_stride: int
+    newline: Newline
+    has_newline: bool
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """The grounding head; `temperature` is InfoNCE's."""
+
+    kind: HeadKind
+    temperature: float = 0.07
+
+    @property
+    def has_zero_target(self) -> bool:
+        """Whether scores end with a slot that means "none of them"."""
+        return self.kind == "infonce"
+
+
+@lru_cache(maxsize=64)
+def parse_position(text: str) -> tuple[Points, Literal["sine", "mlp"], bool]:
+    """`avg-discrete-sin3d` -> ("average", "sine", True). Words may come in any order; each at most once."""
+    words = text.split("-")
+    points = [_POINT_WORDS[word] for word in words if word in _POINT_WORDS]
+    encodings = [_ENCODINGS[word] for word in words if word in _ENCODINGS]
+    unknown = [word for word in words if word not in {*_POINT_WORDS, *_ENCODINGS, "discrete"}]
+    if unknown or len(points) != 1 or len(encodings) != 1:
+        raise DataError(
+            f"world_position_embedding_type {text!r} is not understood",
+            remedy=f"one of {', '.join(_POINT_WORDS)}, then optionally `discrete`, then one of {', '.join(_ENCODINGS)}",
+        )
+    return points[0], encodings[0], "discrete" in words
+
+
+@lru_cache(maxsize=64)
+def parse_object_feature(text: str | None) -> ObjectPatch:
+    """`patch14-pe` -> "patch14". The box centre's position is added wherever the model has one, with or without `-pe`,
+    as the reference does (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py)."""
+    words = (text or "patch14").split("-")
+    patches = [word for word in words if word in ("patch14", "patch27")]
+    if len(patches) != 1 or set(words) - {"patch14", "patch27", "pe"}:
+        raise DataError(
+            f"object_feature_type {text!r} is not understood",
+            remedy="known: patch14, patch14-pe, patch27, patch27-pe",
+        )
+    return patches[0]
+
+
+@lru_cache(maxsize=64)
+def parse_projector(text: str) -> tuple[int, int]:
+    """`mlp2x_gelu` -> (2 linear layers, 0 residual blocks); `linear` -> (1, 0); `identity` -> (0, 0)."""
+    simple = {"linear": (1, 0), "identity": (0, 0)}
+    if text in simple:
+        return simple[text]
+    match = re.fullmatch(r"mlp([1-9]\d*)x(?:_res(\d+)x)?_gelu", text)
+    if not match:
+        raise DataError(
+            f"mm_projector_type {text!r} is not understood",
+            remedy="known: identity, linear, mlpNx_gelu, mlpNx_resMx_gelu",
+        )
+    return int(match[1]), int(match[2] or 0)
+
+
+class Video3DConfig(Qwen2Config):
+    """Qwen2's configuration, LLaVA-NeXT's `mm_*` keys and Video-3D LLM's own.
+
+    `vision_config` (a dict of SigLIP sizes) is optional: without it the sizes come from `mm_vision_tower`, which is
+    a known hub name, or a local folder with a SigLIP config.json, or a hub name in the local cache.
+    `mask_invalid_depth` leaves depth holes out of averages, box tests and position embeddings.
+    """
+
+    model_type = "video3d"
+    keys_to_ignore_at_inference = ["past_key_values", "item_losses", "ground_scores", "hidden_states", "attentions"]
+
+    def __init__(self, **kwargs: Any):
+        own = {
+            name: kwargs.pop(name, default)
+            for name, default in {
+                "vision_config": None,
+                "mask_invalid_depth": False,
+                "mm_vision_tower": None,
+                "mm_hidden_size": None,
+                "mm_projector_type": "mlp2x_gelu",
+                "mm_patch_merge_type": "spatial_unpad",
+                "mm_newline_position": "one_token",
+                "mm_spatial_pool_mode": "bilinear",
+                "mm_spatial_pool_stride": 2,
+                "world_position_embedding_type": None,
+                "voxel_size": 0.1,
+                "min_xyz_range": [-15, -15, -5],
+                "max_xyz_range": [15, 15, 5],
+                "object_feature_type": None,
+                "ground_head_type": None,
+                "ground_head_temperature": 0.07,
+                "ground_token_ids": None,
+                "coord_token_ids": None,
+            }.items()
+        }
+        kwargs.pop("model_type", None)
+        if own["vision_config"] is not None and not isinstance(own["vision_config"], dict):
+            own["vision_config"] = own["vision_config"].to_dict()
+        super().__init__(**_portable_rope(kwargs))
+        for name, value in own.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        """As transformers reads it; LLaVA-NeXT's own type names stand for ours (no warning about another type)."""
+        content, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if content.get("model_type") in HOST_MODEL_TYPES:
+            content["model_type"] = cls.model_type
+        return content, rest
+
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers writes it, with the rotary base under `rope_theta` too, where versions before 5 look."""
+        result = super().to_dict()
+        rope = result.get("rope_parameters") or {}
+        if "rope_theta" in rope:
+            result["rope_theta"] = rope["rope_theta"]
+        return result
+
+    # -- the parsed options ------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> PositionSpec | None:
+        """None where the checkpoint has no 3D position (a base LLaVA-NeXT checkpoint, or the paper's ablation)."""
+        if not self.world_position_embedding_type:
+            return None
+        points, encoding, discretised = parse_position(self.world_position_embedding_type)
+        if discretised and not self.voxel_size > 0:
+            raise DataError(f"voxel_size is {self.voxel_size}", remedy="give metres, e.g. 0.1")
+        low, high = _triple(self.min_xyz_range, "min_xyz_range"), _triple(self.max_xyz_range, "max_xyz_range")
+        return PositionSpec(points, encoding, discretised, float(self.voxel_size), low, high)
+
+    @property
+    def layout(self) -> LayoutSpec:
+        merge, stride = self.mm_patch_merge_type or "flat", self.mm_spatial_pool_stride
+        pooling = _one_of(self.mm_spatial_pool_mode, ("bilinear", "average", "max"), "mm_spatial_pool_mode")
+        newline = _one_of(
+            self.mm_newline_position, ("grid", "frame", "one_token", "no_token"), "mm_newline_position"
+        )
+        has_newline = "unpad" in merge
+        if merge == "flat" or (newline == "one_token" and not has_newline):
+            newline = "no_token"
+        elif not merge.startswith("spatial"):
+            raise DataError(f"mm_patch_merge_type {merge!r} is not understood", remedy="known: flat, spatial_unpad")
+        if newline in ("grid", "frame") and not has_newline:
+            raise DataError(
+                f"mm_newline_position {newline!r} needs the newline parameter",
+                remedy="set mm_patch_merge_type to spatial_unpad, or mm_newline_position to no_token",
+            )
+        if getattr(self, "add_faster_video", False):
+            raise DataError("add_faster_video is not supported", remedy="set add_faster_video to false")
+        return LayoutSpec(pooling, int(stride or 2), newline, has_newline)
+
+    @property
+    def head(self) -> HeadSpec | None:
+        if not self.ground_head_type:
+            return None
+        kind = _one_of(self.ground_head_type, ("infonce", "score", "mlp"), "ground_head_type")
+        return HeadSpec(kind, float(self.ground_head_temperature or 0.07))
+
+    @property
+    def object_patch(self) -> ObjectPatch:
+        return parse_object_feature(self.object_feature_type)
+
+    @property
+    def vision(self) -> dict[str, Any]:
+        """SigLIP's sizes as keyword arguments of transformers' SiglipVisionConfig; see `tower_sizes`."""
+        return self.vision_config or tower_sizes(self.mm_vision_tower, self.name_or_path)
+
+    @property
+    def inputs_spec(self) -> InputsSpec:
+        """What this model asks of the data. Without a 3D position, averages are asked for and not read."""
+        vision, layout, position = self.vision, self.layout, self.position
+        return InputsSpec(
+            image_size=int(vision["image_size"]),
+            patch_size=int(vision["patch_size"]),
+            pool_stride=layout.pool_stride,
+            pooling=layout.pooling,
+            points=position.points if position else "average",
+            object_patch=self.object_patch,
+            mask_invalid_depth=bool(self.mask_invalid_depth),
+        )
+
+    @property
+    def ground_token_id(self) -> int | None:
+        return _only(self.ground_token_ids, "ground_token_ids")
+
+    @property
+    def coord_token_id(self) -> int | None:
+        return _only(self.coord_token_ids, "coord_token_ids")
+
+    @property
+    def longest_sequence(self) -> int:
+        """Positions that the model was made for, visual tokens included."""
+        limits = (self.max_position_embeddings, getattr(self, "tokenizer_model_max_length", None))
+        return min(int(limit) for limit in limits if limit)
+
+
+def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str, Any]:
+    """Sizes of the tower called `name`: a known hub name, a local folder (absolute, or relative to the working folder
+    or to `beside`), or a hub name in the local cache. Never guesses a CLIP tower from a path."""
+    if not name:
+        raise DataError("the configuration names no vision tower", remedy="set mm_vision_tower or vision_config")
+    folder = tower_folder(name, beside)
+    if folder is not None:
+        return _siglip_sizes(folder / "config.json")
+    if name in KNOWN_TOWERS:
+        return dict(KNOWN_TOWERS[name])
+    from transformers.utils import cached_file
+
+    try:
+        return _siglip_sizes(Path(cached_file(name, "config.json")))
+    except OSError as error:
+        raise MissingError(
+            f"vision tower {name!r} is no local folder, and the hub or its cache did not give its config.json",
+            remedy="set mm_vision_tower to a folder with a SigLIP model, or vision_config to its sizes",
+        ) from error
+
+
+def tower_folder(name: str, beside: str | Path | None = None) -> Path | None:
+    """The local folder that `name` means, or None for a hub name."""
+    candidates = [Path(name).expanduser()] + ([Path(beside) / name] if beside else [])
+    return next((path for path in candidates if (path / "config.json").is_file()), None)
+
+
+def _siglip_sizes(path: Path) -> dict[str, Any]:
+    import json
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    kind = content.get("model_type")
+    sizes = content.get("vision_config", {}) if kind == "siglip" else content
+    if kind not in ("siglip", "siglip_vision_model"):
+        raise DataError(f"model_type is {kind!r}, not SigLIP", where=path, remedy="give a SigLIP vision tower")
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+    extra = ("num_channels", "hidden_act", "layer_norm_eps", "attention_dropout")
+    from transformers import SiglipVisionConfig
+
+    defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
+    found = {key: sizes.get(key, defaults[key]) for key in names}
+    return {**found, **{key: sizes[key] for key in extra if key in sizes}}
+
+
+def _portable_rope(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`rope_parameters` (written by transformers 5) and `rope_theta` (by 4) mean the same; each version gets its own."""
+    kwargs = dict(kwargs)
+    rope = kwargs.get("rope_parameters")
+    if "rope_parameters" in getattr(Qwen2Config, "__dataclass_fields__", {}):
+        if rope:
+            kwargs.pop("rope_theta", None)
+    elif rope:
+        kwargs.pop("rope_parameters")
+        kwargs["rope_theta"] = rope.get("rope_theta", kwargs.get("rope_theta", 10000.0))
+        if rope.get("rope_type", "default") != "default":
+            kwargs["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
+    return kwargs
+
+
+def _one_of(value: str | None, known: tuple[str, ...], name: str) -> Any:
+    if value not in known:
+        raise DataError(f"{name} {value!r} is not understood", remedy=f"known: {', '.join(known)}")
+    return value
+
+
+def _triple(value: Any, name: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(v) for v in value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is {value!r}", remedy="give three numbers, metres") from error
+    return x, y, z
+
+
+def _only(ids: list[int] | None, name: str) -> int | None:
+    if not ids:
+        return None
+    if len(ids) != 1:
+        raise DataError(f"{name} has {len(ids)} entries", remedy="the token must be one entry of the tokenizer")
+    return int(ids[0])

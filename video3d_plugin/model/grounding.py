@@ -1,0 +1,83 @@
+"""Grounding: features of proposals, a score for each, and the loss over them.
+
+Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/language_model/llava_qwen.py (`predict_box`) and llava_arch.py
+(`object_features`). Parameter names are the reference's: they lie on the model itself, as `ground_head*`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from video3d_plugin.config import HeadSpec
+
+_SCORE_WIDTH = 1024  # the reference's inner width of the `score` head; its checkpoints have parameters of this size
+
+
+def add_head(model: nn.Module, spec: HeadSpec, size: int) -> None:
+    """Register the head's parameters on `model` under the reference's names."""
+    if spec.kind == "mlp":
+        model.ground_head = _relu_then_norm(size)
+        return
+    if spec.kind == "score":
+        model.ground_head_obj = _norm_then_relu(size, _SCORE_WIDTH, _SCORE_WIDTH)
+        model.ground_head_query = _norm_then_relu(size, _SCORE_WIDTH, _SCORE_WIDTH)
+        model.ground_head_score = _norm_then_relu(_SCORE_WIDTH, _SCORE_WIDTH, 1)
+        return
+    model.ground_head_zero_target = nn.Parameter(torch.randn(size))
+    model.ground_head_obj = _relu_then_norm(size)
+    model.ground_head_query = _relu_then_norm(size)
+
+
+def _relu_then_norm(size: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.LayerNorm(size), nn.Linear(size, size))
+
+
+def _norm_then_relu(size: int, inner: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(size, inner), nn.LayerNorm(inner), nn.ReLU(), nn.Linear(inner, out))
+
+
+def proposal_features(
+    patches: torch.Tensor,  # (M, H) features of all patches of all frames
+    inside: torch.Tensor,  # (N, M) bool
+) -> torch.Tensor:
+    """(N, H): the mean feature of the patches inside each proposal; zero where there is none."""
+    count = inside.sum(1, keepdim=True)
+    return (inside.to(patches.dtype) @ patches / count.clamp(min=1)).to(patches.dtype)
+
+
+def score_proposals(
+    model: nn.Module,
+    spec: HeadSpec,
+    queries: torch.Tensor,  # (Q, H) hidden states of the <ground> tokens of one scene
+    features: torch.Tensor,  # (N, H)
+) -> torch.Tensor:
+    """(Q, N) scores; for infonce (Q, N + 1), cosines with the zero-target slot last."""
+    features = features.to(queries.dtype)
+    if spec.kind == "mlp":
+        return model.ground_head(queries) @ features.T
+    if spec.has_zero_target:
+        features = torch.cat([features, model.ground_head_zero_target[None].to(features)])
+    objects, wanted = model.ground_head_obj(features), model.ground_head_query(queries)
+    if spec.kind == "score":
+        return model.ground_head_score(wanted[:, None] * objects[None]).squeeze(-1)
+    return F.normalize(wanted, dim=-1) @ F.normalize(objects, dim=-1).T
+
+
+def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> torch.Tensor:
+    """Loss of one item. scores (N,) or (N + 1,); targets (K,) proposal indices, K may be 0; a repeated one counts once.
+
+    infonce: -log of the targets' share of sum exp(score / temperature); no target means the zero-target slot.
+    Others: binary cross-entropy, the K positives weighted by (N - K) / K, averaged over the N proposals.
+    """
+    scores, targets = scores.float(), targets.unique()
+    if spec.has_zero_target:
+        logits = scores / spec.temperature
+        chosen = logits[targets] if len(targets) else logits[-1:]
+        return logits.logsumexp(0) - chosen.logsumexp(0)
+    wanted, weight = torch.zeros_like(scores), torch.ones_like(scores)
+    if len(targets):
+        wanted[targets] = 1.0
+        weight[targets] = (len(scores) - len(targets)) / len(targets)
+    return F.binary_cross_entropy_with_logits(scores, wanted, weight)

@@ -1,0 +1,53 @@
+"""What LLaVA-NeXT's training script calls on a model, as a mix-in: the same class trains under the host's trainer.
+
+Source of the calls: LLaVA-NeXT at df17966, llava/train/train.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from video3d_plugin.errors import DataError
+
+# What the input of the model needs beyond a Qwen2 tokenizer: LLaVA's placeholder and Video-3D LLM's two tokens.
+IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN = "<image>", "<ground>", "<coord>"
+
+
+class HostMethods:
+    """Mixed into Video3DForCausalLM."""
+
+    def get_model(self):
+        return self.model
+
+    def get_vision_tower(self):
+        return self.model.get_vision_tower()
+
+    def initialize_vision_tokenizer(self, model_args: Any, tokenizer: Any) -> None:
+        """Add the tokens that the model reads; called by the host with its tokenizer."""
+        if getattr(model_args, "mm_use_im_start_end", False):
+            raise DataError("mm_use_im_start_end is not supported", remedy="leave it at False")
+        self.add_tokens(tokenizer)
+
+    def add_tokens(self, tokenizer: Any) -> list[str]:
+        """Give `tokenizer` <image>, <ground> and <coord> where it lacks them, grow the embeddings to its length with
+        the mean of the old rows, and note the ids in the configuration. Returns the tokens that were new."""
+        known = tokenizer.get_vocab()
+        new = [token for token in (IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN) if token not in known]
+        tokenizer.add_tokens(new)
+        old = self.get_input_embeddings().weight.shape[0]
+        if len(tokenizer) > old:
+            self._grow_embeddings(old, len(tokenizer))
+        self.config.ground_token_ids = [tokenizer.convert_tokens_to_ids(GROUND_TOKEN)]
+        self.config.coord_token_ids = [tokenizer.convert_tokens_to_ids(COORD_TOKEN)]
+        return new
+
+    def _grow_embeddings(self, old: int, size: int) -> None:
+        trainable = {name: p.requires_grad for name, p in self.named_parameters()}
+        self.resize_token_embeddings(size)
+        with torch.no_grad():
+            for layer in (self.get_input_embeddings(), self.get_output_embeddings()):
+                layer.weight[old:] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)
+        for name, p in self.named_parameters():  # the host froze parts before this call
+            p.requires_grad_(trainable.get(name, True))

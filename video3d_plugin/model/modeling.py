@@ -1,0 +1,373 @@
+"""Video3DForCausalLM: Qwen2 that reads posed RGB-D video, with LLaVA-NeXT's parameter names.
+
+Source: Video-3D LLM, arXiv 2412.00493; LaVi-Lab/Video-3D-LLM at 3ff70e8. What this class adds to the reference: any
+batch (text and grounding items, several scenes, ragged), a loss per item, and several questions in one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM, Qwen2Model
+from transformers.modeling_outputs import ModelOutput
+
+from video3d_plugin.config import Video3DConfig
+from video3d_plugin.errors import DataError
+from video3d_plugin.model import sequence as seq
+from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals
+from video3d_plugin.model.host_methods import HostMethods
+from video3d_plugin.model.position import build_position
+from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
+from video3d_plugin.model.vision import VisionTower, build_projector
+
+SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
+
+
+@dataclass
+class Video3DOutput(ModelOutput):
+    """loss is the mean of item_losses (I,). ground_scores: for each item (N,) or (N + 1,) scores, None for text items.
+
+    logits (R, L, vocabulary); in training with labels (K, vocabulary) of the K labelled positions only, which is all
+    that the loss needs.
+    """
+
+    loss: torch.Tensor | None = None
+    item_losses: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    ground_scores: list[torch.Tensor | None] | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class Video3DModel(Qwen2Model):
+    """Qwen2 with tower, projector, newline token and position embedding, under LLaVA-NeXT's names."""
+
+    config_class = Video3DConfig
+
+    def __init__(self, config: Video3DConfig):
+        super().__init__(config)
+        self.vision_tower = VisionTower(config.vision, config.mm_vision_tower, config._attn_implementation)
+        vision_size = self.vision_tower.hidden_size
+        self.mm_projector = build_projector(config.mm_projector_type, vision_size, config.hidden_size)
+        self.vision_resampler = nn.Identity()  # the host's scripts ask for its (absent) parameters
+        if config.layout.has_newline:
+            self.image_newline = nn.Parameter(torch.randn(config.hidden_size) / config.hidden_size**0.5)
+        if config.position is not None:
+            self.world_position_embedding = build_position(config.hidden_size, config.position)
+
+    def get_vision_tower(self) -> VisionTower:
+        return self.vision_tower
+
+    def initialize_vision_modules(self, model_args: Any, fsdp: Any = None) -> None:
+        """Called by LLaVA-NeXT's training script. Tower and projector exist already: only settings are taken over."""
+        self.config.use_mm_proj = True
+        self.config.mm_hidden_size = self.vision_tower.hidden_size
+        for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
+            setattr(self.config, name, getattr(model_args, name, None))
+        self.mm_projector.requires_grad_(True)
+
+
+class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
+    """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`."""
+
+    config_class = Video3DConfig
+    accepts_loss_kwargs = False  # the loss is a mean over items already: the Trainer must not rescale it
+    _no_split_modules = ["Qwen2DecoderLayer", "SiglipEncoderLayer"]
+    _supports_flex_attn = True
+
+    def __init__(self, config: Video3DConfig):
+        # Past Qwen2ForCausalLM's own constructor, which would build a second language model.
+        super(Qwen2ForCausalLM, self).__init__(config)
+        self.model = Video3DModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.head is not None:
+            add_head(self, config.head, config.hidden_size)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        scenes: Sequence[SceneTensors] | None = None,
+        scene_index: torch.LongTensor | None = None,
+        coords: torch.FloatTensor | None = None,
+        targets: Sequence[torch.LongTensor] | None = None,
+        segments: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        cache_position: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        num_logits_to_keep: int = 0,
+    ) -> Video3DOutput:
+        """A batch of items, or (without `scenes`) one step of the language model, as generation calls it.
+
+        input_ids        (R, W), seq.IMAGE_ID once a row
+        attention_mask   (R, W), 0 on padding, either side
+        labels           (R, W), -100 where none; an item with a <ground> token has the grounding loss only
+        scenes           S dicts of SceneInputs.tensors(); scene_index (R,) says which one a row sees (default: in order)
+        coords           (C, 3) world frame, metres: the points of all <coord> tokens, row by row
+        targets          for each item the proposal indices that are right; read for grounding items when labels are given
+        segments         (R, W) where rows pack several items, see `model.sequence`
+        """
+        rows = None
+        if scenes is not None:
+            features_for = self._rows_with_ground(input_ids, scenes, scene_index)
+            tokens = [encode_scene_tokens(self, scene, i in features_for) for i, scene in enumerate(scenes)]
+            rows, scene_of = self.assemble(
+                input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
+            )
+            inputs_embeds, input_ids = rows.embeds, None
+            attention_mask, position_ids = self._attention(rows), rows.position_ids
+        elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
+            raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            return_dict=True,
+            **_given(
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                cache_position=cache_position,
+            ),
+        )
+        hidden = outputs[0]
+        result = Video3DOutput(
+            past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+        if rows is None:
+            kept = logits_to_keep if isinstance(logits_to_keep, torch.Tensor) else _last(logits_to_keep or num_logits_to_keep)
+            result.logits = self.lm_head(hidden[:, kept])
+            if labels is not None:
+                result.loss = _text_loss(result.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        else:
+            self._score_items(result, hidden, rows, tokens, scene_of, targets)
+        return result if return_dict is not False else result.to_tuple()
+
+    # -- from ids and scenes to embeddings ---------------------------------------------------------------------
+
+    def assemble(
+        self,
+        input_ids: torch.Tensor,
+        scenes: Sequence[SceneTokens],
+        scene_index: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        coords: torch.Tensor | None = None,
+        segments: torch.Tensor | None = None,
+        left: bool | None = None,
+    ) -> tuple[seq.Rows, list[int]]:
+        """What enters the language model, and for each row the index of its scene.
+
+        left: pad on the left; None keeps the side that `attention_mask` shows.
+        """
+        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
+        visual = [scenes[index].visual for index in scene_of]
+        text_lengths = mask.sum(1).tolist() if segments is None else _longest_items(mask, segments)
+        lengths = [n - 1 + len(v) for n, v in zip(text_lengths, visual, strict=True)]
+        seq.check_prompts(input_ids, mask, lengths, self.config.longest_sequence)
+        embeds = self.embed_text(input_ids, mask, coords)
+        if left is None:
+            left = bool((~mask[:, 0]).any())
+        return seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left), scene_of
+
+    def embed_text(
+        self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(R, W, H): token embeddings, with the position embedding of its point added to each <coord> token."""
+        embeds = self.model.embed_tokens(input_ids.clamp(min=0))
+        wanted = 0 if coords is None else len(coords)
+        coord_id = self.config.coord_token_id
+        at = (input_ids == coord_id) & mask if coord_id is not None else torch.zeros_like(mask)
+        if int(at.sum()) != wanted:
+            per_item = ", ".join(str(n) for n in at.sum(1).tolist())
+            raise DataError(
+                f"the batch has {int(at.sum())} <coord> tokens (by item: {per_item}) and {wanted} points",
+                remedy="give one point for each <coord>, in the order of the items",
+            )
+        if not wanted or self.config.position is None:
+            return embeds
+        if coords.shape[1:] != (3,) or not bool(torch.isfinite(coords).all()):
+            raise DataError("coords must be (C, 3) finite numbers, metres", remedy="check the questions' points")
+        points = coords.to(embeds.device).float()[:, None].expand(-1, self.config.position.points_per_token, -1)
+        vectors = self.model.world_position_embedding(points).to(embeds.dtype)
+        return embeds.index_put(tuple(at.nonzero(as_tuple=True)), vectors, accumulate=True)
+
+    def _scene_of(self, rows: int, scenes: int, scene_index: torch.Tensor | None) -> list[int]:
+        index = list(range(rows)) if scene_index is None else [int(i) for i in scene_index]
+        if len(index) != rows or any(not 0 <= i < scenes for i in index):
+            raise DataError(
+                f"scene_index {index} does not fit {rows} rows and {scenes} scenes",
+                remedy="give one index a row, below the number of scenes",
+            )
+        return index
+
+    def _rows_with_ground(self, input_ids, scenes, scene_index) -> set[int]:
+        """Indices of the scenes of which a grounding item asks: only these need proposal features."""
+        if self.config.head is None or self.config.ground_token_id is None:
+            return set()
+        scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
+        asks = (input_ids == self.config.ground_token_id).any(1).tolist()
+        return {index for index, ask in zip(scene_of, asks, strict=True) if ask}
+
+    def _attention(self, rows: seq.Rows):
+        if rows.segments is None:
+            return rows.mask
+        kind = self.config._attn_implementation
+        if kind == "flex_attention":
+            return seq.flex_mask(rows.segments)
+        if kind not in ("sdpa", "eager"):
+            raise DataError(
+                f"rows of several items do not work with {kind}",
+                remedy="load with attn_implementation='sdpa' or 'flex_attention', or pass one item a row",
+            )
+        return seq.additive_mask(rows.segments, rows.embeds.dtype)
+
+    # -- from hidden states to scores and losses ----------------------------------------------------------------
+
+    def _score_items(self, result, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> None:
+        places = seq.item_places(rows.mask, rows.segments)
+        result.ground_scores = self._ground_scores(hidden, rows, places, tokens, scene_of)
+        if rows.labels is None:
+            result.logits = self.lm_head(hidden)
+            return
+        losses, labelled = [], []
+        for item, (row, columns) in enumerate(places):
+            scores = result.ground_scores[item]
+            if scores is not None:
+                losses.append(ground_loss(scores, self._targets(item, targets, tokens[scene_of[row]]), self.config.head))
+                continue
+            labels = rows.labels[row, columns[1:]]
+            counts = labels != seq.IGNORE
+            logits = self.lm_head(hidden[row, columns[:-1][counts]])
+            labelled.append(logits)
+            losses.append(_text_loss(logits, labels[counts]))
+        result.item_losses = torch.stack(losses)
+        result.loss = result.item_losses.mean() + self._touch_unused()
+        if self.training:
+            result.logits = torch.cat(labelled) if labelled else hidden.new_zeros(0, self.config.vocab_size)
+        else:
+            result.logits = self.lm_head(hidden)
+
+    def _ground_scores(self, hidden, rows, places, tokens, scene_of) -> list[torch.Tensor | None]:
+        """Scores of the items that hold a <ground> token, computed scene by scene."""
+        scores: list[torch.Tensor | None] = [None] * len(places)
+        if self.config.head is None or self.config.ground_token_id is None:
+            return scores
+        asked: dict[int, list[tuple[int, torch.Tensor]]] = {}
+        for item, (row, columns) in enumerate(places):
+            found = columns[rows.ids[row, columns] == self.config.ground_token_id]
+            if len(found) > 1:
+                raise DataError(f"item {item} of the batch has {len(found)} <ground> tokens", remedy="use one an item")
+            if len(found):
+                asked.setdefault(scene_of[row], []).append((item, hidden[row, found[0]]))
+        for scene, queries in asked.items():
+            features = tokens[scene].proposals
+            if not len(features):
+                items = ", ".join(str(item) for item, _ in queries)
+                raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
+                                remedy="give the scene's proposal boxes")  # fmt: skip
+            together = score_proposals(self, self.config.head, torch.stack([q for _, q in queries]), features)
+            for (item, _), row_scores in zip(queries, together, strict=True):
+                scores[item] = row_scores
+        return scores
+
+    def _targets(self, item: int, targets, scene: SceneTokens) -> torch.Tensor:
+        if targets is None or item >= len(targets):
+            raise DataError(f"item {item} of the batch asks to ground, but has no targets", remedy="pass targets")
+        chosen = torch.as_tensor(targets[item], dtype=torch.long, device=scene.visual.device)
+        count = len(scene.proposals)
+        if len(chosen) and not (0 <= int(chosen.min()) and int(chosen.max()) < count):
+            raise DataError(
+                f"item {item} of the batch has targets {chosen.tolist()}, the scene has {count} proposals",
+                remedy="give indices of proposals",
+            )
+        return chosen
+
+    def _touch_unused(self) -> torch.Tensor | float:
+        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike."""
+        if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return 0.0
+        parts = [p for name, p in self.named_parameters() if not name.startswith("model.layers") and p.requires_grad]
+        return sum((p.float().reshape(-1)[:1].sum() * 0.0 for p in parts), torch.zeros((), device=self.device))
+
+    # -- generation ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        scenes: Sequence[SceneTensors] | None = None,
+        scene_index: torch.Tensor | None = None,
+        coords: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        targets: Any = None,
+        **kwargs: Any,
+    ):
+        """As transformers' `generate`, on a batch of the processor; returns the new tokens only (R, at most new).
+
+        Items are padded on the left whatever side the batch was padded on. `labels` and `targets` are not read.
+        """
+        ids = inputs if input_ids is None else input_ids
+        if scenes is None:
+            if ids is not None and bool((ids == seq.IMAGE_ID).any()):
+                raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[...]")
+            return super().generate(inputs=ids, attention_mask=attention_mask, **kwargs)
+        if kwargs.pop("segments", None) is not None:
+            raise DataError("rows of several items cannot be continued", remedy="generate with one item a row")
+        tokens = [encode_scene_tokens(self, scene, False) for scene in scenes]
+        rows, _ = self.assemble(ids, tokens, scene_index, attention_mask, coords=coords, left=True)
+        return super().generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.load`."""
+        from video3d_plugin.model.checkpoint import load
+
+        return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _text_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of (K, vocabulary) logits; 0 (not NaN) for an item without labels."""
+    if not bool((labels != seq.IGNORE).any()):
+        return logits.float().sum() * 0.0
+    return F.cross_entropy(logits.float(), labels, ignore_index=seq.IGNORE)
+
+
+def _longest_items(mask: torch.Tensor, segments: torch.Tensor) -> list[int]:
+    """For each row the length of its longest item, prefix included."""
+    longest = [0] * len(mask)
+    for row, columns in seq.item_places(mask, segments.masked_fill(~mask, -1)):
+        longest[row] = max(longest[row], len(columns))
+    return longest
+
+
+def _last(count: int) -> slice:
+    return slice(-count, None) if count else slice(None)
+
+
+def _given(**kwargs: Any) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if value is not None}
+
+
+AutoConfig.register(Video3DConfig.model_type, Video3DConfig, exist_ok=True)
+AutoModelForCausalLM.register(Video3DConfig, Video3DForCausalLM, exist_ok=True)

@@ -1,0 +1,83 @@
+"""One scene's tensors -> its visual tokens and its proposals' features. Nothing here depends on the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.grounding import proposal_features
+from video3d_plugin.model.vision import lay_out, pool_grid
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+
+
+@dataclass(frozen=True)
+class SceneTokens:
+    """visual (T, H): the sequence in place of `<image>`; proposals (N, H): what enters the grounding head.
+
+    proposals is (0, H) where no grounding item asked for them or the scene has none.
+    """
+
+    visual: torch.Tensor
+    proposals: torch.Tensor
+
+
+def encode_scene_tokens(
+    model: Video3DForCausalLM, scene: dict[str, torch.Tensor], with_proposals: bool = True
+) -> SceneTokens:
+    """`scene` is SceneInputs.tensors(), on any device; see `video3d_plugin.scene.SceneInputs` for shapes."""
+    inner, config = model.get_model(), model.config
+    _check(scene, config, with_proposals)
+    # Projected patches keep their own grid for proposals; the pooled grid becomes tokens.
+    patches = inner.mm_projector(inner.vision_tower(scene["pixels"]))
+    grid = pool_grid(patches, config.layout)
+    placed = grid
+    if config.position is not None:
+        points = scene["token_points"].to(grid.device)
+        embedding = inner.world_position_embedding(points).to(grid.dtype)
+        if "token_valid" in scene and config.mask_invalid_depth:
+            embedding = embedding * scene["token_valid"].to(grid.device)[..., None]
+        placed = grid + embedding
+    newline = inner.image_newline if config.layout.has_newline else None
+    visual = lay_out(placed, newline, config.layout)
+    if not with_proposals:
+        return SceneTokens(visual, visual.new_zeros(0, visual.shape[1]))
+    # Proposals see the features before positions are added, and their box centre's position instead.
+    source = patches if config.object_patch == "patch14" else grid.flatten(1, 2)
+    inside = scene["proposal_patches"].to(grid.device).flatten(1)
+    features = proposal_features(source.flatten(0, 1), inside)
+    if config.position is not None and len(features):
+        centres = scene["proposals"].to(grid.device).float()[:, None, :3]
+        centres = centres.expand(-1, config.position.points_per_token, -1)
+        features = features + inner.world_position_embedding(centres).to(features.dtype)
+    return SceneTokens(visual, features)
+
+
+def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool) -> None:
+    """Raise a DataError that says what does not fit, before anything is computed."""
+    frames = len(scene["pixels"])
+    if not frames:
+        raise DataError("a scene of the batch has no frames", remedy="give at least one posed RGB-D frame")
+    spec = config.inputs_spec
+    grid = (frames, spec.grid_side, spec.grid_side)
+    remedy = "make the scene's inputs with this model's config.inputs_spec"
+    if config.position is not None:
+        _shape(scene["token_points"], (*grid, spec.points_per_token, 3), "token_points", remedy)
+        if not bool(torch.isfinite(scene["token_points"]).all()):
+            raise DataError("token_points of a scene of the batch are not all finite", remedy="leave out broken poses")
+    if not with_proposals:
+        return
+    count, side = len(scene["proposals"]), spec.object_grid_side
+    _shape(scene["proposals"], (count, 6), "proposals", "give boxes as centre and size")
+    _shape(scene["proposal_patches"], (count, frames, side, side), "proposal_patches", remedy)
+    if not bool(torch.isfinite(scene["proposals"]).all()):
+        raise DataError("proposals of a scene of the batch are not all finite", remedy="leave out broken boxes")
+
+
+def _shape(tensor: torch.Tensor, expected: tuple[int, ...], name: str, remedy: str) -> None:
+    if tuple(tensor.shape) != expected:
+        raise DataError(f"{name} of a scene of the batch is {tuple(tensor.shape)}, expected {expected}", remedy=remedy)
