@@ -12,8 +12,9 @@ import sys
 import traceback
 from types import ModuleType
 
-from video3d_plugin.errors import Video3DError
 from video3d_plugin.patches.base import Patch, PatchMismatch, Replace
+
+from video3d_plugin.errors import Video3DError
 
 
 def changes(module: ModuleType) -> list[Replace]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from video3d_plugin.errors import Video3DError
 from video3d_plugin.patches.base import Patch, PatchMismatch, Replace, resolve
+
+from video3d_plugin.errors import Video3DError
 
 
 def changes(module: ModuleType) -> list[Replace]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
+from video3d_plugin.patches.base import Change, Patch, PatchMismatch
+
 from video3d_plugin._startup import applying
 from video3d_plugin.errors import Video3DError
-from video3d_plugin.patches.base import Change, Patch, PatchMismatch
 
 # In the order in which they are applied; each module of this folder named here declares one PATCH.
 NAMES = (
@@ -48,7 +49,8 @@ def get(name: str) -> Patch:
 def apply(name: str) -> State:
     """Import the patch's target and apply the patch; a second time changes nothing.
 
-    Raises PatchMismatch, having changed nothing, where the host's code is not known; ImportError where there is no host.
+    Raises PatchMismatch, having changed nothing, where the host's code is not known, and
+    ImportError where there is no host.
     """
     patch = get(name)
     if patch.target not in sys.modules:  # torchvision's own import fails without the patch: apply it in the midst

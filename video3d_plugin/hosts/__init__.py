@@ -1,1 +1,1 @@
-"""Adapters to the hosts: lmms-eval (evaluation) and LLaVA-NeXT (training). They translate; the work is done elsewhere."""
+"""Adapters to the hosts: lmms-eval (evaluation) and LLaVA-NeXT (training). They translate; others do the work."""

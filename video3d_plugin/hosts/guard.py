@@ -71,7 +71,7 @@ def find_host(module: str, distribution: str | None = None) -> HostVersion | Non
 
 
 def git_commit(path: Path) -> str | None:
-    """The commit checked out at `path`, if it is *the checkout's own* package (not a venv inside someone's checkout)."""
+    """The commit checked out at `path`, where the checkout is of this very package (not a venv inside another one)."""
     if not (path.parent / ".git").exists():
         return None
     done = subprocess.run(

@@ -1,0 +1,80 @@
+"""What an evaluation is about, as short digests: the checkpoint's files and the data folder's. For cache keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+WHOLE = 8 << 20  # files up to this size are read whole; of larger ones, size, time and both ends are taken
+END = 64 << 10
+
+_model_identity: str | None = None
+
+
+def set_model(identity: str | None) -> None:
+    """The adapter says what it has loaded, and how it is to see the scenes."""
+    global _model_identity
+    _model_identity = identity
+
+
+def of_run(model: Any, task_dict: dict) -> str:
+    """What joins the cache keys of a run: empty where the run has nothing of this package."""
+    from video3d_plugin import __version__
+
+    parts = []
+    if model == "video3d" or getattr(model, "when_answered", False) is None:
+        parts.append(f"model {_model_identity}")
+    if _has_scene_tasks(task_dict):
+        from video3d_plugin.hosts.current import data_folder
+
+        parts.append(f"data {of_folder(data_folder().path)}")
+    return _digest([__version__, *parts]) if parts else ""
+
+
+def _has_scene_tasks(task_dict: dict) -> bool:
+    for task in task_dict.values():
+        if isinstance(task, dict):
+            if _has_scene_tasks(task):
+                return True
+        elif hasattr(task, "dump_config"):
+            metadata = task.dump_config().get("metadata")
+            if isinstance(metadata, dict) and "video3d_task" in metadata:
+                return True
+    return False
+
+
+def of_folder(folder: str | os.PathLike[str]) -> str:
+    """Digest of the files below a folder (hidden ones and caches left out): names and contents, large ones by sample."""
+    root = Path(folder)
+    lines = []
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if path.is_file() and not any(part.startswith(".") or part == "cache" for part in relative.parts):
+            lines.append(f"{relative.as_posix()} {_of_file(path)}")
+    return _digest(lines)
+
+
+def of_path(path: str | os.PathLike[str] | None) -> str:
+    """Digest of a checkpoint: a folder's files, or the name itself where it is no folder (a hub name)."""
+    if path is None:
+        return "none"
+    return of_folder(path) if os.path.isdir(path) else str(path)
+
+
+def _of_file(path: Path) -> str:
+    status = path.stat()
+    digest = hashlib.sha256(str(status.st_size).encode())
+    with open(path, "rb") as file:
+        if status.st_size <= WHOLE:
+            digest.update(file.read())
+        else:
+            digest.update(str(status.st_mtime_ns).encode() + file.read(END))
+            file.seek(-END, os.SEEK_END)
+            digest.update(file.read(END))
+    return digest.hexdigest()
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
