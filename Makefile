@@ -11,8 +11,9 @@ help:
 	@echo "make demo | test | test-all (with slow, gpu and host tests) | lint | bench | clean"
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[eval,train,dev]'
+	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[eval,train,dev]'
 	@touch $@
 
 demo: $(STAMP)
