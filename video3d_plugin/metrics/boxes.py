@@ -1,0 +1,95 @@
+"""Overlap of axis-aligned boxes as each benchmark's evaluator computes it.
+
+A box is (6,): centre x, y, z and size x, y, z, in metres, in any one frame. Corners are (8, 3). The evaluators
+differ in precision and in the term that keeps the quotient finite, which decides exact ties at a threshold:
+
+    iou          float64, eps 1e-8        ScanRefer benchmark/eval.py (9d74830), Scan2Cap, Video-3D-LLM (3ff70e8)
+    iou_float32  float32, eps 2**-23      M3DRef-CLIP (babfcc4), torchmetrics_ext 0.4.2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from video3d_plugin.errors import DataError
+
+_SIGNS = np.array([[1, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, -1]])
+
+
+def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
+    """(N, 6) float64; an empty list gives (0, 6). DataError where the shape is another or a number is not finite."""
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{what}: not a list of boxes: {error}", remedy="give six numbers a box: centre, size"
+        ) from None
+    if array.size == 0:
+        return np.zeros((0, 6))
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != 6:
+        raise DataError(f"{what}: shape {array.shape}, expected (N, 6)", remedy="give six numbers a box: centre, size")
+    if not np.isfinite(array).all():
+        raise DataError(f"{what}: a number is not finite", remedy="leave out boxes that are not known")
+    return array
+
+
+def corners_of_box(box: Sequence[float]) -> np.ndarray:
+    """(8, 3) corners of a (6,) box, in ScanRefer's order."""
+    box = np.asarray(box, dtype=np.float64)
+    return box[:3] + _SIGNS * box[3:] / 2
+
+
+def box_of_corners(corners: Sequence[Sequence[float]]) -> np.ndarray:
+    """(6,) box around (K, 3) corners; the order of the corners does not matter."""
+    corners = np.asarray(corners, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 3 or not len(corners):
+        raise DataError(f"corners have shape {corners.shape}, expected (8, 3)")
+    low, high = corners.min(0), corners.max(0)
+    return np.concatenate([(low + high) / 2, high - low])
+
+
+def bounds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corner, (..., 3) each. A negative size acts as positive, as in the evaluators."""
+    half = np.abs(boxes[..., 3:]) / 2
+    return boxes[..., :3] - half, boxes[..., :3] + half
+
+
+def _pairwise(a: np.ndarray, b: np.ndarray, dtype: type, eps: float) -> np.ndarray:
+    (a_low, a_high), (b_low, b_high) = ([x.astype(dtype) for x in bounds(boxes)] for boxes in (a, b))
+    side = np.minimum(a_high[:, None], b_high[None]) - np.maximum(a_low[:, None], b_low[None])
+    inter = np.clip(side, 0, None).prod(-1)
+    volume_a, volume_b = (a_high - a_low).prod(-1), (b_high - b_low).prod(-1)
+    return inter / (volume_a[:, None] + volume_b[None] - inter + dtype(eps))
+
+
+def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) IoU in float64 with eps 1e-8: ScanRefer, Scan2Cap, Video-3D-LLM."""
+    return _pairwise(as_boxes(a), as_boxes(b), np.float64, 1e-8)
+
+
+def iou_matrix_float32(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) IoU in float32 with float32's machine epsilon: M3DRef-CLIP."""
+    return _pairwise(as_boxes(a), as_boxes(b), np.float32, float(np.finfo(np.float32).eps))
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    return float(iou_matrix(np.asarray(a), np.asarray(b))[0, 0])
+
+
+def iou_float32(a: Sequence[float], b: Sequence[float]) -> float:
+    return float(iou_matrix_float32(np.asarray(a), np.asarray(b))[0, 0])
+
+
+def giou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) generalised IoU (Rezatofighi et al., 2019): IoU less the empty share of the smallest box around both."""
+    a, b = as_boxes(a), as_boxes(b)
+    (a_low, a_high), (b_low, b_high) = bounds(a), bounds(b)
+    inter = np.clip(np.minimum(a_high[:, None], b_high) - np.maximum(a_low[:, None], b_low), 0, None).prod(-1)
+    union = (a_high - a_low).prod(-1)[:, None] + (b_high - b_low).prod(-1) - inter
+    hull = (np.maximum(a_high[:, None], b_high) - np.minimum(a_low[:, None], b_low)).prod(-1)
+    tiny = np.finfo(np.float64).tiny
+    return inter / np.maximum(union, tiny) - (hull - union) / np.maximum(hull, tiny)

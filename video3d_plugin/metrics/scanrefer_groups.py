@@ -1,0 +1,75 @@
+"""ScanRefer's groups: is the object the only one of its class in the scene, and is its class one of the named ones?
+
+"Of the scene" means: among the objects that the split's annotations mention, not among all objects of the scan.
+Two definitions of class are in use. Both look `object_name` (with `_` as space) up in column raw_category of
+scannetv2-labels.combined.tsv and differ for walls and floors alone:
+
+    official   ScanRefer 9d74830 lib/dataset.py: nyu40class if it is one of 17 names, else "others"
+    v3d        Video-3D-LLM 3ff70e8, M3DRef-CLIP babfcc4: nyu40id if it is one of 17 + wall + floor, else 39
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from video3d_plugin.errors import DataError, MissingError
+
+OFFICIAL_CLASSES = (
+    "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "desk",
+    "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "others",
+)  # fmt: skip
+OTHERS = OFFICIAL_CLASSES.index("others")
+V3D_IDS = frozenset([*range(1, 13), 14, 16, 24, 28, 33, 34, 36, 39])
+V3D_OTHERS = 39
+
+
+@dataclass(frozen=True)
+class Labels:
+    """raw_category -> nyu40 class name and id; a name that is not listed counts as "others"."""
+
+    nyu40class: Mapping[str, str]
+    nyu40id: Mapping[str, int]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Labels:
+        """Read scannetv2-labels.combined.tsv (ScanNet)."""
+        path = Path(path)
+        if not path.is_file():
+            raise MissingError("no label table", where=path, remedy="it is scannetv2-labels.combined.tsv of ScanNet")
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if not rows or not {"raw_category", "nyu40class", "nyu40id"} <= set(rows[0]):
+            raise DataError("not ScanNet's label table: a column is missing", where=path)
+        names = {row["raw_category"]: row["nyu40class"] for row in rows}
+        return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
+
+    def official_class(self, object_name: str) -> int:
+        """0..16, or 17 for "others"."""
+        name = self.nyu40class.get(object_name.replace("_", " "), "others")
+        return OFFICIAL_CLASSES.index(name) if name in OFFICIAL_CLASSES else OTHERS
+
+    def v3d_class(self, object_name: str) -> int:
+        """An NYU40 id of V3D_IDS; 39 for all else."""
+        nyu40id = self.nyu40id.get(object_name.replace("_", " "), V3D_OTHERS)
+        return nyu40id if nyu40id in V3D_IDS else V3D_OTHERS
+
+
+def multiple_by_object(items: Iterable[Mapping], class_of: Callable[[str], int]) -> dict[tuple[str, str], bool]:
+    """(scene_id, object_id) -> True where the annotations mention another object of its class in the scene.
+
+    items: ScanRefer annotations of ONE split, with scene_id, object_id, object_name. An object whose annotations
+    disagree about its name is counted under the first, and grouped under the last, as the official code does.
+    """
+    items = list(items)
+    first: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str], int] = {}
+    for item in items:
+        key = (item["scene_id"], str(item["object_id"]))
+        last[key] = class_of(item["object_name"])
+        first.setdefault(key, last[key])
+    count = Counter((scene, label) for (scene, _), label in first.items())
+    return {key: count[key[0], label] != 1 for key, label in last.items()}

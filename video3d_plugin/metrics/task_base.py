@@ -1,0 +1,152 @@
+"""What the five benchmarks' bindings share: the record of one sample, and the numbers of many.
+
+A record is a plain dict that JSON can hold, with everything needed to score it again. `status` says what became of
+the prediction:
+
+    ok           scored
+    missing      no prediction was made (None, or {"unanswered": reason}); each convention has its own rule for these
+    empty        a prediction without content
+    unreadable   text in which no box was found, or scores that do not fit the proposals; scored as wrong
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from video3d_plugin.metrics.ngrams import Scorer, scorer
+
+STATUSES = ("missing", "empty", "unreadable", "duplicate", "extra")
+_OUR_KEYS = {"scores", "boxes", "box", "caption", "answer", "answers", "unanswered"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers by name (percentages; None: cannot be computed, `missing` says why) and counts of what was scored."""
+
+    values: dict[str, float | None]
+    counts: dict[str, int]
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float | None]:
+        """Values, then the counts as `count_<what>`."""
+        return {**self.values, **{f"count_{name}": float(n) for name, n in self.counts.items()}}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A prediction taken apart: a mapping in our own format, or text; neither where it is missing."""
+
+    text: str | None = None
+    fields: Mapping[str, Any] | None = None
+    reason: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        return self.text is None and self.fields is None
+
+
+def unpack(prediction: Any) -> Unpacked:
+    """None, a dict, text, text that holds a dict of ours as JSON, or a list of one of these (as from lmms-eval)."""
+    if isinstance(prediction, list | tuple):
+        prediction = prediction[0] if prediction else None
+    if isinstance(prediction, str) and prediction.lstrip().startswith("{"):
+        try:
+            decoded = json.loads(prediction)
+        except ValueError:
+            decoded = None
+        if isinstance(decoded, dict) and _OUR_KEYS & set(decoded) and not _looks_like_free_text(decoded):
+            prediction = decoded
+    if isinstance(prediction, Mapping):
+        if prediction.get("unanswered"):
+            return Unpacked(reason=str(prediction["unanswered"]))
+        return Unpacked(fields=prediction)
+    return Unpacked(reason="no prediction") if prediction is None else Unpacked(text=str(prediction))
+
+
+def _looks_like_free_text(decoded: Mapping) -> bool:
+    """A foreign model's JSON such as {"boxes": [{"bbox_3d": [...]}]} is left to the parser of text boxes."""
+    return "scores" not in decoded and any(
+        isinstance(v, Mapping) or (isinstance(v, list) and any(isinstance(b, Mapping) for b in v))
+        for v in (decoded.get("boxes"), decoded.get("box"))
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One benchmark: `record(doc, prediction)` for a sample, `scores(records)` or `aggregate(records)` for many.
+
+    name      as in the host
+    main      the metrics to show first
+    """
+
+    name: str
+    main: tuple[str, ...]
+    make_record: Callable[[Mapping, Unpacked], dict]
+    score_records: Callable[[Sequence[dict], Scorer], Scores]
+
+    def record(self, doc: Mapping, prediction: Any) -> dict:
+        """Everything about one sample; `prediction` inside it is the raw one, for drawing and for scoring again."""
+        unpacked = unpack(prediction)
+        record = {"task": self.name, "status": "missing" if unpacked.is_missing else "ok"}
+        record.update(self.make_record(doc, unpacked))
+        record["prediction"] = unpacked.fields if unpacked.fields is not None else unpacked.text
+        if unpacked.reason:
+            record["reason"] = unpacked.reason
+        return record
+
+    def scores(self, records: Sequence[dict], score: Scorer | None = None) -> Scores:
+        """All conventions. A later record of the same id replaces the earlier one and is counted as a duplicate.
+
+        score: a running Scorer to use for the text metrics (METEOR takes ten seconds to start); None starts one.
+        """
+        by_id = {record["id"]: record for record in records}
+        kept = list(by_id.values())
+        with nullcontext(score) if score is not None else scorer() as score:
+            scores = self.score_records(kept, score)
+        status = Counter(record["status"] for record in kept)
+        status["duplicate"] = len(records) - len(kept)
+        status["extra"] = sum(bool(record.get("extra")) for record in kept)
+        counts = {"questions": len(kept), **{name: status[name] for name in STATUSES}, **scores.counts}
+        return Scores(scores.values, counts, scores.missing)
+
+    def aggregate(self, records: Sequence[dict]) -> dict[str, float | None]:
+        """Percentages by name (None: could not be computed), and the counts as `count_<what>`."""
+        return self.scores(records).flat()
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that `aggregate` gives."""
+        return tuple(self.aggregate([]))
+
+    def metric(self, name: str) -> Callable[[Sequence[dict]], float | None]:
+        """A function records -> number, as a host wants one for each metric; all of them share one computation."""
+
+        def metric(records: Sequence[dict]) -> float | None:
+            return _remembered(self, records)[name]
+
+        metric.__name__ = metric.__qualname__ = f"{self.name}_{name}"
+        return metric
+
+
+_last: dict[str, tuple[str, dict[str, float | None]]] = {}
+
+
+def _remembered(task: Task, records: Sequence[dict]) -> dict[str, float | None]:
+    """`aggregate`, kept for the records seen last: hosts ask for each metric in turn, and METEOR takes a while."""
+    digest = hashlib.blake2b(digest_size=16)
+    for record in records:
+        digest.update(json.dumps(slim(record), sort_keys=True, default=str).encode())
+    key = digest.hexdigest()
+    if _last.get(task.name, ("",))[0] != key:
+        _last[task.name] = (key, task.aggregate(records))
+    return _last[task.name][1]
+
+
+def slim(record: Mapping) -> dict:
+    """The record without the raw prediction, which no number depends on."""
+    return {key: value for key, value in record.items() if key != "prediction"}
