@@ -209,9 +209,7 @@ class Video3DConfig(Qwen2Config):
     def layout(self) -> LayoutSpec:
         merge, stride = self.mm_patch_merge_type or "flat", self.mm_spatial_pool_stride
         pooling = _one_of(self.mm_spatial_pool_mode, ("bilinear", "average", "max"), "mm_spatial_pool_mode")
-        newline = _one_of(
-            self.mm_newline_position, ("grid", "frame", "one_token", "no_token"), "mm_newline_position"
-        )
+        newline = _one_of(self.mm_newline_position, ("grid", "frame", "one_token", "no_token"), "mm_newline_position")
         has_newline = "unpad" in merge
         if merge == "flat" or (newline == "one_token" and not has_newline):
             newline = "no_token"
@@ -316,7 +314,7 @@ def _siglip_sizes(path: Path) -> dict[str, Any]:
 
 
 def _portable_rope(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` (written by transformers 5) and `rope_theta` (by 4) mean the same; each version gets its own."""
+    """`rope_parameters` (transformers 5) and `rope_theta` (4) mean the same; each version gets its own."""
     kwargs = dict(kwargs)
     rope = kwargs.get("rope_parameters")
     if "rope_parameters" in getattr(Qwen2Config, "__dataclass_fields__", {}):

@@ -25,6 +25,7 @@ from video3d_plugin.model.position import build_position
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
 from video3d_plugin.model.vision import VisionTower, build_projector
 
+_OWN_INITIALISATION = "_video3d_own_initialisation"
 SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
 
 
@@ -60,6 +61,8 @@ class Video3DModel(Qwen2Model):
             self.image_newline = nn.Parameter(torch.randn(config.hidden_size) / config.hidden_size**0.5)
         if config.position is not None:
             self.world_position_embedding = build_position(config.hidden_size, config.position)
+        for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
+            _keep_own_initialisation(part)
 
     def get_vision_tower(self) -> VisionTower:
         return self.vision_tower
@@ -89,7 +92,19 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.head is not None:
             add_head(self, config.head, config.hidden_size)
+            for name, part in self.named_children():
+                if name.startswith("ground_head"):
+                    _keep_own_initialisation(part)
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The language model as Qwen2 starts; everything that it is extended by as torch does."""
+        if not getattr(module, _OWN_INITIALISATION, False):
+            super()._init_weights(module)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()
 
     def forward(
         self,
@@ -117,9 +132,10 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         input_ids        (R, W), seq.IMAGE_ID once a row
         attention_mask   (R, W), 0 on padding, either side
         labels           (R, W), -100 where none; an item with a <ground> token has the grounding loss only
-        scenes           S dicts of SceneInputs.tensors(); scene_index (R,) says which one a row sees (default: in order)
+        scenes           S dicts of SceneInputs.tensors()
+        scene_index      (R,) which scene a row sees; by default the scenes in order
         coords           (C, 3) world frame, metres: the points of all <coord> tokens, row by row
-        targets          for each item the proposal indices that are right; read for grounding items when labels are given
+        targets          for each item the right proposals' indices; read for grounding items that have labels
         segments         (R, W) where rows pack several items, see `model.sequence`
         """
         rows = None
@@ -152,7 +168,11 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
         if rows is None:
-            kept = logits_to_keep if isinstance(logits_to_keep, torch.Tensor) else _last(logits_to_keep or num_logits_to_keep)
+            kept = (
+                logits_to_keep
+                if isinstance(logits_to_keep, torch.Tensor)
+                else _last(logits_to_keep or num_logits_to_keep)
+            )
             result.logits = self.lm_head(hidden[:, kept])
             if labels is not None:
                 result.loss = _text_loss(result.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
@@ -188,9 +208,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             left = bool((~mask[:, 0]).any())
         return seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left), scene_of
 
-    def embed_text(
-        self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None
-    ) -> torch.Tensor:
+    def embed_text(self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None) -> torch.Tensor:
         """(R, W, H): token embeddings, with the position embedding of its point added to each <coord> token."""
         embeds = self.model.embed_tokens(input_ids.clamp(min=0))
         wanted = 0 if coords is None else len(coords)
@@ -252,7 +270,9 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         for item, (row, columns) in enumerate(places):
             scores = result.ground_scores[item]
             if scores is not None:
-                losses.append(ground_loss(scores, self._targets(item, targets, tokens[scene_of[row]]), self.config.head))
+                losses.append(
+                    ground_loss(scores, self._targets(item, targets, tokens[scene_of[row]]), self.config.head)
+                )
                 continue
             labels = rows.labels[row, columns[1:]]
             counts = labels != seq.IGNORE
@@ -344,6 +364,11 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         from video3d_plugin.model.checkpoint import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _keep_own_initialisation(part: nn.Module | None) -> None:
+    for module in part.modules() if part is not None else ():
+        setattr(module, _OWN_INITIALISATION, True)
 
 
 def _text_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

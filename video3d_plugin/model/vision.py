@@ -18,7 +18,11 @@ from video3d_plugin.config import LayoutSpec, parse_projector
 from video3d_plugin.errors import DataError
 
 # The tower attends over few patches without a mask; implementations made for the language model's masks do not fit it.
-_TOWER_ATTENTION = {"eager": "eager", "flash_attention_2": "flash_attention_2", "flash_attention_3": "flash_attention_3"}
+_TOWER_ATTENTION = {
+    "eager": "eager",
+    "flash_attention_2": "flash_attention_2",
+    "flash_attention_3": "flash_attention_3",
+}
 
 
 class VisionModel(nn.Module):

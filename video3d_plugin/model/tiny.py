@@ -1,0 +1,122 @@
+"""Small models from scratch, of the same classes and parameter names as the large ones: for the demo and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from video3d_plugin.config import Video3DConfig
+from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
+from video3d_plugin.model.modeling import Video3DForCausalLM
+from video3d_plugin.model.processing import Video3DProcessor
+
+_CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+_SPATIAL = [IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN]
+
+TINY_LANGUAGE: dict[str, Any] = {
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8192,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+TINY_VISION: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 112,
+    "patch_size": 14,
+}
+PAPER: dict[str, Any] = {  # the published checkpoint's options
+    "mm_projector_type": "mlp2x_gelu",
+    "mm_patch_merge_type": "spatial_unpad",
+    "mm_newline_position": "grid",
+    "mm_spatial_pool_mode": "bilinear",
+    "mm_spatial_pool_stride": 2,
+    "world_position_embedding_type": "avg-discrete-sin3d",
+    "voxel_size": 0.1,
+    "min_xyz_range": [-15, -15, -5],
+    "max_xyz_range": [15, 15, 5],
+    "object_feature_type": "patch14-pe",
+    "ground_head_type": "infonce",
+    "ground_head_temperature": 0.07,
+}
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024):
+    """A Qwen2-format byte-level BPE tokenizer learnt from `texts`, with Qwen2's chat marks and the spatial tokens.
+
+    `vocab_size` counts everything; fewer if the texts give fewer merges. Deterministic in the texts' order.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    # Qwen2's split of text into words (Qwen/Qwen2-7B, tokenizer.json), before byte-level encoding.
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    from tokenizers import Regex
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=_CHAT,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    result = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        clean_up_tokenization_spaces=False,
+    )
+    result.add_tokens(_SPATIAL)
+    return result
+
+
+def build_tiny(
+    tokenizer: Any,
+    *,
+    vision: dict[str, Any] | None = None,
+    seed: int | None = 0,
+    attn_implementation: str = "sdpa",
+    **overrides: Any,
+) -> tuple[Video3DForCausalLM, Video3DProcessor]:
+    """(model, processor) with random weights. `overrides` are keys of the configuration, `vision` of the tower.
+
+    With a seed, weights repeat and torch's global generator is left as it was; None draws from it.
+    """
+    config = Video3DConfig(
+        **{
+            **TINY_LANGUAGE,
+            **PAPER,
+            "vocab_size": len(tokenizer),
+            "vision_config": {**TINY_VISION, **(vision or {})},
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "bos_token_id": None,
+            **overrides,
+        }
+    )
+    config.mm_hidden_size = config.vision["hidden_size"]
+    config._attn_implementation = attn_implementation
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model = Video3DForCausalLM(config)
+    model.add_tokens(tokenizer)
+    return model.eval(), Video3DProcessor(tokenizer, config)

@@ -1,0 +1,83 @@
+"""Recomputes `training/<case>.safetensors`: losses, and the gradient of every parameter by its norm and first values.
+
+The model is that of `model/<case>/` beside the folder. Gradients are compared relative to their norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from video3d_plugin.errors import MissingError
+from video3d_plugin.verify import CaseResult, recipe
+
+LIMITS = {"float32": 1e-3, "float64": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+# Norms below this are compared absolutely: exact arithmetic makes the gradient of a key bias before a softmax zero, and
+# what is left (1e-9) is rounding. The smallest gradient that is not of this kind is 5e-3.
+_TINY = 1e-5
+_HEAD = 8
+
+
+def verify(
+    folder: Path, *, device: str = "cpu", dtype: str = "float32", attention: str = "sdpa"
+) -> Iterator[CaseResult]:
+    """A result for each golden file, with the largest relative difference over its items and parameters."""
+    for path in sorted(folder.glob("*.safetensors")):
+        differences = compare(path, device=device, dtype=dtype, attention=attention)
+        name, worst = max(differences.items(), key=lambda pair: pair[1])
+        limit = LIMITS[dtype]
+        ok = worst <= limit and all(value == value for value in differences.values())
+        note = "" if ok else f"largest in {name}"
+        yield CaseResult("training", path.stem, worst, limit, ok, measure="max rel Δ", note=note)
+
+
+def compare(path: Path, *, device: str, dtype: str, attention: str) -> dict[str, float]:
+    """Largest relative difference by golden name."""
+    from safetensors.torch import load_file
+
+    case = path.parent.parent / "model" / path.stem
+    if not case.is_dir():
+        raise MissingError("the model of this golden is missing", where=case, remedy="keep model/ beside training/")
+    golden = load_file(str(path))
+    computed = compute(case, device=device, dtype=dtype, attention=attention)
+    missing = sorted(set(golden) - set(computed))
+    if missing:
+        raise MissingError(f"golden entries that nothing computes: {', '.join(missing[:5])}", where=path)
+    return {name: _difference(name, computed, golden) for name in golden}
+
+
+def compute(case: Path, *, device: str, dtype: str, attention: str) -> dict[str, torch.Tensor]:
+    """Losses and gradients of the recipe's items, by golden name."""
+    model = recipe.model(case, device=device, dtype=dtype, attention=attention).train()
+    scene = recipe.scene(model.config.inputs_spec)
+    scene["pixels"] = scene["pixels"].to(model.dtype)
+    result = {}
+    for name in ("text", "coord", *(f"ground_{targets}" for targets in recipe.TARGETS)):
+        kind, _, targets = name.partition("_")
+        ids, labels = (part.to(model.device) for part in recipe.item(kind))
+        model.zero_grad()
+        loss = model(
+            input_ids=ids,
+            labels=labels,
+            scenes=[scene],
+            coords=torch.tensor([recipe.COORD]) if kind == "coord" else None,
+            targets=[torch.tensor(recipe.TARGETS[targets]).long()] if targets else None,
+        ).loss
+        loss.backward()
+        result[f"{name}.loss"] = loss.detach().reshape(1).cpu()
+        for parameter, p in model.named_parameters():
+            gradient = torch.zeros_like(p) if p.grad is None else p.grad
+            result[f"{name}.norm.{parameter}"] = gradient.double().norm().reshape(1).cpu()
+            result[f"{name}.head.{parameter}"] = gradient.flatten()[:_HEAD].cpu()
+    return result
+
+
+def _difference(name: str, computed: dict[str, torch.Tensor], golden: dict[str, torch.Tensor]) -> float:
+    """Relative to the gradient's norm; a `head` entry by the norm of its parameter's whole gradient."""
+    a, b = computed[name].double(), golden[name].double()
+    if a.shape != b.shape:
+        return float("inf")
+    scale = golden[name.replace(".head.", ".norm.")].abs().max().double()
+    return float((a - b).abs().max() / scale.clamp(min=_TINY))
