@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "metrics": set(),
     "sampling": {"geometry"},
-    "data": {"geometry", "sampling"},
+    "data": {"geometry", "metrics", "sampling"},
     "model": {"geometry"},
 }
 

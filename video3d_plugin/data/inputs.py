@@ -44,7 +44,7 @@ def scene_inputs(
     chosen = [scene.frames[i] for i in _indices(scene, frames)]
     if not chosen:
         raise DataError(f"scene {scene.scene_id}: no frame was asked for")
-    boxes, ids = _boxes(scene, proposals)
+    boxes, ids = boxes_of(scene, proposals)
     pixels, points, valid = _decode(scene, chosen, spec, threads)
     mask = valid if spec.mask_invalid_depth else None
     tokens, token_valid = token_points(points, spec, mask)
@@ -111,7 +111,8 @@ def _indices(scene: Scene, frames: Sequence[int] | Sequence[str]) -> list[int]:
     return result
 
 
-def _boxes(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def boxes_of(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """((N, 6) float32 boxes, world frame, metres; (N,) int64 object ids, -1 for boxes that are not annotated)."""
     if isinstance(proposals, str):
         if proposals == "gt":
             boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 6)

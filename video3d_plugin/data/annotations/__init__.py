@@ -1,0 +1,55 @@
+"""The five benchmarks' official files: found by name, read into evaluation docs and training questions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from video3d_plugin.data.annotations import multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
+from video3d_plugin.data.annotations.base import Benchmark, Context, SceneBoxes
+
+__all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files"]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    module.TASK: module.BENCHMARK for module in (scanrefer, multi3drefer, scan2cap, scanqa, sqa3d)
+}
+_NOT_SEARCHED = {"scans", "scans_test", "posed_images", "mask", "embodiedscan", "pcd_with_object_aabbs"}
+_DEPTH = 4
+
+
+def find_files(roots: Iterable[Path]) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
+    """({(task, split): its files}, notes), from the official file names anywhere up to four folders below the roots.
+
+    A file found twice is taken from the first root, and there from the first folder in order of name.
+    """
+    found: dict[str, Path] = {}
+    wanted = {name for benchmark in BENCHMARKS.values() for names in benchmark.file_names.values() for name in names}
+    notes = []
+    for path in (path for root in roots for path in _walk(root)):
+        if path.name not in wanted:
+            continue
+        if path.name in found:
+            notes.append(f"{path.name} found twice: {found[path.name]} is used, {path} is not")
+        else:
+            found[path.name] = path
+    files = {}
+    for task, benchmark in BENCHMARKS.items():
+        for split, names in benchmark.file_names.items():
+            have = [name for name in names if name in found]
+            if len(have) == len(names):
+                files[task, split] = tuple(found[name] for name in names)
+            elif have:
+                lacking = ", ".join(name for name in names if name not in found)
+                notes.append(f"{task} {split} is left out: {have[0]} is there, {lacking} is not")
+    return files, notes
+
+
+def _walk(root: Path) -> Iterable[Path]:
+    depth = len(root.parts)
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        at_limit = len(here.parts) - depth >= _DEPTH
+        keep = [name for name in sorted(folders) if name not in _NOT_SEARCHED and not name.startswith(".")]
+        folders[:] = [] if at_limit else keep
+        yield from (here / name for name in sorted(files))

@@ -1,0 +1,134 @@
+"""Writing so that a final name never holds half a file, and locking a folder against a second writer."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from video3d_plugin.errors import DataError
+
+_SUFFIX = ".video3d-tmp"
+_HOST = re.sub(r"\W", "-", socket.gethostname())
+_DAY_S = 86400
+_count = itertools.count()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder, which takes the place of `path` when the block ends well.
+
+    A full disk and missing permission become DataError; whatever happens, no part of a file stays behind, except
+    after a kill, for which `remove_leftovers` is there.
+    """
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """UTF-8 JSON with a stable byte form. NaN and infinity are refused: other programs cannot read them."""
+    separators = (",", ": ") if indent else (",", ":")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    write_bytes(path, text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporary files of writers that were killed; returns their number.
+
+    A file belongs to a killed writer if its process is gone, or, for one of another machine, after a day.
+    """
+    gone = [path for path in folder.rglob(f".*{_SUFFIX}") if path.is_file() and not _may_be_alive(path)]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is a lock or a leftover, so that a folder with nothing else counts as empty."""
+    return name == ".lock" or name.endswith(_SUFFIX)
+
+
+def _may_be_alive(path: Path) -> bool:
+    host, process = path.name[: -len(_SUFFIX)].split(".")[-2:]
+    if host != _HOST:
+        return path.stat().st_mtime > time.time() - _DAY_S
+    try:
+        os.kill(int(process.split("-")[0]), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, ValueError):
+        return False
+    return True
+
+
+def digest(value: Any) -> str:
+    """32 hexadecimal digits that identify a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`/.lock; waits, saying so, while another process holds it. A killed process releases it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "a+")  # noqa: SIM115  (closed below, after the lock is released)
+    except OSError as error:
+        raise _explained(error, folder) from error
+    with file:
+        if not _try_lock(file, wait=False):
+            print(f"{folder}: another process is preparing this folder; waiting for it", file=sys.stderr)
+            _try_lock(file, wait=True)
+        yield
+
+
+def _try_lock(file: Any, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return _try_lock(file, wait=True) if wait else False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _explained(error: OSError, path: Path) -> DataError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError("the disk is full", where=path, remedy="free some space and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DataError(f"cannot be written: {error.strerror}", where=path, remedy="choose a folder you may write to")
+    return DataError(f"cannot be written: {error.strerror or error}", where=path)

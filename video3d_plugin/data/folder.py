@@ -1,0 +1,222 @@
+"""The data folder that `video3d prepare` makes: scenes, evaluation docs, training questions, ready inputs.
+
+video3d.json            format, source, options
+scenes/<id>.json        frames, alignment, boxes, what was left out
+surface/<id>.npz        voxels of the scan's surface (for max-coverage sampling)
+selections/<id>.json    the max-coverage choice of frames
+docs/<task>_<split>.json, questions/<task>_<split>.json
+store/<id>/<key>.safetensors
+report.json             what was left out and why
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.data import store
+from video3d_plugin.data.atomic import digest, write_json
+from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
+from video3d_plugin.data.records import (
+    FORMAT,
+    question_from_json,
+    read_record,
+    scene_from_json,
+    selection_from_json,
+    selection_to_json,
+)
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.sampling.coverage import Coverage, Selection
+from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
+
+VARIABLE = "VIDEO3D_DATA"
+HEAD = "video3d.json"
+_HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
+
+
+class DataFolder:
+    """A prepared folder, read lazily. Safe to use from several processes and threads at once."""
+
+    def __init__(self, path: Path, head: dict[str, Any]):
+        self.path, self._head = path, head
+        self._scenes: dict[str, tuple[Scene, str]] = {}
+        self._warned = False
+
+    @classmethod
+    def open(cls, path: str | Path) -> DataFolder:
+        """The folder at `path`; MissingError, saying how to make one, if it is none."""
+        path = Path(path).resolve()
+        if not (path / HEAD).is_file():
+            raise MissingError("not a prepared data folder", where=path, remedy=_HOW)
+        head = read_record(path / HEAD)
+        if head.get("format") != FORMAT:
+            what = f"data folder of format {head.get('format')!r}, this version reads {FORMAT}"
+            raise DataError(what, where=path, remedy="run `video3d prepare` again")
+        return cls(path, head)
+
+    @classmethod
+    def from_env(cls) -> DataFolder:
+        """The folder that the environment variable VIDEO3D_DATA names."""
+        value = os.environ.get(VARIABLE, "")
+        if not value:
+            raise MissingError(f"no data folder: {VARIABLE} is not set", remedy=f"{_HOW}; then set {VARIABLE}=DATA")
+        return cls.open(value)
+
+    @cached_property
+    def source(self) -> Path:
+        """Where the frames lie: the folder that was prepared, or this one if the frames were copied."""
+        if self._head.get("frames_copied"):
+            return self.path
+        absolute = Path(self._head["source"])
+        relative = (self.path / self._head["source_relative"]).resolve()  # both may have been moved together
+        return relative if not absolute.is_dir() and relative.is_dir() else absolute
+
+    @cached_property
+    def scene_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(path.stem for path in (self.path / "scenes").glob("*.json")))
+
+    def scene(self, scene_id: str) -> Scene:
+        """The scene; MissingError for one that is not in the folder."""
+        return self._scene(scene_id)[0]
+
+    def _scene(self, scene_id: str) -> tuple[Scene, str]:
+        """(scene, digest of its frames)."""
+        if scene_id not in self._scenes:
+            path = self.path / "scenes" / f"{scene_id}.json"
+            if scene_id not in self.scene_ids:
+                few = ", ".join(self.scene_ids[:5])
+                remedy = f"it has {len(self.scene_ids)}: {few}{', ...' if len(self.scene_ids) > 5 else ''}"
+                raise MissingError(f"no scene {scene_id!r}", where=self.path, remedy=remedy)
+            record = read_record(path)
+            scene = scene_from_json(record, self.source, path)
+            self._scenes[scene_id] = scene, frames_digest(record)
+        return self._scenes[scene_id]
+
+    def coverage(self, scene_id: str) -> Coverage:
+        """What the scene's frames see; uses the stored selection where there is one."""
+        scene, frames = self._scene(scene_id)
+        known = read_selection(self._selection_path(scene_id), frames)
+        return scene_coverage(scene, lambda: self.surface_cells(scene_id), known)
+
+    def surface_cells(self, scene_id: str) -> np.ndarray | None:
+        """(K, 3) int32 voxels of the scan's surface, 0.1 m; None for a scan without a mesh."""
+        path = self.path / "surface" / f"{scene_id}.npz"
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return archive["cells"]
+        except Exception as error:  # a damaged zip raises many types
+            raise DataError(
+                f"damaged: {error}", where=path, remedy="delete it and run `video3d prepare` again"
+            ) from error
+
+    def _selection_path(self, scene_id: str) -> Path:
+        return self.path / "selections" / f"{scene_id}.json"
+
+    def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
+        """Indices of the frames that a sampler chooses. A max-coverage choice is stored for the next time."""
+        scene, key = self._scene(scene_id)
+        coverage = self.coverage(scene_id)
+        before = coverage.known
+        chosen = sample(scene, sampler, max_frames, coverage)
+        if coverage.known is not None and coverage.known is not before:
+            selection = coverage.known
+            self._try(lambda: write_selection(self._selection_path(scene_id), key, selection))
+        return chosen
+
+    def inputs(
+        self,
+        scene_id: str,
+        spec: InputsSpec,
+        sampler: str = "uniform",
+        max_frames: int = 32,
+        proposals: str | np.ndarray = "pred",
+    ) -> SceneInputs:
+        """What the model sees of a scene: from the store, or computed and stored.
+
+        A damaged store file is made again; a folder that cannot be written to is said once and works without.
+        """
+        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try)
+
+    def store_inputs(self, scene_id: str, spec: InputsSpec, **arguments: Any) -> None:
+        """Make sure that `inputs` with these arguments comes from the store; DataError where it cannot be written."""
+        names = {"sampler": "uniform", "max_frames": 32, "proposals": "pred", **arguments}
+        self._inputs(scene_id, spec, **names, write=lambda write: write())
+
+    def _inputs(
+        self,
+        scene_id: str,
+        spec: InputsSpec,
+        sampler: str,
+        max_frames: int,
+        proposals: str | np.ndarray,
+        write: Callable[[Callable[[], None]], None],
+    ) -> SceneInputs:
+        scene, frames_key = self._scene(scene_id)
+        chosen = self.frames(scene_id, sampler, max_frames)
+        boxes, ids = boxes_of(scene, proposals)
+        names = [scene.frames[index].name for index in chosen]
+        key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())
+        path = self.path / "store" / scene_id / f"{key}.safetensors"
+        try:
+            ready = store.read(path)
+        except DataError as error:
+            warnings.warn(f"{error.where}: {error.what}; it is made again")
+            ready = None
+        if ready is not None:
+            return ready
+        made = scene_inputs(scene, chosen, spec, proposals)
+        write(lambda: store.write(path, made))
+        return made
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except DataError as error:
+            if not self._warned:
+                warnings.warn(f"nothing can be stored, so scenes are computed each time: {error}")
+                self._warned = True
+
+    def tasks(self) -> dict[tuple[str, str], int]:
+        """{(task, split): number of evaluation docs}."""
+        return {(t["task"], t["split"]): t["docs"] for t in self._head.get("tasks", [])}
+
+    def docs(self, task: str, split: str) -> list[dict[str, Any]]:
+        """Evaluation docs: the official fields, ground-truth boxes (world frame, metres) and the prompt."""
+        return self._items("docs", task, split)
+
+    def questions(self, task: str, split: str) -> list[Question]:
+        """Training questions."""
+        return [question_from_json(item) for item in self._items("questions", task, split)]
+
+    def _items(self, kind: str, task: str, split: str) -> list[dict[str, Any]]:
+        if (task, split) not in self.tasks():
+            have = ", ".join(f"{t} {s}" for t, s in self.tasks()) or "none"
+            remedy = f"it has: {have}; put the official files into SOURCE/annotations and prepare again"
+            raise MissingError(f"no annotations of {task} {split}", where=self.path, remedy=remedy)
+        return read_record(self.path / kind / f"{task}_{split}.json")["items"]
+
+
+def frames_digest(record: dict[str, Any]) -> str:
+    """Identifies what SceneInputs and selections depend on besides boxes: frame files, poses, cameras, surface."""
+    names = ("frames_fingerprint", "surface", "world_from_scan", "depth_intrinsics", "frames")
+    return digest({name: record.get(name) for name in names})
+
+
+def read_selection(path: Path, frames_key: str) -> Selection | None:
+    """The stored max-coverage choice, if it was made for these frames."""
+    if not path.is_file():
+        return None
+    record = read_record(path)
+    return selection_from_json(record) if record.get("frames") == frames_key else None
+
+
+def write_selection(path: Path, frames_key: str, selection: Selection) -> None:
+    write_json(path, {"format": FORMAT, "frames": frames_key, **selection_to_json(selection)})

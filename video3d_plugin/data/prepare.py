@@ -1,0 +1,250 @@
+"""`video3d prepare`: from a folder of scans and official annotation files to a data folder.
+
+Three stages, each of which can run alone once those before it have run:
+
+    scenes        frames checked, boxes from mesh or masks, voxels of the surface     one file a scene
+    frames        the max-coverage choice of frames                                   one file a scene
+    annotations   evaluation docs and training questions                              two files a task and split
+    store         SceneInputs, ready to be mapped (only when asked for)               one file a scene
+
+Every result carries a fingerprint of what it was made from (names, sizes and times of the source files, options).
+A result whose fingerprint is right is not made again; so an interrupted run continues, and a changed option redoes
+what depends on it and nothing else. Results are written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from video3d_plugin.data import annotations
+from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
+from video3d_plugin.data.atomic import digest, is_ours, locked, remove_leftovers, write_json
+from video3d_plugin.data.folder import HEAD, DataFolder
+from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene
+from video3d_plugin.data.readers.scannet import ScanNetRoot
+from video3d_plugin.data.records import FORMAT, question_to_json, read_record
+from video3d_plugin.data.report import Report, TaskResult
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.metrics.scanrefer_groups import Labels
+from video3d_plugin.scene import InputsSpec
+
+STAGES = ("scenes", "frames", "annotations")
+LABELS = "scannetv2-labels.combined.tsv"
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What can be chosen.
+
+    stages        which of STAGES to run
+    scenes        scan ids or shell patterns; all by default
+    annotations   further folders or files to look for official annotation files in (SOURCE is always looked at)
+    scene         options of a single scan
+    store         if given, SceneInputs of this specification are stored too
+    store_inputs  sampler, max_frames and proposals of what is stored
+    jobs          processes; -1 for one a core
+    backend       joblib's backend: "loky", or "dask" or "ray" to spread over machines
+    """
+
+    stages: Sequence[str] = STAGES
+    scenes: Sequence[str] = ()
+    annotations: Sequence[Path] = ()
+    scene: SceneOptions = field(default_factory=SceneOptions)
+    store: InputsSpec | None = None
+    store_inputs: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
+    backend: str = "loky"
+
+
+def prepare(source: str | Path, output: str | Path, options: PrepareOptions | None = None, **changes: Any) -> Report:
+    """Make or complete the data folder `output` from `source`; returns what was done and left out.
+
+    `changes` are fields of PrepareOptions. Raises MissingError or DataError where nothing can be made at all, or
+    where the disk is full; a scan that cannot be used is left out and reported.
+    """
+    options = replace(options or PrepareOptions(), **changes)
+    source, output = Path(source).resolve(), Path(output).resolve()
+    if unknown := set(options.stages) - set(STAGES):
+        raise DataError(f"unknown stage {sorted(unknown)[0]!r}", remedy=f"known: {', '.join(STAGES)}")
+    if not source.is_dir():
+        raise MissingError("no such folder", where=source, remedy="give a folder in ScanNet's layout")
+    if output == source or source.is_relative_to(output):
+        raise DataError("is or contains the source", where=output, remedy="choose another --output")
+    root = ScanNetRoot(source)
+    if not root.scene_ids:
+        remedy = "expected scans/<id>/<id>.sens or posed_images/<id>/ in it"
+        raise MissingError("no scan with frames", where=source, remedy=remedy)
+    with locked(output):
+        return _prepare_locked(root, output, options)
+
+
+def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) -> Report:
+    head = _read_head(output)
+    remove_leftovers(output)
+    head.update(
+        format=FORMAT,
+        source=root.root.as_posix(),
+        source_relative=Path(os.path.relpath(root.root, output)).as_posix(),
+        frames_copied=options.scene.copy_frames,
+    )
+    write_json(output / HEAD, head, indent=1)  # first, so that an interrupted run is known for what it is
+    report = Report()
+    wanted = _chosen(root.scene_ids, options.scenes, root.root)
+    jobs = [
+        SceneJob(root.files(scene_id), root.root, output, options.scene, tuple(options.stages)) for scene_id in wanted
+    ]
+    if {"scenes", "frames"} & set(options.stages):
+        for result in _run(jobs, prepare_scene, options, "scenes"):
+            report.add_scene(result)
+        if not options.scenes:
+            for scene_id in root.scans_without_frames:
+                report.add_scene(SceneResult(scene_id, failed="has neither a .sens file nor posed images"))
+            _remove_lost_scenes(root, output, report)
+    if "annotations" in options.stages:
+        head["tasks"] = _prepare_annotations(root, output, options, report)
+        write_json(output / HEAD, head, indent=1)
+    folder = DataFolder.open(output)
+    if not folder.scene_ids:
+        raise DataError(f"no usable scan: {report.first_failure()}", where=root.root)
+    if options.store is not None:
+        _fill_store(folder, wanted, options)
+    report.describe(folder)
+    write_json(output / "report.json", report.to_json(), indent=1)
+    return report
+
+
+def _read_head(output: Path) -> dict[str, Any]:
+    path = output / HEAD
+    if not path.exists():
+        if any(not is_ours(entry.name) for entry in output.iterdir()):
+            raise DataError("is not empty and not a data folder", where=output, remedy="choose another --output")
+        return {}
+    head = read_record(path)
+    return head if head.get("format") == FORMAT else {}
+
+
+def _chosen(known: Sequence[str], patterns: Sequence[str], where: Path) -> list[str]:
+    if not patterns:
+        return list(known)
+    chosen = [scene_id for scene_id in known if any(fnmatchcase(scene_id, pattern) for pattern in patterns)]
+    for pattern in patterns:
+        if not any(fnmatchcase(scene_id, pattern) for scene_id in known):
+            raise MissingError(f"no scan {pattern!r} with frames", where=where, remedy=f"it has {len(known)} scans")
+    return chosen
+
+
+def _remove_lost_scenes(root: ScanNetRoot, output: Path, report: Report) -> None:
+    """Scenes of an earlier run that the source no longer has, or that can no longer be used."""
+    failed = {result.scene_id for result in report.scenes if result.failed}
+    for path in (output / "scenes").glob("*.json"):
+        if path.stem not in root.scene_ids or path.stem in failed:
+            path.unlink()
+
+
+def _run(jobs: Sequence[Any], function: Callable[[Any], Any], options: PrepareOptions, what: str) -> Iterable[Any]:
+    """Results in the order of `jobs`, with a progress bar (none where the output is not a terminal)."""
+    from tqdm import tqdm
+
+    bar = {"total": len(jobs), "desc": what, "unit": "scene", "disable": None}
+    if options.backend == "loky" and (options.jobs == 1 or len(jobs) <= 1):
+        yield from tqdm(map(function, jobs), **bar)
+        return
+    import joblib
+
+    if options.backend == "ray":
+        from ray.util.joblib import register_ray
+
+        register_ray()
+    with joblib.parallel_config(backend=options.backend, n_jobs=options.jobs):
+        lazily = options.backend in ("loky", "threading")
+        results = joblib.Parallel(return_as="generator" if lazily else "list")(
+            joblib.delayed(function)(j) for j in jobs
+        )
+        yield from tqdm(results, **bar)
+
+
+def _prepare_annotations(
+    root: ScanNetRoot, output: Path, options: PrepareOptions, report: Report
+) -> list[dict[str, Any]]:
+    files, notes = annotations.find_files([root.root, *(Path(p) for p in options.annotations)])
+    report.notes += notes
+    folder = DataFolder.open(output)
+    scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}
+    labels_path = next((p for base in [root.root, *map(Path, options.annotations)] if (p := _labels_below(base))), None)
+    if labels_path is None:
+        report.notes.append(f"no {LABELS}: ScanRefer's unique and multiple are as in the annotation file, or unknown")
+    labels = Labels.read(labels_path) if labels_path else None
+    boxes = digest({i: [sorted(map(list, s.boxes.items())), s.proposals.tolist()] for i, s in scenes.items()})
+    tasks = []
+    for (task, split), paths in files.items():
+        fingerprint = digest([FORMAT, boxes, _stamps(paths), _stamps([labels_path] if labels_path else [])])
+        docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
+        done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
+        if done is None:
+            done = _write_task(task, split, paths, Context(scenes, labels), fingerprint, docs_path, questions_path)
+        report.add_task(TaskResult(task, split, **done["counts"], skipped=tuple(map(tuple, done["skipped"]))))
+        if done["counts"]["docs"]:
+            tasks.append({"task": task, "split": split, **done["counts"]})
+    return tasks
+
+
+def _write_task(
+    task: str,
+    split: str,
+    paths: Sequence[Path],
+    context: Context,
+    fingerprint: str,
+    docs_path: Path,
+    questions_path: Path,
+) -> dict[str, Any]:
+    """Both files of a task and split; docs last, so that they vouch for the questions."""
+    benchmark = BENCHMARKS[task]
+    items = benchmark.load(paths)
+    questions = []
+    if split != "test" or task == "sqa3d":
+        questions = benchmark.questions(items, split, Context(context.scenes, context.labels))
+    docs = benchmark.docs(items, split, context)
+    record = {
+        "fingerprint": fingerprint,
+        "counts": {"items": len(items), "docs": len(docs), "questions": len(questions)},
+        "skipped": [[count, *kind] for kind, count in sorted(context.skipped.items())],
+    }
+    write_json(questions_path, {"fingerprint": fingerprint, "items": [question_to_json(q) for q in questions]})
+    write_json(docs_path, {**record, "items": docs})
+    return record
+
+
+def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The record at `path` if it was made from the same things."""
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path)
+    except DataError:
+        return None  # damaged: made again
+    return record if record.get("fingerprint") == fingerprint else None
+
+
+def _stamps(paths: Iterable[Path]) -> list[list[Any]]:
+    return [[path.name, status.st_size, status.st_mtime_ns] for path in paths for status in [path.stat()]]
+
+
+def _labels_below(base: Path) -> Path | None:
+    places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
+    return next((path for place in places if (path := base / place / LABELS).is_file()), None)
+
+
+def _fill_store(folder: DataFolder, scene_ids: Sequence[str], options: PrepareOptions) -> None:
+    jobs = [(folder.path, scene_id, options.store, options.store_inputs) for scene_id in scene_ids]
+    for _ in _run([job for job in jobs if job[1] in folder.scene_ids], _store_scene, options, "store"):
+        pass
+
+
+def _store_scene(job: tuple[Path, str, InputsSpec, dict[str, Any]]) -> None:
+    path, scene_id, spec, arguments = job
+    DataFolder.open(path).store_inputs(scene_id, spec, **arguments)

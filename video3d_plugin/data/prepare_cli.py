@@ -1,0 +1,62 @@
+"""`video3d prepare SOURCE --output DATA`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EPILOG = """\
+SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
+posed_images/<id>/, mask/<id>.mask.npz, embodiedscan/*.pkl, scannetv2-labels.combined.tsv, and the benchmarks'
+official annotation files under their own names anywhere below. An interrupted run continues where it was.
+
+On a cluster:  --backend dask  uses the dask.distributed client of DASK_SCHEDULER_ADDRESS or a local one,
+               --backend ray   the Ray cluster that `ray start` or RAY_ADDRESS names.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("source", type=Path, help="folder of scans and annotations")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="data folder to make or complete")
+    parser.add_argument("--annotations", type=Path, action="append", default=[], help="also look for annotations here")
+    parser.add_argument("--scenes", nargs="+", default=[], metavar="ID", help="scan ids or patterns (default: all)")
+    parser.add_argument("--stages", default="scenes,frames,annotations", help="default: %(default)s")
+    parser.add_argument("--frame-step", type=int, help="keep every n-th frame (a .sens: every tenth by default)")
+    parser.add_argument("--max-proposals", type=int, default=50, help="proposals a scan (default: %(default)s)")
+    parser.add_argument("--check", choices=("full", "headers"), default="full", help="decode every image once, or not")
+    parser.add_argument("--copy-frames", action="store_true", help="make the data folder independent of SOURCE")
+    parser.add_argument("--store", action="store_true", help="also store what the model sees of every scene")
+    parser.add_argument("--image-size", type=int, default=384, help="with --store: the vision tower's input")
+    parser.add_argument("--sampler", default="uniform", help="with --store: frame sampler")
+    parser.add_argument("--max-frames", type=int, default=32, help="with --store: frames a scene")
+    parser.add_argument("--jobs", "-j", type=int, default=1, help="processes; -1: one a core")
+    parser.add_argument("--backend", default="loky", choices=("loky", "threading", "dask", "ray"), help="of joblib")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare and print the closing table; 0, also where something was left out and said so."""
+    from video3d_plugin.data.prepare import PrepareOptions, prepare
+    from video3d_plugin.data.prepare_scene import SceneOptions
+    from video3d_plugin.scene import InputsSpec
+
+    options = PrepareOptions(
+        stages=tuple(stage for stage in args.stages.split(",") if stage),
+        scenes=tuple(args.scenes),
+        annotations=tuple(args.annotations),
+        scene=SceneOptions(
+            frame_step=args.frame_step,
+            max_proposals=args.max_proposals,
+            check=args.check,
+            copy_frames=args.copy_frames,
+        ),
+        store=InputsSpec(image_size=args.image_size) if args.store else None,
+        store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},
+        jobs=args.jobs,
+        backend=args.backend,
+    )
+    report = prepare(args.source, args.output, options)
+    print(report.table())
+    print(f"ready: {args.output}   (export VIDEO3D_DATA={args.output.resolve()})")
+    return 0

@@ -1,0 +1,244 @@
+"""One scan: the unit of `video3d prepare`, independent of all others, finished by the rename of its scene file."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
+from video3d_plugin.data.folder import frames_digest, read_selection, write_selection
+from video3d_plugin.data.frames import check_frame
+from video3d_plugin.data.inputs import scene_coverage
+from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
+from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
+from video3d_plugin.data.records import FORMAT, read_record, scene_from_json, scene_to_json
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.geometry.voxels import unique_voxels
+from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M
+from video3d_plugin.scene import Blob, Frame, Omission, Scene
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What can be chosen for a scan.
+
+    frame_step      every n-th frame; see `load_scene`
+    max_proposals   Mask3D masks used, best first (the reference uses 50)
+    check           "full": every image is decoded once, broken frames are left out; "headers": only headers are read
+    copy_frames     copy colour and depth into the data folder, so that it does not need the source any more
+    """
+
+    frame_step: int | None = None
+    max_proposals: int = REFERENCE_LIMIT
+    check: str = "full"
+    copy_frames: bool = False
+
+    def __post_init__(self) -> None:
+        if self.check not in ("full", "headers"):
+            raise DataError(f"check={self.check!r}", remedy="known: full, headers")
+        if self.frame_step is not None and self.frame_step < 1:
+            raise DataError(f"frame step {self.frame_step}", remedy="use 1 or more")
+        if self.max_proposals < 0:
+            raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    files: ScanFiles
+    source: Path
+    output: Path
+    options: SceneOptions
+    stages: tuple[str, ...]
+
+    @property
+    def scene_path(self) -> Path:
+        return self.output / "scenes" / f"{self.files.scene_id}.json"
+
+    @property
+    def surface_path(self) -> Path:
+        return self.output / "surface" / f"{self.files.scene_id}.npz"
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of a scan: counts, omissions, notes; `failed` says why there is no scene."""
+
+    scene_id: str
+    frames: int = 0
+    instances: int = 0
+    proposals: int = 0
+    omissions: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: str | None = None
+    reused: bool = False
+
+
+def prepare_scene(job: SceneJob) -> SceneResult:
+    """Run the asked stages for one scan. A scan that cannot be used is a result, not an error; a full disk is one."""
+    scene_id = job.files.scene_id
+    try:
+        record, reused = _scene_record(job)
+    except MissingError as error:
+        return SceneResult(scene_id, failed=str(error))
+    except DataError as error:
+        if isinstance(error.__cause__, OSError) and "scenes" in job.stages and _is_output(error, job.output):
+            raise
+        return SceneResult(scene_id, failed=str(error))
+    root = job.output if job.options.copy_frames else job.source
+    scene = scene_from_json(record, root, job.scene_path)
+    if "frames" in job.stages:
+        reused &= _select_frames(job, scene, record)
+    return SceneResult(
+        scene_id,
+        frames=len(scene.frames),
+        instances=len(scene.instances),
+        proposals=len(scene.proposals),
+        omissions=scene.omissions,
+        notes=scene.notes,
+        reused=reused,
+    )
+
+
+def _is_output(error: DataError, output: Path) -> bool:
+    return error.where is not None and Path(error.where).is_relative_to(output)
+
+
+def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
+    """(the scene's record, whether it was there already)."""
+    frames_fingerprint = _fingerprint_frames(job.files)
+    fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job.files), asdict(job.options)])
+    existing = _existing(job.scene_path)
+    if existing and (existing.get("fingerprint") == fingerprint or "scenes" not in job.stages):
+        return existing, True
+    if "scenes" not in job.stages:
+        raise MissingError("scene is not prepared", where=job.scene_path, remedy="run the stage `scenes` first")
+    scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
+    scene = scan.scene if job.options.check == "headers" else _without_broken_frames(scan.scene)
+    if job.options.copy_frames:
+        scene = _copy_frames(scene, job.output)
+    surface = None
+    if scan.surface is not None and len(scan.surface):
+        cells = unique_voxels(scan.surface, VOXEL_SIZE_M)
+        surface = digest(cells.tolist())
+        write_bytes(job.surface_path, _npz(cells=cells))
+    else:
+        job.surface_path.unlink(missing_ok=True)
+    root = job.output if job.options.copy_frames else job.source
+    record = {
+        "fingerprint": fingerprint,
+        "frames_fingerprint": frames_fingerprint,
+        "surface": surface,
+        **scene_to_json(scene, root),
+    }
+    write_json(job.scene_path, record)
+    return record, False
+
+
+def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any]) -> bool:
+    """Make the max-coverage choice unless it is there; returns whether it was."""
+    path = job.output / "selections" / f"{job.files.scene_id}.json"
+    key = frames_digest(record)
+    if read_selection(path, key) is not None:
+        return True
+
+    def cells() -> np.ndarray | None:
+        if record["surface"] is None:
+            return None
+        with np.load(job.surface_path, allow_pickle=False) as archive:
+            return archive["cells"]
+
+    coverage = scene_coverage(scene, cells)
+    coverage.select(REFERENCE_FRAMES)
+    assert coverage.known is not None
+    write_selection(path, key, coverage.known)
+    return False
+
+
+def _without_broken_frames(scene: Scene) -> Scene:
+    """The scene without frames whose images do not decode; they become omissions."""
+    frames: list[Frame] = []
+    broken: list[Omission] = []
+    for frame in scene.frames:
+        reason = check_frame(frame)
+        if reason is None:
+            frames.append(frame)
+        else:
+            broken.append(Omission(f"frame {frame.name}", reason))
+    if not frames:
+        raise DataError(
+            f"scene {scene.scene_id}: no frame can be decoded: {broken[0].reason}", remedy="export it again"
+        )
+    return replace(scene, frames=tuple(frames), omissions=(*scene.omissions, *broken))
+
+
+def _copy_frames(scene: Scene, output: Path) -> Scene:
+    """The scene with its blobs copied to frames/<id>/, byte for byte."""
+    folder = output / "frames" / scene.scene_id
+    frames = []
+    for frame in scene.frames:
+        color = folder / f"{frame.name}{_suffix(frame.color, '.jpg')}"
+        depth = folder / f"{frame.name}{'.depth.png' if frame.depth_codec == 'png' else '.depth.zlib'}"
+        for blob, path in ((frame.color, color), (frame.depth, depth)):
+            _copy_blob(blob, path)
+        frames.append(replace(frame, color=Blob(color), depth=Blob(depth)))
+    return replace(scene, frames=tuple(frames))
+
+
+def _suffix(blob: Blob, default: str) -> str:
+    return blob.path.suffix.lower() if blob.size is None and blob.path.suffix else default
+
+
+def _copy_blob(blob: Blob, path: Path) -> None:
+    if blob.size is not None or blob.offset:
+        write_bytes(path, blob.read())
+        return
+    with replacing(path) as temporary:
+        shutil.copyfile(blob.path, temporary)
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    """A compressed .npz whose bytes depend on the arrays alone (numpy writes a fixed date)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _existing(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path)
+    except DataError:
+        return None  # damaged: made again
+    return record if record.get("format") == FORMAT else None
+
+
+def _fingerprint_frames(files: ScanFiles) -> str:
+    """Of the frames' files and of what says which of them count."""
+    parts: list[Any] = []
+    if files.posed_images is not None:
+        with os.scandir(files.posed_images) as entries:
+            parts = sorted([e.name, e.stat().st_size, e.stat().st_mtime_ns] for e in entries if e.is_file())
+    elif files.sens is not None:
+        parts = [_stamp(files.sens)]
+    info = files.info
+    if info is not None:
+        matrices = (info.world_from_scan, info.depth_intrinsics)
+        parts.append([list(info.frame_names), *(None if m is None else m.tolist() for m in matrices)])
+    return digest(parts)
+
+
+def _fingerprint_parts(files: ScanFiles) -> str:
+    """Of the files beside the frames."""
+    return digest({name: _stamp(path) for name, path in files.paths.items() if name not in ("posed_images", "sens")})
+
+
+def _stamp(path: Path) -> list[Any]:
+    status = path.stat()
+    return [path.name, status.st_size, status.st_mtime_ns]

@@ -1,0 +1,140 @@
+"""What a preparation did and what it left out: report.json and the closing table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from video3d_plugin.scene import Omission
+
+if TYPE_CHECKING:
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.data.prepare_scene import SceneResult
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A split: items in the file, docs to evaluate, questions to train on, (count, reason, what) left out."""
+
+    task: str
+    split: str
+    items: int
+    docs: int
+    questions: int
+    skipped: tuple[tuple[int, str, str], ...] = ()
+
+    def reasons(self) -> list[Omission]:
+        """One omission a reason, with counts and a few of what it concerns."""
+        result = []
+        for reason in dict.fromkeys(reason for _, reason, _ in self.skipped):
+            concerned = [what for _, other, what in self.skipped if other == reason]
+            count = sum(count for count, other, _ in self.skipped if other == reason)
+            few = ", ".join(concerned[:3]) + (f" and {len(concerned) - 3} more" if len(concerned) > 3 else "")
+            result.append(Omission(f"{self.task} {self.split}: {count} of {self.items} items", f"{reason}: {few}"))
+        return result
+
+
+@dataclass
+class Report:
+    """Everything that was done; nothing in it depends on time or machine, so equal runs write equal reports."""
+
+    scenes: list[SceneResult] = field(default_factory=list)
+    tasks: list[TaskResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _folder: dict[str, Any] = field(default_factory=dict)
+
+    def add_scene(self, result: SceneResult) -> None:
+        self.scenes.append(result)
+
+    def add_task(self, result: TaskResult) -> None:
+        self.tasks.append(result)
+
+    def describe(self, folder: DataFolder) -> None:
+        self._folder = {"scenes": len(folder.scene_ids)}
+
+    def first_failure(self) -> str:
+        return next((result.failed for result in self.scenes if result.failed), "no scan was asked for")
+
+    @property
+    def failed(self) -> list[SceneResult]:
+        return [result for result in self.scenes if result.failed]
+
+    @property
+    def omissions(self) -> list[Omission]:
+        """Everything left out, of scenes and of annotations."""
+        of_scenes = [
+            Omission(f"{result.scene_id} {omission.what}", omission.reason)
+            for result in self.scenes
+            for omission in result.omissions
+        ]
+        whole = [Omission(f"scene {result.scene_id}", result.failed or "") for result in self.failed]
+        return whole + of_scenes + [omission for task in self.tasks for omission in task.reasons()]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            **self._folder,
+            "prepared": {
+                r.scene_id: {
+                    "frames": r.frames,
+                    "instances": r.instances,
+                    "proposals": r.proposals,
+                    "omissions": [[o.what, o.reason] for o in r.omissions],
+                    "notes": list(r.notes),
+                }
+                for r in self.scenes
+                if not r.failed
+            },
+            "failed": {r.scene_id: r.failed for r in self.failed},
+            "tasks": [
+                {
+                    "task": t.task,
+                    "split": t.split,
+                    "items": t.items,
+                    "docs": t.docs,
+                    "questions": t.questions,
+                    "omissions": [{"items": count, "reason": why, "of": what} for count, why, what in t.skipped],
+                }
+                for t in self.tasks
+            ],
+            "notes": self.notes,
+        }
+
+    def table(self) -> str:
+        """The closing table: what there is, and every kind of omission with its number."""
+        usable = [r for r in self.scenes if not r.failed]
+        lines = []
+        if self.scenes:
+            reused = sum(r.reused for r in usable)
+            lines.append(
+                f"scenes      {len(usable)} ({reused} were ready), {sum(r.frames for r in usable)} frames, "
+                f"{sum(r.instances for r in usable)} annotated boxes, {sum(r.proposals for r in usable)} proposals"
+            )
+        for t in self.tasks:
+            lines.append(f"{t.task + ' ' + t.split:<22} {t.docs:>7} to evaluate {t.questions:>7} to train on")
+        if not self.tasks:
+            lines.append("annotations  none found")
+        lines += _omission_lines(self)
+        lines += [f"note: {note} ({count} scenes)" if count else f"note: {note}" for note, count in self._notes()]
+        return "\n".join(lines)
+
+    def _notes(self) -> list[tuple[str, int]]:
+        counted = Counter(note for result in self.scenes for note in result.notes)
+        return [(note, 0) for note in self.notes] + counted.most_common(20)
+
+
+def _omission_lines(report: Report, limit: int = 20) -> list[str]:
+    """Omissions by reason; those of annotations carry their own counts."""
+    lines = [f"left out: scene {result.scene_id}: {result.failed}" for result in report.failed[:limit]]
+    if len(report.failed) > limit:
+        lines.append(f"left out: {len(report.failed) - limit} more scenes, listed in report.json")
+    kinds: Counter[tuple[str, str]] = Counter()
+    for result in report.scenes:
+        for omission in result.omissions:
+            kinds[omission.what.split(" ", 1)[0], omission.reason] += 1
+    lines += [f"left out: {count} x {what}: {reason}" for (what, reason), count in kinds.most_common(limit)]
+    if len(kinds) > limit:
+        lines.append(f"left out: {len(kinds) - limit} more kinds, listed in report.json")
+    lines += [f"left out: {o.what}: {o.reason}" for task in report.tasks for o in task.reasons()]
+    return lines or ["left out: nothing"]

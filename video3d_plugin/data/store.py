@@ -1,0 +1,125 @@
+"""The scene store: SceneInputs on disk as safetensors, memory-mapped on reading.
+
+A file holds each distinct frame once (uniform sampling of a short scan repeats frames), pixels as uint8, membership
+of patches in boxes as bits, and a checksum of all of it. Its name is a digest of everything it depends on, so a
+changed scene, sampler or specification never finds the old file.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from video3d_plugin.data.atomic import digest, write_bytes
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import InputsSpec, SceneInputs
+
+FORMAT = 1
+_verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has seen to be right
+
+
+def key_of(scene_digest: str, spec: InputsSpec, frames: Sequence[str], boxes: np.ndarray, ids: np.ndarray) -> str:
+    """Names a stored SceneInputs. `scene_digest` identifies the frames' files, poses and cameras."""
+    return digest(
+        {
+            "format": FORMAT,
+            "scene": scene_digest,
+            "spec": asdict(spec),
+            "frames": list(frames),
+            "boxes": np.ascontiguousarray(boxes, np.float32).tobytes().hex(),
+            "ids": np.asarray(ids).tolist(),
+        }
+    )
+
+
+def write(path: Path, inputs: SceneInputs) -> None:
+    """Store `inputs` under `path`, atomically; DataError if the disk is full."""
+    from safetensors.torch import save
+
+    first: dict[str, int] = {}
+    for position, name in enumerate(inputs.frames):
+        first.setdefault(name, position)
+    keep = torch.tensor(list(first.values()), dtype=torch.int64)
+    order = {name: index for index, name in enumerate(first)}
+    patches = inputs.proposal_patches[:, keep]
+    tensors = {
+        "pixels": inputs.pixels[keep],
+        "token_points": inputs.token_points[keep],
+        "token_valid": inputs.token_valid[keep].to(torch.uint8),
+        "proposals": inputs.proposals,
+        "proposal_ids": inputs.proposal_ids,
+        "proposal_bits": torch.from_numpy(np.packbits(patches.numpy().reshape(len(patches), -1), axis=1)),
+        "frame_index": torch.tensor([order[name] for name in inputs.frames], dtype=torch.int64),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    header = {
+        "format": FORMAT,
+        "scene_id": inputs.scene_id,
+        "frames": list(inputs.frames),
+        "spec": asdict(inputs.spec),
+        "patch_shape": list(patches.shape),
+        "checksum": _checksum(tensors),
+    }
+    write_bytes(path, save(tensors, metadata={"video3d": json.dumps(header, sort_keys=True)}))
+
+
+def read(path: Path) -> SceneInputs | None:
+    """The stored inputs, memory-mapped; None if there are none. DataError if the file is damaged."""
+    from safetensors import safe_open
+
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {})["video3d"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged header leads to
+        raise DataError(f"damaged store file: {error}", where=path, remedy="delete it; it is made again") from error
+    mark = (str(path), status.st_mtime_ns, status.st_size)
+    if mark not in _verified:
+        if header.get("format") != FORMAT or header.get("checksum") != _checksum(tensors):
+            raise DataError("damaged store file: wrong checksum", where=path, remedy="delete it; it is made again")
+        _verified.add(mark)
+    return _assemble(header, tensors)
+
+
+def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> SceneInputs:
+    index = tensors["frame_index"]
+    proposals, distinct, height, width = header["patch_shape"]
+    bits = np.unpackbits(tensors["proposal_bits"].numpy(), axis=1, count=distinct * height * width)
+    patches = torch.from_numpy(bits.view(bool).reshape(proposals, distinct, height, width))
+    per_frame = {name: tensors[name] for name in ("pixels", "token_points")}
+    valid = tensors["token_valid"].bool()
+    if not torch.equal(index, torch.arange(distinct)):  # repeated frames: only then are the maps copied
+        per_frame = {name: tensor[index] for name, tensor in per_frame.items()}
+        valid, patches = valid[index], patches[:, index]
+    return SceneInputs(
+        spec=InputsSpec(**header["spec"]),
+        scene_id=header["scene_id"],
+        frames=tuple(header["frames"]),
+        token_valid=valid,
+        proposals=tensors["proposals"],
+        proposal_patches=patches,
+        proposal_ids=tensors["proposal_ids"],
+        **per_frame,
+    )
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> int:
+    value = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        value = zlib.crc32(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data, value)
+    return value
