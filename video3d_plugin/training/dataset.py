@@ -74,12 +74,16 @@ class SceneGroups(torch.utils.data.Dataset):
 
 
 class GroupCollator:
-    """Turns groups into one batch for the model; a scene that occurs in several groups is carried once."""
+    """Turns groups into one batch for the model; a scene that occurs in several groups is carried once.
 
-    def __init__(self, processor: Video3DProcessor):
-        self._processor = processor
+    shared: one sequence a scene, in which each question attends to the scene's prefix and to itself only. Loss and
+    gradients are those of the separate items; the prefix is computed once.
+    """
+
+    def __init__(self, processor: Video3DProcessor, *, shared: bool = True):
+        self._processor, self._shared = processor, shared
 
     def __call__(self, groups: Sequence[Group]) -> dict:
         scenes = {inputs.scene_id: inputs for inputs, _ in groups}
         questions = [question for _, group in groups for question in group]
-        return self._processor(questions, list(scenes.values()), with_labels=True, padding_side="right")
+        return self._processor(questions, list(scenes.values()), with_labels=True, shared=self._shared)

@@ -62,6 +62,8 @@ def train(
     from transformers import Trainer, set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
+    from video3d_plugin.training.progress import show_progress
+
     output = Path(output)
     set_seed(settings.seed)
     questions = [q for task in settings.tasks for q in folder.questions(task, "train")]
@@ -82,6 +84,7 @@ def train(
         data_collator=GroupCollator(processor),
         optimizers=(_optimizer(model, settings), None),
     )
+    show_progress(trainer)
     checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
     if resume and checkpoint is None:
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
@@ -113,12 +116,12 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
         data_seed=settings.seed,
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
-        gradient_checkpointing=settings.gradient_checkpointing,
         dataloader_num_workers=settings.workers,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
+        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
     )
 
 

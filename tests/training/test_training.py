@@ -1,0 +1,185 @@
+"""Training under transformers.Trainer as it is: every question of every epoch, a falling loss, the same after a resume."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.tiny import build_tiny, train_tokenizer
+from video3d_plugin.scene import Question, SceneInputs
+from video3d_plugin.training.dataset import GroupCollator, SceneGroups
+from video3d_plugin.training.run import TrainSettings, train
+
+COLOURS = ("red", "green", "blue", "white")
+VISION = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 56}
+LANGUAGE = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
+
+
+class MadeUpFolder:
+    """Scenes of random pixels and points behind DataFolder's two methods that training calls."""
+
+    def __init__(self, spec, scenes=3):
+        self._spec, self.scene_ids = spec, [f"scene{i:04d}_00" for i in range(scenes)]
+
+    def inputs(self, scene_id, spec, *, sampler, max_frames, proposals):
+        assert spec == self._spec
+        rng = torch.Generator().manual_seed(self.scene_ids.index(scene_id))
+        side, grid, patches = spec.image_size, spec.grid_side, spec.object_grid_side
+        return SceneInputs(
+            spec=spec,
+            scene_id=scene_id,
+            frames=("00000", "00010"),
+            pixels=torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=rng),
+            token_points=torch.randn(2, grid, grid, spec.points_per_token, 3, generator=rng),
+            token_valid=torch.ones(2, grid, grid, dtype=torch.bool),
+            proposals=torch.rand(4, 6, generator=rng) + 0.1,
+            proposal_patches=torch.rand(4, 2, patches, patches, generator=rng) < 0.2,
+            proposal_ids=torch.tensor([3, 5, 6, 9]),
+        )
+
+    def questions(self, task, split):
+        assert split == "train"
+        return [q for q in self._all() if q.task == task]
+
+    def _all(self):
+        for i, scene_id in enumerate(self.scene_ids):
+            for j in range(5):
+                what = COLOURS[(i + j) % 4]
+                yield Question("scanqa", f"q{i}-{j}", scene_id, f"<image> What is thing {j}?", what)
+            yield Question("scanrefer", f"g{i}", scene_id, "<image>Find it", "<ground>", targets=((3, 5, 6, 9)[i % 4],))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    texts = ["<image> What is thing 0 1 2 3 4? Find it " + " ".join(COLOURS)] * 3
+
+    def build():
+        model, processor = build_tiny(train_tokenizer(texts, 320), vision=VISION, seed=0, **LANGUAGE)
+        processor.label_style = "answer"
+        return model, processor
+
+    return build
+
+
+@pytest.fixture
+def folder(tiny):
+    return MadeUpFolder(tiny()[0].config.inputs_spec)
+
+
+def groups(folder, spec, size, seed=0):
+    questions = [q for task in ("scanqa", "scanrefer") for q in folder.questions(task, "train")]
+    return SceneGroups(folder, questions, spec, questions_per_scene=size, seed=seed)
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 100])
+def test_every_question_of_every_epoch_is_seen_once_and_groups_hold_one_scene(folder, size):
+    dataset = groups(folder, folder._spec, size)
+    wanted = Counter(q.item_id for q in folder._all())
+    orders = set()
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        seen = []
+        for index in range(len(dataset)):
+            inputs, questions = dataset[index]
+            assert 1 <= len(questions) <= size and {q.scene_id for q in questions} == {inputs.scene_id}
+            seen += [q.item_id for q in questions]
+        assert Counter(seen) == wanted
+        orders.add(tuple(seen))
+    assert len(orders) == 3, "epochs are shuffled differently"
+
+
+def test_the_order_depends_on_the_seed_alone(folder):
+    first, again, other = (groups(folder, folder._spec, 4, seed) for seed in (1, 1, 2))
+    assert [q.item_id for q in first.questions()] == [q.item_id for q in again.questions()]
+    assert [q.item_id for q in first.questions()] != [q.item_id for q in other.questions()]
+
+
+def test_no_questions_or_no_group_size_is_an_error(folder):
+    with pytest.raises(DataError, match="no training questions"):
+        SceneGroups(folder, [], folder._spec)
+    with pytest.raises(DataError, match="questions_per_scene"):
+        groups(folder, folder._spec, 0)
+
+
+def test_shared_sequences_have_the_loss_of_separate_items(folder, tiny):
+    model, processor = tiny()
+    dataset = groups(folder, folder._spec, 6)
+    batch = [dataset[0], dataset[1]]
+    shared = model(**GroupCollator(processor)(batch))
+    apart = model(**GroupCollator(processor, shared=False)(batch))
+    torch.testing.assert_close(shared.item_losses, apart.item_losses, rtol=1e-5, atol=1e-5)
+
+
+SETTINGS = TrainSettings(
+    tasks=("scanqa", "scanrefer"),
+    steps=24,
+    scenes_per_step=2,
+    questions_per_scene=3,
+    learning_rate=1e-2,
+    vision_tower_lr=None,
+    save_every=12,
+    max_frames=2,
+)
+
+
+def test_the_loss_falls_and_the_result_loads_and_answers_alike(folder, tiny, tmp_path):
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
+
+    model, processor = tiny()
+    summary = train(model.train(), processor, folder, tmp_path / "run", SETTINGS)
+    assert summary["steps"] == 24 and summary["questions"] == 18
+    assert summary["loss_last"] < 0.5 * summary["loss_first"]
+    again = Video3DForCausalLM.from_pretrained(str(tmp_path / "run")).eval()
+    processor_again = Video3DProcessor.from_pretrained(str(tmp_path / "run"), config=again.config)
+    batch = GroupCollator(processor_again)([groups(folder, folder._spec, 6)[0]])
+    torch.testing.assert_close(again(**batch).item_losses, model.eval()(**batch).item_losses)
+
+
+def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(folder, tiny, tmp_path):
+    import shutil
+
+    model, processor = tiny()
+    train(model.train(), processor, folder, tmp_path / "whole", SETTINGS)
+    shutil.copytree(tmp_path / "whole" / "checkpoint-24", tmp_path / "keep")
+
+    model_b, processor_b = tiny()
+    from dataclasses import replace
+
+    half = tmp_path / "half"
+    _train_until_killed(model_b, processor_b, folder, half)
+    model_c, processor_c = tiny()
+    train(model_c.train(), processor_c, folder, half, replace(SETTINGS, save_every=12), resume=True)
+    for (name, one), other in zip(model.named_parameters(), model_c.parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def _train_until_killed(model, processor, folder, output):
+    """Stops the run right after its first checkpoint, as a kill would."""
+    import transformers
+
+    class Killed(Exception):
+        pass
+
+    original = transformers.Trainer.training_step
+
+    def step(self, *args, **kwargs):
+        if self.state.global_step == 12:
+            raise Killed
+        return original(self, *args, **kwargs)
+
+    transformers.Trainer.training_step = step
+    try:
+        with pytest.raises(Killed):
+            train(model.train(), processor, folder, output, SETTINGS)
+    finally:
+        transformers.Trainer.training_step = original
+
+
+def test_resuming_where_there_is_nothing_says_so(folder, tiny, tmp_path):
+    model, processor = tiny()
+    with pytest.raises(DataError, match="nothing to resume"):
+        train(model, processor, folder, tmp_path / "empty", SETTINGS, resume=True)

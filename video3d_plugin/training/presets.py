@@ -1,0 +1,74 @@
+"""Named settings: a small model from scratch, and how long it is trained.
+
+`demo` is what `video3d demo` trains in about a minute where no trained checkpoint ships; `mini` is the small model
+that the mini benchmark is meant for; `paper` fine-tunes a real checkpoint with the paper's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import Question
+from video3d_plugin.training.run import TrainSettings
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`language` and `vision` are sizes of a model built from scratch; None: a checkpoint must be given."""
+
+    settings: TrainSettings
+    language: Mapping[str, Any] | None = None
+    vision: Mapping[str, Any] = field(default_factory=dict)
+    vocab_size: int = 1024
+
+
+_SMALL_RATES = {"learning_rate": 1e-3, "vision_tower_lr": None, "weight_decay": 0.01, "warmup_fraction": 0.05}
+
+PRESETS: dict[str, Preset] = {
+    "demo": Preset(
+        TrainSettings(
+            **_SMALL_RATES, steps=300, scenes_per_step=2, questions_per_scene=16, max_frames=8, save_every=10_000
+        ),
+        language={"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3},
+        vision={"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "image_size": 112},
+        vocab_size=900,
+    ),
+    "mini": Preset(
+        TrainSettings(
+            **_SMALL_RATES, epochs=8, scenes_per_step=2, questions_per_scene=24, max_frames=12, save_every=500
+        ),
+        language={"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6},
+        vision={"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "image_size": 112},
+        vocab_size=1200,
+    ),
+    "paper": Preset(TrainSettings(questions_per_scene=1, scenes_per_step=2, precision="bfloat16")),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`; an unknown name is an error that lists the known ones."""
+    if name not in PRESETS:
+        raise DataError(f"no preset {name!r}", remedy=f"known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def from_scratch(
+    chosen: Preset, questions: Iterable[Question], *, seed: int = 0
+) -> tuple[Video3DForCausalLM, Video3DProcessor]:
+    """A model with random weights and a tokenizer learnt from the questions' own text. Repeats with the seed."""
+    from video3d_plugin.model.tiny import build_tiny, train_tokenizer
+
+    if chosen.language is None:
+        raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
+    texts = [text for q in questions for text in (q.prompt, q.answer) if text]
+    tokenizer = train_tokenizer(texts, chosen.vocab_size)
+    model, processor = build_tiny(tokenizer, vision=dict(chosen.vision), seed=seed, **chosen.language)
+    processor.label_style = "answer"  # a small model has no capacity to spare for the prompt's chat marks
+    return model, processor
