@@ -29,7 +29,7 @@ def of_run(model: Any, task_dict: dict) -> str:
     if _has_scene_tasks(task_dict):
         from video3d_plugin.hosts.current import data_folder
 
-        parts.append(f"data {of_folder(data_folder().path)}")
+        parts.append(f"data {of_data(data_folder().path)}")
     return _digest([__version__, *parts]) if parts else ""
 
 
@@ -45,13 +45,18 @@ def _has_scene_tasks(task_dict: dict) -> bool:
     return False
 
 
+def of_data(folder: Path) -> str:
+    """Digest of what the questions are and what the scenes show: not of the store, which is made from them."""
+    return _digest([of_folder(folder / name) for name in ("docs", "scenes")])
+
+
 def of_folder(folder: str | os.PathLike[str]) -> str:
-    """Digest of the files below a folder (hidden ones and caches left out): names and contents, large ones by sample."""
+    """Digest of the files below a folder, hidden ones left out: names and contents, large ones by sample."""
     root = Path(folder)
     lines = []
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
-        if path.is_file() and not any(part.startswith(".") or part == "cache" for part in relative.parts):
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             lines.append(f"{relative.as_posix()} {_of_file(path)}")
     return _digest(lines)
 

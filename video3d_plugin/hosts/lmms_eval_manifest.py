@@ -11,6 +11,5 @@ def manifests():
         ModelManifest(
             model_id="video3d",
             simple_class_path="video3d_plugin.hosts.lmms_eval.Video3DLmms",
-            aliases=("video_3d_llm",),
         )
     ]

@@ -46,7 +46,7 @@ class Batches:
         self.size = size
 
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Answer]]) -> Iterator[Answer]:
-        """Yield `work`'s answers in the order of the items. Raises the memory error where a single item does not fit."""
+        """Yield `work`'s answers in the order of the items. Raises the memory error where one item does not fit."""
         start = 0
         while start < len(items):
             batch = items[start : start + self.size]

@@ -1,0 +1,14 @@
+"""ScanRefer for lmms-eval: the names that the YAML files of this folder use."""
+
+from video3d_plugin.hosts.tasks import SceneTask
+
+task = SceneTask("scanrefer")
+
+docs_val = task.docs("val")
+docs_test = task.docs("test")
+docs_mini = task.docs("val", mini=True)
+visual, text, target = task.visual, task.text, task.target
+process_results, aggregate = task.process_results, task.aggregate
+
+submission_items = task.submission_items
+write_test = task.write_submission("test")
