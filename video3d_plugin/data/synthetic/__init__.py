@@ -1,0 +1,31 @@
+"""Synthetic rooms in ScanNet's own layout, with questions in the five benchmarks' official formats.
+
+    from video3d_plugin.data.synthetic import make_benchmark
+    make_benchmark("rooms", scenes=10, seed=0)                       # a val split, ready for `video3d prepare rooms`
+    make_benchmark("rooms", split={"train": 200, "val": 40}, noise="realistic", workers=2)
+
+World frame: z up, metres; the scan frame is turned about z and moved against it, so that the axis alignment matters.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_PUBLIC = {
+    "Counts": ".benchmark",
+    "EXACT": ".mesh",
+    "ProposalFaults": ".mesh",
+    "Room": ".rooms",
+    "SyntheticScene": ".benchmark",
+    "iter_rooms": ".benchmark",
+    "make_benchmark": ".benchmark",
+    "make_room": ".rooms",
+    "synthetic_scene": ".benchmark",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

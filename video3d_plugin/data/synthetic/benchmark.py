@@ -1,0 +1,266 @@
+"""Puts the parts together: rooms -> frames, mesh, proposals, questions -> a ScanNet-layout root on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...errors import DataError
+from . import scannet_layout as layout
+from .mesh import EXACT, ProposalFaults, proposals, room_mesh
+from .noise import noisy_color, noisy_depth, noisy_pose
+from .paths import camera_path
+from .questions_refer import multi3drefer, scanrefer
+from .questions_scanqa import scanqa
+from .questions_sqa import sqa3d
+from .referring import Referrer
+from .relations import Facts
+from .render import RoomBoxes, cast, intrinsics, shade
+from .rooms import Room, make_room, stream
+
+Noise = Literal["none", "realistic"]
+WRITES = ("posed_images", "sens", "mesh", "mask", "annotations")
+TASKS = ("scanrefer", "multi3drefer", "scanqa", "sqa3d_questions", "sqa3d_annotations")
+# Scene numbers by split: they never meet, so a test room is never a training room, whatever the seeds.
+NUMBERS = {"train": range(1000, 9000), "val": range(9500, 10000)}
+PROVENANCE = "synthetic_rooms.json"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Annotations a scene: described objects and descriptions of each (fewest, most), and questions of each kind."""
+
+    objects: int = 14
+    references: tuple[int, int] = (3, 5)
+    multi3drefer: int = 24
+    scanqa: int = 24
+    sqa3d: int = 20
+
+
+@dataclass(frozen=True)
+class SyntheticScene:
+    """A room with its camera path and questions, in memory. `poses` (F, 4, 4) world_from_camera, metres.
+
+    annotations maps each of TASKS to its items; `unseen` are ids of objects that no frame shows well.
+    """
+
+    room: Room
+    split: str
+    poses: tuple[np.ndarray, ...]
+    unseen: tuple[int, ...]
+    annotations: dict[str, list] = field(repr=False)
+
+    def frame(self, index: int, image_size: tuple[int, int] = (240, 320)) -> tuple[np.ndarray, np.ndarray]:
+        """Clean colour (H, W, 3) uint8 and depth (H, W) float32 metres of frame `index`."""
+        boxes, camera = RoomBoxes.of(self.room), intrinsics(*image_size)
+        depth_m, part, _ = cast(boxes, self.poses[index], camera, *image_size)
+        return shade(boxes, self.poses[index], camera, depth_m, part), depth_m
+
+
+def scene_number(split: str, seed: int, index: int) -> int:
+    """Number of scene `index`: seeds start at different places of the split's range."""
+    if split not in NUMBERS:
+        raise DataError(f"unknown split {split!r}", remedy=f"choose from {', '.join(NUMBERS)}")
+    numbers = NUMBERS[split]
+    start = (seed % (len(numbers) // 100)) * 100
+    if index >= len(numbers):
+        raise DataError(f"split {split!r} has {len(numbers)} scene numbers, scene {index + 1} was asked for")
+    return numbers[(start + index) % len(numbers)]
+
+
+def iter_rooms(
+    seed: int,
+    scenes: int | None = None,
+    *,
+    split: str = "train",
+    frames: int = 20,
+    counts: Counts | None = None,
+    id_gaps: bool = False,
+) -> Iterator[SyntheticScene]:
+    """Scenes in memory, one after the other (endless up to the range of numbers if `scenes` is None)."""
+    for index in range(len(NUMBERS[split]) if scenes is None else scenes):
+        yield synthetic_scene(seed, split, index, frames=frames, counts=counts, id_gaps=id_gaps)
+
+
+def synthetic_scene(
+    seed: int, split: str, index: int, *, frames: int = 20, counts: Counts | None = None, id_gaps: bool = False
+) -> SyntheticScene:
+    """Scene `index` of a split: it depends on (seed, split, index) and on nothing else."""
+    number, counts = scene_number(split, seed, index), counts or Counts()
+    room = make_room(f"scene{number:04d}_00", (seed, split, index), id_gaps=id_gaps)
+    poses, unseen = camera_path(room, frames)
+    facts = Facts(room)
+    referrer = Referrer(facts)
+    questions, answers = sqa3d(facts, counts.sqa3d, 1000 * number)
+    annotations = {
+        "scanrefer": scanrefer(facts, referrer, counts.objects, counts.references),
+        "multi3drefer": multi3drefer(facts, referrer, counts.multi3drefer),
+        "scanqa": scanqa(facts, referrer, counts.scanqa, split),
+        "sqa3d_questions": questions,
+        "sqa3d_annotations": answers,
+    }
+    return SyntheticScene(room, split, tuple(poses), tuple(sorted(unseen)), annotations)
+
+
+def make_benchmark(
+    output: str | Path,
+    *,
+    scenes: int | None = None,
+    seed: int = 0,
+    split: str | dict[str, int] = "val",
+    image_size: tuple[int, int] = (240, 320),
+    frames: int = 20,
+    noise: Noise = "none",
+    faults: ProposalFaults | None = None,
+    counts: Counts | None = None,
+    write: Sequence[str] = WRITES,
+    id_gaps: bool = False,
+    workers: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Write a mini benchmark under `output` in ScanNet's layout, and return that folder.
+
+    scenes, split   `scenes=10, split="val"`, or `split={"train": 200, "val": 40}`
+    image_size      (height, width) pixels of colour and depth
+    noise           "realistic": depth noise and holes, exposure, pose jitter, now and then a lost pose
+    faults          how proposals fail (ProposalFaults, or mesh.EXACT for perfect ones)
+    write           what to write of WRITES; ("posed_images", "mesh", "mask", "annotations") saves the time of .sens
+    workers         processes; the result does not depend on it
+
+    The same arguments give the same bytes (on the same versions of numpy and opencv). Raises DataError.
+    """
+    sizes = _sizes(scenes, split)
+    unknown = [part for part in write if part not in WRITES]
+    if unknown or noise not in ("none", "realistic"):
+        raise DataError(f"unknown {unknown or noise!r}", remedy=f"write: {', '.join(WRITES)}; noise: none, realistic")
+    root = Path(output)
+    settings = {
+        "seed": seed,
+        "image_size": list(image_size),
+        "frames": frames,
+        "noise": noise,
+        "id_gaps": id_gaps,
+        "counts": asdict(counts or Counts()),
+        "faults": asdict(faults or ProposalFaults()),
+    }
+    job = _Job(
+        root, seed, image_size, frames, noise, faults or ProposalFaults(), counts or Counts(), tuple(write), id_gaps
+    )
+    layout.write_labels(root)
+    for name, number in sizes.items():
+        done = _run(job, name, number, workers, progress)
+        layout.write_bytes(root / f"scannetv2_{name}.txt", "".join(f"{scene_id}\n" for scene_id, _, _ in done).encode())
+        files = []
+        if "annotations" in write:
+            gathered = {task: [item for _, items, _ in done for item in items[task]] for task in TASKS}
+            files = layout.write_annotations(root, name, gathered)
+        _record(root, name, settings | {"scenes": number, "unseen": sum(u for _, _, u in done)}, files)
+    return root
+
+
+def _sizes(scenes: int | None, split: str | dict[str, int]) -> dict[str, int]:
+    if isinstance(split, dict):
+        if scenes is not None:
+            raise DataError("both scenes and a dict of splits are given", remedy="give the numbers in the dict alone")
+        sizes = dict(split)
+    else:
+        sizes = {split: 10 if scenes is None else scenes}
+    for name, number in sizes.items():
+        if number < 1:
+            raise DataError(f"{number} scenes asked for in split {name!r}", remedy="ask for at least one")
+        scene_number(name, 0, number - 1)
+    return sizes
+
+
+@dataclass(frozen=True)
+class _Job:
+    root: Path
+    seed: int
+    image_size: tuple[int, int]
+    frames: int
+    noise: Noise
+    faults: ProposalFaults
+    counts: Counts
+    write: tuple[str, ...]
+    id_gaps: bool
+
+
+def _run(job: _Job, split: str, number: int, workers: int, progress: bool) -> list[tuple[str, dict, int]]:
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    # disable=None: no bar where the output is not a terminal
+    bar = tqdm(total=number, desc=f"rooms ({split})", unit="room", disable=None if progress else True)
+    done = []
+    with bar:
+        for result in Parallel(n_jobs=workers, return_as="generator")(
+            delayed(_make_scene)(job, split, i) for i in range(number)
+        ):
+            done.append(result)
+            bar.update()
+    return done
+
+
+def _make_scene(job: _Job, split: str, index: int) -> tuple[str, dict, int]:
+    """Make and write one scene; returns its id, its annotations and how many objects no frame shows."""
+    scene = synthetic_scene(job.seed, split, index, frames=job.frames, counts=job.counts, id_gaps=job.id_gaps)
+    room, camera = scene.room, intrinsics(*job.image_size)
+    if {"posed_images", "sens"} & {*job.write}:
+        frames = encode_frames(scene, job.image_size, job.noise)
+        if "posed_images" in job.write:
+            layout.write_posed_images(job.root, room.scene_id, frames, camera)
+        if "sens" in job.write:
+            layout.write_sens(job.root, room.scene_id, frames, camera)
+    layout.write_meta(job.root, room, camera, job.image_size, job.frames)
+    if {"mesh", "mask"} & {*job.write}:
+        mesh = room_mesh(room)
+        if "mesh" in job.write:
+            layout.write_mesh(job.root, room, mesh)
+        if "mask" in job.write:
+            layout.write_masks(job.root, room.scene_id, proposals(room, mesh, job.faults))
+    return room.scene_id, scene.annotations, len(scene.unseen)
+
+
+def encode_frames(scene: SyntheticScene, image_size: tuple[int, int], noise: Noise) -> list[layout.RenderedFrame]:
+    """Render the path: jpeg, depth in mm, pose in the scan frame, with the faults of a real capture if asked for."""
+    import cv2
+
+    room, boxes, camera = scene.room, RoomBoxes.of(scene.room), intrinsics(*image_size)
+    rng = stream(*room.seed, room.scene_id, "noise")
+    light, lost = (
+        rng.uniform(1.05, 1.25),
+        rng.integers(1, len(scene.poses)) if len(scene.poses) > 4 and rng.random() < 0.25 else -1,
+    )
+    scan_from_world = np.linalg.inv(room.world_from_scan)
+    frames = []
+    for index, pose in enumerate(scene.poses):
+        depth_m, part, _ = cast(boxes, pose, camera, *image_size)
+        rgb = shade(boxes, pose, camera, depth_m, part, light)
+        if noise == "realistic":
+            depth_m, rgb, pose = noisy_depth(depth_m, rng), noisy_color(rgb, rng), noisy_pose(pose, rng)
+        written = scan_from_world @ pose
+        if noise == "realistic" and index == lost:
+            written = np.full((4, 4), -np.inf)
+        done, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])
+        assert done, "opencv could not encode a jpeg"
+        depth_mm = np.clip(np.rint(depth_m * layout.DEPTH_SHIFT), 0, 65535).astype(np.uint16)
+        frames.append(layout.RenderedFrame(jpeg.tobytes(), depth_mm, written))
+    return frames
+
+
+def _record(root: Path, split: str, settings: dict, files: list[Path]) -> None:
+    """Add the split to PROVENANCE: with what it was made, and a hash of each annotation file."""
+    path = root / PROVENANCE
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    known[split] = settings | {"annotations": hashes}
+    layout.write_json(path, dict(sorted(known.items())))
+
+
+__all__ = ["EXACT", "Counts", "SyntheticScene", "encode_frames", "iter_rooms", "make_benchmark", "synthetic_scene"]

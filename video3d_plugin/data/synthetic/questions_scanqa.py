@@ -1,0 +1,175 @@
+"""ScanQA-like questions of one room: colour, counting, existence, where, and what stands by what.
+
+Answers are drawn before questions wherever a choice is there (a number first, then something of which there are so
+many), so that guessing the most frequent answer earns little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import relations as rel
+from .objects import KINDS
+from .questions_refer import _plausible, _random_phrase
+from .referring import ANCHORED, Referrer, anchors_for, fits
+from .relations import Body, Facts
+from .rooms import stream
+from .wording import NUMBERS, article, name_of, noun, phrase, pick, plural
+
+KINDS_OF_QUESTION = (("color", 0.30), ("count", 0.24), ("exists", 0.12), ("where", 0.14), ("what", 0.20))
+
+
+def scanqa(facts: Facts, referrer: Referrer, count: int, split: str) -> list[dict]:
+    """`count` items of ScanQA_v1.0: 1 to 3 acceptable answers, lower case; object_ids are what the question is about."""
+    room = facts.room
+    rng = stream(*room.seed, room.scene_id, "scanqa")
+    makers = {"color": _color, "count": _count, "exists": _exists, "where": _where, "what": _what}
+    names, shares = zip(*KINDS_OF_QUESTION, strict=True)
+    items: list[dict] = []
+    asked: set[str] = set()
+    for _ in range(8 * count):
+        if len(items) == count:
+            break
+        made = makers[names[int(rng.choice(len(names), p=shares))]](facts, referrer, rng)
+        if made is None or made[0] in asked:
+            continue
+        question, answers, bodies = made
+        asked.add(question)
+        items.append(
+            {
+                "scene_id": room.scene_id,
+                "question_id": f"{split}-{room.scene_id.split('_')[0]}-{len(items)}",
+                "question": question[0].upper() + question[1:],
+                "answers": list(dict.fromkeys(answers))[:3],
+                "object_ids": [b.id for b in bodies],
+                "object_names": [b.label for b in bodies],
+            }
+        )
+    return items
+
+
+def _color(facts: Facts, referrer: Referrer, rng):
+    """The colour of one object that is named by its place; the colour is drawn first."""
+    color = pick(rng, sorted({b.color for b in facts.bodies.values() if b.color}))
+    body = pick(rng, [b for b in facts.bodies.values() if b.color == color])
+    expression = referrer.expression(body, rng, color="never")
+    if expression is None or any(
+        a.color == color and a.label == body.label for c in expression.clues for a in c.anchors
+    ):
+        return None
+    words = referrer.noun_phrase(expression, rng)
+    form = pick(rng, ("what color is the {}?", "what is the color of the {}?", "which color does the {} have?"))
+    return form.format(words), [color], [body]
+
+
+def _count(facts: Facts, referrer: Referrer, rng):
+    """How many of a class, of a colour, in a place. The number is drawn first."""
+    options: dict[int, list[tuple[str, list[Body]]]] = {}
+    for label in sorted({b.label for b in facts.bodies.values()}):
+        group = facts.group(label)
+        options.setdefault(len(group), []).append((plural(label), group))
+        for color in sorted({b.color for b in group if b.color}):
+            if len(group) > 1:
+                part = facts.group(label, color)
+                options.setdefault(len(part), []).append((f"{color} {plural(label)}", part))
+        said = _random_phrase(facts, rng, label)
+        held = facts.holders(said[0], said[1], group) if said and len(group) > 1 else None
+        if held:
+            options.setdefault(len(held), []).append((f"{plural(label)} {said[2]}", [b for b in group if b.id in held]))
+    number = pick(rng, sorted(options))
+    words, bodies = pick(rng, options[number])
+    form = pick(rng, ("how many {} are there?", "how many {} can you find in this room?", "what is the number of {}?"))
+    return form.format(words), [str(number), NUMBERS[number]], bodies
+
+
+def _exists(facts: Facts, referrer: Referrer, rng):
+    """Yes and no alike: a place or a colour is named, and something of that class is usually there."""
+    wanted = bool(rng.random() < 0.5)
+    label = pick(rng, sorted({b.label for b in facts.bodies.values()}))
+    group = facts.group(label)
+    if rng.random() < 0.4 and KINDS[label].colors:
+        color = pick(rng, group).color if wanted else pick(rng, KINDS[label].colors)
+        found = facts.group(label, color)
+        words = article(f"{color} {noun(rng, label)}") + " in the room"
+    else:
+        said = _random_phrase(facts, rng, label)
+        held = facts.holders(said[0], said[1], group) if said else None
+        if held is None:
+            return None
+        found, words = [b for b in group if b.id in held], f"{article(noun(rng, label))} {said[2]}"
+    if bool(found) != wanted:
+        return None
+    form = pick(rng, ("is there {}?", "can you see {}?"))
+    return form.format(words), ["yes" if wanted else "no"], found or group
+
+
+def places(facts: Facts, body: Body) -> list[str]:
+    """Where an object is, in a fixed wording, the most telling first: on, below, in the corner, next to, in front of."""
+    quiet = np.random.default_rng(1)
+    found: list[str] = []
+    anchors = [(a, name) for a in anchors_for(facts, body.label) if (name := _plain_name(facts, a, quiet))]
+    for kind in ("on", "below", "corner", "next_to", "in_front_of", "middle"):
+        if kind in ("corner", "middle"):
+            if facts.holds(kind, body, ()):
+                found.append({"corner": "in the corner", "middle": "in the middle of the room"}[kind])
+            continue
+        held = [
+            (rel.gap(body, a), a.id, n) for a, n in anchors if fits(facts, kind, a) and facts.holds(kind, body, (a,))
+        ]
+        form = {
+            "on": "on the {}",
+            "below": "below the {}",
+            "next_to": "next to the {}",
+            "in_front_of": "in front of the {}",
+        }
+        found += [form[kind].format(n) for _, _, n in sorted(held)[:1]]
+    return found
+
+
+def _plain_name(facts: Facts, body: Body, rng) -> str | None:
+    if len(facts.group(body.label)) == 1:
+        return body.label
+    return f"{body.color} {body.label}" if name_of(facts, body, rng) else None
+
+
+def _where(facts: Facts, referrer: Referrer, rng):
+    """Where something is that colour or class alone names, up to three answers."""
+    named = [b for b in facts.bodies.values() if name_of(facts, b, np.random.default_rng(0))]
+    if not named:
+        return None
+    body = pick(rng, named)
+    answers = places(facts, body)
+    if not answers or body.label in ("door", "window"):
+        return None
+    form = pick(rng, ("where is the {}?", "where is the {} located?", "where can you find the {}?"))
+    return form.format(name_of(facts, body, rng)), answers, [body]
+
+
+def _what(facts: Facts, referrer: Referrer, rng):
+    """What is on, below or in front of something, or nearest to it; only where one class is right."""
+    bodies = list(facts.bodies.values())
+    anchor = pick(rng, [b for b in bodies if name_of(facts, b, np.random.default_rng(0))])
+    name = name_of(facts, anchor, rng)
+    others = [b for b in bodies if b.id != anchor.id]
+    if rng.random() < 0.5:
+        standing = [b for b in others if b.support is None and b.id != anchor.support]
+        winner = rel.nearest(standing, anchor)
+        if winner is None:
+            return None
+        body = facts.bodies[winner]
+        words = pick(
+            rng, ("what is closest to the {}?", "which object is nearest to the {}?", "what is nearest to the {}?")
+        )
+        return words.format(name), list(KINDS[body.label].nouns), [body]
+    kinds = [
+        k for k in ANCHORED if k not in ("left_of", "right_of", "same_wall", "opposite_wall") and fits(facts, k, anchor)
+    ]
+    kind = pick(rng, kinds)
+    held = facts.holders(kind, (anchor,), others)
+    if not held or len({facts.bodies[i].label for i in held}) != 1:
+        return None
+    found = [facts.bodies[i] for i in sorted(held)]
+    if kind == "on" and not _plausible(kind, found[0].label, anchor):
+        return None
+    form = pick(rng, ("what is {}?", "what can you see {}?", "which object is {}?"))
+    return form.format(phrase(rng, kind, [name])), list(KINDS[found[0].label].nouns), found

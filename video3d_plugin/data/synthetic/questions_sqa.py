@@ -1,0 +1,216 @@
+"""SQA3D-like questions: asked by someone who stands somewhere in the room and looks somewhere.
+
+The six question types of SQA3D go by the first word: what, is, how, can, which, and all others. Answers are drawn
+before questions where there is a choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .relations import Body, Facts
+from .rooms import stream
+from .situations import Situation, situations
+from .wording import NUMBERS, name_of, noun, pick, plural
+
+TYPES = (("what", 0.32), ("is", 0.17), ("how", 0.14), ("can", 0.09), ("which", 0.13), ("others", 0.15))
+TURNS = {"ahead": "forward", "left": "left", "right": "right", "behind": "backward"}
+ON = {"left": "on my left", "right": "on my right", "ahead": "in front of me", "behind": "behind me"}
+
+
+def sqa3d(facts: Facts, count: int, first_id: int) -> tuple[list[dict], list[dict]]:
+    """`count` (question, annotation) items in SQA3D's form, question ids from `first_id` on; one answer each."""
+    room = facts.room
+    rng = stream(*room.seed, room.scene_id, "sqa3d")
+    makers = {"what": _what, "is": _is, "how": _how, "can": _can, "which": _which, "others": _others}
+    names, shares = zip(*TYPES, strict=True)
+    places = situations(facts, rng, max(4, count // 2))
+    questions, annotations = [], []
+    asked: set[tuple[str, str]] = set()
+    for _ in range(8 * count if places else 0):
+        if len(questions) == count:
+            break
+        situation = pick(rng, places)
+        made = makers[names[int(rng.choice(len(names), p=shares))]](facts, situation, rng)
+        if made is None or (situation.text, made[0]) in asked:
+            continue
+        asked.add((situation.text, made[0]))
+        question, annotation = _items(room.scene_id, first_id + len(questions), situation, *made)
+        questions.append(question)
+        annotations.append(annotation)
+    return questions, annotations
+
+
+def _items(scene_id: str, question_id: int, situation: Situation, question: str, answer: str) -> tuple[dict, dict]:
+    x, y = situation.position
+    asked = {
+        "scene_id": scene_id,
+        "situation": situation.text,
+        "alternative_situation": list(situation.alternatives[:2]),
+        "question": question,
+        "question_id": question_id,
+    }
+    answered = {
+        "scene_id": scene_id,
+        "question_type": "N/A",
+        "answer_type": "other",
+        "question_id": question_id,
+        "answers": [{"answer": answer, "answer_confidence": "yes", "answer_id": 1}],
+        "rotation": situation.rotation,
+        "position": {"x": round(x, 6), "y": round(y, 6), "z": 0},
+    }
+    return asked, answered
+
+
+def _named(facts: Facts, situation: Situation) -> list[Body]:
+    """Objects that a question may name: those that can be, and that the situation has not spoken of."""
+    quiet = np.random.default_rng(0)
+    return [b for b in facts.bodies.values() if b.id not in situation.spoken and name_of(facts, b, quiet)]
+
+
+def _by_answer(rng, pairs: list[tuple[str, Body]]) -> tuple[str, Body] | None:
+    """Draw an answer first, then one of the objects that have it."""
+    answers = sorted({a for a, _ in pairs})
+    if not answers:
+        return None
+    answer = pick(rng, answers)
+    return answer, pick(rng, [b for a, b in pairs if a == answer])
+
+
+def _what(facts: Facts, situation: Situation, rng):
+    """The colour of the only chair on my left; the nearest thing on a side."""
+    if rng.random() < 0.55:
+        pairs = []
+        for label in sorted({b.label for b in facts.bodies.values() if b.color}):
+            sides = {b.id: situation.side(b) for b in facts.group(label)}
+            for side in ("left", "right"):
+                there = [i for i, s in sides.items() if s == side]
+                others_clear = all(s is not None or situation.distance(facts.bodies[i]) > 0.7 for i, s in sides.items())
+                ahead = [i for i, s in sides.items() if s is None]
+                if len(there) == 1 and others_clear and not ahead and there[0] not in situation.spoken:
+                    pairs.append((side, facts.bodies[there[0]]))
+        colors = [(body.color, body) for _, body in pairs]
+        chosen = _by_answer(rng, colors)
+        if chosen is None:
+            return None
+        color, body = chosen
+        side = ON[next(s for s, b in pairs if b.id == body.id)]
+        form = pick(rng, ("What color is the {n} {s}?", "What is the color of the {n} {s}?"))
+        return form.format(n=noun(rng, body.label), s=side), color
+    side = pick(rng, ("left", "right", "behind", "ahead"))
+    body = _nearest(facts, situation, side)
+    if body is None or body.id in situation.spoken:
+        return None
+    form = pick(
+        rng, ("What is the closest object {s}?", "What is the nearest thing {s}?", "What is closest to me {s}?")
+    )
+    return form.format(s=ON[side]), body.label
+
+
+def _nearest(facts: Facts, situation: Situation, quarter: str) -> Body | None:
+    """The nearest thing that stands on the floor or hangs on a wall in a quarter, 0.4 m ahead of the next one."""
+    standing = [b for b in facts.bodies.values() if b.support is None]
+    near = sorted((situation.distance(b), b.id) for b in standing if situation.quarter(b) in (quarter, None))
+    near = [(d, i) for d, i in near if i not in situation.spoken]
+    if not near or situation.quarter(facts.bodies[near[0][1]]) != quarter:
+        return None
+    if len(near) > 1 and near[1][0] - near[0][0] < 0.4:
+        return None
+    return facts.bodies[near[0][1]]
+
+
+def _is(facts: Facts, situation: Situation, rng):
+    named = _named(facts, situation)
+    if rng.random() < 0.35:
+        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))])
+        if chosen is None:
+            return None
+        side, body = chosen
+        form = pick(rng, ("Is the {n} on my left or my right?", "Is the {n} to my right or to my left?"))
+        return form.format(n=name_of(facts, body, rng)), side
+    asked, wanted = pick(rng, ("left", "right", "ahead", "behind")), bool(rng.random() < 0.5)
+    bodies = [b for b in named if (q := situation.quarter(b)) and (q == asked) == wanted]
+    if not bodies:
+        return None
+    name = name_of(facts, pick(rng, bodies), rng)
+    return f"Is the {name} {ON[asked]}?", "yes" if wanted else "no"
+
+
+def _how(facts: Facts, situation: Situation, rng):
+    """How many of a class on a side, or behind; the number is drawn first. All of them must be clearly in or out."""
+    options: dict[int, list[tuple[str, str]]] = {}
+    for label in sorted({b.label for b in facts.bodies.values()}):
+        group = facts.group(label)
+        if len(group) < 2 or any(b.id in situation.spoken for b in group):
+            continue
+        sides, halves = [situation.side(b) for b in group], [situation.half(b) for b in group]
+        if None not in sides:
+            for side in ("left", "right"):
+                options.setdefault(sides.count(side), []).append((label, side))
+        if None not in halves:
+            options.setdefault(halves.count("behind"), []).append((label, "behind"))
+    if not options:
+        return None
+    number = pick(rng, sorted(options))
+    label, side = pick(rng, options[number])
+    form = pick(rng, ("How many {p} are {s}?", "How many {p} are there {s}?"))
+    return form.format(p=plural(label), s=ON[side]), NUMBERS[number]
+
+
+def _can(facts: Facts, situation: Situation, rng):
+    wanted = bool(rng.random() < 0.5)
+    bodies = [b for b in _named(facts, situation) if situation.quarter(b) == ("ahead" if wanted else "behind")]
+    if not bodies:
+        return None
+    name = name_of(facts, pick(rng, bodies), rng)
+    form = pick(
+        rng,
+        (
+            "Can I see the {n} without turning around?",
+            "Can I see the {n} from here without turning?",
+            "Can I look at the {n} without turning around?",
+        ),
+    )
+    return form.format(n=name), "yes" if wanted else "no"
+
+
+def _which(facts: Facts, situation: Situation, rng):
+    named = _named(facts, situation)
+    if rng.random() < 0.55:
+        chosen = _by_answer(rng, [(TURNS[q], b) for b in named if (q := situation.quarter(b))])
+        if chosen is None:
+            return None
+        form = pick(
+            rng, ("Which direction should I go to reach the {n}?", "Which way should I go if I want to get to the {n}?")
+        )
+        return form.format(n=name_of(facts, chosen[1], rng)), chosen[0]
+    if len(named) < 2:
+        return None
+    first, second = (named[int(i)] for i in rng.choice(len(named), 2, replace=False))
+    near, far = sorted((situation.distance(first), situation.distance(second)))
+    if first.label == second.label or far - near < 0.8:
+        return None
+    answer = first.label if situation.distance(first) == near else second.label
+    names = (
+        first.label if len(facts.group(first.label)) == 1 else name_of(facts, first, rng),
+        second.label if len(facts.group(second.label)) == 1 else name_of(facts, second, rng),
+    )
+    return f"Which is closer to me, the {names[0]} or the {names[1]}?", answer
+
+
+def _others(facts: Facts, situation: Situation, rng):
+    named = _named(facts, situation)
+    if rng.random() < 0.5:
+        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))])
+        if chosen is None:
+            return None
+        form = pick(
+            rng, ("Do I have to turn left or right to face the {n}?", "Should I turn right or left to look at the {n}?")
+        )
+        return form.format(n=name_of(facts, chosen[1], rng)), chosen[0]
+    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))])
+    if chosen is None:
+        return None
+    answer = {"ahead": "in front of me", "behind": "behind me", "left": "left", "right": "right"}[chosen[0]]
+    form = pick(rng, ("Where is the {n} from where I am?", "In which direction do I find the {n}?"))
+    return form.format(n=name_of(facts, chosen[1], rng)), answer

@@ -1,0 +1,248 @@
+"""Referring expressions: the clues that tell an object from its sisters, and sentences made of them.
+
+A clue is a relation that is true of the object. A set of clues (with the class, and the colour if it is said) denotes
+the object alone if no other object of that class satisfies them; what is unclear for another object counts as
+satisfied, so that a borderline sister is always ruled out by something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import relations as rel
+from .relations import Body, Facts
+from .wording import article, name_of, noun, phrase, pick, plural
+
+# How often each relation is chosen, where it is to be had.
+WEIGHTS = {
+    "nearest": 2.0,
+    "farthest": 2.0,
+    "leftmost_door": 1.6,
+    "rightmost_door": 1.6,
+    "leftmost_facing": 1.0,
+    "rightmost_facing": 1.0,
+    "left_of": 1.0,
+    "right_of": 1.0,
+    "between": 2.0,
+    "corner": 2.0,
+    "wall": 0.6,
+    "middle": 1.2,
+    "next_to": 3.0,
+    "on": 5.0,
+    "below": 3.0,
+    "in_front_of": 3.0,
+    "same_wall": 1.2,
+    "opposite_wall": 1.2,
+    "biggest": 2.0,
+    "smallest": 2.0,
+    "tallest": 2.0,
+}
+ANCHORED = ("next_to", "on", "below", "in_front_of", "left_of", "right_of", "same_wall", "opposite_wall")
+ALONE = ("corner", "wall", "middle")
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A relation with its anchors; `holders` are the sisters (ids, the object included) it may be true of."""
+
+    kind: str
+    anchors: tuple[Body, ...]
+    holders: frozenset[int]
+
+
+def fits(facts: Facts, kind: str, anchor: Body) -> bool:
+    """Whether `kind` can be said of `anchor`: facing needs a front, walls something that hangs, "on" a surface."""
+    if kind in ("left_of", "right_of", "in_front_of") or kind.endswith("_facing"):
+        return anchor.front is not None and (anchor.label not in ("curtain",))
+    if kind in ("below", "same_wall", "opposite_wall"):
+        hanging = anchor.label in rel.WALL_LABELS and anchor.front is not None
+        return hanging and (kind != "below" or anchor.lo[2] > 0.8)
+    if kind.endswith("_door"):
+        return anchor.label == "door"
+    return True
+
+
+def anchors_for(facts: Facts, label: str) -> list[Body]:
+    """Objects of other classes that can be named without further ado, in a fixed order."""
+    quiet = np.random.default_rng(0)
+    return [b for b in facts.bodies.values() if b.label != label and name_of(facts, b, quiet) is not None]
+
+
+def clues(facts: Facts, target: Body, group: list[Body]) -> list[Clue]:
+    """Everything that is clearly true of `target`, with whom of `group` (its sisters) it is or may be true of as well."""
+    found = [_predicate(facts, kind, target, (), group) for kind in ALONE]
+    anchors = anchors_for(facts, target.label)
+    for anchor in anchors:
+        found += [_predicate(facts, kind, target, (anchor,), group) for kind in ANCHORED if fits(facts, kind, anchor)]
+    for i, first in enumerate(anchors):
+        found += [_predicate(facts, "between", target, (first, second), group) for second in anchors[i + 1 :]]
+    found = [clue for clue in found if clue is not None]
+    return found + [c for c in superlatives(facts, group, anchors) if target.id in c.holders]
+
+
+def _predicate(facts, kind, target, anchors, group) -> Clue | None:
+    if not facts.holds(kind, target, anchors):
+        return None
+    return Clue(kind, anchors, frozenset(b.id for b in group if facts.holds(kind, b, anchors) is not False))
+
+
+def superlatives(facts: Facts, group: list[Body], anchors: list[Body]) -> Iterator[Clue]:
+    """The clues that single out one of `group`: nearest, leftmost, biggest and the like."""
+    if len(group) < 2:
+        return
+    found: list[tuple[str, tuple[Body, ...], int | None]] = []
+    for anchor in anchors:
+        found += [
+            ("nearest", (anchor,), rel.nearest(group, anchor)),
+            ("farthest", (anchor,), rel.farthest(group, anchor)),
+        ]
+        if fits(facts, "leftmost_facing", anchor) and anchor.label not in ("door", "chair"):
+            view = anchor.center, (-anchor.front[0], -anchor.front[1])
+            found += [
+                ("leftmost_facing", (anchor,), rel.leftmost(group, *view)),
+                ("rightmost_facing", (anchor,), rel.rightmost(group, *view)),
+            ]
+        if fits(facts, "leftmost_door", anchor):
+            view = anchor.center, anchor.front
+            found += [
+                ("leftmost_door", (anchor,), rel.leftmost(group, *view)),
+                ("rightmost_door", (anchor,), rel.rightmost(group, *view)),
+            ]
+    found += [
+        ("biggest", (), rel.biggest(group)),
+        ("smallest", (), rel.smallest(group)),
+        ("tallest", (), rel.tallest(group)),
+    ]
+    for kind, used, winner in found:
+        if winner is not None:
+            yield Clue(kind, used, frozenset((winner,)))
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What is said of an object: the colour (None: not said) and clues that, with the class, denote it alone."""
+
+    target: Body
+    color: str | None
+    clues: tuple[Clue, ...]
+
+
+class Referrer:
+    """Makes expressions for the objects of one room; clues are worked out once per group of sisters."""
+
+    def __init__(self, facts: Facts):
+        self.facts = facts
+        self._clues: dict[tuple[int, str | None], list[Clue]] = {}
+
+    def clues(self, target: Body, color: str | None = None) -> list[Clue]:
+        key = (target.id, color)
+        if key not in self._clues:
+            self._clues[key] = clues(self.facts, target, self.facts.group(target.label, color))
+        return self._clues[key]
+
+    def expression(self, target: Body, rng: np.random.Generator, *, color: str = "may") -> Expression | None:
+        """Colour "may" be said or "never". None if the object cannot be told from its sisters in two clues."""
+        sisters = self.facts.group(target.label)
+        colored = self.facts.group(target.label, target.color) if target.color and color == "may" else sisters
+        said = target.color if color == "may" else None
+        if len(sisters) == 1:
+            extra = self._draw(self.clues(target), rng)
+            return Expression(target, said if rng.random() < 0.8 else None, (extra,) if extra else ())
+        options = []
+        if said and len(colored) < len(sisters):  # colour does part or all of the work
+            if len(colored) == 1:
+                extra = self._draw([c for c in self.clues(target) if c.kind in (*ANCHORED, *ALONE)], rng)
+                options.append((0.3, said, (extra,) if extra else ()))
+            else:
+                options += [(0.35, said, chosen) for chosen in (self._enough(self.clues(target, said), rng),) if chosen]
+        chosen = self._enough(self.clues(target), rng)
+        if chosen:
+            options.append((0.65, said if rng.random() < 0.75 else None, chosen))
+        if not options:
+            return None
+        weights = np.array([o[0] for o in options])
+        _, said, chosen = options[int(rng.choice(len(options), p=weights / weights.sum()))]
+        return Expression(target, said, self._embroider(target, chosen, rng))
+
+    def _enough(self, found: list[Clue], rng: np.random.Generator) -> tuple[Clue, ...]:
+        """One clue, or two, that leave the object alone; empty if there are none such."""
+        single = [c for c in found if len(c.holders) == 1]
+        if single and rng.random() < 0.9:
+            return (self._draw(single, rng),)
+        partial = [c for c in found if len(c.holders) > 1]
+        pairs = [(a, b) for i, a in enumerate(partial) for b in partial[i + 1 :] if len(a.holders & b.holders) == 1]
+        if pairs:
+            return pick(rng, pairs)
+        return (self._draw(single, rng),) if single else ()
+
+    def _embroider(self, target: Body, chosen: tuple[Clue, ...], rng: np.random.Generator) -> tuple[Clue, ...]:
+        """Now and then a second thing that is true of the object, though one would do."""
+        if len(chosen) != 1 or rng.random() > 0.3:
+            return chosen
+        used = {chosen[0].kind}
+        more = [c for c in self.clues(target) if c.kind not in used and c.kind in (*ANCHORED, *ALONE)]
+        extra = self._draw(more, rng)
+        return (*chosen, extra) if extra else chosen
+
+    def _draw(self, found: list[Clue], rng: np.random.Generator) -> Clue | None:
+        """First the kind of relation, by WEIGHTS, then one of that kind: else anchors would decide."""
+        kinds = sorted({c.kind for c in found})
+        if not kinds:
+            return None
+        weights = np.array([WEIGHTS[k] for k in kinds])
+        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        return pick(rng, [c for c in found if c.kind == kind])
+
+    def say(self, clue: Clue, label: str, rng: np.random.Generator) -> str:
+        """The clue in words."""
+        names = [name_of(self.facts, a, rng) for a in clue.anchors]
+        if clue.kind == "between" and rng.random() < 0.5:
+            names.reverse()
+        sisters = len(self.facts.group(label))
+        others = "other one" if sisters == 2 else f"other {plural(label)}"
+        return phrase(rng, clue.kind, names, others)
+
+    def sentence(self, expression: Expression, rng: np.random.Generator) -> str:
+        """A ScanRefer-like description: lower case, full stops."""
+        label, color = expression.target.label, expression.color
+        said = [self.say(c, label, rng) for c in expression.clues]
+        return compose(noun(rng, label), color, said, rng)
+
+    def noun_phrase(self, expression: Expression, rng: np.random.Generator) -> str:
+        """ "red chair closest to the door and next to the bed", without article."""
+        words = f"{expression.color} " if expression.color else ""
+        said = [self.say(c, expression.target.label, rng) for c in expression.clues]
+        return words + " ".join([noun(rng, expression.target.label), " and ".join(said)]).strip()
+
+
+def compose(word: str, color: str | None, said: list[str], rng: np.random.Generator) -> str:
+    """A description from a noun, a colour and up to two relation phrases."""
+    named = f"{color} {word}" if color else word
+    if not said:
+        return pick(
+            rng,
+            (
+                f"this is {article(named)}.",
+                f"the {named} in the room.",
+                f"there is {article(named)}.",
+                f"find the {named}.",
+            ),
+        )
+    both, first, rest = " and ".join(said), said[0], said[1:]
+    tail = "".join(f" it is {s}." for s in rest)
+    forms = [
+        f"this is {article(named)}. it is {both}.",
+        f"the {named} {both}.",
+        f"there is {article(named)} {first}.{tail}",
+        f"{article(named)}. it is {first}.{tail}",
+        f"find the {named} that is {both}.",
+        f"it is the {named} {first}.{tail}",
+        f"the {named} that is {first}.{tail}",
+    ]
+    if color:
+        forms.append(f"the {word} is {color}. it is {both}.")
+        forms.append(f"this {word} is {first}. it is {color}.{tail}")
+    return pick(rng, forms)

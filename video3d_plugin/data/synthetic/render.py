@@ -1,0 +1,149 @@
+"""RGB-D frames of a room by casting rays against boxes, in numpy: a slab test per part, only inside the rectangle that
+the part projects to, and a z-buffer; then every pixel is shaded once.
+
+Camera frame: x right, y down, z forward. Pixel centres lie at integer coordinates. Depth is along the camera's z axis
+(not along the ray), in metres here and in millimetres in the files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .objects import CHECKS, GRAIN, STRIPES
+from .rooms import Room
+
+NEAR = 0.05  # metres; nothing closer is drawn
+# Light by direction of the face: (-x, +x, -y, +y, -z, +z). Different on all sides, so that shapes are seen.
+FACE_LIGHT = np.array([0.80, 0.93, 0.74, 0.86, 0.66, 1.06], np.float32)
+CEILING_RGB = (236, 236, 232)
+
+
+@dataclass(frozen=True)
+class RoomBoxes:
+    """The parts of a room as arrays, made once a room. M parts.
+
+    lo, hi (M, 3) float32 metres; rgb (M, 3) float32; texture (M,) int; owner (M,) int object id.
+    The shell is drawn from inside: `room_lo`, `room_hi`, the owner and colour of each of its six sides
+    (x min, x max, y min, y max, floor, ceiling; the ceiling's owner is -1: nobody annotates it).
+    """
+
+    lo: np.ndarray
+    hi: np.ndarray
+    rgb: np.ndarray
+    texture: np.ndarray
+    owner: np.ndarray
+    room_lo: np.ndarray
+    room_hi: np.ndarray
+    side_owner: np.ndarray
+    side_rgb: np.ndarray
+
+    @classmethod
+    def of(cls, room: Room) -> RoomBoxes:
+        parts = [(p, t.object_id) for t in room.things for p in t.parts]
+        south, east, north, west, floor = room.shell
+        sides = (west, east, south, north, floor)
+        return cls(
+            lo=np.array([p.lo for p, _ in parts], np.float32),
+            hi=np.array([p.hi for p, _ in parts], np.float32),
+            rgb=np.array([p.rgb for p, _ in parts], np.float32),
+            texture=np.array([p.texture for p, _ in parts]),
+            owner=np.array([owner for _, owner in parts]),
+            room_lo=room.lo.astype(np.float32),
+            room_hi=room.hi.astype(np.float32),
+            side_owner=np.array([*(s.object_id for s in sides), -1]),
+            side_rgb=np.array([*(s.parts[0].rgb for s in sides), CEILING_RGB], np.float32),
+        )
+
+
+def intrinsics(height: int, width: int, vertical_fov_deg: float = 64.0) -> np.ndarray:
+    """(4, 4) pinhole matrix, pixels; the principal point a little off the middle, as real ones are."""
+    focal = round(height / 2 / np.tan(np.radians(vertical_fov_deg) / 2), 6)
+    matrix = np.eye(4)
+    matrix[0, 0] = matrix[1, 1] = focal
+    matrix[0, 2], matrix[1, 2] = (width - 1) / 2 + 0.25, (height - 1) / 2 - 0.25
+    return matrix
+
+
+def cast(boxes: RoomBoxes, world_from_camera: np.ndarray, camera: np.ndarray, height: int, width: int):
+    """What each pixel sees: depth_m (H, W) float32, part (H, W) int32 (M + side for the shell), owner (H, W) int32.
+
+    world_from_camera (4, 4) metres, the camera inside the room; camera (4, 4) intrinsics, pixels.
+    """
+    origin = world_from_camera[:3, 3].astype(np.float32)
+    rays = _rays(world_from_camera, camera, height, width)  # (H, W, 3), camera z component 1: t is z-depth
+    with np.errstate(divide="ignore"):
+        inverse = 1 / np.where(np.abs(rays) < 1e-9, np.float32(1e-9), rays)
+    low, high = (boxes.room_lo - origin) * inverse, (boxes.room_hi - origin) * inverse
+    leave = np.maximum(low, high)
+    axis = leave.argmin(-1)
+    depth = np.take_along_axis(leave, axis[..., None], -1)[..., 0]
+    outward = np.take_along_axis(rays, axis[..., None], -1)[..., 0] > 0
+    part = (len(boxes.lo) + 2 * axis + outward).astype(np.int32)
+    for index, (top, bottom, left, right) in _rectangles(boxes, world_from_camera, camera, height, width):
+        window = np.s_[top:bottom, left:right]
+        inv = inverse[window]
+        a, b = (boxes.lo[index] - origin) * inv, (boxes.hi[index] - origin) * inv
+        enter, exit_ = np.minimum(a, b).max(-1), np.maximum(a, b).min(-1)
+        hit = (enter <= exit_) & (enter > NEAR) & (enter < depth[window])
+        depth[window] = np.where(hit, enter, depth[window])
+        part[window] = np.where(hit, index, part[window])
+    return depth, part, np.concatenate([boxes.owner, boxes.side_owner])[part].astype(np.int32)
+
+
+def _rays(world_from_camera, camera, height, width) -> np.ndarray:
+    v, u = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = (u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1]
+    directions = np.stack([x, y, np.ones_like(x)], -1).astype(np.float32)
+    return directions @ world_from_camera[:3, :3].T.astype(np.float32)
+
+
+def _rectangles(boxes: RoomBoxes, world_from_camera, camera, height, width):
+    """(part index, pixel rectangle) of the parts that may be in view, the near ones first (they spare shading work)."""
+    pick = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, 8).T
+    both = np.stack([boxes.lo, boxes.hi], 1).astype(float)
+    corners = both[:, pick, np.arange(3)]  # (M, 8, 3)
+    local = (corners - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+    z = local[..., 2]
+    scale = 1 / np.maximum(z, NEAR)
+    u, v = local[..., 0] * scale * camera[0, 0] + camera[0, 2], local[..., 1] * scale * camera[1, 1] + camera[1, 2]
+    crossing = (z < NEAR).any(1)  # reaches behind the camera: its projection is unbounded
+    left, right = np.floor(u.min(1)), np.ceil(u.max(1)) + 1
+    top, bottom = np.floor(v.min(1)), np.ceil(v.max(1)) + 1
+    left[crossing], top[crossing], right[crossing], bottom[crossing] = 0, 0, width, height
+    left, right = np.clip(left, 0, width).astype(int), np.clip(right, 0, width).astype(int)
+    top, bottom = np.clip(top, 0, height).astype(int), np.clip(bottom, 0, height).astype(int)
+    seen = (z.max(1) > NEAR) & (right > left) & (bottom > top)
+    for index in np.argsort(np.where(seen, z.min(1), np.inf), kind="stable")[: int(seen.sum())]:
+        yield int(index), (top[index], bottom[index], left[index], right[index])
+
+
+def shade(boxes: RoomBoxes, world_from_camera, camera, depth_m, part, light: float = 1.0) -> np.ndarray:
+    """(H, W, 3) uint8 colours for what `cast` found: face light, a mild texture, darker with distance."""
+    height, width = depth_m.shape
+    origin = world_from_camera[:3, 3].astype(np.float32)
+    points = origin + _rays(world_from_camera, camera, height, width) * depth_m[..., None]
+    lo = np.concatenate([boxes.lo, np.repeat(boxes.room_lo[None], 6, 0)])[part]
+    hi = np.concatenate([boxes.hi, np.repeat(boxes.room_hi[None], 6, 0)])[part]
+    gaps = np.abs(np.stack([points - lo, points - hi], -1)).reshape(height, width, 6)  # -x +x -y +y -z +z
+    shell = part >= len(boxes.lo)
+    face = np.where(shell, (part - len(boxes.lo)) ^ 1, gaps.argmin(-1))  # the shell is seen from inside
+    rgb = np.concatenate([boxes.rgb, boxes.side_rgb])[part]
+    texture = np.concatenate([boxes.texture, [GRAIN] * 6])[part]
+    factor = FACE_LIGHT[face] * _texture(points, texture, face) * (light / (1 + 0.035 * depth_m))
+    return np.clip(np.rint(rgb * factor[..., None]), 0, 255).astype(np.uint8)
+
+
+def _texture(points: np.ndarray, texture: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """(H, W) float32 factor near 1, a function of the surface point alone, so that all frames agree on it."""
+    axis = face // 2
+    u = np.where(axis == 0, points[..., 1], points[..., 0])
+    v = np.where(axis == 2, points[..., 1], points[..., 2])
+    stripes = np.floor(u * 12) % 2
+    checks = (np.floor(u * 8) + np.floor(v * 8)) % 2
+    cell = np.floor(u * 16).astype(np.int32) * 7349 + np.floor(v * 16).astype(np.int32) * 9151
+    grain = ((cell * 2654435 >> 7) & 255).astype(np.float32) / 255
+    factor = np.ones(points.shape[:2], np.float32)
+    factor -= 0.10 * ((texture == STRIPES) * stripes) + 0.08 * ((texture == CHECKS) * checks)
+    return factor - 0.07 * (texture == GRAIN) * grain.astype(np.float32)
