@@ -171,7 +171,7 @@ class Video3DLmms(lmms):
     def load_scene(self, scene_id: str) -> SceneInputs:
         return self.data.inputs(
             scene_id,
-            self.video3d.model.config.inputs_spec,
+            self.video3d.spec,
             sampler=self.sampler,
             max_frames=self.max_frames,
             proposals=self.proposals,
@@ -209,12 +209,19 @@ class Video3DLmms(lmms):
             yield from self._answer_group(prefix, inputs, group)
 
     def _answer_group(self, prefix, inputs: SceneInputs, jobs: list[Job]):
+        """Yield (job, answer); of a batch with a question that cannot be answered, the others still are."""
         done = 0
         answers = self.batches.run(jobs, lambda batch: self._ask(prefix, inputs, batch))
         try:
             for job, answer in zip(jobs, answers, strict=True):
                 done += 1
                 yield job, answer
+        except Video3DError as error:
+            if len(jobs) == 1:
+                self._leave_open(jobs, str(error))
+                return
+            for job in jobs[done:]:
+                yield from self._answer_group(prefix, inputs, [job])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -224,8 +231,10 @@ class Video3DLmms(lmms):
     def _ask(self, prefix, inputs: SceneInputs, jobs: Sequence[Job]) -> list[str]:
         questions = [job.question for job in jobs]
         if questions[0].is_grounding:
-            return [grounding_answer(scores, inputs) for scores in self.video3d.ground(prefix, questions)]
-        return self.video3d.answer(prefix, questions, max_new_tokens=jobs[0].max_new_tokens)
+            found = self.video3d.ground(prefix, questions, batch_size=len(questions))
+            return [grounding_answer(scores, inputs) for scores in found]
+        limit = jobs[0].max_new_tokens
+        return self.video3d.answer(prefix, questions, max_new_tokens=limit, batch_size=len(questions))
 
     @staticmethod
     def _leave_open(jobs: list[Job], reason: str) -> None:
@@ -255,7 +264,7 @@ def load(pretrained: str, device, dtype: str, attn_implementation: str | None, l
     """`pipeline.load_model`, with the arguments that were left open left to it."""
     from video3d_plugin.pipeline import load_model
 
-    chosen = {"dtype": dtype, "attn_implementation": attn_implementation, "lora": lora}
+    chosen = {"dtype": None if dtype == "auto" else dtype, "attn_implementation": attn_implementation, "lora": lora}
     return load_model(pretrained, device=str(device), **{k: v for k, v in chosen.items() if v is not None})
 
 

@@ -48,7 +48,7 @@ def summary() -> str | None:
     reasons = Counter(_unanswered.values())
     shown = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(5))
     more = f"; and {len(reasons) - 5} more reasons" if len(reasons) > 5 else ""
-    return f"{len(_unanswered)} questions were left unanswered and count as wrong: {shown}{more}"
+    return f"{len(_unanswered)} questions were left unanswered: {shown}{more}"
 
 
 def exit_status() -> int:

@@ -60,10 +60,8 @@ def _scanrefer_item(doc: dict, response: Any) -> dict:
 
 def corners(box: Sequence[float]) -> list[list[float]]:
     """The eight corners of (centre, size)."""
-    centre, size = box[:3], box[3:]
-    return [
-        [c + s * d / 2 for c, s, d in zip(centre, signs, size, strict=True)] for signs in product((-1, 1), repeat=3)
-    ]
+    axes = [(centre - size / 2, centre + size / 2) for centre, size in zip(box[:3], box[3:], strict=True)]
+    return [list(corner) for corner in product(*axes)]
 
 
 def _write(path: Path, content: list[dict]) -> None:

@@ -28,6 +28,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "scanrefer": (
         *(f"{group}acc@{at}" for group in ("", "unique_", "multiple_") for at in (0.25, 0.5)),
         *(f"v3d_{group}acc@{at}" for group in ("", "unique_", "multiple_") for at in (0.25, 0.5)),
+        *(f"m3dref_acc@{at}" for at in (0.25, 0.5)),
         "count_missing",
         "count_unreadable",
     ),
@@ -90,12 +91,12 @@ class SceneTask:
         return plain_prompts.text(self.name, doc, options)
 
     def visual(self, doc: Mapping, options: Mapping | None = None) -> list:
-        """`doc_to_visual`: frames as images, with `depth` each followed by its depth; video3d reads the scene itself."""
+        """`doc_to_visual`: frames as images, with `depth` each followed by it; video3d reads the scene itself."""
         options = options or {}
         return [] if options.get("format") == "video3d" else plain_prompts.images(doc["scene_id"], options)
 
     def target(self, doc: Mapping) -> str:
-        """`doc_to_target`: JSON with the question's ids and its truth; --predict_only samples hold nothing else of it."""
+        """`doc_to_target`: JSON of the question's ids and its truth; --predict_only samples hold nothing else."""
         names = ("scene_id", "item_id", "gt_box", "gt_boxes", "references", "answers", "answer")
         return json.dumps({name: doc[name] for name in names if name in doc})
 
