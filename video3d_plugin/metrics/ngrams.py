@@ -105,3 +105,13 @@ def _plain_scores(hypotheses, references) -> tuple[dict[str, float], dict[str, n
         score, scores = program.compute_score(truth, result)
         corpus[name], items[name] = float(score), np.asarray(scores, np.float64)
     return corpus, items
+
+
+def length_ratio(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> float:
+    """BLEU's words said over words in the closest references (ties: the shorter), as pycocoevalcap prints it."""
+    said = expected = 0
+    for key, hypothesis in hypotheses.items():
+        length = len(hypothesis.split())
+        said += length
+        expected += min((abs(len(r.split()) - length), len(r.split())) for r in references[key])[1]
+    return (said + 1e-15) / (expected + 1e-9)

@@ -1,0 +1,41 @@
+"""Goldens of the metrics: the five files that hold inputs and what the original evaluators printed for them.
+
+Every number under `expected` (of the file and of each item) is recomputed from the inputs, or named in the output as
+not computed, with the reason. A number that this module knows nothing of is named too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from video3d_plugin.errors import MissingError
+from video3d_plugin.metrics.ngrams import scorer
+from video3d_plugin.verify import CaseResult
+from video3d_plugin.verify.metrics_answers import verify_scanqa, verify_sqa3d
+from video3d_plugin.verify.metrics_captions import verify_scan2cap
+from video3d_plugin.verify.metrics_grounding import verify_multi3drefer, verify_scanrefer
+from video3d_plugin.verify.metrics_sheet import Sheet
+
+FILES = {
+    "scanrefer.json": verify_scanrefer,
+    "multi3drefer.json": verify_multi3drefer,
+    "scan2cap.json": verify_scan2cap,
+    "scanqa.json": verify_scanqa,
+    "sqa3d.json": verify_sqa3d,
+}
+
+
+def verify(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Iterator[CaseResult]:
+    """One result a convention and variant; the metrics run on the CPU in the precision of each original."""
+    present = [name for name in FILES if (folder / name).is_file()]
+    if not present:
+        raise MissingError("no golden of the metrics here", where=folder, remedy=f"known files: {', '.join(FILES)}")
+    with scorer() as score:
+        for name, check in FILES.items():
+            if name not in present:
+                yield CaseResult("metrics", name, 0.0, 0.0, None, note="the file is not in this folder")
+                continue
+            sheet = Sheet(folder / name)
+            check(sheet, score)
+            yield from sheet.results()
