@@ -20,7 +20,7 @@ KINDS_OF_QUESTION = (("color", 0.30), ("count", 0.24), ("exists", 0.12), ("where
 
 
 def scanqa(facts: Facts, referrer: Referrer, count: int, split: str) -> list[dict]:
-    """`count` items of ScanQA_v1.0: 1 to 3 acceptable answers, lower case; object_ids are what the question is about."""
+    """`count` items of ScanQA_v1.0: 1 to 3 acceptable answers, lower case; object_ids: what it is about."""
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "scanqa")
     makers = {"color": _color, "count": _count, "exists": _exists, "where": _where, "what": _what}
@@ -104,7 +104,7 @@ def _exists(facts: Facts, referrer: Referrer, rng):
 
 
 def places(facts: Facts, body: Body) -> list[str]:
-    """Where an object is, in a fixed wording, the most telling first: on, below, in the corner, next to, in front of."""
+    """Where an object is, in a fixed wording, the most telling first (on, below, in the corner, next to ...)."""
     quiet = np.random.default_rng(1)
     found: list[str] = []
     anchors = [(a, name) for a in anchors_for(facts, body.label) if (name := _plain_name(facts, a, quiet))]

@@ -72,7 +72,7 @@ def anchors_for(facts: Facts, label: str) -> list[Body]:
 
 
 def clues(facts: Facts, target: Body, group: list[Body]) -> list[Clue]:
-    """Everything that is clearly true of `target`, with whom of `group` (its sisters) it is or may be true of as well."""
+    """Everything that is clearly true of `target`, and of whom else in `group` (its sisters) it is or may be true."""
     found = [_predicate(facts, kind, target, (), group) for kind in ALONE]
     anchors = anchors_for(facts, target.label)
     for anchor in anchors:

@@ -72,31 +72,36 @@ def cast(boxes: RoomBoxes, world_from_camera: np.ndarray, camera: np.ndarray, he
     world_from_camera (4, 4) metres, the camera inside the room; camera (4, 4) intrinsics, pixels.
     """
     origin = world_from_camera[:3, 3].astype(np.float32)
-    rays = _rays(world_from_camera, camera, height, width)  # (H, W, 3), camera z component 1: t is z-depth
-    with np.errstate(divide="ignore"):
-        inverse = 1 / np.where(np.abs(rays) < 1e-9, np.float32(1e-9), rays)
-    low, high = (boxes.room_lo - origin) * inverse, (boxes.room_hi - origin) * inverse
-    leave = np.maximum(low, high)
-    axis = leave.argmin(-1)
-    depth = np.take_along_axis(leave, axis[..., None], -1)[..., 0]
-    outward = np.take_along_axis(rays, axis[..., None], -1)[..., 0] > 0
+    rays = _rays(world_from_camera, camera, height, width)  # (3, H, W), camera z component 1: t is z-depth
+    inverse = 1 / np.where(np.abs(rays) < 1e-9, np.float32(1e-9), rays)
+    leave = [
+        np.maximum((boxes.room_lo[a] - origin[a]) * inverse[a], (boxes.room_hi[a] - origin[a]) * inverse[a])
+        for a in range(3)
+    ]
+    depth = np.minimum(np.minimum(leave[0], leave[1]), leave[2])
+    axis = np.where(depth == leave[0], 0, np.where(depth == leave[1], 1, 2))
+    outward = np.choose(axis, rays) > 0
     part = (len(boxes.lo) + 2 * axis + outward).astype(np.int32)
+    near_side, far_side = boxes.lo - origin, boxes.hi - origin
     for index, (top, bottom, left, right) in _rectangles(boxes, world_from_camera, camera, height, width):
         window = np.s_[top:bottom, left:right]
-        inv = inverse[window]
-        a, b = (boxes.lo[index] - origin) * inv, (boxes.hi[index] - origin) * inv
-        enter, exit_ = np.minimum(a, b).max(-1), np.maximum(a, b).min(-1)
+        enter, exit_ = np.float32(NEAR), np.float32(np.inf)
+        for a in range(3):
+            inv = inverse[a][window]
+            one, two = near_side[index, a] * inv, far_side[index, a] * inv
+            enter, exit_ = np.maximum(enter, np.minimum(one, two)), np.minimum(exit_, np.maximum(one, two))
         hit = (enter <= exit_) & (enter > NEAR) & (enter < depth[window])
-        depth[window] = np.where(hit, enter, depth[window])
-        part[window] = np.where(hit, index, part[window])
+        np.copyto(depth[window], enter, where=hit)
+        np.copyto(part[window], np.int32(index), where=hit)
     return depth, part, np.concatenate([boxes.owner, boxes.side_owner])[part].astype(np.int32)
 
 
 def _rays(world_from_camera, camera, height, width) -> np.ndarray:
+    """(3, H, W) float32 world directions of the pixels' rays; planes, because numpy is slow on short last axes."""
     v, u = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = (u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1]
-    directions = np.stack([x, y, np.ones_like(x)], -1).astype(np.float32)
-    return directions @ world_from_camera[:3, :3].T.astype(np.float32)
+    turn = world_from_camera[:3, :3].astype(np.float32)
+    return np.stack([turn[a, 0] * x + turn[a, 1] * y + turn[a, 2] for a in range(3)])
 
 
 def _rectangles(boxes: RoomBoxes, world_from_camera, camera, height, width):
@@ -121,14 +126,17 @@ def _rectangles(boxes: RoomBoxes, world_from_camera, camera, height, width):
 
 def shade(boxes: RoomBoxes, world_from_camera, camera, depth_m, part, light: float = 1.0) -> np.ndarray:
     """(H, W, 3) uint8 colours for what `cast` found: face light, a mild texture, darker with distance."""
-    height, width = depth_m.shape
     origin = world_from_camera[:3, 3].astype(np.float32)
-    points = origin + _rays(world_from_camera, camera, height, width) * depth_m[..., None]
-    lo = np.concatenate([boxes.lo, np.repeat(boxes.room_lo[None], 6, 0)])[part]
-    hi = np.concatenate([boxes.hi, np.repeat(boxes.room_hi[None], 6, 0)])[part]
-    gaps = np.abs(np.stack([points - lo, points - hi], -1)).reshape(height, width, 6)  # -x +x -y +y -z +z
+    points = _rays(world_from_camera, camera, *depth_m.shape) * depth_m + origin[:, None, None]  # (3, H, W)
+    lo = np.concatenate([boxes.lo, np.repeat(boxes.room_lo[None], 6, 0)]).T.copy()
+    hi = np.concatenate([boxes.hi, np.repeat(boxes.room_hi[None], 6, 0)]).T.copy()
+    face, closest = np.zeros(depth_m.shape, np.int64), np.full(depth_m.shape, np.inf, np.float32)
+    for side in range(6):  # -x +x -y +y -z +z: the plane that the point lies on
+        away = np.abs(points[side // 2] - (hi if side % 2 else lo)[side // 2][part])
+        np.copyto(face, side, where=away < closest)
+        np.minimum(closest, away, out=closest)
     shell = part >= len(boxes.lo)
-    face = np.where(shell, (part - len(boxes.lo)) ^ 1, gaps.argmin(-1))  # the shell is seen from inside
+    face = np.where(shell, (part - len(boxes.lo)) ^ 1, face)  # the shell is seen from inside
     rgb = np.concatenate([boxes.rgb, boxes.side_rgb])[part]
     texture = np.concatenate([boxes.texture, [GRAIN] * 6])[part]
     factor = FACE_LIGHT[face] * _texture(points, texture, face) * (light / (1 + 0.035 * depth_m))
@@ -138,12 +146,12 @@ def shade(boxes: RoomBoxes, world_from_camera, camera, depth_m, part, light: flo
 def _texture(points: np.ndarray, texture: np.ndarray, face: np.ndarray) -> np.ndarray:
     """(H, W) float32 factor near 1, a function of the surface point alone, so that all frames agree on it."""
     axis = face // 2
-    u = np.where(axis == 0, points[..., 1], points[..., 0])
-    v = np.where(axis == 2, points[..., 1], points[..., 2])
+    u = np.where(axis == 0, points[1], points[0])
+    v = np.where(axis == 2, points[1], points[2])
     stripes = np.floor(u * 12) % 2
     checks = (np.floor(u * 8) + np.floor(v * 8)) % 2
     cell = np.floor(u * 16).astype(np.int32) * 7349 + np.floor(v * 16).astype(np.int32) * 9151
     grain = ((cell * 2654435 >> 7) & 255).astype(np.float32) / 255
-    factor = np.ones(points.shape[:2], np.float32)
+    factor = np.ones(texture.shape, np.float32)
     factor -= 0.10 * ((texture == STRIPES) * stripes) + 0.08 * ((texture == CHECKS) * checks)
     return factor - 0.07 * (texture == GRAIN) * grain.astype(np.float32)

@@ -62,7 +62,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Room:
-    """`lo`, `hi` (3,): the inside of the shell. `world_from_scan` (4, 4): the axis alignment, a turn about z and a move."""
+    """`lo`, `hi` (3,): the inside of the shell. `world_from_scan` (4, 4): the axis alignment, a turn and a move."""
 
     scene_id: str
     theme: str

@@ -86,7 +86,7 @@ class Situation:
 
     @property
     def rotation(self) -> dict[str, float]:
-        """SQA3D's quaternion: a turn about z, where no turn (0, 0, 0, 1) faces +y. The axis is this project's choice."""
+        """SQA3D's quaternion: a turn about z, where no turn, (0, 0, 0, 1), faces +y (our choice of axis)."""
         yaw = atan2(-self.facing[0], self.facing[1])
         return {"_x": 0, "_y": 0, "_z": round(sin(yaw / 2), 9), "_w": round(cos(yaw / 2), 9)}
 
