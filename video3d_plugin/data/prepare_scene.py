@@ -235,8 +235,10 @@ def _fingerprint_frames(files: ScanFiles) -> str:
 
 
 def _fingerprint_parts(files: ScanFiles) -> str:
-    """Of the files beside the frames."""
-    return digest({name: _stamp(path) for name, path in files.paths.items() if name not in ("posed_images", "sens")})
+    """Of what there is beside the frames."""
+    stamps = {name: _stamp(path) for name, path in files.paths.items() if name not in ("posed_images", "sens")}
+    boxes = [None if array is None else array.tolist() for array in (files.gt_boxes, files.pred_boxes)]
+    return digest([stamps, boxes])
 
 
 def _stamp(path: Path) -> list[Any]:

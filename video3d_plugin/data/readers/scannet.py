@@ -4,6 +4,7 @@
     posed_images/<id>/                 frames as exported by others; taken in preference to the .sens
     mask/<id>.mask.npz                 LEO's Mask3D masks
     embodiedscan/*.pkl                 EmbodiedScan infos: which frames, alignment
+    metadata/, pcd_with_object_aabbs/  boxes and aligned vertices as Video-3D LLM releases them, where there is no mesh
 
 Each of them may also lie under `scannet/`, as in the data tree of Video-3D LLM.
 """
@@ -18,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.readers import masks, mesh
+from video3d_plugin.data.readers import masks, mesh, released
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import read_sens
 from video3d_plugin.data.text import is_rigid, parse_matrix, read_key_values
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.scene import Omission, Scene
+from video3d_plugin.scene import Instance, Omission, Scene
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SEGMENTS = "_vh_clean_2.0.010000.segs.json"
@@ -42,12 +43,15 @@ class ScanFiles:
     aggregation: Path | None = None
     meta: Path | None = None
     mask: Path | None = None
+    aligned: Path | None = None
     info: SceneInfo | None = field(default=None, compare=False)
+    gt_boxes: np.ndarray | None = field(default=None, compare=False)
+    pred_boxes: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def paths(self) -> dict[str, Path]:
         """The parts that are there, by name."""
-        names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask")
+        names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask", "aligned")
         return {name: path for name in names if (path := getattr(self, name)) is not None}
 
 
@@ -70,6 +74,16 @@ class ScanNetRoot:
             for path in sorted(folder.glob("embodiedscan_infos_*.pkl")):
                 infos.update(read_infos(path)[0])
         return infos
+
+    @cached_property
+    def gt_boxes(self) -> dict[str, np.ndarray]:
+        """Boxes of annotated objects from released metadata files."""
+        return released.read_box_files(self.folders("metadata"), "gt")
+
+    @cached_property
+    def pred_boxes(self) -> dict[str, np.ndarray]:
+        """Proposals from released metadata files."""
+        return released.read_box_files(self.folders("metadata"), "pred")
 
     @cached_property
     def scene_ids(self) -> tuple[str, ...]:
@@ -105,7 +119,16 @@ class ScanNetRoot:
             aggregation=first([scan / f"{scene_id}.aggregation.json" for scan in scans]),
             meta=first([scan / f"{scene_id}.txt" for scan in scans] + beside_posed),
             mask=first([folder / f"{scene_id}.mask.npz" for folder in self.folders("mask")]),
+            aligned=first(
+                [
+                    path / f"{scene_id}.pth"
+                    for folder in self.folders("pcd_with_object_aabbs")
+                    for path in _splits(folder)
+                ]
+            ),
             info=self.infos.get(scene_id),
+            gt_boxes=self.gt_boxes.get(scene_id),
+            pred_boxes=self.pred_boxes.get(scene_id),
         )
 
 
@@ -135,34 +158,50 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
         where = files.posed_images or files.sens
         raise DataError(f"no usable frame{reasons}", where=where, remedy="export the scan again")
     scene = Scene(files.scene_id, frames, world_from_scan, omissions=tuple(omissions), notes=tuple(notes))
-    if files.mesh is None:
-        return Scan(replace(scene, notes=(*scene.notes, "no mesh: no annotated boxes and no mask proposals")), None)
-    surface = mesh.align(mesh.read_vertices(files.mesh), world_from_scan)
-    return Scan(_with_boxes(scene, files, surface, max_proposals), surface)
-
-
-def _with_boxes(scene: Scene, files: ScanFiles, surface: np.ndarray, max_proposals: int) -> Scene:
-    notes: list[str] = []
-    omissions: list[Omission] = []
-    instances, proposals = (), scene.proposals
-    if files.segments and files.aggregation:
-        instances, lost = mesh.read_instances(files.segments, files.aggregation, surface)
-        omissions += lost
-    else:
-        notes.append("no segments and aggregation: no annotated boxes")
-    if files.mask:
-        boxes, lost = masks.read_proposals(files.mask, surface, max_proposals)
-        proposals = boxes.astype(np.float32)
-        omissions += lost
-    else:
-        notes.append("no mask file: no predicted proposals")
-    return replace(
+    surface, instances, lost, note = _annotated(files, world_from_scan)
+    proposals, more_lost, more_note = _proposals(files, surface, max_proposals)
+    scene = replace(
         scene,
         instances=instances,
         proposals=proposals,
-        omissions=(*scene.omissions, *omissions),
-        notes=(*scene.notes, *notes),
+        omissions=(*scene.omissions, *lost, *more_lost),
+        notes=(*scene.notes, *note, *more_note),
     )
+    return Scan(scene, surface)
+
+
+def _annotated(
+    files: ScanFiles, world_from_scan: np.ndarray
+) -> tuple[np.ndarray | None, tuple[Instance, ...], list[Omission], list[str]]:
+    """(aligned vertices, annotated objects, omissions, notes): of the mesh, else of the released files."""
+    if files.mesh is not None:
+        surface = mesh.align(mesh.read_vertices(files.mesh), world_from_scan)
+        if files.segments and files.aggregation:
+            return surface, *mesh.read_instances(files.segments, files.aggregation, surface), []
+        return surface, (), [], ["no segments and aggregation: no annotated boxes"]
+    if files.aligned is not None:
+        scan = released.read_aligned_scan(files.aligned)
+        return scan.points, scan.instances or (), [], [] if scan.instances is not None else ["no annotated boxes"]
+    if files.gt_boxes is not None:
+        return None, released.instances_of(files.gt_boxes), [], ["no mesh: annotated boxes are of the metadata files"]
+    return None, (), [], ["no mesh: no annotated boxes"]
+
+
+def _proposals(
+    files: ScanFiles, surface: np.ndarray | None, limit: int
+) -> tuple[np.ndarray, list[Omission], list[str]]:
+    """(proposals (N, 6) float32, omissions, notes): of the masks, else of the released files."""
+    if files.mask is not None and surface is not None:
+        boxes, lost = masks.read_proposals(files.mask, surface, limit)
+        return boxes.astype(np.float32), lost, []
+    if files.pred_boxes is not None:
+        return files.pred_boxes[:limit].astype(np.float32), [], ["proposals are of the metadata files"]
+    why = "no mask file" if files.mask is None else "masks but no mesh"
+    return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals"]
+
+
+def _splits(folder: Path) -> list[Path]:
+    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
 
 
 def _alignment(files: ScanFiles, notes: list[str]) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""The data tree that Video-3D LLM releases (huggingface zd11024/Video-3D-LLM_data), read as it is.
+
+    metadata/scannet_{train,val,test}_{gt,pred}_box.json     {"scannet/<id>": [[cx, cy, cz, dx, dy, dz], ...]}
+    metadata/pcd_discrete_0.1.pkl                            {"<id>": [(i, j, k), ...]} voxels of the aligned mesh
+    metadata/scannet_select_frames.json                      the max-coverage choice of frames
+    pcd_with_object_aabbs/<split>/<id>.pth                   aligned vertices, object ids, box corners
+
+Boxes in the gt files have no ids: the program that writes them keeps only scans whose ids are 0..n-1, so the place in
+the list is the id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
+from video3d_plugin.data.text import read_json
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import Instance
+
+_PREFIX = "scannet/"
+_REMEDY = "expected a file of Video-3D LLM's released data"
+
+
+def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
+    """{scene id: (N, 6) float64 boxes} of all metadata/scannet_*_{kind}_box.json; kind is "gt" or "pred"."""
+    boxes: dict[str, np.ndarray] = {}
+    for path in (p for folder in folders for p in sorted(folder.glob(f"scannet_*_{kind}_box.json"))):
+        for name, rows in read_json(path, dict, _REMEDY).items():
+            array = np.zeros((0, 6)) if rows == [] else as_array(rows, path, f"boxes of {name[:40]}")
+            if array.ndim != 2 or array.shape[1] != 6 or not np.isfinite(array).all():
+                raise DataError(f"boxes of {name[:40]} have shape {array.shape}", where=path, remedy=_REMEDY)
+            boxes[name.removeprefix(_PREFIX)] = array.astype(np.float64)
+    return boxes
+
+
+def instances_of(boxes: np.ndarray) -> tuple[Instance, ...]:
+    """Annotated objects of a gt list: the place is the id, the label is not known."""
+    return tuple(Instance(index, "", tuple(box)) for index, box in enumerate(boxes.tolist()))
+
+
+@dataclass(frozen=True)
+class AlignedScan:
+    """A .pth scan: vertices (M, 3) float32, world frame, metres, and the annotated objects (none for test scans)."""
+
+    points: np.ndarray
+    instances: tuple[Instance, ...] | None
+
+
+def read_aligned_scan(path: Path) -> AlignedScan:
+    """One pcd_with_object_aabbs/<split>/<id>.pth, without executing anything in it."""
+    content = load_pth(path)
+    if not isinstance(content, dict) or "xyz" not in content:
+        raise DataError("no xyz in it", where=path, remedy=_REMEDY)
+    points = _array(content["xyz"], path, "xyz", (-1, 3)).astype(np.float32)
+    if content.get("aabb_obj_ids") is None:
+        return AlignedScan(points, None)
+    ids = _array(content["aabb_obj_ids"], path, "aabb_obj_ids", (-1,))
+    corners = _array(content.get("aabb_corner_xyz"), path, "aabb_corner_xyz", (len(ids), 8, 3)).astype(np.float64)
+    low, high = corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)
+    boxes = np.concatenate([(low + high) / 2, high - low], axis=1)
+    objects = [Instance(int(number), "", tuple(box)) for number, box in zip(ids, boxes.tolist(), strict=True)]
+    return AlignedScan(points, tuple(objects))
+
+
+def read_voxel_file(path: Path) -> dict[str, np.ndarray]:
+    """{scene id: (K, 3) int32 voxels of 0.1 m} of pcd_discrete_0.1.pkl."""
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise DataError("not a dictionary of scans", where=path, remedy=_REMEDY)
+    result = {}
+    for name, cells in content.items():
+        array = as_array(cells, path, f"voxels of {name!r:.40}")
+        if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
+            raise DataError(f"voxels of {name!r:.40} have shape {array.shape}", where=path, remedy=_REMEDY)
+        result[str(name)] = array.astype(np.int32)
+    return result
+
+
+def _array(value: Any, path: Path, what: str, shape: tuple[int, ...]) -> np.ndarray:
+    array = as_array(value, path, what)
+    fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=False))
+    if not fits or not np.isfinite(array).all():
+        raise DataError(f"{what} has shape {array.shape}", where=path, remedy=_REMEDY)
+    return array
