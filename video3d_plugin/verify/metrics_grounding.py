@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from video3d_plugin.metrics import grounding
 from video3d_plugin.metrics.boxes import iou, iou_float32
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.metrics.scanrefer_groups import OTHERS, multiple_by_object
+from video3d_plugin.metrics.scanrefer_groups import OFFICIAL_CLASSES, OTHERS, Labels, multiple_by_object
 from video3d_plugin.metrics.selection import objects_by_mass
 from video3d_plugin.verify.metrics_sheet import Sheet
 
+LABELS = "scannetv2-labels.combined.tsv"
 V3D_OWN_CLASSES = ("wall", "floor")  # "others" in the official 18 classes, classes of their own among Video-3D-LLM's
 
 
 def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
-    """The file gives each item's official class but no label table, so that class is an input here."""
+    """Classes come from ScanNet's label table where one is found; otherwise the file's own class is an input."""
     items = sheet.at("items")
-    class_of = {item["object_name"]: item["expected"]["official_class18"] for item in items}
-    official = multiple_by_object(items, class_of.__getitem__)
-    v3d = multiple_by_object(items, lambda n: V3D_OWN_CLASSES.index(n) + 100 if n in V3D_OWN_CLASSES else class_of[n])
+    class_of, v3d_class_of, compared = _classes(sheet, items)
+    official, v3d = multiple_by_object(items, class_of), multiple_by_object(items, v3d_class_of)
     located = []
     for i, item in enumerate(items):
         key = (item["scene_id"], str(item["object_id"]))
@@ -25,7 +27,7 @@ def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
             iou=iou(item["pred_box"], item["gt_box"]),
             iou_float32=iou_float32(item["pred_box"], item["gt_box"]),
             multiple=official[key],
-            others=class_of[item["object_name"]] == OTHERS,
+            others=class_of(item["object_name"]) == OTHERS,
             v3d_multiple=v3d[key],
         )
         located.append(one)
@@ -40,10 +42,24 @@ def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
             "v3d_iou": one.iou,
         }
         sheet.check("per item", computed, "items", i, "expected")
-        sheet.skip(
-            "needs ScanNet's label table, which the file does not hold", "items", i, "expected", "official_class18"
-        )
+        if compared:
+            sheet.check("per item", class_of(item["object_name"]), "items", i, "expected", "official_class18")
+        else:
+            reason = f"needs {LABELS}, which was not found beside the file"
+            sheet.skip(reason, "items", i, "expected", "official_class18")
     _scanrefer_totals(sheet, located)
+
+
+def _classes(sheet: Sheet, items: list[dict]) -> tuple[Callable[[str], int], Callable[[str], int], bool]:
+    """Class by name, official and Video-3D-LLM's, and whether the official one is computed."""
+    around = [folder / name for folder in (sheet.folder, *sheet.folder.parents[:2]) for name in ("", "realscan")]
+    table = next((place / LABELS for place in around if (place / LABELS).is_file()), None)
+    if table is not None:
+        labels = Labels.read(table)
+        return labels.official_class, labels.v3d_class, True
+    given = {item["object_name"]: item["expected"]["official_class18"] for item in items}
+    own = {name: len(OFFICIAL_CLASSES) + i for i, name in enumerate(V3D_OWN_CLASSES)}
+    return given.__getitem__, lambda name: own.get(name, given[name]), False
 
 
 def _scanrefer_totals(sheet: Sheet, located: list[grounding.Located]) -> None:

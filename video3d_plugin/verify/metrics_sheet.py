@@ -34,7 +34,7 @@ class Sheet:
     def at(self, *path: str | int) -> Any:
         value = self.golden
         for key in path:
-            value = value[key]
+            value = value[int(key) if isinstance(value, list) else key]
         return value
 
     def check(self, case: str, computed: Any, *path: str | int, missing: str | None = None) -> None:
@@ -70,7 +70,7 @@ class Sheet:
         """List what stands at `path` as not computed. A path that the file does not have is passed over."""
         try:
             golden = self.at(*path)
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, ValueError):
             return
         names = tuple(map(str, path))
         self._seen.update(leaf for leaf, _ in _leaves(golden, names))
