@@ -1,8 +1,8 @@
 """The model for people who ask it things: load once, encode a scene once, then answer, ground and caption.
 
-    model = load_model("checkpoint")
-    scene = model.encode_scene(inputs)
-    model.answer(scene, ["What colour is the chair?"])
+model = load_model("checkpoint")
+scene = model.encode_scene(inputs)
+model.answer(scene, ["What colour is the chair?"])
 """
 
 from __future__ import annotations

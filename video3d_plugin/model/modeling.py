@@ -86,7 +86,9 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 
     def __init__(self, config: Video3DConfig):
         # Past Qwen2ForCausalLM's own constructor, which would build a second language model.
+        config.vision_config = dict(config.vision)  # saved with the model: sizes then need no tower at hand
         super(Qwen2ForCausalLM, self).__init__(config)
+        self.initialised_parts: list[str] = []  # parameters that a loaded checkpoint did not have
         self.model = Video3DModel(config)
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

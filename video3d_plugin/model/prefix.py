@@ -73,7 +73,13 @@ def encode_scene(model: Video3DForCausalLM, processor: Video3DProcessor, inputs:
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None)
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
     rows, _ = model.assemble(ids, [tokens])
-    output = model.model(inputs_embeds=rows.embeds, attention_mask=rows.mask, use_cache=True, return_dict=True)
+    output = model.model(
+        inputs_embeds=rows.embeds,
+        attention_mask=rows.mask,
+        past_key_values=DynamicCache(),
+        use_cache=True,
+        return_dict=True,
+    )
     keys, values = _tensors(output.past_key_values)
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, inputs.proposals.float())
 
@@ -128,7 +134,7 @@ def answer(
 
 @torch.inference_mode()
 def answer_tokens(model, processor, prefix, questions, max_new_tokens: int, choose=None) -> list[list[int]]:
-    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids; greedy if None."""
+    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids, or greedy."""
     if not questions or max_new_tokens < 1:
         return [[] for _ in questions]
     suffixes = []

@@ -243,7 +243,7 @@ class Video3DProcessor:
         return [self._end] if eos in (None, self._end) else [self._end, eos]
 
     def decode(self, tokens: torch.Tensor | Iterable[int]) -> str:
-        """An answer's text: up to its end mark, without special tokens, stripped, as the reference's evaluation does."""
+        """An answer's text: up to its end mark, without special tokens, stripped (as in the reference's scripts)."""
         kept = []
         for token in (int(t) for t in tokens):
             if token in self.stop_ids:

@@ -1,0 +1,115 @@
+"""Checkpoints for LLaVA-NeXT's own loader: the same weights, a config.json in its terms."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.checkpoint import local_folder, weight_files
+
+_TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
+# What transformers 5 writes and LLaVA-NeXT's Qwen2Config does not know, and what is ours alone.
+_DROPPED = ("dtype", "rope_parameters", "layer_types", "vision_config", "_name_or_path", "transformers_version")
+_HOST_DEFAULTS: dict[str, Any] = {
+    "image_aspect_ratio": "anyres_max_9",
+    "mm_use_im_start_end": False,
+    "mm_use_im_patch_token": False,
+    "mm_vision_select_feature": "patch",
+    "mm_vision_select_layer": -2,
+    "mm_tunable_parts": "mm_vision_tower,mm_mlp_adapter,mm_language_model",
+    "tokenizer_padding_side": "right",
+    "use_mm_proj": True,
+}
+
+
+def export_llava(model_dir: str | Path, out: str | Path) -> Path:
+    """Write a checkpoint folder that LLaVA-NeXT's `load_pretrained_model` opens; returns it.
+
+    Parameter names are the host's already, so weight files are copied as they are. A tower that is no hub name is
+    written beside (LLaVA-NeXT builds its tower from a checkpoint of its own before it loads ours), and config.json
+    names it by this folder's absolute path: export again, or edit `mm_vision_tower`, after moving the folder.
+    """
+    source, target = local_folder(model_dir), Path(out)
+    if target.exists() and any(target.iterdir()):
+        raise DataError("is not empty", where=target, remedy="give a new folder")
+    files = weight_files(source)
+    config = Video3DConfig.from_pretrained(str(source))
+    target.mkdir(parents=True, exist_ok=True)
+    for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
+        if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
+            shutil.copyfile(path, target / path.name)
+    _name_tokenizer_class(target / "tokenizer_config.json")
+    content = host_config(config)
+    if config.mm_vision_tower not in KNOWN_TOWERS:
+        content["mm_vision_tower"] = str(_write_tower(config, files, source, target).resolve())
+    _write_json(target / "config.json", content)
+    return target
+
+
+def host_config(config: Video3DConfig) -> dict[str, Any]:
+    """The configuration as LLaVA-NeXT's scripts write it."""
+    content = {key: value for key, value in config.to_dict().items() if key not in _DROPPED and value is not None}
+    dtype = config.to_dict().get("dtype") or content.get("torch_dtype") or "float32"
+    return {
+        **_HOST_DEFAULTS,
+        **content,
+        "model_type": "llava_qwen",
+        "architectures": ["LlavaQwenForCausalLM"],
+        "torch_dtype": str(dtype).removeprefix("torch."),
+        "rope_scaling": content.get("rope_scaling"),
+        "mm_hidden_size": config.vision["hidden_size"],
+        "tokenizer_model_max_length": config.longest_sequence,
+    }
+
+
+def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target: Path) -> Path:
+    """A SigLIP checkpoint of the tower. The layer that both programs drop is unknown here and written as zeros."""
+    own = tower_folder(config.mm_vision_tower, source) if config.mm_vision_tower else None
+    folder = target / _TOWER_FOLDER
+    if own is not None:
+        shutil.copytree(own, folder)
+        return folder
+    folder.mkdir()
+    prefix, tensors = "model.vision_tower.vision_tower.", {}
+    for path in files:
+        weights = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        tensors.update({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    last = config.vision["num_hidden_layers"] - 1
+    layer = "vision_model.encoder.layers."
+    dropped = {
+        key.replace(f"{layer}0.", f"{layer}{last}."): torch.zeros_like(value)
+        for key, value in tensors.items()
+        if key.startswith(f"{layer}0.")
+    }
+    save_file({**tensors, **dropped}, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    sizes = {"model_type": "siglip_vision_model", "architectures": ["SiglipVisionModel"], **config.vision}
+    _write_json(folder / "config.json", sizes)
+    return folder
+
+
+def _name_tokenizer_class(path: Path) -> None:
+    """transformers 5 calls a tokenizer class by a name that version 4 does not know."""
+    if not path.is_file():
+        return
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("tokenizer_class") in (None, "TokenizersBackend"):
+        content["tokenizer_class"] = "PreTrainedTokenizerFast"
+    extra = content.pop("extra_special_tokens", None)
+    if isinstance(extra, list):
+        content["additional_special_tokens"] = extra
+    _write_json(path, content)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
+        json.dump(content, file, indent=1, default=str)
+    os.replace(file.name, path)

@@ -1,0 +1,109 @@
+"""LoRA: train an adapter on the language model with heads and embeddings in full; load and merge one.
+
+The folder is as LLaVA-NeXT's training script leaves it: adapter_config.json, adapter_model.safetensors (PEFT), and
+non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `train`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from video3d_plugin.config import Video3DConfig
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.model.checkpoint import read_bin
+
+_FULL = "non_lora_trainables.bin"
+_WRAPPER = "base_model.model."  # what PEFT puts before the names of the model that it wraps
+# Trained in full beside the adapter: everything that is new, and what new tokens need.
+_TRAINED_IN_FULL = (
+    "embed_tokens",
+    "lm_head",
+    "ground_head",
+    "world_position_embedding",
+    "mm_projector",
+    "image_newline",
+)
+
+
+def wrap_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
+    """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are."""
+    from peft import LoraConfig, get_peft_model
+
+    names = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        bias="none",
+        task_type="CAUSAL_LM",
+        target_modules=rf"model\.layers\.\d+\.(self_attn|mlp)\.({names})",
+    )
+    wrapped = get_peft_model(model, config)
+    for name, parameter in wrapped.named_parameters():
+        if "vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL):
+            parameter.requires_grad_(True)
+    return wrapped
+
+
+def save_lora(wrapped: Any, folder: str | Path) -> None:
+    """Adapter, what was trained in full, and the configuration."""
+    folder = Path(folder)
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # they are in the other file
+    full = {
+        name: p.detach().cpu().clone()
+        for name, p in wrapped.named_parameters()
+        if p.requires_grad and "lora_" not in name
+    }
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+        torch.save(full, file)
+    os.replace(file.name, folder / _FULL)
+    wrapped.get_base_model().config.save_pretrained(str(folder))
+
+
+def adapter_config(folder: str | Path, base: Path) -> Video3DConfig:
+    """The configuration that was saved with the adapter (it knows the heads), else the base checkpoint's."""
+    folder = Path(folder)
+    if not (folder / "adapter_config.json").is_file():
+        raise MissingError("no adapter here", where=folder, remedy="a LoRA folder has adapter_config.json")
+    return Video3DConfig.from_pretrained(str(folder if (folder / "config.json").is_file() else base))
+
+
+def merge_lora(model: Any, folder: str | Path) -> Any:
+    """The model with the adapter merged in and the fully trained parameters in place."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingError("loading an adapter needs peft", remedy="pip install 'video3d-plugin[train]'") from error
+    folder = Path(folder)
+    if (folder / _FULL).is_file():
+        load_full(model, folder / _FULL)
+    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    merged.initialised_parts = model.initialised_parts
+    return merged
+
+
+@torch.no_grad()
+def load_full(model: Any, path: Path) -> None:
+    """Copy the parameters of non_lora_trainables.bin; a name that the model lacks is an error that lists it."""
+    stored = {name.removeprefix(_WRAPPER).replace(".base_layer.", "."): value for name, value in read_bin(path).items()}
+    words = stored.get("model.embed_tokens.weight")
+    if words is not None and len(words) != model.config.vocab_size:
+        model.resize_token_embeddings(len(words))
+    own = dict(model.named_parameters())
+    unknown = sorted(set(stored) - set(own))
+    if unknown:
+        raise DataError(f"unexpected: {', '.join(unknown)}", where=path, remedy="use the base model of this adapter")
+    for name, value in stored.items():
+        if own[name].shape != value.shape:
+            raise DataError(
+                f"{name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}",
+                where=path,
+                remedy="use the base model of this adapter",
+            )
+        own[name].copy_(value)
+    model.initialised_parts = sorted(set(getattr(model, "initialised_parts", ())) - set(stored))
