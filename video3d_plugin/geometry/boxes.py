@@ -1,4 +1,7 @@
-"""Axis-aligned boxes (centre xyz, size xyz; world frame, metres): overlap, and which patches lie in which box."""
+"""Axis-aligned boxes (centre xyz, size xyz; world frame, metres) and which patches lie in them.
+
+Their overlap is in `video3d_plugin.metrics.boxes`, beside the conventions that define it.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +23,6 @@ def box_of_points(points: np.ndarray) -> np.ndarray:
     assert points.ndim == 2 and points.shape[1] == 3 and len(points), f"need (K, 3) points, got {points.shape}"
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     return np.concatenate([(low + high) / 2, high - low])
-
-
-def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """(N, 8, 3) corners of (N, 6) boxes: x varies fastest, then y, then z."""
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 6)
-    unit = np.stack(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5], indexing="ij"), -1).reshape(8, 3)[:, ::-1]
-    return boxes[:, None, :3] + unit * boxes[:, None, 3:]
-
-
-def iou_matrix(first: np.ndarray, second: np.ndarray, eps: float = 1e-8) -> np.ndarray:
-    """(A, B) float64 intersection over union of (A, 6) and (B, 6) boxes; a negative size acts as its absolute value.
-
-    inter / (v1 + v2 - inter + eps) with eps = 1e-8, as ScanRefer's evaluator (daveredrum/ScanRefer, utils/box_util.py)
-    and Video-3D LLM compute it: an exact half stays just under 0.5.
-    """
-    first = np.asarray(first, np.float64).reshape(-1, 6)
-    second = np.asarray(second, np.float64).reshape(-1, 6)
-    half_a, half_b = np.abs(first[:, None, 3:]) / 2, np.abs(second[None, :, 3:]) / 2
-    low = np.maximum(first[:, None, :3] - half_a, second[None, :, :3] - half_b)
-    high = np.minimum(first[:, None, :3] + half_a, second[None, :, :3] + half_b)
-    inter = np.clip(high - low, 0, None).prod(-1)
-    volume_a, volume_b = np.abs(first[:, 3:]).prod(-1)[:, None], np.abs(second[:, 3:]).prod(-1)[None, :]
-    return inter / (volume_a + volume_b - inter + eps)
 
 
 def proposal_patches(
