@@ -166,7 +166,8 @@ def aggregate(task: str, items: Sequence[dict]) -> float | str:
         # Ranks hand over their records one after the other: sorted, so that sums of floats do not depend on it.
         scores = get(task).scores(sorted(items, key=lambda record: record["id"]))
         _numbers[task] = (ids, scores.flat())
-        for reason, names in _by_reason(scores.missing).items():
+        shown = {name: reason for name, reason in scores.missing.items() if name in METRICS[task]}
+        for reason, names in _by_reason(shown).items():
             log.warning("%s: %s could not be computed: %s", task, ", ".join(names), reason)
     seen, numbers = _numbers.get(task, (None, {}))
     if seen != ids:

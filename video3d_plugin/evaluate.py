@@ -1,0 +1,135 @@
+"""Evaluate from Python: lmms-eval run in this process on this package's tasks, and its result checked.
+
+    from video3d_plugin.evaluate import evaluate
+    numbers = evaluate(["scanrefer", "sqa3d"], pretrained="checkpoint", data="DATA", output="results")
+    numbers["scanrefer"]["acc@0.5"]
+
+The same as `lmms-eval --model video3d --model_args pretrained=checkpoint,data=DATA --tasks scanrefer,sqa3d
+--log_samples --output_path results`, with the same files, but a failure is an exception: lmms-eval's command prints
+errors and exits with 0, and its writer of files logs what it could not write and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from video3d_plugin.errors import MissingError, Video3DError
+
+NOT_AVAILABLE = "N/A"
+
+
+def evaluate(
+    tasks: Sequence[str],
+    *,
+    pretrained: str | Path,
+    data: str | Path,
+    output: str | Path,
+    batch_size: int = 1,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
+    **model_args: Any,  # max_frames, sampler, dtype, attn_implementation, lora, proposals, device
+) -> dict[str, dict[str, float | None]]:
+    """{task: {metric: number}} in per cent; None where a metric could not be computed. Writes lmms-eval's files.
+
+    limit           at most so many questions a task
+    max_new_tokens  at most so long an answer (the benchmarks' setting is 512)
+
+    Raises MissingError where lmms-eval, the data or the checkpoint is missing, Video3DError where results are not
+    whole. Questions that could not be answered are counted in `count_missing`, with a warning.
+    """
+    evaluator = _import_lmms_eval()
+    from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
+    from lmms_eval.tasks import TaskManager
+
+    from video3d_plugin.hosts.lmms_eval import Video3DLmms
+
+    named = {"pretrained": str(pretrained), "data": str(data), **model_args}
+    known = _known_tasks(TaskManager, tasks)
+    model = Video3DLmms(batch_size=batch_size, **named)
+    tracker = EvaluationTracker(output_path=str(output))
+    started = datetime.now().strftime("%Y%m%d_%H%M%S_%f")
+    results = evaluator.simple_evaluate(
+        model=model,
+        model_args=",".join(f"{key}={value}" for key, value in named.items()),
+        tasks=list(tasks),
+        task_manager=known,
+        batch_size=batch_size,
+        limit=limit,
+        gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
+        evaluation_tracker=tracker,
+        bootstrap_iters=0,
+        datetime_str=started,
+    )
+    if results is None:
+        raise Video3DError("evaluate() runs on one process (for several GPUs: torchrun -m lmms_eval --model video3d)")
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples, datetime_str=started)
+    for task, listed in samples.items():
+        tracker.save_results_samples(task_name=task, samples=listed)
+    _check_files(Path(output), started, {task: len(listed) for task, listed in samples.items()})
+    return numbers_of(results, sorted(samples))
+
+
+def numbers_of(results: dict, tasks: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """lmms-eval's results with plain metric names, standard errors left out. Video3DError where a task has none."""
+    numbers: dict[str, dict[str, float | None]] = {}
+    for task in tasks:
+        found = {
+            key.removesuffix(",none"): None if value == NOT_AVAILABLE else value
+            for key, value in results.get("results", {}).get(task, {}).items()
+            if key.endswith(",none") and "_stderr" not in key
+        }
+        if not found:
+            raise Video3DError(f"lmms-eval gave no results for {task}")
+        numbers[task] = found
+    return numbers
+
+
+def _import_lmms_eval():
+    """lmms-eval's evaluator, with what it needs repaired here; the host's long log lines are kept to warnings."""
+    from importlib.util import find_spec
+
+    from video3d_plugin.patches import registry
+
+    if find_spec("lmms_eval") is None:
+        raise MissingError("lmms-eval is not installed", remedy="pip install 'video3d-plugin[eval]'")
+    if find_spec("torchvision") is not None:
+        registry.apply("torchvision_operators")
+    for name in ("lmms_eval_no_retry", "lmms_eval_response_cache"):
+        registry.apply(name)
+    from lmms_eval import evaluator
+
+    return evaluator
+
+
+def _known_tasks(task_manager: Any, tasks: Sequence[str]):
+    """An index of this package's tasks alone: reading lmms-eval's own two thousand takes several seconds."""
+    from video3d_plugin.patches import registry
+    from video3d_plugin.patches.lmms_eval_task_folder import task_folder
+
+    applied = registry.state("lmms_eval_task_folder").status == "applied"
+    manager = task_manager(
+        include_path=None if applied else task_folder(), include_defaults=False, model_name="video3d"
+    )
+    unknown = [task for task in tasks if task not in manager.all_tasks]
+    if unknown or not tasks:
+        raise Video3DError(f"no task {', '.join(unknown) or '(none given)'} (known: {', '.join(manager.all_tasks)})")
+    return manager
+
+
+def _check_files(output: Path, started: str, asked: dict[str, int]) -> None:
+    """lmms-eval logs a file that it could not write, and goes on: look for all of them, whole."""
+    for task, count in asked.items():
+        found = list(output.rglob(f"{started}_samples_{task}.jsonl"))
+        if not found:
+            raise Video3DError(f"{output}: lmms-eval wrote no samples of {task} (is there space, is it writable?)")
+        with open(found[0], encoding="utf-8") as lines:
+            written = sum(1 for line in lines if json.loads(line))
+        if written != count:
+            raise Video3DError(f"{found[0]}: {written} samples, {count} questions were asked")
+    if not list(output.rglob(f"{started}_results.json")):
+        raise Video3DError(f"{output}: lmms-eval wrote no results (is there space, is it writable?)")
