@@ -17,6 +17,8 @@ _PUBLIC = {
     "ProposalFaults": ".mesh",
     "Room": ".rooms",
     "SyntheticScene": ".benchmark",
+    "baselines": ".baselines",
+    "describe_split": ".describe",
     "iter_rooms": ".benchmark",
     "make_benchmark": ".benchmark",
     "make_room": ".rooms",

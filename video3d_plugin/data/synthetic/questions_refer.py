@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .mixing import mixed
 from .objects import COLORS, KINDS
 from .referring import ALONE, ANCHORED, Referrer, anchors_for, compose, fits
 from .relations import Body, Facts
@@ -11,7 +12,7 @@ from .rooms import stream
 from .wording import name_of, noun, phrase, pick, plural, tokens
 
 # Shares of the Multi3DRefer types; what a room cannot give goes to the others.
-TYPES = (("zt_wo_d", 0.12), ("zt_w_d", 0.15), ("st_wo_d", 0.13), ("st_w_d", 0.35), ("mt", 0.25))
+TYPES = {"zt_wo_d": 0.10, "zt_w_d": 0.14, "st_wo_d": 0.10, "st_w_d": 0.42, "mt": 0.24}
 V3D_CLASSES = {
     *range(1, 13),
     14,
@@ -26,12 +27,17 @@ V3D_CLASSES = {
 
 
 def scanrefer(facts: Facts, referrer: Referrer, objects: int, references: tuple[int, int]) -> list[dict]:
-    """Items of ScanRefer_filtered: several descriptions for each of up to `objects` objects, sisters first."""
+    """Items of ScanRefer_filtered: several descriptions for each of up to `objects` objects."""
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "scanrefer")
     bodies = list(facts.bodies.values())
     order = [bodies[i] for i in rng.permutation(len(bodies))]
-    order.sort(key=lambda b: len(facts.group(b.label)) == 1 and rng.random() < 0.4)  # fewer of the easy ones
+    # A fifth of the objects is the only one of its (metric) class; most of the rest have sisters of their own label.
+    classes = [_v3d_class(b.label) for b in order]
+    easy = [b for b, c in zip(order, classes, strict=True) if classes.count(c) == 1][: max(2, objects // 5)]
+    rest = [b for b in order if b not in easy]
+    rest.sort(key=lambda b: len(facts.group(b.label)) == 1)
+    order = easy + rest
     items: list[dict] = []
     described = 0
     for body in order:
@@ -71,13 +77,15 @@ def _add_eval_type(items: list[dict]) -> None:
     """unique | multiple as Video-3D-LLM's script writes it into the file: by class over the *described* objects."""
     classes: dict[int, set[str]] = {}
     for item in items:
-        classes.setdefault(_v3d_class(item["object_name"]), set()).add(item["object_id"])
+        classes.setdefault(_v3d_class(item["object_name"].replace("_", " ")), set()).add(item["object_id"])
     for item in items:
-        item["eval_type"] = "unique" if len(classes[_v3d_class(item["object_name"])]) == 1 else "multiple"
+        item["eval_type"] = (
+            "unique" if len(classes[_v3d_class(item["object_name"].replace("_", " "))]) == 1 else "multiple"
+        )
 
 
-def _v3d_class(object_name: str) -> int:
-    nyu40 = KINDS[object_name.replace("_", " ")].nyu40[0]
+def _v3d_class(label: str) -> int:
+    nyu40 = KINDS[label].nyu40[0]
     return nyu40 if nyu40 in V3D_CLASSES else 39
 
 
@@ -86,18 +94,11 @@ def multi3drefer(facts: Facts, referrer: Referrer, count: int) -> list[dict]:
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "multi3drefer")
     makers = {"zt_wo_d": _zero_without, "zt_w_d": _zero_with, "st_wo_d": _single, "st_w_d": _single, "mt": _many}
-    names, shares = zip(*TYPES, strict=True)
-    items: list[dict] = []
-    texts: set[str] = set()
-    for _ in range(6 * count):
-        if len(items) == count:
-            break
-        kind = names[int(rng.choice(len(names), p=shares))]
-        made = makers[kind](facts, referrer, rng, kind)
-        if made and made["description"] not in texts:
-            texts.add(made["description"])
-            items.append({"scene_id": room.scene_id, **made, "ann_id": len(items), "eval_type": kind})
-    return items
+    drawn = mixed(rng, TYPES, lambda kind: makers[kind](facts, referrer, rng, kind), count, lambda m: m["description"])
+    return [
+        {"scene_id": room.scene_id, **made, "ann_id": number, "eval_type": kind}
+        for number, (kind, made) in enumerate(drawn)
+    ]
 
 
 def _item(label: str, targets, text: str, spatial: bool, color: bool) -> dict:

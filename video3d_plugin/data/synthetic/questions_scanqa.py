@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import relations as rel
+from .mixing import mixed
 from .objects import KINDS
 from .questions_refer import _plausible, _random_phrase
 from .referring import ANCHORED, Referrer, anchors_for, fits
@@ -16,7 +17,7 @@ from .relations import Body, Facts
 from .rooms import stream
 from .wording import NUMBERS, article, name_of, noun, phrase, pick, plural
 
-KINDS_OF_QUESTION = (("color", 0.30), ("count", 0.24), ("exists", 0.12), ("where", 0.14), ("what", 0.20))
+SHARES = {"color": 0.30, "count": 0.24, "exists": 0.12, "where": 0.14, "what": 0.20}
 
 
 def scanqa(facts: Facts, referrer: Referrer, count: int, split: str) -> list[dict]:
@@ -24,28 +25,18 @@ def scanqa(facts: Facts, referrer: Referrer, count: int, split: str) -> list[dic
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "scanqa")
     makers = {"color": _color, "count": _count, "exists": _exists, "where": _where, "what": _what}
-    names, shares = zip(*KINDS_OF_QUESTION, strict=True)
-    items: list[dict] = []
-    asked: set[str] = set()
-    for _ in range(8 * count):
-        if len(items) == count:
-            break
-        made = makers[names[int(rng.choice(len(names), p=shares))]](facts, referrer, rng)
-        if made is None or made[0] in asked:
-            continue
-        question, answers, bodies = made
-        asked.add(question)
-        items.append(
-            {
-                "scene_id": room.scene_id,
-                "question_id": f"{split}-{room.scene_id.split('_')[0]}-{len(items)}",
-                "question": question[0].upper() + question[1:],
-                "answers": list(dict.fromkeys(answers))[:3],
-                "object_ids": [b.id for b in bodies],
-                "object_names": [b.label for b in bodies],
-            }
-        )
-    return items
+    drawn = mixed(rng, SHARES, lambda kind: makers[kind](facts, referrer, rng), count, lambda made: made[0])
+    return [
+        {
+            "scene_id": room.scene_id,
+            "question_id": f"{split}-{room.scene_id.split('_')[0]}-{number}",
+            "question": question[0].upper() + question[1:],
+            "answers": list(dict.fromkeys(answers))[:3],
+            "object_ids": [b.id for b in bodies],
+            "object_names": [b.label for b in bodies],
+        }
+        for number, (_, (question, answers, bodies)) in enumerate(drawn)
+    ]
 
 
 def _color(facts: Facts, referrer: Referrer, rng):

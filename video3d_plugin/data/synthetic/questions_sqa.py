@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .mixing import mixed
 from .relations import Body, Facts
 from .rooms import stream
 from .situations import Situation, situations
 from .wording import NUMBERS, name_of, noun, pick, plural
 
-TYPES = (("what", 0.32), ("is", 0.17), ("how", 0.14), ("can", 0.09), ("which", 0.13), ("others", 0.15))
+TYPES = {"what": 0.32, "is": 0.17, "how": 0.14, "can": 0.09, "which": 0.13, "others": 0.15}
 TURNS = {"ahead": "forward", "left": "left", "right": "right", "behind": "backward"}
 ON = {"left": "on my left", "right": "on my right", "ahead": "in front of me", "behind": "behind me"}
 
@@ -23,22 +24,18 @@ def sqa3d(facts: Facts, count: int, first_id: int) -> tuple[list[dict], list[dic
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "sqa3d")
     makers = {"what": _what, "is": _is, "how": _how, "can": _can, "which": _which, "others": _others}
-    names, shares = zip(*TYPES, strict=True)
     places = situations(facts, rng, max(4, count // 2))
-    questions, annotations = [], []
-    asked: set[tuple[str, str]] = set()
-    for _ in range(8 * count if places else 0):
-        if len(questions) == count:
-            break
+    if not places:
+        return [], []
+
+    def make(kind: str):
         situation = pick(rng, places)
-        made = makers[names[int(rng.choice(len(names), p=shares))]](facts, situation, rng)
-        if made is None or (situation.text, made[0]) in asked:
-            continue
-        asked.add((situation.text, made[0]))
-        question, annotation = _items(room.scene_id, first_id + len(questions), situation, *made)
-        questions.append(question)
-        annotations.append(annotation)
-    return questions, annotations
+        made = makers[kind](facts, situation, rng)
+        return made and (situation, *made)
+
+    drawn = mixed(rng, TYPES, make, count, lambda made: (made[0].text, made[1]))
+    pairs = [_items(room.scene_id, first_id + n, *made) for n, (_, made) in enumerate(drawn)]
+    return [q for q, _ in pairs], [a for _, a in pairs]
 
 
 def _items(scene_id: str, question_id: int, situation: Situation, question: str, answer: str) -> tuple[dict, dict]:

@@ -283,11 +283,25 @@ def _furnish(rng: np.random.Generator, theme: Theme) -> _Layout:
     for label, low, high in theme.floor:
         for _ in range(int(rng.integers(low, high + 1))):
             layout.on_floor(label)
+    _crowd(layout, theme)
     for label, supports, low, high in theme.top:
         stands = [t for t in layout.things if t.label in supports and t.hi[2] < 1.2]
         for _ in range(int(rng.integers(low, high + 1)) if stands else 0):
             layout.on_top(label, stands[int(rng.integers(len(stands)))])
     return layout
+
+
+def _crowd(layout: _Layout, theme: Theme) -> None:
+    """Bring three classes of the theme up to three to five objects each, as far as there is room."""
+    rng = layout.rng
+    for index in rng.permutation(len(theme.crowd))[:3]:
+        label = theme.crowd[index]
+        for _ in range(int(rng.integers(3, 6)) - sum(t.label == label for t in layout.things)):
+            kind = KINDS[label]
+            if kind.sill or kind.size[0][0] >= 0.6:  # hangs on a wall, or is furniture that stands by one
+                layout.against_wall(label, clear=0.5 if kind.sill and label != "curtain" else 0.0)
+            else:
+                layout.on_floor(label)
 
 
 def _table_with_chairs(layout: _Layout, label: str, theme: Theme) -> None:

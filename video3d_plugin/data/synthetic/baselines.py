@@ -1,0 +1,180 @@
+"""What can be scored without looking: answers guessed from the wording, objects guessed from the class. A benchmark
+whose questions leak their answers shows here.
+
+    for task, scores in baselines("rooms", "val").items(): print(task, scores)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ...errors import MissingError
+from .objects import COLORS, KINDS
+
+Scores = dict[str, float]
+
+
+def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
+    """Percentages by task. With a train split in the same root, guesses are learned from it; without one, from the
+    other scenes of `split` (leaving the question's own scene out).
+
+    scanqa, sqa3d   EM of the most frequent answer: of all questions; of questions of the same template (object names
+                    and colours masked); of the same question to the letter, whatever room or situation it was asked in
+    scanrefer       chance of a random object, of a random object of the right class, on the whole and on "multiple"
+    multi3drefer    F1 of answering "none" always, and of naming every object of the right class
+    Raises MissingError if the split's annotations are not there.
+    """
+    root = Path(source_root)
+    return {
+        "scanqa": _scanqa(root, split),
+        "sqa3d": _sqa3d(root, split),
+        "scanrefer": _scanrefer(root, split),
+        "multi3drefer": _multi3drefer(root, split),
+    }
+
+
+def read_annotations(root: Path, name: str, split: str):
+    """The parsed official file of one benchmark; raises MissingError naming the remedy."""
+    sqa_split = {"val": "test"}.get(split, split)
+    path = root / "annotations" / name.format(split=split, sqa=sqa_split)
+    if not path.is_file():
+        raise MissingError("no such annotation file", where=path, remedy="make_benchmark with 'annotations' in write")
+    return json.loads(path.read_text())
+
+
+FILES = {
+    "scanrefer": "ScanRefer_filtered_{split}.json",
+    "multi3drefer": "multi3drefer_{split}.json",
+    "scanqa": "ScanQA_v1.0_{split}.json",
+    "sqa3d_questions": "v1_balanced_questions_{sqa}_scannetv2.json",
+    "sqa3d_annotations": "v1_balanced_sqa_annotations_{sqa}_scannetv2.json",
+}
+_NOUNS = sorted({n for k in KINDS.values() for n in (*k.nouns, k.plural)}, key=lambda n: (-len(n), n))
+_NOUN, _COLOR = re.compile(rf"\b({'|'.join(_NOUNS)})\b"), re.compile(rf"\b({'|'.join(COLORS)})\b")
+
+
+def template(question: str) -> str:
+    """The question with object names and colours masked: what its form alone gives away.
+
+    >>> template("What color is the red coffee table next to the bed?")
+    'what color is the NOUN next to the NOUN?'
+    """
+    masked = _COLOR.sub("COLOR", _NOUN.sub("NOUN", question.lower()))
+    return masked.replace("COLOR NOUN", "NOUN")
+
+
+def most_frequent(
+    learn: Iterable[tuple[str, str, list[str]]],
+    score: list[tuple[str, str, list[str]]],
+    key: Callable[[str], str],
+    alone: bool,
+) -> list[bool]:
+    """Whether the most frequent answer among questions of the same key is right. Items are (scene, question, answers).
+
+    alone: `learn` is `score` itself, so that a question's own scene is left out of the count. A key never met gets
+    the most frequent answer of all.
+    """
+    by_key: dict[str, Counter] = defaultdict(Counter)
+    by_scene: dict[tuple[str, str], Counter] = defaultdict(Counter)
+    everything: Counter = Counter()
+    for scene, question, answers in learn:
+        by_key[key(question)][answers[0]] += 1
+        by_scene[scene, key(question)][answers[0]] += 1
+        everything[answers[0]] += 1
+    right = []
+    for scene, question, answers in score:
+        counts = by_key[key(question)] - (by_scene[scene, key(question)] if alone else Counter())
+        counts = counts or everything
+        guess = min(counts, key=lambda a, c=counts: (-c[a], a)) if counts else ""
+        right.append(guess in answers)
+    return right
+
+
+def _percent(values: list) -> float:
+    return round(100 * sum(values) / len(values), 2) if values else 0.0
+
+
+def _text_scores(root: Path, split: str, load: Callable[[Path, str], list]) -> tuple[dict[str, list[bool]], list]:
+    score = load(root, split)
+    try:
+        learn = load(root, "train") if split != "train" else score
+    except MissingError:
+        learn = score
+    keys = {"most_frequent": lambda q: "", "per_template": template, "per_question": str.lower}
+    return {n: most_frequent(learn, score, key, learn is score) for n, key in keys.items()}, score
+
+
+def _load_scanqa(root: Path, split: str) -> list[tuple[str, str, list[str]]]:
+    items = read_annotations(root, FILES["scanqa"], split)
+    return [(i["scene_id"], i["question"], i["answers"]) for i in items]
+
+
+def _load_sqa3d(root: Path, split: str) -> list[tuple[str, str, list[str]]]:
+    questions = read_annotations(root, FILES["sqa3d_questions"], split)["questions"]
+    answers = read_annotations(root, FILES["sqa3d_annotations"], split)["annotations"]
+    return [
+        (q["scene_id"], q["question"], [a["answers"][0]["answer"]]) for q, a in zip(questions, answers, strict=True)
+    ]
+
+
+def _scanqa(root: Path, split: str) -> Scores:
+    right, items = _text_scores(root, split, _load_scanqa)
+    return {"questions": len(items)} | {name: _percent(values) for name, values in right.items()}
+
+
+def _sqa3d(root: Path, split: str) -> Scores:
+    right, items = _text_scores(root, split, _load_sqa3d)
+    scores: Scores = {"questions": len(items)} | {name: _percent(values) for name, values in right.items()}
+    kinds = [question_type(question) for _, question, _ in items]
+    for kind in sorted(set(kinds)):
+        scores[f"per_template_{kind}"] = _percent(
+            [r for r, k in zip(right["per_template"], kinds, strict=True) if k == kind]
+        )
+    return scores
+
+
+def question_type(question: str) -> str:
+    """SQA3D's type: by the first letters of the question, as Video-3D-LLM's scorer goes."""
+    return next((k for k in ("what", "is", "how", "can", "which") if question.lower().startswith(k)), "others")
+
+
+def _objects(root: Path, scene_id: str) -> Counter:
+    """How many objects of each class a scene has, the shell left out; from its aggregation file."""
+    path = root / "scans" / scene_id / f"{scene_id}.aggregation.json"
+    if not path.is_file():
+        raise MissingError("no aggregation file", where=path, remedy="make_benchmark with 'mesh' in write")
+    groups = json.loads(path.read_text())["segGroups"]
+    return Counter(group["label"] for group in groups if group["label"] not in ("wall", "floor"))
+
+
+def _scanrefer(root: Path, split: str) -> Scores:
+    items = read_annotations(root, FILES["scanrefer"], split)
+    counts = {scene: _objects(root, scene) for scene in sorted({i["scene_id"] for i in items})}
+    rows = [(i["eval_type"], counts[i["scene_id"]], i["object_name"].replace("_", " ")) for i in items]
+    multiple = [(c, label) for kind, c, label in rows if kind == "multiple"]
+    return {
+        "descriptions": len(rows),
+        "multiple_share": _percent([kind == "multiple" for kind, _, _ in rows]),
+        "random_object": _percent([1 / c.total() for _, c, _ in rows]),
+        "random_of_class": _percent([1 / c[label] for _, c, label in rows]),
+        "multiple_random_object": _percent([1 / c.total() for c, _ in multiple]),
+        "multiple_random_of_class": _percent([1 / c[label] for c, label in multiple]),
+    }
+
+
+def _multi3drefer(root: Path, split: str) -> Scores:
+    items = read_annotations(root, FILES["multi3drefer"], split)
+    counts = {scene: _objects(root, scene) for scene in sorted({i["scene_id"] for i in items})}
+    of_class = []
+    for item in items:
+        named, targets = counts[item["scene_id"]][item["object_name"]], len(item["object_ids"])
+        of_class.append(1.0 if named == targets == 0 else 2 * targets / (named + targets))
+    return {
+        "queries": len(items),
+        "none_always": _percent([not i["object_ids"] for i in items]),
+        "all_of_class": _percent(of_class),
+    }
