@@ -31,15 +31,16 @@ class Located:
 
     multiple, others   the official grouping (18 classes): not the only one of its class; class "others"
     v3d_multiple       grouping of Video-3D-LLM and M3DRef-CLIP (NYU40 ids): eval_type == "multiple"
+                       (None where the group is not known: the item counts in "all" alone)
     submitted          False where no prediction was made at all (an empty or unreadable one is submitted, IoU 0)
     known              False where a prediction names an item that the ground truth does not have
     """
 
     iou: float
     iou_float32: float
-    multiple: bool
-    others: bool
-    v3d_multiple: bool
+    multiple: bool | None
+    others: bool | None
+    v3d_multiple: bool | None
     submitted: bool = True
     known: bool = True
 
@@ -64,8 +65,16 @@ def scanrefer_official(items: Iterable[Located]) -> dict[str, float]:
     return numbers
 
 
-_GROUPS = {"": lambda _: True, "unique_": lambda multiple: not multiple, "multiple_": bool}
-_OTHERS = {"": lambda _: True, "not_in_others_": lambda others: not others, "in_others_": bool}
+_GROUPS = {
+    "": lambda _: True,
+    "unique_": lambda multiple: multiple is False,
+    "multiple_": lambda multiple: multiple is True,
+}
+_OTHERS = {
+    "": lambda _: True,
+    "not_in_others_": lambda others: others is False,
+    "in_others_": lambda others: others is True,
+}
 
 
 def scanrefer_m3dref(items: Iterable[Located]) -> dict[str, float | None]:

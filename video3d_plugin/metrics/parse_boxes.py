@@ -23,6 +23,7 @@ MAX_DEPTH = 20
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _GROUP = re.compile(r"[\[(<{]([^\[\](){}<>]*)[\])>}]")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_TAG = re.compile(r"<[A-Za-z/|][^<>]{0,40}>")
 _NONE = re.compile(
     r"\s*(?:\[\s*\]|none|null|nothing|n/a|"
     r"(?:there (?:is|are) )?(?:no|not any|zero) (?:such |matching |corresponding |target )?"
@@ -46,7 +47,7 @@ _SIDES = (
 
 def parse_boxes(text: str) -> list[list[float]] | None:
     """Boxes (6,) in the order they appear; [] where the text says that there is none; None where it holds neither."""
-    text = text[:MAX_CHARACTERS]
+    text = _TAG.sub("\n", text[:MAX_CHARACTERS])
     if _NONE.fullmatch(text):
         return []
     found = _json_boxes(text)

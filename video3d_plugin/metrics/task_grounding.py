@@ -74,14 +74,18 @@ def predicted_boxes(prediction: Unpacked) -> tuple[str, dict[float, list[list[fl
         return "unreadable", dict.fromkeys(MASSES, [])
 
 
-def _is(value: object, word: str) -> bool:
-    """A group as the word ("multiple", "others") or as the 0 / 1 of ScanRefer's prediction files."""
-    return value == word if isinstance(value, str) else bool(value)
+def _group(value: object) -> bool | None:
+    """Is it "multiple" (or in "others")? Words, truth values, the 0 / 1 of ScanRefer's prediction files; else None."""
+    words = {"unique": False, "multiple": True}
+    if isinstance(value, str):
+        return words.get(value)
+    return None if value is None else bool(value)
 
 
 def scanrefer_record(doc: Mapping, prediction: Unpacked) -> dict:
     status, box = predicted_box(prediction)
-    v3d_multiple = _is(doc["eval_type"], "multiple")
+    v3d_multiple = _group(doc.get("eval_type"))
+    official = next((doc[key] for key in ("unique_multiple", "multiple") if doc.get(key) is not None), v3d_multiple)
     return {
         "id": f"{doc['scene_id']}|{doc['object_id']}|{doc['ann_id']}",
         "scene_id": doc["scene_id"],
@@ -89,8 +93,8 @@ def scanrefer_record(doc: Mapping, prediction: Unpacked) -> dict:
         "ann_id": str(doc["ann_id"]),
         "description": doc.get("description", ""),
         "status": status,
-        "multiple": _is(doc.get("unique_multiple", v3d_multiple), "multiple"),
-        "others": _is(doc.get("others", False), "others"),
+        "multiple": _group(official),
+        "others": _group(doc.get("others")),
         "v3d_multiple": v3d_multiple,
         "gt_box": [float(v) for v in doc["gt_box"]],
         "box": box,

@@ -59,7 +59,7 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
     """The caption counts for the box it came with or, where it came as mere text, for the box the model was given."""
     status, caption = _text_of(prediction, "caption")
     given = prediction.fields if prediction.fields is not None and "box" in prediction.fields else None
-    box = given["box"] if given is not None else doc.get("input_box")
+    box = given["box"] if given is not None else doc.get("input_box", doc.get("box"))
     try:
         box = None if box is None else as_boxes(box, "caption's box")[0].tolist()
     except (DataError, IndexError):
@@ -76,11 +76,17 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
         "gt_box": [float(v) for v in doc["gt_box"]],
         "iou": None if box is None else iou(box, doc["gt_box"]),
         "references": list(doc["references"]),
-        "reference_tokens": [list(tokens) for tokens in doc["reference_tokens"]],
+        "reference_tokens": _reference_tokens(doc),
     }
     if prediction.fields is not None and prediction.fields.get("tokens") is not None:
         record["tokens"] = list(prediction.fields["tokens"])
     return record
+
+
+def _reference_tokens(doc: Mapping) -> list[list[str]]:
+    """The annotation file's tokens; where a description has none, it is split in their manner."""
+    tokens = doc.get("reference_tokens", doc.get("token")) or [None] * len(doc["references"])
+    return [list(t or captions.scanrefer_tokens(text)) for t, text in zip(tokens, doc["references"], strict=True)]
 
 
 def captioned(record: Mapping) -> captions.Captioned:

@@ -16,10 +16,11 @@ programs' numbers have a prefix (`v3d_`, `m3dref_`, `leo_`, ...). None: it could
 What a document holds (data/annotations writes them; more is ignored):
 
     scanrefer      scene_id object_id ann_id description gt_box(6), eval_type "unique"|"multiple" (NYU40 ids, as
-                   Video-3D-LLM), unique_multiple "unique"|"multiple" or 0|1 (official 18 classes; absent: eval_type),
-                   others bool (absent: False)
+                   Video-3D-LLM), multiple bool or unique_multiple "unique"|"multiple"|0|1 (official 18 classes; None
+                   or absent: eval_type), others bool; a group that is not known counts in the overall number alone
     multi3drefer   scene_id ann_id description eval_type gt_boxes (G, 6) object_ids (to tell a repeated id)
-    scan2cap       scene_id object_id object_name gt_box(6) references [str] reference_tokens [[str]] input_box (6)|None
+    scan2cap       scene_id object_id object_name gt_box(6) references [str], token or reference_tokens [[str]] (absent:
+                   split as ScanRefer does), box or input_box (6)|None
     scanqa         question_id question answers [str] scene_id
     sqa3d          question_id question situation answer scene_id
 

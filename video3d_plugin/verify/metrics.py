@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from video3d_plugin.errors import MissingError
-from video3d_plugin.metrics.ngrams import scorer
+from video3d_plugin.metrics.ngrams import Scorer, scorer
 from video3d_plugin.verify import CaseResult
 from video3d_plugin.verify.metrics_answers import verify_scanqa, verify_sqa3d
 from video3d_plugin.verify.metrics_captions import verify_scan2cap
@@ -28,14 +28,19 @@ FILES = {
 
 def verify(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Iterator[CaseResult]:
     """One result a convention and variant; the metrics run on the CPU in the precision of each original."""
+    with scorer() as score:
+        yield from verify_with(folder, score)
+
+
+def verify_with(folder: Path, score: Scorer) -> Iterator[CaseResult]:
+    """The same with a Scorer that runs already (METEOR takes ten seconds to start)."""
     present = [name for name in FILES if (folder / name).is_file()]
     if not present:
         raise MissingError("no golden of the metrics here", where=folder, remedy=f"known files: {', '.join(FILES)}")
-    with scorer() as score:
-        for name, check in FILES.items():
-            if name not in present:
-                yield CaseResult("metrics", name, 0.0, 0.0, None, note="the file is not in this folder")
-                continue
-            sheet = Sheet(folder / name)
-            check(sheet, score)
-            yield from sheet.results()
+    for name, check in FILES.items():
+        if name not in present:
+            yield CaseResult("metrics", name, 0.0, 0.0, None, note="the file is not in this folder")
+            continue
+        sheet = Sheet(folder / name)
+        check(sheet, score)
+        yield from sheet.results()
