@@ -58,8 +58,10 @@ def read_depth(frame: Frame) -> np.ndarray:
 
 def png_size(blob: Blob, where: str) -> tuple[int, int]:
     """(height, width) of a 16-bit grey PNG, from its first 33 bytes."""
-    head = _read(Blob(blob.path, blob.offset, 33), where)
-    return _png_header(head, where)
+    try:
+        return _png_header(Blob(blob.path, blob.offset, 33).read(), where)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=where) from error
 
 
 def check_frame(frame: Frame) -> str | None:
