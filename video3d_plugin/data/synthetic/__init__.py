@@ -17,7 +17,7 @@ _PUBLIC = {
     "ProposalFaults": ".mesh",
     "Room": ".rooms",
     "SyntheticScene": ".benchmark",
-    "baselines": ".baselines",
+    "baselines": ".guessing",
     "describe_split": ".describe",
     "iter_rooms": ".benchmark",
     "make_benchmark": ".benchmark",

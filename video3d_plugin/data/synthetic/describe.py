@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors import MissingError
-from .baselines import FILES, question_type, read_annotations
+from .guessing import FILES, question_type, read_annotations
 
 
 def describe_split(root: str | Path, split: str = "val") -> dict:
