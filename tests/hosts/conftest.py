@@ -1,0 +1,99 @@
+"""A made-up benchmark, a tiny checkpoint of random weights, and an environment where lmms-eval finds this package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCENES = 2
+
+
+@pytest.fixture(scope="session")
+def lmms_eval_importable():
+    """lmms-eval, with torchvision repaired where it must be; tests that use it skip where it is not installed."""
+    from video3d_plugin._startup import install
+
+    install()
+    return pytest.importorskip("lmms_eval", reason="lmms-eval is not installed (pip install 'video3d-plugin[eval]')")
+
+
+@pytest.fixture(scope="session")
+def benchmark_folder(tmp_path_factory) -> Path:
+    """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
+    from video3d_plugin.data.prepare import prepare
+    from video3d_plugin.data.synthetic import make_benchmark
+
+    root = tmp_path_factory.mktemp("benchmark")
+    write = ("posed_images", "mesh", "mask", "annotations")
+    source = make_benchmark(root / "rooms", scenes=SCENES, seed=3, frames=6, write=write, progress=False)
+    prepare(source, root / "data")
+    return root / "data"
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(benchmark_folder, tmp_path_factory):
+    """seed -> folder of a tiny model with random weights and a tokenizer learnt from the benchmark's prompts."""
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.model.tiny import build_tiny, train_tokenizer
+
+    folder = DataFolder.open(benchmark_folder)
+    prompts = [doc["prompt"] for task, split in folder.tasks() for doc in folder.docs(task, split)]
+    tokenizer = train_tokenizer(prompts, 400)
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def make(seed: int) -> Path:
+        path = root / f"tiny{seed}"
+        if not path.exists():
+            small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+            model, processor = build_tiny(tokenizer, seed=seed, **small)
+            model.save_pretrained(path)
+            processor.save_pretrained(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint) -> Path:
+    return make_checkpoint(0)
+
+
+@pytest.fixture(scope="session")
+def host_environment(tmp_path_factory) -> dict[str, str]:
+    """Environment variables for processes in which lmms-eval finds this package, whether or not it is installed.
+
+    Not installed, an overlay on PYTHONPATH stands for site-packages: the package's metadata, and a sitecustomize that
+    runs the line of the .pth file.
+    """
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for name in ("VIDEO3D_HOOKS", "VIDEO3D_DATA"):
+        environment.pop(name, None)
+    look = (
+        "import sys; from importlib.metadata import entry_points\n"
+        "hooked = any(type(f).__name__ == 'HostFinder' for f in sys.meta_path)\n"
+        "print(hooked and any(p.name == 'video3d' for p in entry_points(group='lmms_eval.models')))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True)
+    if done.stdout.strip() != "True":
+        environment["PYTHONPATH"] = f"{_overlay(tmp_path_factory.mktemp('overlay'))}{os.pathsep}{ROOT}"
+    return environment
+
+
+def _overlay(folder: Path) -> Path:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    info = folder / "video3d_plugin-0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: video3d-plugin\nVersion: 0.0\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (folder / "sitecustomize.py").write_text((ROOT / "video3d_plugin_hooks.pth").read_text())
+    return folder
