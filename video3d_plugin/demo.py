@@ -1,0 +1,149 @@
+"""`video3d demo`: made-up rooms -> prepare -> a small model -> the five benchmarks through lmms-eval -> one table.
+
+Needs no network and no downloads. Every stage is the one that real scans go through; only the rooms are made up, and
+the model is small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from video3d_plugin.errors import DataError, MissingError
+
+TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+# What the table shows: task -> (metric, its name in print, the guess beside it in data.synthetic.baselines)
+ROWS: dict[str, tuple[tuple[str, str, str | None], ...]] = {
+    "scanrefer": (
+        ("acc@0.5", "Acc@0.5", "random_object"),
+        ("multiple_acc@0.5", "  of these multiple", "multiple_random_object"),
+    ),
+    "multi3drefer": (("f1@0.5", "F1@0.5", "none_always"),),
+    "scan2cap": (("cider@0.5", "CIDEr@0.5", None),),
+    "scanqa": (("em@1", "EM@1", "per_template"),),
+    "sqa3d": (("em", "EM", "per_template"),),
+}
+
+
+@dataclass
+class Stages:
+    """Names and seconds of the stages that ran, printed as they start and end."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        print(f"[{len(self.seconds) + 1}] {name} ...", flush=True)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+        print(f"    {self.seconds[name]:.0f} s", flush=True)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, default=Path("demo-data"), help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint; default: train a small one now")
+    parser.add_argument("--rooms", type=int, default=6, help="rooms to evaluate on (default: 6)")
+    parser.add_argument("--train-rooms", type=int, default=60, help="rooms to train on (default: 60)")
+    parser.add_argument("--steps", type=int, help="training steps (default: the demo preset's)")
+    parser.add_argument("--limit", type=int, help="at most so many questions a task")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> int:
+    stages = Stages()
+    print(f"video3d demo: everything goes to {args.output}", flush=True)
+    rooms, data = _rooms(args, stages)
+    checkpoint, origin = _checkpoint(args, data, stages)
+    results = args.output / "results"
+    with stages.stage("the five benchmarks through lmms-eval"):
+        numbers = _evaluate(checkpoint, data, results, args.limit)
+    print()
+    print(origin)
+    print(table(numbers, _guesses(rooms)))
+    print(f"\nsamples and results: {results}   total {sum(stages.seconds.values()):.0f} s")
+    return 0
+
+
+def _rooms(args: argparse.Namespace, stages: Stages) -> tuple[Path, Path]:
+    """Makes the rooms and the data folder, or finds those of an earlier run with the same arguments."""
+    from video3d_plugin.data.prepare import prepare
+    from video3d_plugin.data.synthetic import make_benchmark
+
+    name = f"seed{args.seed}-rooms{args.rooms}-{0 if args.checkpoint else args.train_rooms}"
+    rooms, data, mark = args.output / name / "rooms", args.output / name / "data", args.output / name / "made"
+    sizes = {"val": args.rooms} | ({} if args.checkpoint else {"train": args.train_rooms})
+    if not mark.is_file():
+        with stages.stage(f"{sum(sizes.values())} furnished rooms in ScanNet's layout, with the five annotation sets"):
+            make_benchmark(rooms, split=sizes, seed=args.seed, frames=12, image_size=(120, 160), workers=2)
+            mark.touch()
+    with stages.stage("video3d prepare"):
+        prepare(rooms, data, jobs=2)
+    return rooms, data
+
+
+def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[Path, str]:
+    """The checkpoint to evaluate, and one sentence on where it comes from."""
+    if args.checkpoint:
+        if not (args.checkpoint / "config.json").is_file():
+            raise MissingError("no checkpoint here", where=args.checkpoint, remedy="give a folder with config.json")
+        return args.checkpoint, f"checkpoint: {args.checkpoint}"
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.training.presets import from_scratch, preset
+    from video3d_plugin.training.run import train
+
+    chosen = preset("demo")
+    settings = replace(chosen.settings, seed=args.seed, **({"steps": args.steps} if args.steps else {}))
+    output = args.output / f"checkpoint-seed{args.seed}-rooms{args.train_rooms}-steps{settings.steps}"
+    folder = DataFolder.open(data)
+    if not (output / "training.json").is_file():
+        questions = [question for task in settings.tasks for question in folder.questions(task, "train")]
+        with stages.stage(f"a small model from scratch, {settings.steps} steps"):
+            model, processor = from_scratch(chosen, questions, seed=args.seed)
+            train(model.train(), processor, folder, output, settings)
+    return output, (
+        f"model: trained from scratch for {settings.steps} steps on {args.train_rooms} made-up rooms; "
+        "this shows that the parts work together, it is not a measure of the method"
+    )
+
+
+def _evaluate(checkpoint: Path, data: Path, results: Path, limit: int | None) -> dict[str, dict]:
+    """{task: {metric: number}}; a failed evaluation, or one with unanswered questions, is an error."""
+    from video3d_plugin.evaluate import evaluate
+
+    numbers = evaluate(
+        TASKS, pretrained=checkpoint, data=data, output=results, batch_size=32, limit=limit, max_new_tokens=48
+    )
+    missing = {task: n for task in TASKS if (n := numbers[task].get("count_missing"))}
+    if missing:
+        raise DataError(f"questions without an answer: {missing}", remedy=f"see the samples in {results}")
+    return numbers
+
+
+def _guesses(rooms: Path) -> dict[str, dict[str, float]]:
+    from video3d_plugin.data.synthetic import baselines
+
+    return baselines(rooms, "val")
+
+
+def table(numbers: dict[str, dict], guesses: dict[str, dict[str, float]]) -> str:
+    """One row a number, in per cent (CIDEr x 100), what guessing gives beside it; `missing` where not computed."""
+    lines = [f"{'benchmark':<14}{'metric':<22}{'model':>8}{'guess':>8}", "-" * 52]
+    for task, rows in ROWS.items():
+        for i, (metric, name, guess) in enumerate(rows):
+            if metric not in numbers[task]:
+                raise DataError(f"{task} gave no {metric}", remedy=f"it gave {', '.join(sorted(numbers[task]))}")
+            value = numbers[task][metric]
+            guessed = guesses.get(task, {}).get(guess) if guess else None
+            lines.append(
+                f"{task if i == 0 else '':<14}{name:<22}{_number(value, 'missing'):>8}{_number(guessed, ''):>8}"
+            )
+    return "\n".join(lines)
+
+
+def _number(value: float | None, absent: str) -> str:
+    return absent if value is None else f"{value:.1f}"
