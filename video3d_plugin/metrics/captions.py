@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from video3d_plugin.metrics.java import ptb_tokenize_corpus
+from video3d_plugin.metrics.java import ptb_tokenize_pairs
 
 MAX_TOKENS = 30
 UNDETECTED = "sos eos"
@@ -122,6 +122,4 @@ def chatscene_pairs(items: Iterable[Captioned], min_iou: float = 0.5) -> Pairs:
         found = item.iou is not None and item.iou >= min_iou
         return f"sos {item.caption} eos" if found else UNDETECTED
 
-    hypotheses, references = _pairs(items, hypothesis, official_references)
-    tokenized = ptb_tokenize_corpus({key: [text] for key, text in hypotheses.items()})
-    return {key: texts[0] for key, texts in tokenized.items()}, ptb_tokenize_corpus(references)
+    return ptb_tokenize_pairs(*_pairs(items, hypothesis, official_references))

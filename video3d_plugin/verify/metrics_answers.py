@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from video3d_plugin.metrics import answers
 from video3d_plugin.metrics.answers import SQA3D_TYPES, clean_answer
-from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize, ptb_tokenize_corpus
+from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize, ptb_tokenize_pairs
 from video3d_plugin.metrics.ngrams import CorpusScores, Scorer, length_ratio
 from video3d_plugin.verify.metrics_captions import coco_names, per_item
 from video3d_plugin.verify.metrics_sheet import Sheet
@@ -19,12 +19,6 @@ def _pairs(items: list[dict], clean: Callable, clean_reference: Callable) -> Pai
     return hypotheses, {str(i): [clean_reference(a) for a in item["answers"]] for i, item in enumerate(items)}
 
 
-def _ptb(pairs: Pairs) -> Pairs:
-    hypotheses, references = pairs
-    tokenized = ptb_tokenize_corpus({k: [h] for k, h in hypotheses.items()})
-    return {k: t[0] for k, t in tokenized.items()}, ptb_tokenize_corpus(references)
-
-
 def _chatscene_clean(text: str) -> str:
     return clean_answer(answers.chatscene_prepare(text))
 
@@ -33,7 +27,7 @@ def verify_scanqa(sheet: Sheet, score: Scorer) -> None:
     items = sheet.at("items")
     v3d = score(*_pairs(items, lambda a: a.rstrip("."), str))
     try:
-        pairs = _ptb(_pairs(items, str, str))
+        pairs = ptb_tokenize_pairs(*_pairs(items, str, str))
         official, no_ptb = score(*pairs), None
         sheet.check(
             "ptb",
@@ -142,7 +136,7 @@ def _scanqa_pycoco(sheet: Sheet, score: Scorer, system: str, items, match, clean
     pairs = _pairs(items, clean, clean_reference)
     em, refined = zip(*(match(h, pairs[1][k]) for k, h in pairs[0].items()), strict=True)
     computed = {"[scanqa] EM1": _percent(em) / 100, "[scanqa] EM1_refined": _percent(refined) / 100}
-    reason = _add_pycoco(computed, "scanqa", lambda: score(*_ptb(pairs)))
+    reason = _add_pycoco(computed, "scanqa", lambda: score(*ptb_tokenize_pairs(*pairs)))
     sheet.check(system.lower(), computed, "expected", system, missing=reason)
 
 
@@ -224,7 +218,11 @@ def _sqa3d_systems(sheet: Sheet, score: Scorer, items, cleaned, types) -> None:
         computed = {f"[sqa3d] {renamed[name]}_type{t}": v for name, t, v in _type_numbers(matched, types)}
         for k, name in enumerate(("EM1", "EM1_refined")):
             computed[f"[sqa3d] {name}"] = sum(m[k] for m in matched) / len(matched)
-        reason = _add_pycoco(computed, "sqa3d", lambda: score(*_ptb(pairs))) if system == "ChatScene" else None
+        reason = (
+            _add_pycoco(computed, "sqa3d", lambda: score(*ptb_tokenize_pairs(*pairs)))
+            if system == "ChatScene"
+            else None
+        )
         sheet.check(system.lower(), computed, "expected", system, missing=reason)
 
 

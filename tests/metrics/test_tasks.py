@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.metrics.tasks import TASKS, get, process
+
+BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+FAR = [9.0, 9.0, 9.0, 1.0, 1.0, 1.0]
+
+
+def scanrefer_doc(ann_id="0", **more):
+    ids = {"scene_id": "s", "object_id": "3", "ann_id": ann_id, "description": "the chair"}
+    return {**ids, "gt_box": BOX, "eval_type": "unique", "multiple": True, "others": False, **more}
+
+
+def multi_doc(ann_id=0, boxes=(BOX,), eval_type="st_w_d", **more):
+    return {"scene_id": "s", "ann_id": ann_id, "eval_type": eval_type, "gt_boxes": [list(b) for b in boxes], **more}
+
+
+def cap_doc(object_id="1", box=BOX, **more):
+    doc = {"scene_id": "s", "object_id": object_id, "object_name": "chair", "gt_box": BOX, "box": box}
+    return {**doc, "references": ["a brown chair."], "token": [["a", "brown", "chair", "."]], **more}
+
+
+def qa_doc(question_id="q", answers=("brown", "dark brown")):
+    return {"question_id": question_id, "scene_id": "s", "question": "What color?", "answers": list(answers)}
+
+
+def sqa_doc(question_id=1, question="What is it?", answer="tv"):
+    return {"question_id": question_id, "scene_id": "s", "situation": "I sit.", "question": question, "answer": answer}
+
+
+DOCS = {
+    "scanrefer": scanrefer_doc(),
+    "multi3drefer": multi_doc(),
+    "scan2cap": cap_doc(),
+    "scanqa": qa_doc(),
+    "sqa3d": sqa_doc(),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "prediction", [None, "", "none", "[0,0,0,1,1,1]", "a\nb\n", "日本 café", "{", '{"x": 1}', [], ["x"]]
+)
+def test_any_prediction_gives_a_record_that_json_can_hold(task, prediction):
+    record = TASKS[task].record(DOCS[task], prediction)
+    assert json.loads(json.dumps(record)) == json.loads(json.dumps(record))
+    assert record["status"] in ("ok", "missing", "empty", "unreadable")
+    assert record["id"] and record["scene_id"] == "s"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_record_scores_the_same_after_a_trip_through_json(task, score):
+    records = [TASKS[task].record(DOCS[task], "[0,0,0,1,1,1]")]
+    again = json.loads(json.dumps(records))
+    assert TASKS[task].scores(again, score) == TASKS[task].scores(records, score)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_name_is_there_with_and_without_records(task, score):
+    records = [TASKS[task].record(DOCS[task], "x")]
+    assert set(TASKS[task].scores(records, score).flat()) == set(TASKS[task].names())
+    assert set(TASKS[task].main) <= set(TASKS[task].names())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_unanswered_questions_are_counted(task, score):
+    record = TASKS[task].record(DOCS[task], {"unanswered": "the scene cannot be read"})
+    assert record["status"] == "missing" and record["reason"] == "the scene cannot be read"
+    assert TASKS[task].scores([record], score).counts["missing"] == 1
+
+
+def test_scores_of_proposals_choose_the_box():
+    prediction = {"scores": [0.1, 0.9, 2.0], "boxes": [FAR, BOX], "has_zero_target": True}
+    for form in (prediction, json.dumps(prediction), [json.dumps(prediction)]):
+        record = TASKS["scanrefer"].record(scanrefer_doc(), form)
+        assert record["box"] == BOX and record["iou"] == pytest.approx(1)
+        assert record["prediction"]["scores"] == [0.1, 0.9, 2.0]
+
+
+def test_groups_come_from_the_document():
+    record = TASKS["scanrefer"].record(scanrefer_doc(multiple=True, others=True), "[0,0,0,1,1,1]")
+    numbers = TASKS["scanrefer"].aggregate([record])
+    assert numbers["multiple_in_others_acc@0.5"] == 100 and numbers["v3d_unique_acc@0.5"] == 100
+    unknown = TASKS["scanrefer"].record(scanrefer_doc(eval_type="unknown", multiple=None, others=None), "[0,0,0,1,1,1]")
+    numbers = TASKS["scanrefer"].aggregate([unknown])
+    assert numbers["acc@0.5"] == 100 and numbers["count_unique"] == numbers["count_multiple"] == 0
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        {"scores": [0.1], "boxes": [FAR, BOX], "has_zero_target": True},
+        {"scores": [float("nan"), 0.1], "boxes": [BOX, FAR]},
+        {"scores": ["a", 0.1], "boxes": [BOX, FAR]},
+        {"scores": [1.0], "boxes": [[1, 2]]},
+        {"box": [1, 2, 3]},
+        {"box": [[1, 2], [3, 4]] * 4},
+        "no idea [1, 2]",
+    ],
+)
+def test_unreadable_predictions_are_wrong_and_counted(prediction):
+    for task in ("scanrefer", "multi3drefer"):
+        doc = DOCS["scanrefer"] if task == "scanrefer" else multi_doc(boxes=(), eval_type="zt_w_d")
+        record = TASKS[task].record(doc, prediction)
+        numbers = TASKS[task].aggregate([record])
+        assert record["status"] == "unreadable" and numbers["count_unreadable"] == 1
+        assert numbers["acc@0.25" if task == "scanrefer" else "f1@0.25"] == 0
+
+
+def test_saying_nothing_is_there_is_right_for_zero_targets_and_silence_is_not():
+    doc = multi_doc(boxes=(), eval_type="zt_wo_d")
+    assert TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(doc, "[]")])["f1@0.5"] == 100
+    assert TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(doc, "")])["f1@0.5"] == 0
+
+
+def test_both_masses_are_reported():
+    import math
+
+    shares = [0.3, 0.3, 0.2, 0.2]
+    prediction = {"scores": [math.log(s) * 0.07 for s in shares], "boxes": [BOX, FAR, [5, 5, 5, 1, 1, 1]]}
+    prediction["scores"][0] += 1e-3
+    numbers = TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(multi_doc(), prediction)])
+    assert numbers["mass0.25_f1@0.5"] == 100 and numbers["f1@0.5"] == pytest.approx(200 / 3)
+    assert numbers["mass0.25_v3d_f1@0.5"] == 100 and numbers["v3d_f1@0.5"] == pytest.approx(200 / 3)
+
+
+def test_a_repeated_object_id_is_one_box_for_m3dref_and_two_for_video3dllm():
+    doc = multi_doc(boxes=(BOX, BOX), eval_type="mt", object_ids=[4, 4])
+    numbers = TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(doc, "[0,0,0,1,1,1]")])
+    assert numbers["f1@0.5"] == 100 and numbers["v3d_f1@0.5"] == pytest.approx(200 / 3)
+
+
+def test_foreign_json_with_boxes_in_objects_is_parsed_as_text():
+    text = json.dumps({"boxes": [{"bbox_3d": BOX, "label": "chair"}]})
+    assert TASKS["scanrefer"].record(scanrefer_doc(), text)["box"] == BOX
+
+
+def test_a_duplicate_replaces_the_earlier_one_and_is_counted():
+    record = TASKS["scanrefer"].record
+    numbers = TASKS["scanrefer"].aggregate(
+        [record(scanrefer_doc(), "[9,9,9,1,1,1]"), record(scanrefer_doc(), "[0,0,0,1,1,1]")]
+    )
+    assert numbers["acc@0.5"] == 100 and numbers["count_duplicate"] == 1 and numbers["count_questions"] == 1
+
+
+def test_a_caption_counts_for_the_box_it_came_with(score):
+    task = TASKS["scan2cap"]
+    good, bad = (
+        task.record(cap_doc(), "a brown chair."),
+        task.record(cap_doc(), {"caption": "a brown chair.", "box": FAR}),
+    )
+    nothing = task.record(cap_doc(box=None), "a brown chair.")
+    assert task.scores([good], score).values["rouge@0.5"] == pytest.approx(100)
+    assert task.scores([bad], score).values["rouge@0.5"] < 60
+    assert nothing["iou"] is None and task.scores([nothing], score).counts["no_box"] == 1
+
+
+def test_without_tokens_in_the_annotations_descriptions_are_split(score):
+    record = TASKS["scan2cap"].record(cap_doc(token=[[]]), "a brown chair.")
+    assert record["reference_tokens"] == [["a", "brown", "chair", "."]]
+
+
+def test_ranked_answers_give_em10_and_plain_ones_say_why_not(score):
+    task = TASKS["scanqa"]
+    ranked = task.record(qa_doc(), {"answers": ["red", "brown"]})
+    assert ranked["answer"] == "red"
+    values = task.scores([ranked], score).values
+    assert values["em@1"] == 0 and values["em@10"] == 100
+    plain = task.scores([task.record(qa_doc(), "brown")], score)
+    assert plain.values["em@1"] == 100 and plain.values["em@10"] is None and "ranked" in plain.missing["em@10"]
+
+
+def test_the_exact_match_of_scanqa_is_letter_for_letter(score):
+    values = TASKS["scanqa"].scores([TASKS["scanqa"].record(qa_doc(), "Brown.")], score).values
+    assert values["em@1"] == values["v3d_em"] == 0 and values["leo_em"] == 100
+
+
+def test_a_missing_answer_is_wrong_in_every_convention_that_keeps_it(score):
+    for task, doc in (("scanqa", qa_doc()), ("sqa3d", sqa_doc())):
+        values = TASKS[task].scores([TASKS[task].record(doc, None)], score).values
+        assert {n: v for n, v in values.items() if "em" in n.split("_")[0] and v not in (0, None)} == {}
+        assert values["leo_em_refined"] == 0 and values["v3d_em"] is None
+
+
+def test_questions_without_public_answers_are_counted_and_not_scored(score):
+    scores = TASKS["scanqa"].scores([TASKS["scanqa"].record(qa_doc(answers=()), "brown")], score)
+    assert scores.values["em@1"] is None and scores.counts["without_reference"] == 1
+
+
+def test_sqa3d_types_by_both_rules(score):
+    records = [
+        TASKS["sqa3d"].record(sqa_doc(1, "Isn't it on?", "yes"), "Yes."),
+        TASKS["sqa3d"].record(sqa_doc(2), "a TV"),
+    ]
+    values = TASKS["sqa3d"].scores(records, score).values
+    assert values["em"] == values["em_others"] == values["em_what"] == values["v3d_em_is"] == 100
+    assert values["em_is"] is None and values["v3d_em_others"] is None
+
+
+def test_without_java_the_official_scanqa_numbers_are_missing_with_the_reason(no_java):
+    pytest.importorskip("pycocoevalcap")
+    scores = TASKS["scanqa"].scores([TASKS["scanqa"].record(qa_doc(), "brown")])
+    for name in ("bleu1", "bleu4", "meteor", "rouge", "cider", "v3d_meteor", "chatscene_cider"):
+        assert scores.values[name] is None and "java" in scores.missing[name].lower()
+    assert scores.values["em@1"] == 100 and scores.values["v3d_bleu1"] == pytest.approx(100)
+    assert all(name in scores.missing for name, value in scores.values.items() if value is None)
+
+
+def test_without_java_scan2cap_still_has_all_but_meteor_and_ptb(no_java):
+    pytest.importorskip("pycocoevalcap")
+    scores = TASKS["scan2cap"].scores([TASKS["scan2cap"].record(cap_doc(), "a brown chair.")])
+    assert scores.values["rouge@0.5"] == pytest.approx(100) and scores.values["meteor@0.5"] is None
+    assert scores.values["benchmark_rouge_f1@0.5"] == pytest.approx(100)
+    gone = {name for name, value in scores.values.items() if value is None}
+    assert gone and all("meteor" in name or "chatscene" in name for name in gone) and gone == set(scores.missing)
+
+
+def test_one_metric_at_a_time_computes_once(monkeypatch):
+    from video3d_plugin.metrics import task_base
+
+    task_base._last.clear()
+    calls = []
+    monkeypatch.setattr(task_base.Task, "aggregate", lambda self, records: calls.append(1) or {"a": 1.0, "b": None})
+    records = [{"id": "1"}]
+    assert TASKS["scanrefer"].metric("a")(records) == 1.0 and TASKS["scanrefer"].metric("b")(records) is None
+    assert len(calls) == 1
+    TASKS["scanrefer"].metric("a")([{"id": "2"}])
+    assert len(calls) == 2
+    task_base._last.clear()
+
+
+def test_process_gives_the_whole_record_once():
+    items = process("scanrefer", scanrefer_doc(), "[0,0,0,1,1,1]", ["acc@0.25", "acc@0.5"])
+    assert "prediction" in items["acc@0.25"] and "prediction" not in items["acc@0.5"]
+
+
+def test_an_unknown_task_lists_the_known_ones():
+    with pytest.raises(DataError, match="scanrefer, multi3drefer"):
+        get("scanreefer")
