@@ -108,8 +108,8 @@ def _nearest(facts: Facts, situation: Situation, quarter: str) -> Body | None:
     """The nearest thing that stands on the floor or hangs on a wall in a quarter, 0.4 m ahead of the next one."""
     standing = [b for b in facts.bodies.values() if b.support is None]
     near = sorted((situation.distance(b), b.id) for b in standing if situation.quarter(b) in (quarter, None))
-    near = [(d, i) for d, i in near if i not in situation.spoken]
-    if not near or situation.quarter(facts.bodies[near[0][1]]) != quarter:
+    near = [(d, i) for d, i in near if d > 0.3]  # not what one sits on
+    if not near or near[0][1] in situation.spoken or situation.quarter(facts.bodies[near[0][1]]) != quarter:
         return None
     if len(near) > 1 and near[1][0] - near[0][0] < 0.4:
         return None
