@@ -1,0 +1,158 @@
+"""The chat layout by hand, labels, batches, files, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from model_cases import question, random_scene
+from transformers import AutoProcessor
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.model.processing import Video3DProcessor
+from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
+from video3d_plugin.scene import Question
+
+
+@pytest.fixture
+def words(tokenizer):
+    return lambda text: tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_the_layout_is_the_published_checkpoints(pair, words):
+    """qwen_1_5: the placeholder is followed by a newline token of its own, and the text after it is tokenised alone."""
+    _, processor = pair
+    item = question("scanqa", "a")
+    ids, _ = processor.encode(item, answered=False)
+    before = words("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n")
+    after = words(" What colour is the lamp? Answer the question simply.")
+    assert ids == [*before, IMAGE_ID, *words("\n"), *after, *words("<|im_end|>\n<|im_start|>assistant\n")]
+    answered, _ = processor.encode(item, answered=True)
+    assert answered == [*ids, *words("red"), *words("<|im_end|>\n")]
+
+
+def test_a_grounding_item_is_always_answered(pair, words):
+    _, processor = pair
+    ids, _ = processor.encode(question("scanrefer", "a"), answered=False)
+    assert ids[-len(words("<ground><|im_end|>\n")) :] == words("<ground><|im_end|>\n")
+    assert len(words("<ground>")) == len(words("<coord>")) == len(words("<image>")) == 1
+
+
+def test_a_line_break_after_the_image_is_the_placeholders_own(pair):
+    _, processor = pair
+    plain, broken = (Question("x", "1", "a", f"<image>{gap}What?") for gap in ("", "\n"))
+    assert processor.encode(plain, answered=False) == processor.encode(broken, answered=False)
+
+
+def test_text_may_precede_the_image(pair, words):
+    _, processor = pair
+    ids, _ = processor.encode(Question("x", "1", "a", "Look: <image> What?"), answered=False)
+    at = ids.index(IMAGE_ID)
+    assert ids[at - len(words("Look: ")) : at] == words("Look: ")
+
+
+def test_labels_of_llava_next(pair, words):
+    """The assistant's turn with its header, and every chat mark and newline: nothing else."""
+    _, processor = pair
+    ids, labels = processor.encode(question("scanqa", "a"), answered=True)
+    marks = {*words("<|im_start|>"), *words("<|im_end|>"), *words("\n")}
+    turn = words("<|im_start|>assistant\nred<|im_end|>\n")
+    assert labels[-len(turn) :] == turn == ids[-len(turn) :]
+    for token, label in zip(ids[: -len(turn)], labels, strict=False):
+        assert label == (token if token in marks else IGNORE)
+
+
+def test_labels_of_the_answer_alone(pair, words):
+    model, processor = pair
+    other = Video3DProcessor(processor.tokenizer, model.config, label_style="answer")
+    _, labels = other.encode(question("scanqa", "a"), answered=True)
+    assert [label for label in labels if label != IGNORE] == words("red<|im_end|>\n")
+
+
+def test_batch_by_keys(pair, scenes, mixed):
+    _, processor = pair
+    batch = processor(mixed, scenes, with_labels=True)
+    assert batch["scene_index"].tolist() == [0, 1, 1, 0, 0, 1, 1]
+    assert batch["coords"].shape == (3, 3) and batch["coords"][0].tolist() == pytest.approx([0.7, -1.1, 0.9])
+    assert [t.tolist() for t in batch["targets"]] == [[], [2], [], [], [], [0, 4], []]
+    assert batch["attention_mask"].sum(1).tolist() == [len(processor.encode(q, answered=True)[0]) for q in mixed]
+    assert "labels" not in processor(mixed, scenes)
+
+
+def test_decoding_stops_at_the_end_mark(pair, words):
+    _, processor = pair
+    assert processor.decode([*words(" the lamp"), *words("<|im_end|>"), *words("more")]) == "the lamp"
+    assert processor.batch_decode([words("red"), []]) == ["red", ""]
+
+
+def test_files_give_the_same_processor(pair, tmp_path, mixed):
+    model, processor = pair
+    other = Video3DProcessor(processor.tokenizer, model.config, system_message="Look well.", label_style="answer")
+    other.save_pretrained(tmp_path)
+    for loaded in (Video3DProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(str(tmp_path))):
+        assert isinstance(loaded, Video3DProcessor)
+        for item in mixed:
+            assert loaded.encode(item, answered=True) == other.encode(item, answered=True)
+        assert loaded.config.inputs_spec == model.config.inputs_spec
+
+
+def test_a_folder_without_a_tokenizer_says_so(pair, tmp_path):
+    pair[0].config.save_pretrained(tmp_path)
+    with pytest.raises(MissingError, match="tokenizer.json"):
+        Video3DProcessor.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        ({"prompt": "What?"}, "0 <image>"),
+        ({"prompt": "<image> <image> What?"}, "2 <image>"),
+        ({"prompt": "<image> <coord> ?"}, "1 <coord> in its prompt and 0 coords"),
+        ({"coords": ((0.0, 0.0, 0.0),)}, "0 <coord> in its prompt and 1 coords"),
+        ({"prompt": "<image> <ground> ?"}, "<ground> in its prompt"),
+        ({"prompt": "<image> <|im_end|> ?"}, "<|im_end|> in its prompt"),
+        ({"answer": None}, "no answer to train on"),
+        ({"scene_id": "elsewhere"}, "scene that was not given"),
+        ({"answer": "<ground>", "targets": (70,)}, "objects \\[70\\]"),
+    ],
+)
+def test_a_broken_question_is_named(pair, scenes, broken, message):
+    _, processor = pair
+    item = replace(question("scanqa", "a"), **broken)
+    with pytest.raises(DataError, match="scanqa q of .*" + message.replace("|", "\\|")):
+        processor([question("sqa3d", "a"), item], scenes, with_labels=True)
+
+
+def test_scenes_must_fit_the_model(pair, scenes):
+    model, processor = pair
+    with pytest.raises(DataError, match="given twice"):
+        processor([question("scanqa", "a")], [scenes[0], scenes[0]])
+    other = random_scene(replace(model.config.inputs_spec, points="nine"), "a", 1, 1)
+    with pytest.raises(DataError, match="a: made for .*inputs_spec"):
+        processor([question("scanqa", "a")], [other])
+    with pytest.raises(DataError, match="no questions"):
+        processor([], scenes)
+
+
+def test_a_tokenizer_without_the_tokens_is_refused(pair):
+    with pytest.raises(DataError, match="tokens of the tokenizer"):
+        Video3DProcessor(_Letters(), pair[0].config)
+
+
+class _Letters:
+    """A tokenizer that knows no marks."""
+
+    def __call__(self, text, add_special_tokens=False):
+        return type("E", (), {"input_ids": [ord(c) for c in text]})
+
+
+def test_padding_is_not_attended_to(pair, scenes):
+    model, processor = pair
+    items = [question("scanqa", "a"), question("scan2cap", "a")]
+    batch = processor(items, scenes[:1], with_labels=True)
+    short = int(batch["attention_mask"][0].sum())
+    with torch.no_grad():
+        before = model(**batch).item_losses
+        batch["input_ids"][0, short:] = 5
+        assert torch.equal(model(**batch).item_losses, before)
