@@ -49,13 +49,14 @@ def write(path: Path, inputs: SceneInputs) -> None:
     keep = torch.tensor(list(first.values()), dtype=torch.int64)
     order = {name: index for index, name in enumerate(first)}
     patches = inputs.proposal_patches[:, keep]
+    flat = patches.numpy().reshape(len(patches), patches[:1].numel() if len(patches) else 0)
     tensors = {
         "pixels": inputs.pixels[keep],
         "token_points": inputs.token_points[keep],
         "token_valid": inputs.token_valid[keep].to(torch.uint8),
         "proposals": inputs.proposals,
         "proposal_ids": inputs.proposal_ids,
-        "proposal_bits": torch.from_numpy(np.packbits(patches.numpy().reshape(len(patches), -1), axis=1)),
+        "proposal_bits": torch.from_numpy(np.packbits(flat, axis=1)),
         "frame_index": torch.tensor([order[name] for name in inputs.frames], dtype=torch.int64),
     }
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -97,7 +98,7 @@ def read(path: Path) -> SceneInputs | None:
 def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> SceneInputs:
     index = tensors["frame_index"]
     proposals, distinct, height, width = header["patch_shape"]
-    bits = np.unpackbits(tensors["proposal_bits"].numpy(), axis=1, count=distinct * height * width)
+    bits = np.unpackbits(tensors["proposal_bits"].numpy(), axis=1, count=distinct * height * width if proposals else 0)
     patches = torch.from_numpy(bits.view(bool).reshape(proposals, distinct, height, width))
     per_frame = {name: tensors[name] for name in ("pixels", "token_points")}
     valid = tensors["token_valid"].bool()

@@ -1,0 +1,439 @@
+"""`video3d prepare`: repeatable, resumable, counted; and the data folder it makes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up_scan import ScanRoot
+
+from video3d_plugin.data import atomic, prepare_cli, prepare_scene, store
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.prepare_scene import SceneOptions
+from video3d_plugin.data.readers import load_scene
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import InputsSpec
+
+SPEC = InputsSpec(image_size=28)
+ROOT = Path(__file__).parents[2]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def run_prepare(source, output, *extra) -> list[str]:
+    code = (
+        "import argparse, sys; from video3d_plugin.data import prepare_cli as c; p = argparse.ArgumentParser();"
+        "c.add_arguments(p); sys.exit(c.run(p.parse_args()))"
+    )
+    return [sys.executable, "-c", code, str(source), "--output", str(output), *extra]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def prepared(full_root, tmp_path):
+    prepare(full_root.path, tmp_path / "data")
+    return DataFolder.open(tmp_path / "data")
+
+
+def test_a_prepared_scene_is_the_scene(full_root, prepared):
+    direct, scene = load_scene(full_root.path), prepared.scene("scene0000_00")
+    assert scene.instances == direct.instances and (scene.proposals == direct.proposals).all()
+    assert (scene.world_from_scan == direct.world_from_scan).all()
+    for got, expected in zip(scene.frames, direct.frames, strict=True):
+        assert (got.name, got.color, got.depth, got.depth_size) == (
+            expected.name,
+            expected.color,
+            expected.depth,
+            expected.depth_size,
+        )
+        assert (got.scan_from_camera == expected.scan_from_camera).all()
+
+
+def test_tasks_docs_and_questions(prepared):
+    assert prepared.tasks() == {
+        ("scanrefer", "val"): 3,
+        ("multi3drefer", "val"): 3,
+        ("scan2cap", "val"): 2,
+        ("scanqa", "val"): 1,
+        ("scanqa", "test_wo_obj"): 1,
+        ("sqa3d", "test"): 1,
+    }
+    assert prepared.docs("scanrefer", "val")[0]["gt_box"] == [10.5, 0.5, 0.5, 1, 1, 1]
+    assert [len(prepared.questions(*task)) for task in prepared.tasks()] == [3, 3, 3, 2, 0, 3]
+    assert prepared.questions("scan2cap", "val")[0].coords == ((10.5, 0.5, 0.5),)
+
+
+def test_the_same_source_gives_the_same_bytes(full_root, tmp_path):
+    for name in ("one", "two"):
+        prepare(full_root.path, tmp_path / name, store=SPEC)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one == two and any(name.startswith("store/") for name in one)
+
+
+def test_a_second_run_redoes_nothing_and_changes_nothing(full_root, prepared, monkeypatch):
+    before = contents(prepared.path)
+    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    report = prepare(full_root.path, prepared.path)
+    assert report.scenes[0].reused and contents(prepared.path) == before
+
+
+def test_a_changed_annotation_file_redoes_the_annotations_only(full_root, prepared, monkeypatch):
+    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    path = full_root.path / "annotations" / "multi3drefer_val.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:1]))
+    before = contents(prepared.path)
+    prepare(full_root.path, prepared.path)
+    after = contents(prepared.path)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {
+        "docs/multi3drefer_val.json",
+        "questions/multi3drefer_val.json",
+        "report.json",
+        "video3d.json",
+    }
+
+
+def test_a_changed_option_redoes_what_depends_on_it(full_root, prepared):
+    before = contents(prepared.path)
+    prepare(full_root.path, prepared.path, scene=SceneOptions(max_proposals=1))
+    after = contents(prepared.path)
+    assert len(DataFolder.open(prepared.path).scene("scene0000_00").proposals) == 1
+    assert after["selections/scene0000_00.json"] == before["selections/scene0000_00.json"]
+    assert after["docs/scan2cap_val.json"] != before["docs/scan2cap_val.json"]
+
+
+def test_a_new_frame_in_the_source_is_noticed(full_root, prepared):
+    for suffix in (".jpg", ".png", ".txt"):
+        (full_root.posed / f"00000{suffix}").rename(full_root.posed / f"00070{suffix}")
+    full_root.write_infos(names=["00010", "00070"])
+    prepare(full_root.path, prepared.path)
+    scene = DataFolder.open(prepared.path).scene("scene0000_00")
+    assert [frame.name for frame in scene.frames] == ["00010", "00070"]
+
+
+def test_broken_frames_are_left_out_and_counted_in_the_report(full_root, tmp_path):
+    (full_root.posed / "00010.jpg").write_bytes((full_root.posed / "00010.jpg").read_bytes()[:300])
+    (full_root.posed / "00020.txt").write_text("inf " * 16)
+    report = prepare(full_root.path, tmp_path / "data")
+    kept = json.loads((tmp_path / "data" / "report.json").read_text())["prepared"]["scene0000_00"]
+    assert kept["frames"] == 4 and len(kept["omissions"]) == 2
+    assert "left out: 1 x frame: pose is not finite" in report.table()
+    assert "left out: 1 x frame: colour image cannot be decoded" in report.table()
+
+
+def test_a_scan_that_cannot_be_used_is_counted_and_the_others_are_made(full_root, tmp_path):
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images().write_mesh()
+    (full_root.path / "scans" / "scene0001_00" / "scene0001_00_vh_clean_2.ply").write_bytes(b"no mesh")
+    (full_root.path / "scans" / "scene0002_00").mkdir()
+    report = prepare(full_root.path, tmp_path / "data")
+    assert DataFolder.open(tmp_path / "data").scene_ids == ("scene0000_00",)
+    assert [r.scene_id for r in report.failed] == ["scene0001_00", "scene0002_00"]
+    assert "left out: scene scene0001_00: " in report.table() and "not a PLY file" in report.table()
+
+
+def test_no_usable_scan_at_all_is_an_error(scan_root, tmp_path):
+    scan_root.write_posed_images()
+    for path in scan_root.posed.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="no usable scan: .*depth is not a PNG"):
+        prepare(scan_root.path, tmp_path / "data")
+
+
+def test_items_that_cannot_be_used_are_counted_in_report_and_table(full_root, tmp_path):
+    path = full_root.path / "annotations" / "multi3drefer_val.json"
+    items = json.loads(path.read_text())
+    items[0]["object_ids"], items[1]["scene_id"] = [77], "scene0999_00"
+    path.write_text(json.dumps(items))
+    table = prepare(full_root.path, tmp_path / "data").table()
+    assert "multi3drefer val: 1 of 3 items: object has no annotated box: scene0000_00 object 77" in table
+    assert "multi3drefer val: 1 of 3 items: scene is not among the prepared ones: scene0999_00" in table
+
+
+def test_a_benchmark_file_that_is_broken_is_an_error_that_names_it(full_root, tmp_path):
+    (full_root.path / "annotations" / "multi3drefer_val.json").write_text("[")
+    with pytest.raises(DataError, match=r"multi3drefer_val\.json: not valid JSON"):
+        prepare(full_root.path, tmp_path / "data")
+
+
+def test_a_scan_that_lost_its_source_leaves_the_folder(full_root, tmp_path):
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    prepare(full_root.path, tmp_path / "data")
+    assert len(DataFolder.open(tmp_path / "data").scene_ids) == 2
+    full_root.posed.parent.joinpath("scene0001_00").rename(tmp_path / "elsewhere")
+    prepare(full_root.path, tmp_path / "data")
+    assert DataFolder.open(tmp_path / "data").scene_ids == ("scene0000_00",)
+
+
+def test_some_scans_can_be_prepared_and_others_later(full_root, tmp_path):
+    for name in ("scene0001_00", "scene0001_01"):
+        ScanRoot(full_root.path, name).write_posed_images()
+    prepare(full_root.path, tmp_path / "data", scenes=["scene0001_*"])
+    assert DataFolder.open(tmp_path / "data").scene_ids == ("scene0001_00", "scene0001_01")
+    prepare(full_root.path, tmp_path / "data", scenes=["scene0000_00"])
+    assert len(DataFolder.open(tmp_path / "data").scene_ids) == 3
+    with pytest.raises(MissingError, match="no scan 'scene7'"):
+        prepare(full_root.path, tmp_path / "data", scenes=["scene7"])
+
+
+def test_stages_can_run_alone(full_root, tmp_path):
+    output = tmp_path / "data"
+    with pytest.raises(DataError, match="no usable scan.*run the stage `scenes` first"):
+        prepare(full_root.path, output, stages=["frames"])
+    prepare(full_root.path, output, stages=["scenes"])
+    assert not (output / "selections").exists() and not (output / "docs").exists()
+    prepare(full_root.path, output, stages=["frames"])
+    assert (output / "selections").is_dir() and not (output / "docs").exists()
+    prepare(full_root.path, output, stages=["annotations"])
+    assert DataFolder.open(output).tasks()
+    with pytest.raises(DataError, match="unknown stage 'sense'"):
+        prepare(full_root.path, output, stages=["sense"])
+
+
+def test_several_processes_give_the_bytes_of_one(full_root, tmp_path):
+    for index in range(1, 4):
+        ScanRoot(full_root.path, f"scene000{index}_00").write_posed_images().write_mesh()
+    prepare(full_root.path, tmp_path / "one")
+    prepare(full_root.path, tmp_path / "two", jobs=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_copied_frames_make_the_folder_independent(full_root, tmp_path):
+    prepare(full_root.path, tmp_path / "data", scene=SceneOptions(copy_frames=True))
+    expected = DataFolder.open(tmp_path / "data").inputs("scene0000_00", SPEC, proposals="gt")
+    full_root.path.rename(tmp_path / "gone")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    folder = DataFolder.open(tmp_path / "moved")
+    for path in (folder.path / "store").rglob("*.safetensors"):
+        path.unlink()
+    got = folder.inputs("scene0000_00", SPEC, proposals="gt")
+    assert all(torch.equal(got.tensors()[k], expected.tensors()[k]) for k in got.tensors())
+
+
+def test_frames_of_a_sens_can_be_copied_too(scan_root, tmp_path):
+    scan_root.write_sens()
+    prepare(scan_root.path, tmp_path / "data", scene=SceneOptions(copy_frames=True))
+    frame = DataFolder.open(tmp_path / "data").scene("scene0000_00").frames[0]
+    assert frame.color.path.parent == tmp_path / "data" / "frames" / "scene0000_00"
+    assert frame.color.read() == load_scene(scan_root.path).frames[0].color.read()
+
+
+def test_a_source_and_folder_moved_together_still_find_each_other(full_root, tmp_path, monkeypatch):
+    prepare(full_root.path, tmp_path / "data")
+    (tmp_path / "new").mkdir()
+    full_root.path.rename(tmp_path / "new" / "source")
+    (tmp_path / "data").rename(tmp_path / "new" / "data")
+    assert DataFolder.open(tmp_path / "new" / "data").inputs("scene0000_00", SPEC).pixels.shape == (32, 28, 28, 3)
+
+
+def test_a_lost_source_is_an_error_that_names_the_frame_and_the_remedy(full_root, prepared, tmp_path):
+    full_root.path.rename(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"00000\.png: cannot be read.*put the source back or prepare again"):
+        DataFolder.open(prepared.path).inputs("scene0000_00", SPEC)
+
+
+KILLS = [0.02, 0.3, *(pytest.param(delay / 100, marks=pytest.mark.slow) for delay in range(0, 100, 7))]
+
+
+@pytest.mark.parametrize("kill_after", KILLS)
+def test_a_killed_run_continues_to_the_same_bytes(full_root, tmp_path, kill_after):
+    for index in range(1, 5):
+        ScanRoot(full_root.path, f"scene000{index}_00").write_posed_images().write_mesh()
+    prepare(full_root.path, tmp_path / "whole", store=InputsSpec(image_size=112))
+    command = run_prepare(full_root.path, tmp_path / "killed", "--store", "--image-size", "112")
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "killed" / "video3d.json").exists():
+        time.sleep(0.01)  # the imports are not what is to be interrupted
+    time.sleep(kill_after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    prepare(full_root.path, tmp_path / "killed", store=InputsSpec(image_size=112))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_those_of_a_living_one_are_not(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f".a.json.{atomic._HOST}.{pid}-0.video3d-tmp" for pid in (dead.pid, os.getpid())]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    assert atomic.remove_leftovers(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [names[1]]
+
+
+def test_two_processes_on_one_folder_end_with_the_bytes_of_one(full_root, tmp_path):
+    for index in range(1, 4):
+        ScanRoot(full_root.path, f"scene000{index}_00").write_posed_images().write_mesh()
+    prepare(full_root.path, tmp_path / "whole")
+    command = run_prepare(full_root.path, tmp_path / "shared")
+    both = [
+        subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in "ab"
+    ]
+    said = [process.communicate(timeout=120)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert contents(tmp_path / "shared") == contents(tmp_path / "whole")
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(full_root, tmp_path, monkeypatch):
+    original = Path.write_bytes
+
+    def full(self, data):
+        if "scenes" in self.parts[-2]:
+            original(self, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(DataError, match=r"scene0000_00\.json: the disk is full \(free some space"):
+            prepare(full_root.path, tmp_path / "data")
+    assert list((tmp_path / "data" / "scenes").iterdir()) == []
+    prepare(full_root.path, tmp_path / "data")
+    prepare(full_root.path, tmp_path / "whole")
+    assert contents(tmp_path / "data") == contents(tmp_path / "whole")
+
+
+def test_damaged_files_of_the_folder_are_made_again(full_root, prepared):
+    before = contents(prepared.path)
+    for name in ("scenes/scene0000_00.json", "docs/scanrefer_val.json"):
+        path = prepared.path / name
+        path.write_bytes(path.read_bytes()[:-20])
+    prepare(full_root.path, prepared.path)
+    assert contents(prepared.path) == before
+
+
+def test_other_people_s_folders_are_not_written_into(full_root, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="is not empty and not a data folder"):
+        prepare(full_root.path, tmp_path / "home")
+    with pytest.raises(DataError, match="is or contains the source"):
+        prepare(full_root.path, full_root.path)
+    with pytest.raises(MissingError, match="no scan with frames"):
+        prepare(tmp_path / "home", tmp_path / "data")
+    with pytest.raises(MissingError, match="no such folder"):
+        prepare(tmp_path / "nowhere", tmp_path / "data")
+
+
+def test_the_command_prints_the_closing_table(full_root, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    prepare_cli.add_arguments(parser)
+    arguments = parser.parse_args(
+        [str(full_root.path), "--output", str(tmp_path / "data"), "--store", "--image-size", "28"]
+    )
+    assert prepare_cli.run(arguments) == 0
+    said = capsys.readouterr().out
+    assert "scenes      1 (0 were ready), 6 frames, 2 annotated boxes, 3 proposals" in said
+    assert "left out: nothing" in said and "VIDEO3D_DATA=" in said
+    assert len(list((tmp_path / "data" / "store").rglob("*.safetensors"))) == 1
+
+
+def test_inputs_come_from_the_store_the_second_time(prepared, monkeypatch):
+    first = prepared.inputs("scene0000_00", SPEC, max_frames=4)
+    monkeypatch.setattr("video3d_plugin.data.folder.scene_inputs", lambda *a: pytest.fail("computed again"))
+    again = DataFolder.open(prepared.path).inputs("scene0000_00", SPEC, max_frames=4)
+    assert (again.spec, again.scene_id, again.frames) == (first.spec, first.scene_id, first.frames)
+    for name, tensor in first.tensors().items():
+        assert torch.equal(again.tensors()[name], tensor) and again.tensors()[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_frames": 3},
+        {"sampler": "mc"},
+        {"proposals": "gt"},
+        {"spec": InputsSpec(image_size=42)},
+        {"spec": InputsSpec(image_size=28, points="nine")},
+        {"proposals": np.array([[0, 0, 0, 1, 1, 1.0]])},
+    ],
+)
+def test_other_arguments_never_find_the_old_file(prepared, change):
+    arguments = {"spec": SPEC, "max_frames": 4, "sampler": "uniform", "proposals": "pred"}
+    prepared.inputs("scene0000_00", **arguments)
+    prepared.inputs("scene0000_00", **{**arguments, **change})
+    files = list((prepared.path / "store").rglob("*.safetensors"))
+    assert len(files) == 2 or change == {"sampler": "mc"} and len(files) in (1, 2)
+
+
+def test_repeated_frames_are_stored_once_and_come_back_repeated(prepared):
+    made = prepared.inputs("scene0000_00", SPEC, max_frames=32)
+    again = prepared.inputs("scene0000_00", SPEC, max_frames=32)
+    assert len(again.frames) == 32 and again.frames == made.frames
+    assert all(torch.equal(again.tensors()[k], made.tensors()[k]) for k in made.tensors())
+    (path,) = (prepared.path / "store").rglob("*.safetensors")
+    assert path.stat().st_size < 6 * 28 * 28 * 3 + 6000
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-40], lambda d: d[:8], lambda d: b"", "flip"])
+def test_a_damaged_store_file_is_found_and_made_again(prepared, damage):
+    expected = prepared.inputs("scene0000_00", SPEC, max_frames=4)
+    (path,) = (prepared.path / "store").rglob("*.safetensors")
+    good = path.read_bytes()
+    flipped = bytearray(good)
+    flipped[-500] ^= 1
+    path.write_bytes(bytes(flipped) if damage == "flip" else damage(good))
+    store._verified.clear()
+    with pytest.warns(UserWarning, match="damaged store file.*made again"):
+        got = prepared.inputs("scene0000_00", SPEC, max_frames=4)
+    assert torch.equal(got.pixels, expected.pixels) and path.read_bytes() == good
+
+
+def test_a_folder_that_cannot_be_written_to_works_and_says_so_once(prepared, monkeypatch):
+    def denied(path, inputs):
+        raise DataError("cannot be written: Permission denied", where=path)
+
+    monkeypatch.setattr(store, "write", denied)
+    with pytest.warns(UserWarning, match="nothing can be stored") as caught:
+        for _ in range(2):
+            assert prepared.inputs("scene0000_00", SPEC).pixels.shape == (32, 28, 28, 3)
+    assert len(caught) == 1
+
+
+def test_the_environment_names_the_folder_or_the_error_says_what_to_run(prepared, monkeypatch, tmp_path):
+    monkeypatch.setenv("VIDEO3D_DATA", str(prepared.path))
+    assert DataFolder.from_env().path == prepared.path
+    monkeypatch.delenv("VIDEO3D_DATA")
+    with pytest.raises(MissingError, match="video3d prepare SOURCE --output DATA.*VIDEO3D_DATA=DATA"):
+        DataFolder.from_env()
+    with pytest.raises(MissingError, match="not a prepared data folder"):
+        DataFolder.open(tmp_path / "nothing")
+
+
+def test_what_is_not_there_is_named_with_what_is(prepared):
+    with pytest.raises(MissingError, match="no scene 'scene5'.*it has 1: scene0000_00"):
+        prepared.scene("scene5")
+    with pytest.raises(MissingError, match="no annotations of scanrefer train.*scanrefer val"):
+        prepared.docs("scanrefer", "train")
+    with pytest.raises(DataError, match="unknown frame sampler 'ratio95'.*mc-ratio95"):
+        prepared.inputs("scene0000_00", SPEC, sampler="ratio95")
+
+
+def test_a_data_folder_of_another_format_is_refused(prepared):
+    path = prepared.path / "video3d.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(DataError, match="format 99, this version reads 1"):
+        DataFolder.open(prepared.path)
+
+
+def test_load_scene_takes_a_data_folder(prepared):
+    assert load_scene(prepared.path).scene_id == "scene0000_00"
