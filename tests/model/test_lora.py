@@ -1,0 +1,88 @@
+"""Adapters as LLaVA-NeXT's training leaves them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.pipeline import load_model
+
+pytest.importorskip("peft")
+
+
+@pytest.fixture
+def trained(pair, tmp_path):
+    """(base folder, adapter folder, the wrapped model after a change to everything that trains)."""
+    from video3d_plugin.model.lora import save_lora, wrap_lora
+
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    pair[0].save_pretrained(base)
+    pair[1].save_pretrained(base)
+    wrapped = wrap_lora(load_model(base, device="cpu").model, rank=2).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    save_lora(wrapped, adapter)
+    return base, adapter, wrapped
+
+
+def test_heads_and_embeddings_train_in_full_and_the_rest_through_adapters(trained):
+    _, _, wrapped = trained
+    for name, parameter in wrapped.named_parameters():
+        full = any(part in name for part in ("embed_tokens", "lm_head", "ground_head", "mm_projector", "image_newline"))
+        assert parameter.requires_grad == (("lora_" in name or full) and "vision_tower" not in name), name
+    assert any("layers.0.self_attn.q_proj.lora_A" in name for name, _ in wrapped.named_parameters())
+    assert not any("vision_tower" in name and "lora_" in name for name, _ in wrapped.named_parameters())
+
+
+def test_a_merged_adapter_gives_what_was_trained(trained, pair, scenes, mixed):
+    base, adapter, wrapped = trained
+    batch = pair[1](mixed, scenes, with_labels=True)
+    merged = load_model(base, lora=adapter, device="cpu").model
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    with torch.no_grad():
+        expected = wrapped(**batch).item_losses
+        assert torch.allclose(merged(**batch).item_losses, expected, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(pair[0](**batch).item_losses, expected, rtol=1e-2)
+
+
+def test_heads_of_an_adapter_replace_the_notice_of_a_base_without_them(trained, pair):
+    from safetensors.torch import load_file, save_file
+
+    base, adapter, _ = trained
+    weights = load_file(str(base / "model.safetensors"))
+    kept = {name: value for name, value in weights.items() if not name.startswith("ground_head")}
+    save_file(kept, str(base / "model.safetensors"), metadata={"format": "pt"})
+    model = load_model(base, lora=adapter, device="cpu").model
+    assert model.initialised_parts == []
+    stored = torch.load(adapter / "non_lora_trainables.bin", weights_only=True)
+    assert torch.equal(model.ground_head_zero_target, stored["base_model.model.ground_head_zero_target"])
+
+
+def test_an_adapter_with_more_words_than_its_base(trained, pair):
+    base, adapter, _ = trained
+    path = adapter / "non_lora_trainables.bin"
+    stored = torch.load(path, weights_only=True)
+    for name in ("base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight"):
+        stored[name] = torch.cat([stored[name], stored[name][:2]])
+    torch.save(stored, path)
+    model = load_model(base, lora=adapter, device="cpu").model
+    assert model.config.vocab_size == pair[0].config.vocab_size + 2 == len(model.lm_head.weight)
+
+
+def test_unknown_parameters_are_listed(trained):
+    base, adapter, _ = trained
+    stored = torch.load(adapter / "non_lora_trainables.bin", weights_only=True)
+    stored["base_model.model.other_head.weight"] = torch.zeros(2)
+    torch.save(stored, adapter / "non_lora_trainables.bin")
+    with pytest.raises(DataError, match="unexpected: other_head.weight"):
+        load_model(base, lora=adapter, device="cpu")
+
+
+def test_a_folder_without_an_adapter(trained, tmp_path):
+    base, _, _ = trained
+    with pytest.raises(MissingError, match="adapter_config.json"):
+        load_model(base, lora=tmp_path)
