@@ -31,6 +31,7 @@ def _create(module: ModuleType, original):
 
         seen = identity.of_run(model, task_dict or {})
         if seen:
+            model = model if isinstance(model, str) else type(model).__name__  # an object's repr is new every time
             model_args = _extended(model_args, seen)
             _adopt_interrupted_runs(module, cache_root)
         return original(cls, cache_root, model=model, model_args=model_args, task_dict=task_dict, **others)

@@ -31,12 +31,14 @@ def evaluate(
     batch_size: int = 1,
     limit: int | None = None,
     max_new_tokens: int | None = None,
+    use_cache: str | Path | None = None,
     **model_args: Any,  # max_frames, sampler, dtype, attn_implementation, lora, proposals, device
 ) -> dict[str, dict[str, float | None]]:
     """{task: {metric: number}} in per cent; None where a metric could not be computed. Writes lmms-eval's files.
 
     limit           at most so many questions a task
     max_new_tokens  at most so long an answer (the benchmarks' setting is 512)
+    use_cache       folder where answers are kept: asked again, or after an interruption, they are found there
 
     Raises MissingError where lmms-eval, the data or the checkpoint is missing, Video3DError where results are not
     whole. Questions that could not be answered are counted in `count_missing`, with a warning.
@@ -58,6 +60,7 @@ def evaluate(
         tasks=list(tasks),
         task_manager=known,
         batch_size=batch_size,
+        use_cache=None if use_cache is None else str(use_cache),
         limit=limit,
         gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
         evaluation_tracker=tracker,

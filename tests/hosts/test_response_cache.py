@@ -1,0 +1,136 @@
+"""`--use_cache`: the same question of the same model about the same scene, and nothing else, is answered from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("lmms_eval_importable")
+LIMIT = 5
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Ids of the questions that the model itself answered."""
+    from video3d_plugin.pipeline import Video3D
+
+    ids: list[str] = []
+    original = Video3D.ground
+
+    def ground(self, scene, questions, **options):
+        ids.extend(question.item_id for question in questions)
+        return original(self, scene, questions, **options)
+
+    monkeypatch.setattr(Video3D, "ground", ground)
+    return ids
+
+
+@pytest.fixture
+def run(benchmark_folder, checkpoint, tmp_path, asked):
+    """Evaluate scanrefer with a cache, with some arguments changed; returns (numbers, ids asked this time)."""
+    from video3d_plugin.evaluate import evaluate
+
+    def run(**changes):
+        asked.clear()
+        options = {"pretrained": checkpoint, "data": benchmark_folder, "max_frames": 2, "limit": LIMIT, **changes}
+        numbers = evaluate(["scanrefer"], output=tmp_path / "out", use_cache=tmp_path / "cache", **options)
+        return numbers["scanrefer"], list(asked)
+
+    return run
+
+
+def test_the_same_run_is_answered_from_the_cache_with_the_same_numbers(run):
+    first, asked_first = run()
+    second, asked_second = run()
+    assert len(asked_first) == LIMIT and asked_second == []
+    assert first == second
+
+
+@pytest.mark.parametrize("change", [{"max_frames": 3}, {"sampler": "mc"}, {"proposals": "gt"}])
+def test_another_view_of_the_scenes_is_asked_anew(run, change):
+    run()
+    assert len(run(**change)[1]) == LIMIT
+
+
+def test_other_weights_at_the_same_place_are_asked_anew(run, make_checkpoint, tmp_path):
+    place = tmp_path / "checkpoint"
+    shutil.copytree(make_checkpoint(0), place)
+    run(pretrained=place)
+    assert run(pretrained=place)[1] == []
+    shutil.rmtree(place)
+    shutil.copytree(make_checkpoint(1), place)
+    assert len(run(pretrained=place)[1]) == LIMIT
+
+
+def test_another_scene_at_the_same_place_is_asked_anew(run, benchmark_folder, tmp_path):
+    place = tmp_path / "data"
+    shutil.copytree(benchmark_folder, place)
+    run(data=place)
+    for path in (place / "scenes").glob("*.json"):
+        record = json.loads(path.read_text())
+        record["proposals"] = record["proposals"][::-1]
+        path.write_text(json.dumps(record))
+    assert len(run(data=place)[1]) == LIMIT
+
+
+def test_what_an_interrupted_run_has_answered_is_not_asked_again(run, monkeypatch):
+    from video3d_plugin.pipeline import Video3D
+
+    interruptible = Video3D.ground
+    remaining = [3]
+
+    def ground(self, *arguments, **options):
+        remaining[0] -= 1
+        if remaining[0] < 0:
+            raise KeyboardInterrupt
+        return interruptible(self, *arguments, **options)
+
+    monkeypatch.setattr(Video3D, "ground", ground)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.setattr(Video3D, "ground", interruptible)
+    resumed, asked_again = run()
+    assert len(asked_again) == LIMIT - 3
+    assert resumed["count_missing"] == 0
+
+
+def test_an_unanswered_question_is_asked_again_next_time(run, monkeypatch):
+    from video3d_plugin.errors import DataError
+    from video3d_plugin.pipeline import Video3D
+
+    answers = Video3D.ground
+
+    def refuse(self, *arguments, **options):
+        raise DataError("not now")
+
+    monkeypatch.setattr(Video3D, "ground", refuse)
+    assert run()[0]["count_missing"] == LIMIT
+    monkeypatch.setattr(Video3D, "ground", answers)
+    numbers, asked_again = run()
+    assert numbers["count_missing"] == 0 and len(asked_again) == LIMIT
+
+
+def test_runs_without_this_package_keep_their_keys():
+    from types import SimpleNamespace
+
+    from video3d_plugin.hosts import identity
+
+    foreign = SimpleNamespace(dump_config=lambda: {"metadata": [{"version": 0.0}]})
+    assert identity.of_run("qwen2_5_vl", {"mmbench": foreign, "group": {"mme": foreign}}) == ""
+
+
+def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, monkeypatch):
+    from video3d_plugin.hosts import identity
+
+    monkeypatch.setattr(identity, "WHOLE", 100)
+    monkeypatch.setattr(identity, "END", 10)
+    (tmp_path / "weights").write_bytes(bytes(1000))
+    digests = {identity.of_folder(tmp_path)}
+    for position in (3, 997):
+        content = bytearray(1000)
+        content[position] = 1
+        (tmp_path / "weights").write_bytes(content)
+        digests.add(identity.of_folder(tmp_path))
+    assert len(digests) == 3
