@@ -21,7 +21,7 @@ def _direct_boxes(fields: Mapping) -> list[list[float]]:
     if boxes is None:
         box = fields.get("box", fields.get("bbox"))
         boxes = [] if box is None else [box]
-    return [box_of_corners(b).tolist() if len(b) == 8 else as_boxes(b, "predicted box")[0].tolist() for b in boxes]
+    return [as_boxes(box_of_corners(b) if len(b) == 8 else b, "predicted box")[0].tolist() for b in boxes]
 
 
 def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:

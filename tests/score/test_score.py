@@ -1,0 +1,399 @@
+"""Files in every format that is read, made of the goldens' inputs, must give the goldens' numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.metrics.boxes import corners_of_box
+from video3d_plugin.metrics.ngrams import Scorer
+from video3d_plugin.score import Truth, cli, score
+from video3d_plugin.score.predictions import read_predictions
+
+
+@pytest.fixture
+def plain():
+    """No METEOR: the goldens of the metrics cover it, and these tests stay quick."""
+    pytest.importorskip("pycocoevalcap")
+    return Scorer(without_meteor="not in this test")
+
+
+@pytest.fixture
+def golden(goldens):
+    return lambda name: json.loads((goldens / "metrics" / f"{name}.json").read_text())
+
+
+def write(path, content):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    lines = isinstance(content, list) and path.suffix == ".jsonl"
+    path.write_text("".join(json.dumps(c) + "\n" for c in content) if lines else json.dumps(content))
+    return path
+
+
+IDS = ("scene_id", "object_id", "ann_id")
+
+
+def scanrefer_files(content, tmp_path):
+    """The annotation file with boxes, and the benchmark's prediction file."""
+    annotations = [{**item, "bbox": corners_of_box(item["gt_box"]).tolist()} for item in content["items"]]
+    predictions = [
+        {
+            **{name: item[name] for name in IDS},
+            "bbox": corners_of_box(item["pred_box"]).tolist(),
+            "unique_multiple": item["expected"]["official_unique_multiple"],
+            "others": item["expected"]["official_others"],
+        }
+        for item in content["items"]
+    ]
+    return write(tmp_path / "ScanRefer_filtered_val.json", annotations), predictions
+
+
+def test_scanrefers_own_format(golden, tmp_path, plain):
+    content = golden("scanrefer")
+    annotations, predictions = scanrefer_files(content, tmp_path)
+    result = score("scanrefer", write(tmp_path / "pred.json", predictions), Truth(annotations=[annotations]), plain)
+    expected = content["expected"]["official_ScanRefer_benchmark_eval"]["all"]
+    assert result.scores.values["acc@0.25"] == pytest.approx(100 * expected["overall|overall|acc@0.25iou"])
+    for group in ("unique", "multiple"):
+        assert result.scores.values[f"{group}_acc@0.5"] == pytest.approx(100 * expected[f"{group}|overall|acc@0.5iou"])
+    assert result.scores.values["in_others_acc@0.5"] == pytest.approx(100 * expected["overall|in_others|acc@0.5iou"])
+    assert result.scores.counts["missing"] == result.scores.counts["extra"] == 0
+
+
+def test_missing_extra_and_repeated_predictions_are_counted(golden, tmp_path, plain):
+    content = golden("scanrefer")
+    annotations, predictions = scanrefer_files(content, tmp_path)
+    dropped = set(content["missing_variant_drop"])
+    kept = [p for i, p in enumerate(predictions) if i not in dropped]
+    extra = [
+        {
+            **{name: e[name] for name in IDS},
+            "bbox": corners_of_box(e["pred_box"]).tolist(),
+            "unique_multiple": 1,
+            "others": 1,
+        }
+        for e in content["unknown_variant_add"]
+    ]
+    truth = Truth(annotations=[annotations])
+    result = score("scanrefer", write(tmp_path / "a.json", [*kept, kept[0]]), truth, plain)
+    expected = content["expected"]["official_ScanRefer_benchmark_eval"]["missing"]
+    assert result.scores.values["acc@0.5"] == pytest.approx(100 * expected["overall|overall|acc@0.5iou"])
+    m3dref = content["expected"]["official_M3DRef_CLIP"]["missing"]["accuracy@0.25"]["overall"]
+    assert result.scores.values["m3dref_acc@0.25"] == pytest.approx(100 * m3dref)
+    assert result.scores.counts["missing"] == len(dropped) and result.scores.counts["duplicate"] == 1
+    result = score("scanrefer", write(tmp_path / "b.json", [*predictions, *extra]), truth, plain)
+    expected = content["expected"]["official_ScanRefer_benchmark_eval"]["unknown_added"]
+    assert result.scores.values["acc@0.5"] == pytest.approx(100 * expected["overall|overall|acc@0.5iou"])
+    assert result.scores.values["multiple_acc@0.5"] == pytest.approx(100 * expected["multiple|overall|acc@0.5iou"])
+    assert result.scores.counts["extra"] == 2
+
+
+def test_our_lines_with_scores_and_text(golden, tmp_path, plain):
+    annotations, _ = scanrefer_files(golden("scanrefer"), tmp_path)
+    first, second = json.loads(annotations.read_text())[:2]
+    far = [50.0, 0, 0, 1, 1, 1]
+    lines = [
+        {"id": "|".join(first[n] for n in IDS), "scores": [0.1, 0.9, 2.0], "boxes": [far, first["gt_box"]]},
+        {**{n: second[n] for n in IDS}, "prediction": f"It is at {second['gt_box']}."},
+    ]
+    result = score("scanrefer", write(tmp_path / "p.jsonl", lines), Truth(annotations=[annotations]), plain)
+    assert result.scores.values["acc@0.5"] == 100 and result.scores.counts["missing"] == 109
+
+
+def test_lines_of_video3dllm_carry_their_own_truth(golden, tmp_path, plain):
+    content = golden("scanrefer")
+    lines = [
+        {"sample_id": i, "scene": o["scene_id"], "pred_response": o["pred_box"], "gt_response": o["gt_box"],
+         "question_type": o["expected"]["v3d_eval_type"]}
+        for i, o in enumerate(content["items"])
+    ]  # fmt: skip
+    values = score("scanrefer", write(tmp_path / "val.jsonl", lines), None, plain).scores.values
+    expected = content["expected"]["video3dllm_percent"]["all"]
+    for group in ("all", "unique", "multiple"):
+        name = f"v3d_{'' if group == 'all' else group + '_'}acc@0.5"
+        assert values[name] == pytest.approx(expected[f"{group} iou@0.5"])
+
+    content = golden("multi3drefer")
+    lines = [
+        {"sample_id": i, "scores": o["scores"], "objects": o["objects"], "gt_response": o["gt_boxes"],
+         "question_type": o["eval_type"]}
+        for i, o in enumerate(content["A_items"])
+    ]  # fmt: skip
+    values = score("multi3drefer", write(tmp_path / "m.jsonl", lines), None, plain).scores.values
+    for mass, name in (("0.4", "v3d_f1@0.25"), ("0.25", "mass0.25_v3d_f1@0.25")):
+        printed = content["expected"]["video3dllm"][f"A_threshold_{mass}"]["printed"]
+        assert values[name] == pytest.approx(100 * printed["all IoU25"])
+
+    content = golden("scan2cap")
+    lines = content["expected"]["video3dllm_percent"]["jsonl"]
+    values = score("scan2cap", write(tmp_path / "c.jsonl", lines), None, plain).scores.values
+    expected = content["expected"]["video3dllm_percent"]["values"]
+    assert values["v3d_cider@0.5"] == pytest.approx(expected["CIDER"])
+    assert values["v3d_bleu4@0.5"] == pytest.approx(expected["BLEU"])
+    assert values["v3d_rouge@0.5"] == pytest.approx(expected["Rouge"])
+
+
+def multi_files(content, tmp_path):
+    """Annotations, boxes by object, and a folder of predictions, of the items whose boxes are given."""
+    items = content["B_items"]
+    boxes, annotations, predicted = {}, [], {}
+    for item in items:
+        of_scene = boxes.setdefault(item["scene_id"], {})
+        ids = []
+        for box in item["gt_boxes"]:
+            of_scene[str(len(of_scene))] = box
+            ids.append(len(of_scene) - 1)
+        annotations.append(
+            {**{n: item[n] for n in ("scene_id", "ann_id", "eval_type")}, "object_ids": ids, "description": "x"}
+        )
+        corners = [corners_of_box(b).tolist() for b in item["pred_boxes"]]
+        predicted.setdefault(item["scene_id"], []).append({"ann_id": item["ann_id"], "aabb": corners})
+    for scene, content_ in predicted.items():
+        write(tmp_path / "pred" / f"{scene}.json", content_)
+    truth = Truth(
+        annotations=[write(tmp_path / "multi3drefer_val.json", annotations)],
+        boxes=write(tmp_path / "boxes.json", boxes),
+    )
+    return truth, tmp_path / "pred"
+
+
+def test_multi3drefers_own_format_is_a_folder(golden, tmp_path, plain):
+    content = golden("multi3drefer")
+    truth, folder = multi_files(content, tmp_path)
+    values = score("multi3drefer", folder, truth, plain).scores.values
+    expected = content["expected"]["official_M3DRef_CLIP"]["B"]
+    for kind in ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt"):
+        assert values[f"{kind}_f1@0.5"] == pytest.approx(100 * expected["f1@0.5"][kind], abs=1e-4)
+    assert values["f1@0.25"] == pytest.approx(100 * expected["f1@0.25"]["overall"], abs=1e-4)
+    assert values["v3d_f1@0.25"] == pytest.approx(100 * content["expected"]["video3dllm"]["B"]["all IoU25"])
+
+
+def scan2cap_truth(content, tmp_path):
+    boxes = {}
+    for o in content["objects"]:
+        boxes.setdefault(o["scene_id"], {})[o["object_id"]] = o["gt_box"]
+    return Truth(
+        annotations=[write(tmp_path / "ScanRefer_filtered_val.json", content["scanrefer_val"])],
+        boxes=write(tmp_path / "boxes.json", boxes),
+    )
+
+
+def test_scan2caps_validation_candidates(golden, tmp_path, plain):
+    content = golden("scan2cap")
+    candidates = content["expected"]["official_Scan2Cap_val_protocol"]["val_protocol_candidates@0.5"]
+    detected = {key: c for key, c in candidates.items() if c != ["sos eos"]}
+    truth = scan2cap_truth(content, tmp_path)
+    result = score("scan2cap", write(tmp_path / "c.json", detected), truth, plain)
+    expected = content["expected"]["official_Scan2Cap_val_protocol"]["val_protocol@0.5"]
+    assert result.scores.values["cider@0.5"] == pytest.approx(100 * expected["CIDEr"])
+    assert result.scores.values["rouge@0.5"] == pytest.approx(100 * expected["ROUGE_L"])
+    assert result.scores.counts["missing"] == len(content["objects"]) - len(detected)
+
+
+def test_scan2caps_benchmark_form(golden, tmp_path, plain):
+    content = golden("scan2cap")
+    predictions = content["expected"]["official_benchmark_predictions"]
+    result = score("scan2cap", write(tmp_path / "b.json", predictions), scan2cap_truth(content, tmp_path), plain)
+    expected = content["expected"]["official_Scan2Cap_benchmark"]["0.5"]
+    for kind, name in (("precision", "precision"), ("recall", "recall"), ("f1-score", "f1")):
+        assert result.scores.values[f"benchmark_cider_{name}@0.5"] == pytest.approx(100 * expected[kind]["cider"])
+    assert result.scores.values["benchmark_meteor_f1@0.5"] is None
+    some = {scene: predictions[scene] for scene in list(predictions)[1:]} | {"scene9999_00": []}
+    result = score("scan2cap", write(tmp_path / "b2.json", some), scan2cap_truth(content, tmp_path), plain)
+    assert result.scores.counts["scenes_missing"] == 1 and result.scores.counts["scenes_extra"] == 1
+
+
+def test_captions_by_scene_and_object(golden, tmp_path, plain):
+    content = golden("scan2cap")
+    lines = [
+        {"scene_id": o["scene_id"], "object_id": o["object_id"], "caption": o["pred"], "box": o["pred_box"]}
+        for o in content["objects"]
+    ]
+    result = score("scan2cap", write(tmp_path / "p.jsonl", lines), scan2cap_truth(content, tmp_path), plain)
+    expected = content["expected"]["ChatScene"]["[scan2cap] CIDEr@0.50"]
+    if result.scores.values["chatscene_cider@0.5"] is not None:  # needs Java
+        assert result.scores.values["chatscene_cider@0.5"] == pytest.approx(100 * expected)
+    assert result.scores.counts["no_box"] == 3 and result.scores.counts["missing"] == 0
+
+
+def scanqa_truth(content, tmp_path):
+    names = ("scene_id", "question_id", "question", "answers", "object_ids", "object_names")
+    items = [{name: item[name] for name in names} for item in content["items"]]
+    return Truth(annotations=[write(tmp_path / "ScanQA_v1.0_val.json", items)])
+
+
+def test_scanqas_own_format(golden, tmp_path, plain):
+    content = golden("scanqa")
+    predictions = [
+        {"scene_id": i["scene_id"], "question_id": i["question_id"], "answer_top10": i["pred_top10"]}
+        for i in content["items"]
+    ]
+    result = score("scanqa", write(tmp_path / "p.json", predictions), scanqa_truth(content, tmp_path), plain)
+    expected = content["expected"]["official_ScanQA_score_py_percent"]["EM"]
+    assert result.scores.values["em@1"] == pytest.approx(expected["Top1 (EM)"])
+    assert result.scores.values["em@10"] == pytest.approx(expected["Top10 (EM)"])
+    assert result.scores.values["v3d_cider"] == pytest.approx(content["expected"]["video3dllm"]["values"]["CIDER"])
+
+
+def test_scanqa_of_video3dllm_and_by_id(golden, tmp_path, plain):
+    content = golden("scanqa")
+    truth = scanqa_truth(content, tmp_path)
+    lines = [{"sample_id": f"scanqa_{i['question_id']}_0", "pred_response": i["pred"]} for i in content["items"][5:]]
+    values = score("scanqa", write(tmp_path / "v.jsonl", lines), truth, plain).scores.values
+    expected = content["expected"]["video3dllm"]["missing_first_5"]
+    assert values["v3d_em"] == pytest.approx(100 * expected["EM"])
+    assert values["v3d_rouge"] == pytest.approx(expected["Rouge"])
+    by_id = {i["question_id"]: i["pred"] for i in content["items"]}
+    values = score("scanqa", write(tmp_path / "d.json", by_id), truth, plain).scores.values
+    assert values["em@1"] == pytest.approx(100 * content["expected"]["video3dllm"]["values"]["EM"])
+
+
+def sqa_truth(tmp_path, pairs):
+    questions = [
+        {"scene_id": "s", "situation": f"I am {n}.", "question": q, "question_id": n} for n, (q, _) in enumerate(pairs)
+    ]
+    annotations = [{"scene_id": "s", "question_id": n, "answers": [{"answer": a}]} for n, (_, a) in enumerate(pairs)]
+    return Truth(
+        annotations=[
+            write(tmp_path / "questions.json", {"questions": questions}),
+            write(tmp_path / "annotations.json", {"annotations": annotations}),
+        ]
+    )
+
+
+def test_sqa3d_by_id_and_by_situation_and_question(tmp_path, plain):
+    truth = sqa_truth(tmp_path, [("What is it?", "chair"), ("Is it on?", "yes")])
+    lines = [
+        {"question_id": 0, "answer": "the chair"},
+        {"scene_id": "s", "situation": "I am 1.", "question": "Is it on?", "answer": "No"},
+        {"question_id": 7, "answer": "lamp"},
+    ]
+    scores = score("sqa3d", write(tmp_path / "p.jsonl", lines), truth, plain).scores
+    assert scores.values["em"] == 50 and scores.values["em_what"] == 100 and scores.values["em_is"] == 0
+    assert scores.values["llm_acc"] == pytest.approx(100 / 3)  # the unknown question counts there as wrong
+    assert scores.counts["extra"] == 1
+
+
+def test_samples_of_lmms_eval_are_scored_again_without_annotations(tmp_path, plain):
+    from video3d_plugin.metrics.tasks import TASKS
+
+    doc = {"question_id": 1, "scene_id": "s", "question": "What?", "situation": "", "answer": "tv"}
+    record = TASKS["sqa3d"].record(doc, "TV.")
+    lines = [{"doc_id": 0, "filtered_resps": ["TV."], "em": {"metric": "em", **record}, "em_what": {"id": "1"}}]
+    result = score("sqa3d", write(tmp_path / "x_samples_sqa3d.jsonl", lines), None, plain)
+    assert result.scores.values["em"] == 100 and result.records == [record]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{not json", "line 1 is not JSON"),
+        ('{"id": "a", "answer": "b"}\nnonsense', "line 2 is not JSON"),
+        ("[1, 2]", "item 0 is a int"),
+        ('[{"answer": "x"}]', "no id"),
+        ("", "no predictions"),
+        ('[{"question_id": "other", "answer": "x"}]', "none of 1 predictions"),
+    ],
+)
+def test_files_that_cannot_be_used_are_errors_that_name_the_place(golden, tmp_path, plain, content, message):
+    path = tmp_path / "p.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message) as error:
+        score("scanqa", path, scanqa_truth(golden("scanqa"), tmp_path), plain)
+    assert "p.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_bytes_that_are_not_utf8_are_an_error(golden, tmp_path, plain):
+    (tmp_path / "p.json").write_bytes(b'{"a": "caf\xe9"}')
+    with pytest.raises(DataError, match="UTF-8"):
+        score("scanqa", tmp_path / "p.json", scanqa_truth(golden("scanqa"), tmp_path), plain)
+
+
+def test_what_is_missing_is_said_with_the_remedy(golden, tmp_path, plain):
+    path = write(tmp_path / "p.json", [{"question_id": "a", "answer": "x"}])
+    with pytest.raises(MissingError, match="--annotations"):
+        score("scanqa", path, None, plain)
+    with pytest.raises(MissingError, match="annotation file"):
+        score("scanqa", path, Truth(annotations=[tmp_path / "absent.json"]), plain)
+    with pytest.raises(MissingError, match="predictions"):
+        score("scanqa", tmp_path / "absent.json", scanqa_truth(golden("scanqa"), tmp_path), plain)
+    with pytest.raises(DataError, match="2 annotation"):
+        score("sqa3d", path, Truth(annotations=[path]), plain)
+    annotations, _ = scanrefer_files(golden("scanrefer"), tmp_path)
+    items = [{k: v for k, v in i.items() if k not in ("bbox", "gt_box")} for i in json.loads(annotations.read_text())]
+    with pytest.raises(MissingError, match="--boxes"):
+        score("scanrefer", path, Truth(annotations=[write(annotations, items)]), plain)
+
+
+def test_objects_without_a_box_are_left_out_and_counted(golden, tmp_path, plain):
+    content = golden("scan2cap")
+    truth = scan2cap_truth(content, tmp_path)
+    boxes = json.loads(truth.boxes.read_text())
+    first = content["objects"][0]
+    del boxes[first["scene_id"]][first["object_id"]]
+    write(truth.boxes, boxes)
+    lines = [
+        {"scene_id": o["scene_id"], "object_id": o["object_id"], "caption": o["pred"], "box": None}
+        for o in content["objects"]
+    ]
+    result = score("scan2cap", write(tmp_path / "p.jsonl", lines), truth, plain)
+    assert result.notes == {"left out: object has no annotated box": 1} or sum(result.notes.values()) >= 1
+    assert result.scores.counts["extra"] == 1
+
+
+def test_boxes_in_the_references_form(golden, tmp_path, plain):
+    from video3d_plugin.score.documents import read_boxes
+
+    path = write(tmp_path / "gt_box.json", {"scannet/s": [[0, 0, 0, 1, 1, 1], None, corners_of_box([1] * 6).tolist()]})
+    assert read_boxes(path) == {"s": {0: (0, 0, 0, 1, 1, 1), 2: (1, 1, 1, 1, 1, 1)}}
+
+
+def test_a_flag_that_differs_from_the_annotations_is_counted(shared, golden, tmp_path, plain):
+    labels = shared / "realscan" / "scannetv2-labels.combined.tsv"
+    if not labels.is_file():
+        pytest.skip("no label table in the shared folder")
+    annotations, predictions = scanrefer_files(golden("scanrefer"), tmp_path)
+    truth = Truth(annotations=[annotations], labels=labels)
+    result = score("scanrefer", write(tmp_path / "a.json", predictions), truth, plain)
+    assert result.notes == {}  # the golden's groups are those of the table
+    expected = golden("scanrefer")["expected"]["video3dllm_percent"]["all"]
+    assert result.scores.values["v3d_unique_acc@0.5"] == pytest.approx(expected["unique iou@0.5"])
+    predictions[0]["unique_multiple"] = 1 - predictions[0]["unique_multiple"]
+    result = score("scanrefer", write(tmp_path / "b.json", predictions), truth, plain)
+    assert list(result.notes.values()) == [1]
+
+
+def test_nan_in_a_prediction_is_wrong_and_counted(golden, tmp_path, plain):
+    annotations, predictions = scanrefer_files(golden("scanrefer"), tmp_path)
+    path = tmp_path / "p.json"
+    predictions[0]["bbox"] = [[float("nan")] * 3] * 8
+    path.write_text(json.dumps(predictions))
+    result = score("scanrefer", path, Truth(annotations=[annotations]), plain)
+    assert result.scores.counts["unreadable"] == 1
+
+
+def test_the_command_prints_numbers_and_reasons(golden, tmp_path, capsys):
+    pytest.importorskip("pycocoevalcap")
+    content = golden("scanqa")
+    truth = scanqa_truth(content, tmp_path)
+    path = write(tmp_path / "p.json", {i["question_id"]: i["pred"] for i in content["items"][1:]})
+    parser = __import__("argparse").ArgumentParser()
+    cli.add_arguments(parser)
+    base = ["scanqa", str(path), "--annotations", str(truth.annotations[0]), "--without-meteor"]
+    assert cli.run(parser.parse_args([*base, "--records", str(tmp_path / "r.jsonl")])) == 0
+    text = capsys.readouterr().out
+    assert "em@1" in text and "1 missing" in text and "--without-meteor" in text and "v3d_em" not in text
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(content["items"])
+    assert cli.run(parser.parse_args([*base, "--json"])) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["values"]["meteor"] is None and printed["missing"]["meteor"] and printed["counts"]["missing"] == 1
+    assert cli.run(parser.parse_args([*base, "--all"])) == 0
+    assert "v3d_em" in capsys.readouterr().out
+
+
+def test_every_format_of_the_docstring_is_read(tmp_path):
+    path = write(tmp_path / "p.jsonl", [{"item_id": "s|1|0", "unanswered": "no scene"}])
+    (given,) = read_predictions("scanrefer", path)
+    assert given.prediction == {"unanswered": "no scene"}
