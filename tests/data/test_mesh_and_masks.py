@@ -11,7 +11,7 @@ import pytest
 from made_up_scan import ply_bytes, two_cubes
 from scipy import sparse
 
-from video3d_plugin.data.readers import load_scene, masks, mesh
+from video3d_plugin.data.readers import load_scene, masks, ply
 from video3d_plugin.errors import DataError, MissingError
 
 
@@ -172,10 +172,10 @@ def test_vertices_of_every_ply_format_agree(tmp_path):
     )
     for form, kind, code in (("binary_little_endian 1.0", "float", "<3f"), ("binary_big_endian 1.0", "double", ">3d")):
         data = header.format(form, kind, kind, kind).encode() + b"".join(struct.pack(code, *p) for p in points)
-        assert (mesh.read_vertices(write(tmp_path, data)) == points).all()
+        assert (ply.read_vertices(write(tmp_path, data)) == points).all()
     text = header.format("ascii 1.0", "float", "float", "float") + "\n".join(" ".join(map(str, p)) for p in points)
-    assert (mesh.read_vertices(write(tmp_path, text.encode())) == points).all()
-    assert (mesh.read_vertices(write(tmp_path, ply_bytes(points))) == points).all()
+    assert (ply.read_vertices(write(tmp_path, text.encode())) == points).all()
+    assert (ply.read_vertices(write(tmp_path, ply_bytes(points))) == points).all()
 
 
 GOOD = ply_bytes(two_cubes())
@@ -200,17 +200,17 @@ GOOD = ply_bytes(two_cubes())
 )
 def test_a_broken_ply_is_named(tmp_path, data, message):
     with pytest.raises(DataError, match=message) as caught:
-        mesh.read_vertices(write(tmp_path, data))
+        ply.read_vertices(write(tmp_path, data))
     assert "mesh.ply" in str(caught.value)
 
 
 def test_a_mesh_without_vertices_has_no_objects(tmp_path):
-    assert mesh.read_vertices(write(tmp_path, ply_bytes(np.zeros((0, 3)), faces=0))).shape == (0, 3)
+    assert ply.read_vertices(write(tmp_path, ply_bytes(np.zeros((0, 3)), faces=0))).shape == (0, 3)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingError, match=r"none\.ply"):
-        mesh.read_vertices(tmp_path / "none.ply")
+        ply.read_vertices(tmp_path / "none.ply")
     with pytest.raises(MissingError, match=r"none\.npz"):
         masks.read_mask_rows(tmp_path / "none.npz")
 

@@ -101,7 +101,7 @@ class DataFolder:
     def coverage(self, scene_id: str) -> Coverage:
         """What the scene's frames see; uses the stored selection where there is one."""
         scene, frames = self._scene(scene_id)
-        known = read_selection(self._selection_path(scene_id), frames)
+        known = read_selection(self.selection_path(scene_id), frames)
         return scene_coverage(scene, lambda: self.surface_cells(scene_id), known)
 
     def surface_cells(self, scene_id: str) -> np.ndarray | None:
@@ -117,7 +117,11 @@ class DataFolder:
                 f"damaged: {error}", where=path, remedy="delete it and run `video3d prepare` again"
             ) from error
 
-    def _selection_path(self, scene_id: str) -> Path:
+    def frames_key(self, scene_id: str) -> str:
+        """Identifies the scene's frames; what was made from other frames carries another key."""
+        return self._scene(scene_id)[1]
+
+    def selection_path(self, scene_id: str) -> Path:
         return self.path / "selections" / f"{scene_id}.json"
 
     def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
@@ -128,7 +132,7 @@ class DataFolder:
         chosen = sample(scene, sampler, max_frames, coverage)
         if coverage.known is not None and coverage.known is not before:
             selection = coverage.known
-            self._try(lambda: write_selection(self._selection_path(scene_id), key, selection))
+            self._try(lambda: write_selection(self.selection_path(scene_id), key, selection))
         return chosen
 
     def inputs(

@@ -45,6 +45,7 @@ class PrepareOptions:
     scenes        scan ids or shell patterns; all by default
     annotations   further folders or files to look for official annotation files in (SOURCE is always looked at)
     scene         options of a single scan
+    reference     also write the reference project's own files, into OUTPUT/reference
     store         if given, SceneInputs of this specification are stored too
     store_inputs  sampler, max_frames and proposals of what is stored
     jobs          processes; -1 for one a core
@@ -55,6 +56,7 @@ class PrepareOptions:
     scenes: Sequence[str] = ()
     annotations: Sequence[Path] = ()
     scene: SceneOptions = field(default_factory=SceneOptions)
+    reference: bool = False
     store: InputsSpec | None = None
     store_inputs: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
@@ -113,6 +115,8 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
         raise DataError(f"no usable scan: {report.first_failure()}", where=root.root)
     if options.store is not None:
         _fill_store(folder, wanted, options)
+    if options.reference:
+        _write_reference(folder, root, output, options, report)
     report.describe(folder)
     write_json(output / "report.json", report.to_json(), indent=1)
     return report
@@ -175,7 +179,7 @@ def _prepare_annotations(
     report.notes += notes
     folder = DataFolder.open(output)
     scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}
-    labels_path = next((p for base in [root.root, *map(Path, options.annotations)] if (p := _labels_below(base))), None)
+    labels_path = _find_labels([root.root, *map(Path, options.annotations)])
     if labels_path is None:
         report.notes.append(f"no {LABELS}: ScanRefer's unique and multiple are as in the annotation file, or unknown")
     labels = Labels.read(labels_path) if labels_path else None
@@ -219,6 +223,17 @@ def _write_task(
     return record
 
 
+def _write_reference(
+    folder: DataFolder, root: ScanNetRoot, output: Path, options: PrepareOptions, report: Report
+) -> None:
+    from video3d_plugin.data.reference.export import export_reference
+
+    bases = [root.root, *map(Path, options.annotations)]
+    labels = _read_labels(bases)
+    written = export_reference(folder, root, output / "reference", bases, labels)
+    report.notes += [f"reference: {note}" for note in written.notes]
+
+
 def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The record at `path` if it was made from the same things."""
     if not path.is_file():
@@ -234,9 +249,14 @@ def _stamps(paths: Iterable[Path]) -> list[list[Any]]:
     return [[path.name, status.st_size, status.st_mtime_ns] for path in paths for status in [path.stat()]]
 
 
-def _labels_below(base: Path) -> Path | None:
+def _find_labels(bases: Sequence[Path]) -> Path | None:
     places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
-    return next((path for place in places if (path := base / place / LABELS).is_file()), None)
+    return next((path for base in bases for place in places if (path := base / place / LABELS).is_file()), None)
+
+
+def _read_labels(bases: Sequence[Path]) -> Labels | None:
+    path = _find_labels(bases)
+    return Labels.read(path) if path else None
 
 
 def _fill_store(folder: DataFolder, scene_ids: Sequence[str], options: PrepareOptions) -> None:

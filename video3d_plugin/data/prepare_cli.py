@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, default=384, help="with --store: the vision tower's input")
     parser.add_argument("--sampler", default="uniform", help="with --store: frame sampler")
     parser.add_argument("--max-frames", type=int, default=32, help="with --store: frames a scene")
+    formats = ("video3d", "reference")
+    parser.add_argument("--format", choices=formats, default="video3d", help="reference: also Video-3D LLM's own files")
     parser.add_argument("--jobs", "-j", type=int, default=1, help="processes; -1: one a core")
     parser.add_argument("--backend", default="loky", choices=("loky", "threading", "dask", "ray"), help="of joblib")
 
@@ -53,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         store=InputsSpec(image_size=args.image_size) if args.store else None,
         store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},
+        reference=args.format == "reference",
         jobs=args.jobs,
         backend=args.backend,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.readers import masks, mesh, released
+from video3d_plugin.data.readers import masks, mesh, ply, released
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import read_sens
@@ -175,7 +175,7 @@ def _annotated(
 ) -> tuple[np.ndarray | None, tuple[Instance, ...], list[Omission], list[str]]:
     """(aligned vertices, annotated objects, omissions, notes): of the mesh, else of the released files."""
     if files.mesh is not None:
-        surface = mesh.align(mesh.read_vertices(files.mesh), world_from_scan)
+        surface = mesh.align(ply.read_vertices(files.mesh), world_from_scan)
         if files.segments and files.aggregation:
             return surface, *mesh.read_instances(files.segments, files.aggregation, surface), []
         return surface, (), [], ["no segments and aggregation: no annotated boxes"]
