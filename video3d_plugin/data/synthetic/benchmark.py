@@ -16,7 +16,8 @@ from . import scannet_layout as layout
 from .mesh import EXACT, ProposalFaults, proposals, room_mesh
 from .noise import noisy_color, noisy_depth, noisy_pose
 from .paths import camera_path
-from .questions_refer import multi3drefer, scanrefer
+from .questions_multi import multi3drefer
+from .questions_refer import scanrefer
 from .questions_scanqa import scanqa
 from .questions_sqa import sqa3d
 from .referring import Referrer

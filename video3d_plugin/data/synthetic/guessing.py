@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from math import log
 from pathlib import Path
 
 from ...errors import MissingError
@@ -23,9 +24,11 @@ def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
     other scenes of `split` (leaving the question's own scene out).
 
     scanqa, sqa3d   EM of the most frequent answer: of all questions; of questions of the same template (object names
-                    and colours masked); of the same question to the letter, whatever room or situation it was asked in
+                    and colours masked); of the same question to the letter, whatever room or situation it was asked in;
+                    and, with a train split, naive Bayes on all words of situation and question
     scanrefer       chance of a random object, of a random object of the right class, on the whole and on "multiple"
-    multi3drefer    F1 of answering "none" always, and of naming every object of the right class
+    multi3drefer    F1 of answering "none" always, and of naming every object of the right class; with a train split,
+                    how often naive Bayes tells none from some by the words (mean over both; 50 is chance)
     Raises MissingError if the split's annotations are not there.
     """
     root = Path(source_root)
@@ -63,8 +66,13 @@ def template(question: str) -> str:
     >>> template("What color is the red coffee table next to the bed?")
     'what color is the NOUN next to the NOUN?'
     """
-    masked = _COLOR.sub("COLOR", _NOUN.sub("NOUN", question.lower()))
+    masked = _COLOR.sub("COLOR", _NOUN.sub("NOUN", _question(question)))
     return masked.replace("COLOR NOUN", "NOUN")
+
+
+def _question(text: str) -> str:
+    """The question alone, where a situation goes before it ("situation | question")."""
+    return text.split(" | ")[-1].lower()
 
 
 def most_frequent(
@@ -94,6 +102,38 @@ def most_frequent(
     return right
 
 
+def naive_bayes(learn: Iterable[tuple[str, str, list[str]]], score: list[tuple[str, str, list[str]]]) -> list[bool]:
+    """Whether the answer that naive Bayes finds likeliest from the words and word pairs of the text is right.
+
+    It weighs every word of the question (and situation), where `most_frequent` knows only one key: a stronger blind
+    guesser, and still a blind one. Learned from `learn`, which must not be `score`.
+    """
+    words: dict[str, Counter] = defaultdict(Counter)
+    prior: Counter = Counter()
+    for _, text, answers in learn:
+        words[answers[0]].update(_features(text))
+        prior[answers[0]] += 1
+    known = len({f for counts in words.values() for f in counts})
+    total = {answer: counts.total() for answer, counts in words.items()}
+    right = []
+    for _, text, answers in score:
+        features = _features(text)
+        best = max(
+            sorted(prior),
+            default="",
+            key=lambda a, f=features: (
+                log(prior[a]) + sum(log((words[a][x] + 0.5) / (total[a] + 0.5 * known)) for x in f)
+            ),
+        )
+        right.append(best in answers)
+    return right
+
+
+def _features(text: str) -> list[str]:
+    single = re.findall(r"[a-z]+", text.lower())
+    return single + [f"{a} {b}" for a, b in zip(single, single[1:], strict=False)]
+
+
 def _percent(values: list) -> float:
     return round(100 * sum(values) / len(values), 2) if values else 0.0
 
@@ -104,8 +144,11 @@ def _text_scores(root: Path, split: str, load: Callable[[Path, str], list]) -> t
         learn = load(root, "train") if split != "train" else score
     except MissingError:
         learn = score
-    keys = {"most_frequent": lambda q: "", "per_template": template, "per_question": str.lower}
-    return {n: most_frequent(learn, score, key, learn is score) for n, key in keys.items()}, score
+    keys = {"most_frequent": lambda q: "", "per_template": template, "per_question": _question}
+    right = {name: most_frequent(learn, score, key, learn is score) for name, key in keys.items()}
+    if learn is not score:
+        right["naive_bayes"] = naive_bayes(learn, score)
+    return right, score
 
 
 def _load_scanqa(root: Path, split: str) -> list[tuple[str, str, list[str]]]:
@@ -129,7 +172,7 @@ def _scanqa(root: Path, split: str) -> Scores:
 def _sqa3d(root: Path, split: str) -> Scores:
     right, items = _text_scores(root, split, _load_sqa3d)
     scores: Scores = {"questions": len(items)} | {name: _percent(values) for name, values in right.items()}
-    kinds = [question_type(question) for _, question, _ in items]
+    kinds = [question_type(_question(text)) for _, text, _ in items]
     for kind in sorted(set(kinds)):
         scores[f"per_template_{kind}"] = _percent(
             [r for r, k in zip(right["per_template"], kinds, strict=True) if k == kind]
@@ -173,8 +216,23 @@ def _multi3drefer(root: Path, split: str) -> Scores:
     for item in items:
         named, targets = counts[item["scene_id"]][item["object_name"]], len(item["object_ids"])
         of_class.append(1.0 if named == targets == 0 else 2 * targets / (named + targets))
-    return {
+    scores: Scores = {
         "queries": len(items),
         "none_always": _percent([not i["object_ids"] for i in items]),
         "all_of_class": _percent(of_class),
     }
+    try:
+        learn = read_annotations(root, FILES["multi3drefer"], "train") if split != "train" else []
+    except MissingError:
+        learn = []
+    if learn:
+        told = naive_bayes(_none_or_some(learn), _none_or_some(items))
+        parts = [
+            [t for t, i in zip(told, items, strict=True) if bool(i["object_ids"]) == some] for some in (True, False)
+        ]
+        scores["none_by_words"] = round(sum(_percent(p) for p in parts) / 2, 2)
+    return scores
+
+
+def _none_or_some(items: list[dict]) -> list[tuple[str, str, list[str]]]:
+    return [(i["scene_id"], i["description"], ["some" if i["object_ids"] else "none"]) for i in items]

@@ -343,7 +343,7 @@ KINDS: dict[str, Kind] = {
     kind.label: kind
     for kind in (
         _kind("chair", (5, "chair"), (0.42, 0.5), (0.45, 0.52), (0.82, 0.95), _chair),
-        _kind("stool", _OTHER, (0.34, 0.4), (0.34, 0.4), (0.5, 0.68), _stool, has_front=False),
+        _kind("stool", _OTHER, (0.32, 0.44), (0.32, 0.44), (0.42, 0.75), _stool, has_front=False),
         _kind("table", (7, "table"), (1.1, 1.7), (0.75, 0.95), (0.7, 0.77), _table, has_front=False),
         _kind("coffee table", (7, "table"), (0.8, 1.1), (0.48, 0.6), (0.38, 0.46), _coffee_table, has_front=False),
         _kind("desk", (14, "desk"), (1.15, 1.5), (0.6, 0.72), (0.72, 0.77), _desk),
@@ -358,7 +358,7 @@ KINDS: dict[str, Kind] = {
             plural="couches",
         ),
         _kind("bed", (4, "bed"), (1.1, 1.7), (1.95, 2.1), (0.9, 1.1), _bed),
-        _kind("cabinet", (3, "cabinet"), (0.7, 1.1), (0.42, 0.5), (0.9, 1.35), _cabinet, nouns=("cabinet", "cupboard")),
+        _kind("cabinet", (3, "cabinet"), (0.6, 1.2), (0.4, 0.52), (0.8, 1.5), _cabinet, nouns=("cabinet", "cupboard")),
         _kind("dresser", (17, "dresser"), (1.0, 1.35), (0.45, 0.52), (0.78, 0.9), _dresser),
         _kind(
             "refrigerator",
@@ -372,20 +372,20 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("bookshelf", (10, "bookshelf"), (0.75, 1.1), (0.3, 0.38), (1.6, 2.0), _bookshelf, plural="bookshelves"),
         _kind("nightstand", (32, "night stand"), (0.42, 0.52), (0.38, 0.44), (0.48, 0.6), _nightstand),
-        _kind("lamp", (35, "lamp"), (0.32, 0.4), (0.32, 0.4), (1.35, 1.65), _lamp, has_front=False),
+        _kind("lamp", (35, "lamp"), (0.3, 0.46), (0.3, 0.46), (1.2, 1.75), _lamp, has_front=False),
         _kind(
             "trash can",
             (39, "otherfurniture"),
-            (0.28, 0.36),
-            (0.28, 0.36),
-            (0.34, 0.5),
+            (0.26, 0.42),
+            (0.26, 0.42),
+            (0.3, 0.62),
             _trash_can,
             has_front=False,
             nouns=("trash can", "trash bin", "garbage can"),
         ),
-        _kind("box", (29, "box"), (0.34, 0.52), (0.3, 0.44), (0.26, 0.44), _box, has_front=False),
-        _kind("backpack", _OTHER, (0.3, 0.36), (0.2, 0.26), (0.42, 0.52), _backpack, has_front=False),
-        _kind("suitcase", _OTHER, (0.38, 0.48), (0.24, 0.28), (0.75, 0.95), _suitcase, has_front=False),
+        _kind("box", (29, "box"), (0.3, 0.6), (0.26, 0.48), (0.22, 0.5), _box, has_front=False),
+        _kind("backpack", _OTHER, (0.27, 0.4), (0.18, 0.28), (0.36, 0.58), _backpack, has_front=False),
+        _kind("suitcase", _OTHER, (0.34, 0.54), (0.22, 0.32), (0.62, 1.0), _suitcase, has_front=False),
         _kind(
             "tv",
             (25, "television"),
@@ -403,9 +403,9 @@ KINDS: dict[str, Kind] = {
         _kind(
             "picture",
             (11, "picture"),
-            (0.5, 0.8),
+            (0.45, 1.0),
             (0.05, 0.06),
-            (0.42, 0.6),
+            (0.38, 0.75),
             _picture,
             sill=1.35,
             nouns=("picture", "painting"),
@@ -415,8 +415,8 @@ KINDS: dict[str, Kind] = {
         ),
         _kind("curtain", (16, "curtain"), (0.34, 0.5), (0.1, 0.12), (1.85, 2.05), _curtain, sill=0.12),
         _kind("pillow", (18, "pillow"), (0.42, 0.52), (0.28, 0.36), (0.12, 0.16), _pillow, has_front=False),
-        _kind("plant", _OTHER, (0.38, 0.52), (0.38, 0.52), (0.75, 1.15), _plant, colors=(), has_front=False),
-        _kind("ottoman", (39, "otherfurniture"), (0.45, 0.6), (0.45, 0.6), (0.38, 0.46), _ottoman, has_front=False),
+        _kind("plant", _OTHER, (0.34, 0.6), (0.34, 0.6), (0.6, 1.3), _plant, colors=(), has_front=False),
+        _kind("ottoman", (39, "otherfurniture"), (0.42, 0.75), (0.42, 0.7), (0.36, 0.5), _ottoman, has_front=False),
     )
 }
 

@@ -11,8 +11,8 @@ import numpy as np
 from . import relations as rel
 from .mixing import mixed
 from .objects import KINDS
-from .questions_refer import _plausible, _random_phrase
-from .referring import ANCHORED, Referrer, anchors_for, fits
+from .questions_multi import random_phrase
+from .referring import Referrer, anchors_for, fits
 from .relations import Body, Facts
 from .rooms import stream
 from .wording import NUMBERS, article, name_of, noun, phrase, pick, plural
@@ -24,7 +24,9 @@ def scanqa(facts: Facts, referrer: Referrer, count: int, split: str) -> list[dic
     """`count` items of ScanQA_v1.0: 1 to 3 acceptable answers, lower case; object_ids: what it is about."""
     room = facts.room
     rng = stream(*room.seed, room.scene_id, "scanqa")
-    makers = {"color": _color, "count": _count, "exists": _exists, "where": _where, "what": _what}
+    makers = {"color": _color, "count": _count, "exists": _exists, "where": _where}
+    options = _what_options(facts)
+    makers["what"] = lambda facts, _, rng: _what(facts, options, rng)
     drawn = mixed(rng, SHARES, lambda kind: makers[kind](facts, referrer, rng), count, lambda made: made[0])
     return [
         {
@@ -63,7 +65,7 @@ def _count(facts: Facts, referrer: Referrer, rng):
             if len(group) > 1:
                 part = facts.group(label, color)
                 options.setdefault(len(part), []).append((f"{color} {plural(label)}", part))
-        said = _random_phrase(facts, rng, label)
+        said = random_phrase(facts, rng, label)
         held = facts.holders(said[0], said[1], group) if said and len(group) > 1 else None
         if held:
             options.setdefault(len(held), []).append((f"{plural(label)} {said[2]}", [b for b in group if b.id in held]))
@@ -83,7 +85,7 @@ def _exists(facts: Facts, referrer: Referrer, rng):
         found = facts.group(label, color)
         words = article(f"{color} {noun(rng, label)}") + " in the room"
     else:
-        said = _random_phrase(facts, rng, label)
+        said = random_phrase(facts, rng, label)
         held = facts.holders(said[0], said[1], group) if said else None
         if held is None:
             return None
@@ -136,31 +138,29 @@ def _where(facts: Facts, referrer: Referrer, rng):
     return form.format(name_of(facts, body, rng)), answers, [body]
 
 
-def _what(facts: Facts, referrer: Referrer, rng):
-    """What is on, below or in front of something, or nearest to it; only where one class is right."""
+def _what_options(facts: Facts) -> dict[str, list[tuple[str, Body, list[Body]]]]:
+    """All (relation, anchor, bodies) for which one class alone is the right answer, by that class."""
+    options: dict[str, list[tuple[str, Body, list[Body]]]] = {}
     bodies = list(facts.bodies.values())
-    anchor = pick(rng, [b for b in bodies if name_of(facts, b, np.random.default_rng(0))])
-    name = name_of(facts, anchor, rng)
-    others = [b for b in bodies if b.id != anchor.id]
-    if rng.random() < 0.5:
-        standing = [b for b in others if b.support is None and b.id != anchor.support]
-        winner = rel.nearest(standing, anchor)
-        if winner is None:
-            return None
-        body = facts.bodies[winner]
-        words = pick(
-            rng, ("what is closest to the {}?", "which object is nearest to the {}?", "what is nearest to the {}?")
-        )
-        return words.format(name), list(KINDS[body.label].nouns), [body]
-    kinds = [
-        k for k in ANCHORED if k not in ("left_of", "right_of", "same_wall", "opposite_wall") and fits(facts, k, anchor)
-    ]
-    kind = pick(rng, kinds)
-    held = facts.holders(kind, (anchor,), others)
-    if not held or len({facts.bodies[i].label for i in held}) != 1:
+    for anchor in (b for b in bodies if name_of(facts, b, np.random.default_rng(0))):
+        others = [b for b in bodies if b.id != anchor.id]
+        winner = rel.nearest([b for b in others if b.support is None and b.id != anchor.support], anchor)
+        if winner is not None:
+            options.setdefault(facts.bodies[winner].label, []).append(("nearest", anchor, [facts.bodies[winner]]))
+        for kind in (k for k in ("on", "next_to", "below", "in_front_of") if fits(facts, k, anchor)):
+            held = facts.holders(kind, (anchor,), others)
+            labels = {facts.bodies[i].label for i in held or ()}
+            if len(labels) == 1:
+                options.setdefault(labels.pop(), []).append((kind, anchor, [facts.bodies[i] for i in sorted(held)]))
+    return options
+
+
+def _what(facts: Facts, options: dict[str, list], rng):
+    """What is on, below, next to or in front of something, or nearest to it; the answer is drawn first."""
+    if not options:
         return None
-    found = [facts.bodies[i] for i in sorted(held)]
-    if kind == "on" and not _plausible(kind, found[0].label, anchor):
-        return None
+    label = pick(rng, sorted(options))
+    kind, anchor, found = pick(rng, options[label])
+    words = phrase(rng, kind, [name_of(facts, anchor, rng)])
     form = pick(rng, ("what is {}?", "what can you see {}?", "which object is {}?"))
-    return form.format(phrase(rng, kind, [name])), list(KINDS[found[0].label].nouns), found
+    return form.format(words), list(KINDS[label].nouns), found

@@ -65,10 +65,11 @@ def _named(facts: Facts, situation: Situation) -> list[Body]:
     return [b for b in facts.bodies.values() if b.id not in situation.spoken and name_of(facts, b, quiet)]
 
 
-def _by_answer(rng, pairs: list[tuple[str, Body]]) -> tuple[str, Body] | None:
-    """Draw an answer first, then one of the objects that have it."""
+def _by_answer(rng, pairs: list[tuple[str, Body]], choices: int = 1) -> tuple[str, Body] | None:
+    """Draw an answer first, then one of the objects that have it; None where there are fewer than `choices` answers
+    (before a wall hardly anything is ahead: such a situation would give its answers away)."""
     answers = sorted({a for a, _ in pairs})
-    if not answers:
+    if len(answers) < choices:
         return None
     answer = pick(rng, answers)
     return answer, pick(rng, [b for a, b in pairs if a == answer])
@@ -119,18 +120,19 @@ def _nearest(facts: Facts, situation: Situation, quarter: str) -> Body | None:
 def _is(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.35:
-        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))])
+        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
         if chosen is None:
             return None
         side, body = chosen
         form = pick(rng, ("Is the {n} on my left or my right?", "Is the {n} to my right or to my left?"))
         return form.format(n=name_of(facts, body, rng)), side
-    asked, wanted = pick(rng, ("left", "right", "ahead", "behind")), bool(rng.random() < 0.5)
-    bodies = [b for b in named if (q := situation.quarter(b)) and (q == asked) == wanted]
-    if not bodies:
+    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 2)
+    if chosen is None:
         return None
-    name = name_of(facts, pick(rng, bodies), rng)
-    return f"Is the {name} {ON[asked]}?", "yes" if wanted else "no"
+    where, body = chosen
+    wanted = bool(rng.random() < 0.5)
+    asked = where if wanted else pick(rng, [q for q in ON if q != where])
+    return f"Is the {name_of(facts, body, rng)} {ON[asked]}?", "yes" if wanted else "no"
 
 
 def _how(facts: Facts, situation: Situation, rng):
@@ -155,10 +157,12 @@ def _how(facts: Facts, situation: Situation, rng):
 
 
 def _can(facts: Facts, situation: Situation, rng):
-    wanted = bool(rng.random() < 0.5)
-    bodies = [b for b in _named(facts, situation) if situation.quarter(b) == ("ahead" if wanted else "behind")]
-    if not bodies:
+    named = _named(facts, situation)
+    sides = {q: [b for b in named if situation.quarter(b) == q] for q in ("ahead", "behind")}
+    if not all(sides.values()):
         return None
+    wanted = bool(rng.random() < 0.5)
+    bodies = sides["ahead" if wanted else "behind"]
     name = name_of(facts, pick(rng, bodies), rng)
     form = pick(
         rng,
@@ -174,7 +178,7 @@ def _can(facts: Facts, situation: Situation, rng):
 def _which(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.55:
-        chosen = _by_answer(rng, [(TURNS[q], b) for b in named if (q := situation.quarter(b))])
+        chosen = _by_answer(rng, [(TURNS[q], b) for b in named if (q := situation.quarter(b))], 3)
         if chosen is None:
             return None
         form = pick(
@@ -198,14 +202,14 @@ def _which(facts: Facts, situation: Situation, rng):
 def _others(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.5:
-        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))])
+        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
         if chosen is None:
             return None
         form = pick(
             rng, ("Do I have to turn left or right to face the {n}?", "Should I turn right or left to look at the {n}?")
         )
         return form.format(n=name_of(facts, chosen[1], rng)), chosen[0]
-    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))])
+    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 3)
     if chosen is None:
         return None
     answer = {"ahead": "in front of me", "behind": "behind me", "left": "left", "right": "right"}[chosen[0]]

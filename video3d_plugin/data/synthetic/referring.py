@@ -36,9 +36,9 @@ WEIGHTS = {
     "in_front_of": 3.0,
     "same_wall": 1.2,
     "opposite_wall": 1.2,
-    "biggest": 2.0,
-    "smallest": 2.0,
-    "tallest": 2.0,
+    "biggest": 4.0,
+    "smallest": 4.0,
+    "tallest": 4.0,
 }
 ANCHORED = ("next_to", "on", "below", "in_front_of", "left_of", "right_of", "same_wall", "opposite_wall")
 ALONE = ("corner", "wall", "middle")
