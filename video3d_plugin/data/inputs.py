@@ -88,14 +88,18 @@ def scene_coverage(
     """What the frames see, computed when a sampler asks. Depth 0 shows nothing (the reference lets it show the camera's
     own voxel, which counts only if the mesh passes through the camera)."""
 
-    def points_of(index: int) -> np.ndarray:
-        frame = scene.frames[index]
-        depth = torch.from_numpy(_depth_m(frame))[None]
-        pose = torch.from_numpy(scene.world_from_scan @ frame.scan_from_camera)[None]
-        points = back_project(depth, torch.from_numpy(frame.depth_intrinsics)[None], pose)[0]
-        return points[depth[0] > 0].numpy()
+    return Coverage(lambda index: frame_points(scene, index), len(scene.frames), surface_cells, VOXEL_SIZE_M, known)
 
-    return Coverage(points_of, len(scene.frames), surface_cells, VOXEL_SIZE_M, known)
+
+def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:
+    """(M, 3) float32 world points, metres, of the measured pixels of a frame, every `stride`-th row and column."""
+    frame = scene.frames[index]
+    rows, columns = (np.arange(0, size, stride) for size in frame.depth_size)
+    depth = torch.from_numpy(_depth_m(frame, rows, columns) if stride > 1 else _depth_m(frame))[None]
+    pose = torch.from_numpy(scene.world_from_scan @ frame.scan_from_camera)[None]
+    camera = torch.from_numpy(frame.depth_intrinsics)[None]
+    points = back_project(depth, camera, pose, torch.from_numpy(rows), torch.from_numpy(columns))[0]
+    return points[depth[0] > 0].numpy()
 
 
 def _indices(scene: Scene, frames: Sequence[int] | Sequence[str]) -> list[int]:

@@ -75,6 +75,12 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
         raise DataError(f"unknown stage {sorted(unknown)[0]!r}", remedy=f"known: {', '.join(STAGES)}")
     if not source.is_dir():
         raise MissingError("no such folder", where=source, remedy="give a folder in ScanNet's layout")
+    given = [Path(path) for path in options.annotations]
+    if options.scene.proposals.endswith(".json"):
+        given.append(Path(options.scene.proposals))
+    for path in given:
+        if not path.exists():
+            raise MissingError("no such file or folder", where=path)
     if output == source or source.is_relative_to(output):
         raise DataError("is or contains the source", where=output, remedy="choose another --output")
     root = ScanNetRoot(source)

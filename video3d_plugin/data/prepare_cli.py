@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", nargs="+", default=[], metavar="ID", help="scan ids or patterns (default: all)")
     parser.add_argument("--stages", default="scenes,frames,annotations", help="default: %(default)s")
     parser.add_argument("--frame-step", type=int, help="keep every n-th frame (a .sens: every tenth by default)")
+    sources = "mask3d (mask files), gt (annotated boxes), auto (clusters of the scan), or a .json of boxes"
+    parser.add_argument("--proposals", default="mask3d", help=f"{sources}; default: %(default)s")
     parser.add_argument("--max-proposals", type=int, default=50, help="proposals a scan (default: %(default)s)")
     parser.add_argument("--check", choices=("full", "headers"), default="full", help="decode every image once, or not")
     parser.add_argument("--copy-frames", action="store_true", help="make the data folder independent of SOURCE")
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         annotations=tuple(args.annotations),
         scene=SceneOptions(
             frame_step=args.frame_step,
+            proposals=args.proposals,
             max_proposals=args.max_proposals,
             check=args.check,
             copy_frames=args.copy_frames,

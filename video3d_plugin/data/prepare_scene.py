@@ -15,6 +15,7 @@ from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_jso
 from video3d_plugin.data.folder import frames_digest, read_selection, write_selection
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.inputs import scene_coverage
+from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
 from video3d_plugin.data.records import FORMAT, read_record, scene_from_json, scene_to_json
@@ -23,18 +24,23 @@ from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M
 from video3d_plugin.scene import Blob, Frame, Omission, Scene
 
+PROPOSALS = ("mask3d", "gt", "auto")
+
 
 @dataclass(frozen=True)
 class SceneOptions:
     """What can be chosen for a scan.
 
     frame_step      every n-th frame; see `load_scene`
-    max_proposals   Mask3D masks used, best first (the reference uses 50)
+    proposals       where predicted boxes come from: "mask3d" (mask files, else released metadata), "gt" (the
+                    annotated boxes), "auto" (clusters of what the frames see), or the path of a JSON file of boxes
+    max_proposals   proposals used, best first (the reference uses 50)
     check           "full": every image is decoded once, broken frames are left out; "headers": only headers are read
     copy_frames     copy colour and depth into the data folder, so that it does not need the source any more
     """
 
     frame_step: int | None = None
+    proposals: str = "mask3d"
     max_proposals: int = REFERENCE_LIMIT
     check: str = "full"
     copy_frames: bool = False
@@ -44,6 +50,8 @@ class SceneOptions:
             raise DataError(f"check={self.check!r}", remedy="known: full, headers")
         if self.frame_step is not None and self.frame_step < 1:
             raise DataError(f"frame step {self.frame_step}", remedy="use 1 or more")
+        if self.proposals not in PROPOSALS and not self.proposals.endswith(".json"):
+            raise DataError(f"proposals={self.proposals!r}", remedy=f"known: {', '.join(PROPOSALS)}, or a .json file")
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
 
@@ -112,7 +120,7 @@ def _is_output(error: DataError, output: Path) -> bool:
 def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
     """(the scene's record, whether it was there already)."""
     frames_fingerprint = _fingerprint_frames(job.files)
-    fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job.files), asdict(job.options)])
+    fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job), asdict(job.options)])
     existing = _existing(job.scene_path)
     if existing and (existing.get("fingerprint") == fingerprint or "scenes" not in job.stages):
         return existing, True
@@ -120,6 +128,7 @@ def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
         raise MissingError("scene is not prepared", where=job.scene_path, remedy="run the stage `scenes` first")
     scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
     scene = scan.scene if job.options.check == "headers" else _without_broken_frames(scan.scene)
+    scene = _with_proposals(scene, job.options)
     if job.options.copy_frames:
         scene = _copy_frames(scene, job.output)
     surface = None
@@ -175,6 +184,27 @@ def _without_broken_frames(scene: Scene) -> Scene:
             f"scene {scene.scene_id}: no frame can be decoded: {broken[0].reason}", remedy="export it again"
         )
     return replace(scene, frames=tuple(frames), omissions=(*scene.omissions, *broken))
+
+
+def _with_proposals(scene: Scene, options: SceneOptions) -> Scene:
+    """The scene with the proposals that were asked for; what the masks gave is dropped with its notes and omissions."""
+    kind = options.proposals
+    if kind == "mask3d":
+        return scene
+    notes = tuple(note for note in scene.notes if "proposals" not in note)
+    omissions = tuple(omission for omission in scene.omissions if not omission.what.startswith("proposal "))
+    if kind == "gt":
+        boxes = np.array([instance.box for instance in scene.instances])
+        notes += ("proposals are the annotated boxes",)
+    elif kind == "auto":
+        boxes = propose(fused_points(scene), options.max_proposals)
+        notes += ("proposals are clusters of what the frames see",)
+    else:
+        found = read_proposals_json(Path(kind), scene.scene_id)
+        boxes = np.zeros((0, 6)) if found is None else found[: options.max_proposals]
+        notes += (f"proposals are of {Path(kind).name}" if found is not None else f"no proposals in {Path(kind).name}",)
+    proposals = np.asarray(boxes, np.float32).reshape(-1, 6)
+    return replace(scene, proposals=proposals, notes=notes, omissions=omissions)
 
 
 def _copy_frames(scene: Scene, output: Path) -> Scene:
@@ -234,11 +264,13 @@ def _fingerprint_frames(files: ScanFiles) -> str:
     return digest(parts)
 
 
-def _fingerprint_parts(files: ScanFiles) -> str:
+def _fingerprint_parts(job: SceneJob) -> str:
     """Of what there is beside the frames."""
+    files = job.files
     stamps = {name: _stamp(path) for name, path in files.paths.items() if name not in ("posed_images", "sens")}
     boxes = [None if array is None else array.tolist() for array in (files.gt_boxes, files.pred_boxes)]
-    return digest([stamps, boxes])
+    given = None if job.options.proposals in PROPOSALS else _stamp(Path(job.options.proposals))
+    return digest([stamps, boxes, given])
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -197,7 +197,7 @@ def _proposals(
     if files.pred_boxes is not None:
         return files.pred_boxes[:limit].astype(np.float32), [], ["proposals are of the metadata files"]
     why = "no mask file" if files.mask is None else "masks but no mesh"
-    return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals"]
+    return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals (--proposals auto makes some)"]
 
 
 def _splits(folder: Path) -> list[Path]:
