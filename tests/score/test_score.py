@@ -286,6 +286,16 @@ def test_samples_of_lmms_eval_are_scored_again_without_annotations(tmp_path, pla
     assert result.scores.values["em"] == 100 and result.records == [record]
 
 
+def test_samples_of_predict_only_are_matched_by_the_ids_in_their_target(tmp_path, plain):
+    truth = sqa_truth(tmp_path, [("What is it?", "tv"), ("Is it on?", "yes")])
+    lines = [
+        {"doc_id": n, "target": json.dumps({"item_id": str(n)}), "filtered_resps": r}
+        for n, r in ((0, ["TV"]), (1, "no"))
+    ]
+    scores = score("sqa3d", write(tmp_path / "s.jsonl", lines), truth, plain).scores
+    assert scores.values["em_what"] == 100 and scores.values["em_is"] == 0 and scores.counts["missing"] == 0
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

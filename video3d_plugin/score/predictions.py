@@ -2,7 +2,8 @@
 
 any task       JSON lines, a JSON list, or {id: prediction}: an item has `id` (or `item_id`) or the official ids,
                and `prediction`, or the fields of a prediction themselves (see metrics.tasks)
-any task       the `*_samples_<task>.jsonl` of lmms-eval: whole records, which need no annotations
+any task       the `*_samples_<task>.jsonl` of lmms-eval: whole records, which need no annotations; with
+               --predict_only just texts, which do
 scanrefer      [{"scene_id", "object_id", "ann_id", "bbox": 8x3, "unique_multiple", "others"}]
 multi3drefer   a folder of <scene_id>.json: [{"ann_id", "aabb": [8x3, ...]}]
 scan2cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: what is listed was detected), or
@@ -129,11 +130,25 @@ def _given(task: str, item: dict, where: str) -> Given:
         if isinstance(value, dict) and value.get("task") == task and {"id", "status"} <= set(value):
             record = {k: v for k, v in value.items() if k != "metric"}
             return Given(keys=(record["id"],), record=record)
+    if "filtered_resps" in item:
+        item = _of_sample(item)
     keys = _keys(task, item)
     if not keys:
         raise DataError(f"no id that {task} knows", where=where, remedy=f"expected `id`, or {_IDS[task]}")
     flags = {name: item[name] for name in ("unique_multiple", "others") if name in item}
     return Given(keys, _prediction(task, item), flags, _reference(task, item))
+
+
+def _of_sample(item: dict) -> dict:
+    """A sample of `lmms-eval --predict_only`: no record, but the ids in `target` and the model's text."""
+    try:
+        target = json.loads(item.get("target", ""))
+    except (TypeError, ValueError):
+        target = None
+    response = item["filtered_resps"]
+    text = response[0] if isinstance(response, list) and response else response
+    ids = {"item_id": target["item_id"]} if isinstance(target, dict) and "item_id" in target else {}
+    return {"prediction": text, **ids}
 
 
 _IDS = {

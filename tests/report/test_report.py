@@ -1,0 +1,241 @@
+"""A results folder as lmms-eval 0.7.3 leaves it, made small, and what is reported of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.metrics.ngrams import Scorer
+from video3d_plugin.metrics.tasks import TASKS
+from video3d_plugin.report import cli, page, published, results, table, worst
+from video3d_plugin.report.draw import top_view
+
+BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+FAR = [4.0, 4.0, 0.0, 1.0, 1.0, 1.0]
+NASTY = '<script>alert("x")</script> & <img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def plain():
+    pytest.importorskip("pycocoevalcap")
+    return Scorer(without_meteor="not in this test")
+
+
+def scanrefer(n, box, description="the chair"):
+    doc = {"scene_id": "s", "object_id": "3", "ann_id": str(n), "description": description, "gt_box": BOX}
+    proposals = {"scores": [1.0, 0.0], "boxes": [box, FAR], "has_zero_target": False}
+    return TASKS["scanrefer"].record({**doc, "eval_type": "unique", "multiple": False, "others": False}, proposals)
+
+
+def sqa3d(n, answer, reference="tv"):
+    doc = {"question_id": n, "scene_id": "s", "situation": NASTY, "question": "What is it?", "answer": reference}
+    return TASKS["sqa3d"].record(doc, answer)
+
+
+def scan2cap(n, caption):
+    doc = {"scene_id": "s", "object_id": str(n), "object_name": "chair", "gt_box": BOX, "box": BOX}
+    return TASKS["scan2cap"].record({**doc, "references": [f"chair number {n}."], "token": []}, caption)
+
+
+RECORDS = {
+    "scanrefer": [scanrefer(0, BOX), scanrefer(1, FAR, NASTY)],
+    "sqa3d": [sqa3d(0, "TV"), sqa3d(1, "lamp"), sqa3d(2, None)],
+    "scan2cap": [scan2cap(0, "chair number 0."), scan2cap(1, "nothing")],
+}
+
+
+def write_run(folder, date="20261122_090000", model="models/tiny", tasks=RECORDS, samples=True, values=None, suffix=""):
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "results": {
+            name + suffix: {
+                "alias": name,
+                **(values or {"acc@0.25,none": 12.5, "acc@0.25_stderr,none": "N/A", "em,none": "N/A"}),
+            }
+            for name in tasks
+        },
+        "config": {"model": "video3d", "model_args": "pretrained=tiny"},
+        "model_name": model,
+        "n-samples": {name + suffix: {"original": 10, "effective": len(r)} for name, r in tasks.items()},
+    }
+    content["results"]["mmlu"] = {"acc,none": 1.0}
+    (folder / f"{date}_results.json").write_text(json.dumps(content))
+    for name, records in tasks.items() if samples else ():
+        lines = [
+            {"doc_id": i, "m": {"metric": "m", **r}, "m2": {"metric": "m2", "id": r["id"]}}
+            for i, r in enumerate(records)
+        ]
+        (folder / f"{date}_samples_{name}{suffix}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_records_give_every_convention_again(tmp_path, plain):
+    (run,) = results.read_results(write_run(tmp_path / "tiny").parent, plain)
+    assert run.model == "models/tiny" and set(run.tasks) == set(RECORDS)
+    task = run.tasks["scanrefer"]
+    assert task.values["acc@0.5"] == 50 and task.values["v3d_acc@0.5"] == 50  # not the 12.5 of the host's table
+    assert task.limited == (2, 10) and run.tasks["sqa3d"].counts["missing"] == 1
+
+
+def test_without_samples_the_hosts_numbers_are_shown(tmp_path, plain):
+    (run,) = results.read_results(write_run(tmp_path / "tiny", samples=False), plain)
+    assert run.tasks["scanrefer"].values == {"acc@0.25": 12.5, "em": None} and run.tasks["scanrefer"].records == []
+    assert "questions not logged" in table.counted(run.tasks["scanrefer"])
+
+
+def test_the_newest_run_of_a_task_counts_and_older_tasks_stay(tmp_path, plain):
+    write_run(tmp_path / "m", "20261101_000000")
+    write_run(tmp_path / "m", "20261102_000000", tasks={"sqa3d": [sqa3d(0, "TV")]})
+    (run,) = results.read_results(tmp_path, plain)
+    assert run.tasks["sqa3d"].values["em"] == 100 and set(run.tasks) == set(RECORDS)
+
+
+def test_two_models_are_two_columns(tmp_path, plain):
+    write_run(tmp_path / "a", model="first")
+    write_run(tmp_path / "b", model="second")
+    runs = results.read_results(tmp_path, plain)
+    assert [r.model for r in runs] == ["first", "second"]
+    header = next(line for line in table.as_text(runs).splitlines() if "first" in line)
+    assert "second" in header and "Video-3D LLM 32 frames" in header
+
+
+def test_mini_variants_are_named_apart(tmp_path, plain):
+    write_run(tmp_path / "a", suffix="_mini")
+    (run,) = results.read_results(tmp_path, plain)
+    assert run.tasks["scanrefer_mini"].task == "scanrefer" and run.tasks["scanrefer_mini"].split_note == "mini"
+    assert "scanrefer_mini" in table.as_text([run])
+
+
+def test_the_table_names_conventions_dates_and_what_is_missing(tmp_path, plain):
+    text = table.as_text(results.read_results(write_run(tmp_path / "a"), plain))
+    assert published.AS_OF in text and "arXiv 2412.00493" in text and "3ff70e8" in text
+    assert "only 2 of 10 were asked" in text and "not comparable with the papers" in text
+    assert "not computed: meteor@0.5" in text and "not in this test" in text
+    row = next(line for line in text.splitlines() if line.startswith("v3d_acc@0.25"))
+    assert "50.00" in row and "58.12" in row and "57.87" in row
+    assert "GPT4Scene-HDM: v3d_acc@0.25 62.60" in text
+
+
+def test_every_published_number_has_a_metric_of_that_name():
+    for system in published.SYSTEMS:
+        for task, numbers in system.numbers.items():
+            assert set(numbers) <= set(TASKS[task].names()), system.name
+            assert all(0 < value < 120 for value in numbers.values())
+
+
+def test_every_bar_has_a_metric_of_that_name():
+    for task, bars in page.BARS.items():
+        assert {name for _, name in bars} <= set(TASKS[task].names())
+
+
+class Reader(HTMLParser):
+    """Tags that are open at the end, and all that were seen."""
+
+    VOID = {"meta", "br", "rect"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.attributes, self.data = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.data.append(data)
+
+
+def test_the_page_is_whole_and_holds_no_script_and_no_link(tmp_path, plain):
+    runs = results.read_results(write_run(tmp_path / "a", model=NASTY), plain)
+    reader = Reader(page.page(runs))
+    assert reader.open == [] and {"script", "img", "link", "iframe"} & set(reader.seen) == set()
+    assert not any(name.startswith("on") or name in ("src", "href") for name, _ in reader.attributes)
+    text = "".join(reader.data)
+    assert NASTY in text and "58.12" in text and "Worst examples" in text
+    assert "width:50.0%" in page.page(runs)
+
+
+def test_the_page_without_samples_says_how_to_get_examples(tmp_path, plain):
+    text = page.page(results.read_results(write_run(tmp_path / "a", samples=False), plain))
+    assert "--log_samples" in text and "Worst examples" not in text
+
+
+def test_the_worst_come_first_and_ties_are_spread(plain):
+    records = [sqa3d(n, "TV" if n < 3 else "lamp") for n in range(100)]
+    chosen = worst.worst("sqa3d", records, 10)
+    ids = [int(record["id"]) for record, score in chosen if score == 0]
+    assert len(ids) == 10 and max(ids) - min(ids) > 50
+    assert worst.worst("sqa3d", records, 10) == chosen
+    (first, score), *_ = worst.worst("scanrefer", RECORDS["scanrefer"], 2)
+    assert first["id"] == "s|3|1" and score == 0
+
+
+@pytest.mark.parametrize("task", RECORDS)
+def test_worst_of_few_or_none(task, plain):
+    assert len(worst.worst(task, RECORDS[task], 50)) == len(RECORDS[task])
+    assert worst.worst(task, [], 5) == [] and worst.worst(task, RECORDS[task], 0) == []
+
+
+def test_the_worst_caption_is_the_one_that_says_something_else(plain):
+    (record, score), _ = worst.worst("scan2cap", RECORDS["scan2cap"], 2)
+    assert record["caption"] == "nothing" and score == 0
+
+
+def test_a_drawing_from_above_by_hand():
+    svg = top_view(RECORDS["scanrefer"][1])
+    # Boxes span -0.5 .. 4.5 m, so 210 px are 5 m: the true cube is 42 px wide, at the lower left.
+    assert '<rect class="truth" x="5.0" y="173.0" width="42.0" height="42.0"/>' in svg
+    assert svg.count('class="proposal"') == 2 and svg.count('class="predicted"') == 1
+    assert (
+        top_view({"task": "multi3drefer", "gt_boxes": [], "masses": {"0.4": {"boxes": []}}, "prediction": None}) == ""
+    )
+
+
+def test_a_drawing_of_one_point_does_not_divide_by_zero():
+    record = {"task": "scanrefer", "gt_box": [1, 1, 1, 0, 0, 0], "box": None, "prediction": "x"}
+    assert "nan" not in top_view(record) and "inf" not in top_view(record)
+
+
+def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
+    with pytest.raises(MissingError, match="no such folder"):
+        results.read_results(tmp_path / "absent", plain)
+    with pytest.raises(MissingError, match="no results of scanrefer"):
+        results.read_results(tmp_path, plain)
+    (tmp_path / "1_results.json").write_text("{")
+    with pytest.raises(DataError, match="not JSON"):
+        results.read_results(tmp_path, plain)
+    (tmp_path / "1_results.json").write_text('{"other": 1}')
+    with pytest.raises(DataError, match="no `results`"):
+        results.read_results(tmp_path, plain)
+    write_run(tmp_path / "x")
+    (tmp_path / "1_results.json").unlink()
+    (tmp_path / "x" / "20261122_090000_samples_sqa3d.jsonl").write_text("{oops\n")
+    with pytest.raises(DataError, match="line 1 is not JSON"):
+        results.read_results(tmp_path, plain)
+
+
+def test_the_command_writes_the_page_beside_the_results(tmp_path, capsys):
+    pytest.importorskip("pycocoevalcap")
+    folder = write_run(tmp_path / "a").parent
+    parser = argparse.ArgumentParser()
+    cli.add_arguments(parser)
+    assert cli.run(parser.parse_args([str(folder), "--without-meteor"])) == 0
+    assert str(folder / "report.html") in capsys.readouterr().out
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert list(folder.glob("*.tmp")) == []
+    assert (
+        cli.run(parser.parse_args([str(folder), "--without-meteor", "--all", "--html", str(tmp_path / "p/q.html")]))
+        == 0
+    )
+    assert "leo_em_refined" in capsys.readouterr().out and (tmp_path / "p/q.html").is_file()

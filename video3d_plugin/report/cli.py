@@ -1,0 +1,30 @@
+"""`video3d report RESULTS_DIR`: the table on the terminal, and a page beside the results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from video3d_plugin.metrics.ngrams import scorer
+from video3d_plugin.report.page import write_page
+from video3d_plugin.report.results import read_results
+from video3d_plugin.report.table import as_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, metavar="RESULTS_DIR", help="lmms-eval's --output_path")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="the page (default: RESULTS_DIR/report.html)")
+    parser.add_argument("--examples", type=int, default=12, help="worst examples a task (default: 12)")
+    parser.add_argument("--without-meteor", action="store_true", help="do not start METEOR (it takes ten seconds)")
+    parser.add_argument("--all", action="store_true", help="list every convention in the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
+        runs = read_results(args.results, score)
+    print(as_text(runs, args.all))
+    folder = args.results if args.results.is_dir() else args.results.parent
+    path = args.html or folder / "report.html"
+    write_page(runs, path, max(0, args.examples))
+    print(f"\n{path}")
+    return 0

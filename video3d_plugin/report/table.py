@@ -1,0 +1,98 @@
+"""The results as text: one line a metric, our runs first, then the published systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from video3d_plugin.metrics.tasks import TASKS, get
+from video3d_plugin.report.published import AS_OF, PEERS, QUESTIONS, SYSTEMS, System
+from video3d_plugin.report.results import Run, TaskRun
+
+OTHER_CONVENTIONS = ("leo_", "llava3d_", "chatscene_", "torchmetrics_", "benchmark_", "llm_", "m3dref_")
+
+
+def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) -> list[str]:
+    """Main ones, those that papers print, then the other official ones, each group in the task's order."""
+    have = {name for run in runs for name in run.values}
+    published = {name for system in SYSTEMS for name in system.numbers.get(task, {})}
+    named = [name for name in get(task).names() if not name.startswith("count_")]
+    first = [*get(task).main, *(name for name in named if name in published)]
+    official = [n for n in named if everything or not n.startswith((*OTHER_CONVENTIONS, "v3d_", "mass"))]
+    return [name for name in dict.fromkeys([*first, *official]) if name in have]
+
+
+def as_text(runs: Sequence[Run], everything: bool = False) -> str:
+    """The whole table, task by task."""
+    blocks = []
+    for task in TASKS:
+        for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
+            blocks.append(_task_block(task, host_name, runs, everything))
+    return "\n\n".join([*blocks, footer()])
+
+
+def footer() -> str:
+    lines = [
+        f"Per cent; CIDEr x 100. Published numbers as of {AS_OF}; a plain name is the official evaluator's number."
+    ]
+    seen: dict[str, list[str]] = {}
+    for system in SYSTEMS:
+        seen.setdefault(f"{system.convention} ({system.source})", []).append(system.name)
+    lines += [f"  {', '.join(names)}: {convention}" for convention, names in seen.items()]
+    return "\n".join(lines)
+
+
+def _task_block(task: str, host_name: str, runs: Sequence[Run], everything: bool) -> str:
+    """Columns: our runs and Video-3D LLM. The peers, who print few numbers, have a line each below."""
+    ours = [(run, run.tasks[host_name]) for run in runs if host_name in run.tasks]
+    names = shown_names(task, [t for _, t in ours], everything)
+    theirs = [s for s in published_systems(task, names) if s not in PEERS]
+    width = max([len(name) for name in names] + [10])
+    titles = [*(short(run.model, 22) for run, _ in ours), *(short(s.short, 22) for s in theirs)]
+    lines = [f"{host_name}  ({'; '.join(counted(t) for _, t in ours)})"]
+    lines.append("  ".join([" " * width, *(f"{title:>22}" for title in titles)]))
+    for name in names:
+        cells = [number(t.values.get(name)) for _, t in ours]
+        cells += [number(s.numbers[task].get(name)) for s in theirs]
+        lines.append("  ".join([f"{name:<{width}}", *(f"{cell:>22}" for cell in cells)]))
+    for _, t in ours:
+        lines += [f"  not computed: {names_}: {why}" for names_, why in reasons(t, names).items()]
+    for peer in (s for s in PEERS if task in s.numbers):
+        found = ", ".join(f"{name} {number(value)}" for name, value in peer.numbers[task].items())
+        lines.append(f"  {peer.name}: {found}")
+    return "\n".join(lines)
+
+
+def published_systems(task: str, names: Sequence[str]) -> list[System]:
+    """The systems that have one of the numbers shown."""
+    return [s for s in SYSTEMS if set(names) & set(s.numbers.get(task, {}))]
+
+
+def reasons(run: TaskRun, names: Sequence[str]) -> dict[str, str]:
+    """{names: reason} of the shown numbers that could not be computed."""
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        if name in run.missing:
+            grouped.setdefault(run.missing[name], []).append(name)
+    return {", ".join(found): why for why, found in grouped.items()}
+
+
+def counted(run: TaskRun) -> str:
+    """`9508 questions, 3 missing`, and whether only a part was asked."""
+    questions = run.counts.get("questions")
+    parts = [f"{questions} questions" if questions is not None else "questions not logged"]
+    trouble = ("missing", "empty", "unreadable", "duplicate", "extra", "no_box")
+    parts += [f"{run.counts[name]} {name.replace('_', ' ')}" for name in trouble if run.counts.get(name)]
+    if questions is not None and questions != QUESTIONS[run.task]:
+        parts.append(f"not the benchmark's {QUESTIONS[run.task]}: not comparable with the papers")
+    if run.limited:
+        parts.append(f"only {run.limited[0]} of {run.limited[1]} were asked")
+    return ", ".join(parts)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def short(text: str, length: int) -> str:
+    """The end of a long name: paths differ there."""
+    return text if len(text) <= length else "…" + text[-(length - 1) :]
