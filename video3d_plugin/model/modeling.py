@@ -166,20 +166,17 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             ),
         )
         hidden = outputs[0]
-        result = Video3DOutput(
-            past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-        if rows is None:
-            kept = (
-                logits_to_keep
-                if isinstance(logits_to_keep, torch.Tensor)
-                else _last(logits_to_keep or num_logits_to_keep)
-            )
-            result.logits = self.lm_head(hidden[:, kept])
-            if labels is not None:
-                result.loss = _text_loss(result.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        if rows is not None:
+            found = self._score_items(hidden, rows, tokens, scene_of, targets)
         else:
-            self._score_items(result, hidden, rows, tokens, scene_of, targets)
+            kept = logits_to_keep if isinstance(logits_to_keep, torch.Tensor) else logits_to_keep or num_logits_to_keep
+            found = self._continue(hidden, labels, kept)
+        result = Video3DOutput(  # in one go: transformers' outputs do not see fields that are set later
+            **found,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
         return result if return_dict is not False else result.to_tuple()
 
     # -- from ids and scenes to embeddings ---------------------------------------------------------------------
@@ -262,31 +259,40 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 
     # -- from hidden states to scores and losses ----------------------------------------------------------------
 
-    def _score_items(self, result, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> None:
+    def _continue(self, hidden, labels, kept: int | torch.Tensor) -> dict[str, Any]:
+        """A step of the language model alone: logits of the last `kept` positions (0: of all)."""
+        logits = self.lm_head(hidden[:, kept if isinstance(kept, torch.Tensor) else slice(-kept or None, None)])
+        loss = None if labels is None else _text_loss(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return {"loss": loss, "logits": logits}
+
+    def _score_items(self, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> dict[str, Any]:
+        """loss, item_losses, logits and ground_scores of the output."""
         places = seq.item_places(rows.mask, rows.segments)
-        result.ground_scores = self._ground_scores(hidden, rows, places, tokens, scene_of)
+        all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of)
         if rows.labels is None:
-            result.logits = self.lm_head(hidden)
-            return
+            return {"logits": self.lm_head(hidden), "ground_scores": all_scores}
         losses, labelled = [], []
-        for item, (row, columns) in enumerate(places):
-            scores = result.ground_scores[item]
+        for item, ((row, columns), scores) in enumerate(zip(places, all_scores, strict=True)):
             if scores is not None:
-                losses.append(
-                    ground_loss(scores, self._targets(item, targets, tokens[scene_of[row]]), self.config.head)
-                )
+                chosen = self._targets(item, targets, tokens[scene_of[row]])
+                losses.append(ground_loss(scores, chosen, self.config.head))
                 continue
             labels = rows.labels[row, columns[1:]]
             counts = labels != seq.IGNORE
             logits = self.lm_head(hidden[row, columns[:-1][counts]])
             labelled.append(logits)
             losses.append(_text_loss(logits, labels[counts]))
-        result.item_losses = torch.stack(losses)
-        result.loss = result.item_losses.mean() + self._touch_unused()
-        if self.training:
-            result.logits = torch.cat(labelled) if labelled else hidden.new_zeros(0, self.config.vocab_size)
+        item_losses = torch.stack(losses)
+        if not self.training:
+            logits = self.lm_head(hidden)
         else:
-            result.logits = self.lm_head(hidden)
+            logits = torch.cat(labelled) if labelled else hidden.new_zeros(0, self.config.vocab_size)
+        return {
+            "loss": item_losses.mean() + self._touch_unused(),
+            "item_losses": item_losses,
+            "logits": logits,
+            "ground_scores": all_scores,
+        }
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of) -> list[torch.Tensor | None]:
         """Scores of the items that hold a <ground> token, computed scene by scene."""
@@ -386,10 +392,6 @@ def _longest_items(mask: torch.Tensor, segments: torch.Tensor) -> list[int]:
     for row, columns in seq.item_places(mask, segments.masked_fill(~mask, -1)):
         longest[row] = max(longest[row], len(columns))
     return longest
-
-
-def _last(count: int) -> slice:
-    return slice(-count, None) if count else slice(None)
 
 
 def _given(**kwargs: Any) -> dict[str, Any]:
