@@ -198,7 +198,7 @@ def test_bearings_by_hand():
 
     class Thing:
         def __init__(self, x, y):
-            self.center = (x, y, 0.5)
+            self.id, self.center = (x, y), (x, y, 0.5)
 
     assert [here.quarter(Thing(*p)) for p in ((3, 0), (0, 3), (-3, 0), (0, -3))] == ["ahead", "left", "behind", "right"]
     assert here.side(Thing(0, 3)) == "left" and here.side(Thing(3, 0.1)) is None

@@ -53,9 +53,15 @@ class Facts:
         self.bodies = {t.object_id: Body.of(t) for t in room.things}
         self.lo, self.hi = tuple(map(float, room.lo)), tuple(map(float, room.hi))
         self._cache: dict[tuple, Verdict] = {}
+        self._groups: dict[tuple[str, str | None], list[Body]] = {}
 
     def group(self, label: str, color: str | None = None) -> list[Body]:
-        return [b for b in self.bodies.values() if b.label == label and (color is None or b.color == color)]
+        """The objects of a class, or of a class and colour; always in the same order."""
+        key = (label, color)
+        if key not in self._groups:
+            members = [b for b in self.bodies.values() if b.label == label and color in (None, b.color)]
+            self._groups[key] = members
+        return self._groups[key]
 
     def wall_gaps(self, body: Body) -> tuple[float, float, float, float]:
         """Distance to walls 0 to 3 (y min, x max, y max, x min)."""

@@ -6,7 +6,8 @@ to it, sitting on it. That is enough to know left from right, as long as the roo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import atan2, cos, degrees, hypot, radians, sin
 
 import numpy as np
@@ -47,6 +48,7 @@ class Situation:
     position: tuple[float, float]
     facing: tuple[float, float]
     spoken: frozenset[int]
+    _agreements: dict[tuple[str, int], str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def bearings(self, body: Body) -> list[float]:
         """Angle to the body's centre in degrees, 0 ahead, +90 to the right, from the place meant and places near it."""
@@ -56,33 +58,29 @@ class Situation:
             *((x + dx, y + dy, 0.0) for dx, dy in ((SLACK_M, 0), (-SLACK_M, 0), (0, SLACK_M), (0, -SLACK_M))),
         ]
         spots += [(x, y, SLACK_DEG), (x, y, -SLACK_DEG)]
-        return [_bearing(body.center, spot, self.facing, aside) for *spot, aside in spots]
+        return [_bearing(body.center, x, y, self.facing, aside) for x, y, aside in spots]
 
     def distance(self, body: Body) -> float:
         return hypot(body.center[0] - self.position[0], body.center[1] - self.position[1])
 
     def side(self, body: Body) -> str | None:
         """left | right: clearly so from all places meant; None where it is ahead, behind, too near or unclear."""
-        return self._agreed(body, lambda a: "right" if 20 <= a <= 160 else "left" if -160 <= a <= -20 else None)
+        return self._agreed(body, _side)
 
     def quarter(self, body: Body) -> str | None:
         """ahead | right | behind | left: the quarter it lies in, if clearly so."""
-
-        def name(angle: float) -> str | None:
-            clear = abs((angle + 45) % 90 - 45) <= 38
-            return ("ahead", "right", "behind", "left")[int((angle + 45) // 90) % 4] if clear else None
-
-        return self._agreed(body, name)
+        return self._agreed(body, _quarter)
 
     def half(self, body: Body) -> str | None:
         """ahead | behind: which half of the room it lies in, if clearly so."""
-        return self._agreed(body, lambda a: "ahead" if abs(a) <= 80 else "behind" if abs(a) >= 100 else None)
+        return self._agreed(body, _half)
 
-    def _agreed(self, body: Body, name) -> str | None:
-        if self.distance(body) < 0.7:
-            return None
-        names = {name(angle) for angle in self.bearings(body)}
-        return names.pop() if len(names) == 1 else None
+    def _agreed(self, body: Body, name: Callable[[float], str | None]) -> str | None:
+        key = (name.__name__, body.id)
+        if key not in self._agreements:
+            names = {name(angle) for angle in self.bearings(body)} if self.distance(body) >= 0.7 else {None}
+            self._agreements[key] = names.pop() if len(names) == 1 else None
+        return self._agreements[key]
 
     @property
     def rotation(self) -> dict[str, float]:
@@ -91,11 +89,24 @@ class Situation:
         return {"_x": 0, "_y": 0, "_z": round(sin(yaw / 2), 9), "_w": round(cos(yaw / 2), 9)}
 
 
-def _bearing(center, spot, facing, aside_deg: float) -> float:
+def _side(angle: float) -> str | None:
+    return "right" if 20 <= angle <= 160 else "left" if -160 <= angle <= -20 else None
+
+
+def _quarter(angle: float) -> str | None:
+    clear = abs((angle + 45) % 90 - 45) <= 38
+    return ("ahead", "right", "behind", "left")[int((angle + 45) // 90) % 4] if clear else None
+
+
+def _half(angle: float) -> str | None:
+    return "ahead" if abs(angle) <= 80 else "behind" if abs(angle) >= 100 else None
+
+
+def _bearing(center, x: float, y: float, facing, aside_deg: float) -> float:
     turn = radians(aside_deg)
     fx = facing[0] * cos(turn) - facing[1] * sin(turn)
     fy = facing[0] * sin(turn) + facing[1] * cos(turn)
-    dx, dy = center[0] - spot[0], center[1] - spot[1]
+    dx, dy = center[0] - x, center[1] - y
     return degrees(atan2(dx * fy - dy * fx, dx * fx + dy * fy))
 
 
