@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -303,6 +306,84 @@ def test_a_published_config_is_taken_as_it_is():
     spec = config.inputs_spec
     assert (spec.image_size, spec.patches_per_side, spec.grid_side, spec.points) == (384, 27, 14, "average")
     assert config.some_later_option == 3
+
+
+@pytest.mark.host
+def test_llava_nexts_own_loader_opens_an_export(saved, tmp_path):
+    """Needs LLAVA_NEXT_SRC and what it imports. Its tower must be a hub name: a cache with one stands for the hub."""
+    source = os.environ.get("LLAVA_NEXT_SRC")
+    if not source:
+        pytest.skip("set LLAVA_NEXT_SRC to an unedited LLaVA-NeXT checkout")
+    out = export_llava(saved, tmp_path / "out", tower="local/siglip-tiny")
+    repository = tmp_path / "cache" / "models--local--siglip-tiny"
+    shutil.copytree(out / "siglip-vision-tower", repository / "snapshots" / "0")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0")
+    script = tmp_path / "open.py"
+    script.write_text(_OPENS_AND_COMPARES)
+    environment = {
+        **os.environ,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]),
+    }
+    run = subprocess.run([sys.executable, str(script), str(out)], env=environment, capture_output=True, text=True)
+    if "cannot import name" in run.stderr or "ModuleNotFoundError" in run.stderr:
+        pytest.skip(f"LLaVA-NeXT does not import here: {run.stderr.strip().splitlines()[-1]}")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip().splitlines()[-1] == "same"
+
+
+_OPENS_AND_COMPARES = """
+import glob, sys
+import torch
+from safetensors.torch import load_file
+for name in ("nms", "qnms"):  # torchvision beside a CPU torch
+    try:
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    except RuntimeError:
+        pass
+from llava.model.builder import load_pretrained_model
+_, model, _, _ = load_pretrained_model(sys.argv[1], None, "llava_qwen", device_map="auto", attn_implementation="sdpa")
+assert type(model).__module__ == "llava.model.language_model.llava_qwen"
+own, ours = model.state_dict(), {}
+for path in glob.glob(sys.argv[1] + "/*.safetensors"):
+    ours.update(load_file(path))
+unknown = sorted({name.split(".")[0] for name in ours if name not in own})
+assert unknown == ["ground_head_obj", "ground_head_query", "ground_head_zero_target"], unknown
+assert set(own) <= set(ours), sorted(set(own) - set(ours))
+print("same" if all(torch.equal(own[n].cpu(), ours[n].half()) for n in own) else "different")
+"""
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(saved, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="load_in_4bit needs bitsandbytes"):
+        load_model(saved, load_in_4bit=True, device="cpu")
+
+
+_MEASURE = """
+import json, resource, sys
+import torch
+torch.set_num_threads(1)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from video3d_plugin.model.modeling import Video3DForCausalLM
+before = peak()
+model = Video3DForCausalLM.from_pretrained(sys.argv[1])
+print(json.dumps([before, peak(), sum(p.nbytes for p in model.parameters()) / 2**20]))
+"""
+
+
+@pytest.mark.slow
+def test_loading_makes_no_second_copy_of_the_weights(build, tmp_path):
+    model, _ = build(vocab_size=50_000, hidden_size=768, num_attention_heads=4, num_key_value_heads=4)
+    model.save_pretrained(tmp_path, max_shard_size="50MB")
+    del model
+    script = tmp_path / "measure.py"
+    script.write_text(_MEASURE)
+    run = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True)
+    before, after, weights = json.loads(run.stdout.strip().splitlines()[-1])
+    assert weights > 250 and after - before < 1.4 * weights
 
 
 @pytest.mark.gpu

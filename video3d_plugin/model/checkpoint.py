@@ -43,7 +43,7 @@ def load(
     """What `from_pretrained` does. `model.initialised_parts` names the parameters that the checkpoint did not have."""
     if path is None or kwargs.get("state_dict") is not None:
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
-    folder = local_folder(path, kwargs)
+    folder, kwargs = local_folder(path, kwargs), _quantised(kwargs)
     if config is None:
         config, kwargs = Video3DConfig.from_pretrained(str(folder), return_unused_kwargs=True, **kwargs)
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
@@ -273,6 +273,30 @@ def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
         kwargs.setdefault(new, kwargs.pop(old))
     if major < 5:
         kwargs.setdefault("low_cpu_mem_usage", True)
+    return kwargs
+
+
+# Small, new, or read by their weights' number format: kept out of 8- and 4-bit.
+_NOT_QUANTISED = ["lm_head", "vision_tower", "mm_projector", "world_position_embedding"]
+_NOT_QUANTISED += ["ground_head", "ground_head_obj", "ground_head_query", "ground_head_score"]
+
+
+def _quantised(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`load_in_4bit` and `load_in_8bit` (as LLaVA-NeXT's loader takes them) become a quantization_config."""
+    kwargs = dict(kwargs)
+    bits = {name: kwargs.pop(name) for name in ("load_in_4bit", "load_in_8bit") if name in kwargs}
+    if not any(bits.values()) or kwargs.get("quantization_config") is not None:
+        return kwargs
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise MissingError(f"{', '.join(bits)} needs bitsandbytes", remedy="pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.bfloat16
+    kwargs["quantization_config"] = BitsAndBytesConfig(
+        **bits, llm_int8_skip_modules=_NOT_QUANTISED, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4"
+    )
     return kwargs
 
 

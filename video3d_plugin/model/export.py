@@ -31,12 +31,13 @@ _HOST_DEFAULTS: dict[str, Any] = {
 }
 
 
-def export_llava(model_dir: str | Path, out: str | Path) -> Path:
+def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = None) -> Path:
     """Write a checkpoint folder that LLaVA-NeXT's `load_pretrained_model` opens; returns it.
 
-    Parameter names are the host's already, so weight files are copied as they are. A tower that is no hub name is
-    written beside (LLaVA-NeXT builds its tower from a checkpoint of its own before it loads ours), and config.json
-    names it by this folder's absolute path: export again, or edit `mm_vision_tower`, after moving the folder.
+    Parameter names are the host's already, so weight files are copied as they are. LLaVA-NeXT builds its tower from a
+    checkpoint of its own before it loads ours. The published tower is a hub name and stays one. Another tower is
+    written beside, and config.json names it by absolute path, or by `tower`: LLaVA-NeXT at df17966 takes every existing
+    local path for CLIP, so give the hub name under which the written folder is (or will be) found.
     """
     source, target = local_folder(model_dir), Path(out)
     if target.exists() and any(target.iterdir()):
@@ -50,7 +51,8 @@ def export_llava(model_dir: str | Path, out: str | Path) -> Path:
     _name_tokenizer_class(target / "tokenizer_config.json")
     content = host_config(config)
     if config.mm_vision_tower not in KNOWN_TOWERS:
-        content["mm_vision_tower"] = str(_write_tower(config, files, source, target).resolve())
+        folder = _write_tower(config, files, source, target)
+        content["mm_vision_tower"] = tower or str(folder.resolve())
     _write_json(target / "config.json", content)
     return target
 
