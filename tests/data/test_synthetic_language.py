@@ -45,7 +45,7 @@ RELATIONS = [
     ("middle", r"in the middle of the room|away from the walls"),
 ]
 FILLER = set("this is a an the it there find that and are these they all of in room can you see how many what number "
-             "color which does have where located object".split())  # fmt: skip
+             "color which does have where located object look looking for i am we want".split())  # fmt: skip
 DIRECTIONS = np.array([(0, 1), (-1, 0), (0, -1), (1, 0)], float)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 import struct
@@ -303,4 +304,7 @@ def test_guessing_from_the_words_alone_earns_little(tmp_path):
     for task in ("scanqa", "sqa3d"):
         assert max(scores[task][k] for k in ("most_frequent", "per_template", "per_question")) < 40, scores[task]
     assert scores["scanrefer"]["multiple_share"] > 60 and scores["scanrefer"]["multiple_random_of_class"] < 50
-    assert scores["multi3drefer"]["none_always"] < 35
+    assert scores["multi3drefer"]["none_always"] < 35 and scores["multi3drefer"]["none_by_words"] < 70
+    assert scores["sqa3d"]["naive_bayes"] < 40 and scores["scanqa"]["naive_bayes"] < 40
+    if importlib.util.find_spec("pycocoevalcap"):
+        assert scores["scan2cap"]["of_any"] < 40 < scores["scan2cap"]["of_class_and_color"]

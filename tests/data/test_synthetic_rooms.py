@@ -7,9 +7,10 @@ import pytest
 
 from video3d_plugin.data.synthetic import make_room, synthetic_scene
 from video3d_plugin.data.synthetic.noise import noisy_depth, noisy_pose
-from video3d_plugin.data.synthetic.objects import COLORS, KINDS, Part, build, turn
+from video3d_plugin.data.synthetic.objects import COLORS, KINDS, build, turn
 from video3d_plugin.data.synthetic.paths import camera_path, look_at
 from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
+from video3d_plugin.data.synthetic.shapes import Part
 
 SIZE = (60, 80)
 

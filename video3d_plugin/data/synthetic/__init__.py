@@ -21,7 +21,7 @@ _PUBLIC = {
     "describe_split": ".describe",
     "iter_rooms": ".benchmark",
     "make_benchmark": ".benchmark",
-    "make_room": ".rooms",
+    "make_room": ".furnishing",
     "synthetic_scene": ".benchmark",
 }
 __all__ = sorted(_PUBLIC)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import DataError
 from . import scannet_layout as layout
+from .furnishing import make_room
 from .mesh import EXACT, ProposalFaults, proposals, room_mesh
 from .noise import noisy_color, noisy_depth, noisy_pose
 from .paths import camera_path
@@ -23,7 +24,7 @@ from .questions_sqa import sqa3d
 from .referring import Referrer
 from .relations import Facts
 from .render import RoomBoxes, cast, intrinsics, shade
-from .rooms import Room, make_room, stream
+from .rooms import Room, stream
 
 Noise = Literal["none", "realistic"]
 WRITES = ("posed_images", "sens", "mesh", "mask", "annotations")

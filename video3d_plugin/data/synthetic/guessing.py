@@ -29,6 +29,8 @@ def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
     scanrefer       chance of a random object, of a random object of the right class, on the whole and on "multiple"
     multi3drefer    F1 of answering "none" always, and of naming every object of the right class; with a train split,
                     how often naive Bayes tells none from some by the words (mean over both; 50 is chance)
+    scan2cap        CIDEr (x 100, all boxes right) of a description of some other object: of any, of one of the same
+                    class, of one of the same class and said colour; empty without pycocoevalcap (the `eval` extra)
     Raises MissingError if the split's annotations are not there.
     """
     root = Path(source_root)
@@ -37,6 +39,7 @@ def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
         "sqa3d": _sqa3d(root, split),
         "scanrefer": _scanrefer(root, split),
         "multi3drefer": _multi3drefer(root, split),
+        "scan2cap": _scan2cap(root, split),
     }
 
 
@@ -236,3 +239,50 @@ def _multi3drefer(root: Path, split: str) -> Scores:
 
 def _none_or_some(items: list[dict]) -> list[tuple[str, str, list[str]]]:
     return [(i["scene_id"], i["description"], ["some" if i["object_ids"] else "none"]) for i in items]
+
+
+def _scan2cap(root: Path, split: str) -> Scores:
+    """Each object is described as another one is, drawn in file order from the train split, or from other scenes."""
+    try:
+        from pycocoevalcap.cider.cider import Cider
+    except ImportError:
+        return {}
+    items = read_annotations(root, FILES["scanrefer"], split)
+    try:
+        learn = read_annotations(root, FILES["scanrefer"], "train")
+    except MissingError:
+        learn = items
+    references: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, dict] = {}
+    for item in items:
+        key = f"{item['scene_id']}|{item['object_id']}"
+        references[key].append(_caption(item))
+        first.setdefault(key, item)
+    scores: Scores = {"objects": len(references)}
+    for name, same in (("of_any", _nothing), ("of_class", _class), ("of_class_and_color", _class_and_color)):
+        pools: dict[tuple, list[dict]] = defaultdict(list)
+        for item in learn:
+            pools[same(item)].append(item)
+        said = {}
+        for number, (key, item) in enumerate(first.items()):
+            others = [o for o in pools[same(item)] if o["scene_id"] != item["scene_id"]]
+            said[key] = [_caption(others[(7919 * number) % len(others)]) if others else "sos eos"]
+        scores[name] = round(100 * float(Cider().compute_score(dict(references), said)[0]), 2)
+    return scores
+
+
+def _caption(item: dict) -> str:
+    return " ".join(["sos", *item["token"][:30], "eos"])
+
+
+def _nothing(item: dict) -> tuple:
+    return ()
+
+
+def _class(item: dict) -> tuple:
+    return (item["object_name"],)
+
+
+def _class_and_color(item: dict) -> tuple:
+    own = item["description"].split(item["object_name"].replace("_", " "))[0]  # the colour before the noun
+    return item["object_name"], tuple(c for c in COLORS if c in own)[:1]

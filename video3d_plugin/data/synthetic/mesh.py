@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .objects import Part
 from .rooms import Room, stream
+from .shapes import Part
 
 
 @dataclass(frozen=True)

@@ -241,8 +241,13 @@ def compose(word: str, color: str | None, said: list[str], rng: np.random.Genera
         f"find the {named} that is {both}.",
         f"it is the {named} {first}.{tail}",
         f"the {named} that is {first}.{tail}",
+        f"{first} there is {article(named)}.{tail}",
+        f"look for the {named} {both}.",
+        f"i am looking for the {named}. it is {both}.",
+        f"we want the {named} that is {both}.",
     ]
     if color:
         forms.append(f"the {word} is {color}. it is {both}.")
         forms.append(f"this {word} is {first}. it is {color}.{tail}")
+        forms.append(f"it is {article(word)} that is {color} and {first}.{tail}")
     return pick(rng, forms)
