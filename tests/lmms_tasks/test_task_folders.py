@@ -14,8 +14,12 @@ from video3d_plugin.metrics.tasks import TASKS
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "lmms_tasks"
 SCORERS = {
-    "scanrefer": "ScanRefer", "multi3drefer": "M3DRef-CLIP", "scan2cap": "Scan2Cap", "scanqa": "ScanQA", "sqa3d": "SQA3D"
-}  # fmt: skip
+    "scanrefer": "ScanRefer",
+    "multi3drefer": "M3DRef-CLIP",
+    "scan2cap": "Scan2Cap",
+    "scanqa": "ScanQA",
+    "sqa3d": "SQA3D",
+}
 
 
 class Loader(yaml.SafeLoader):

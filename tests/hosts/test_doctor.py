@@ -1,0 +1,117 @@
+"""`video3d doctor`: one line a part, and an exit status that says whether what was asked for can work."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from video3d_plugin import cli, doctor
+from video3d_plugin.doctor import Check
+
+
+@pytest.fixture
+def report(capsys, monkeypatch):
+    """Arguments -> (status, {part: check}) of a quick report."""
+
+    def report(*arguments, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status = cli.main(["doctor", "--json", "--quick", *arguments])
+        content = json.loads(capsys.readouterr().out)
+        assert content["ok"] == (status == 0)
+        return status, {check["part"]: check for check in content["checks"]}
+
+    monkeypatch.delenv("VIDEO3D_DATA", raising=False)
+    return report
+
+
+def test_a_healthy_installation_names_versions_and_places(report):
+    status, checks = report()
+    assert status == 0
+    assert checks["torch"]["status"] == checks["transformers"]["status"] == "ok"
+    assert checks["data"] == {
+        "part": "data", "status": "absent", "found": "VIDEO3D_DATA is not set",
+        "remedy": "video3d prepare SOURCE --output DATA", "needs": "data",
+    }  # fmt: skip
+
+
+def test_what_is_absent_is_a_problem_once_it_is_needed(report):
+    status, checks = report("--need", "data")
+    assert status == 1 and checks["data"]["status"] == "problem"
+
+
+def test_a_data_folder_that_was_named_and_is_none_is_a_problem(report, tmp_path):
+    status, checks = report(VIDEO3D_DATA=str(tmp_path))
+    assert status == 1 and str(tmp_path) in checks["data"]["found"]
+
+
+def test_a_data_folder_says_what_is_in_it_and_when_its_frames_are_gone(report, benchmark_folder, tmp_path):
+    status, checks = report(VIDEO3D_DATA=str(benchmark_folder))
+    assert status == 0 and "2 scenes" in checks["data"]["found"] and "sqa3d test" in checks["data"]["found"]
+    import shutil
+
+    shutil.copytree(benchmark_folder, tmp_path / "alone")
+    head = tmp_path / "alone" / "video3d.json"
+    content = json.loads(head.read_text())
+    content["source"] = content["source_relative"] = str(tmp_path / "gone")
+    head.write_text(json.dumps(content))
+    status, checks = report(VIDEO3D_DATA=str(tmp_path / "alone"))
+    assert status == 1 and "gone" in checks["data"]["found"]
+
+
+def test_hooks_that_were_turned_off_are_named(report):
+    assert report(VIDEO3D_HOOKS="0")[1]["hooks"]["found"] == "off: VIDEO3D_HOOKS=0"
+    assert report("--need", "hooks", VIDEO3D_HOOKS="0")[0] == 1
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_a_problem(monkeypatch):
+    def fail():
+        raise ImportError("no module named gone")
+
+    broken = SimpleNamespace(name="theirs", value="gone:sampler", load=fail)
+    monkeypatch.setattr(doctor.metadata, "entry_points", lambda group: [broken] if "samplers" in group else [])
+    checks = {check.part: check for check in doctor.entry_points()}
+    found = checks["entry point video3d.frame_samplers:theirs"]
+    assert found.status == "problem" and "no module named gone" in found.found
+
+
+def test_both_opencv_wheels_at_once_are_a_problem(monkeypatch):
+    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
+    (clash,) = [check for check in doctor.libraries() if check.part == "opencv"]
+    assert clash.status == "problem" and "pip uninstall" in clash.remedy
+
+
+def test_a_host_that_cannot_be_imported_is_a_problem_not_a_crash(monkeypatch):
+    monkeypatch.setattr(doctor, "PROBE", "raise SystemExit('libcudart.so: cannot open')")
+    (check,) = doctor.patches()
+    assert check.status == "problem" and "libcudart.so" in check.found
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("applied", "ok"), ("not needed", "ok"), ("absent", "absent"), ("mismatch", "problem"), ("failed", "problem")],
+)
+def test_each_state_of_a_patch_has_its_status(monkeypatch, state, status):
+    monkeypatch.setattr(doctor, "PROBE", f"print('noise'); print('PATCHES ' + '[[\"p\", \"{state}\", \"why\"]]')")
+    (check,) = doctor.patches()
+    assert (check.part, check.status, check.found) == ("patch p", status, f"{state}: why")
+
+
+def test_the_probe_reports_every_patch():
+    from video3d_plugin.patches import registry
+
+    if not all(__import__("importlib").util.find_spec(name) for name in ("lmms_eval", "torchvision")):
+        pytest.skip("lmms-eval and torchvision are not installed")
+    checks = list(doctor.patches())
+    assert [check.part for check in checks] == [f"patch {name}" for name in registry.NAMES]
+    assert all(check.status in ("ok", "absent") for check in checks), checks
+
+
+def test_the_report_for_people_has_a_line_each_and_a_verdict(capsys, monkeypatch):
+    monkeypatch.setattr(
+        doctor, "all_checks", lambda quick: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
+    )
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().out.splitlines() == ["ok      a   fine", "problem bb  x  -> do y", "1 problem"]
