@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +29,7 @@ print(json.dumps({
     "tasks": sorted(os.listdir(task_folder())),
     "folder": task_folder(),
     "patches": [registry.get(name).name for name in registry.NAMES],
-    "model": [p.value for p in entry_points(group="lmms_eval.models") if p.name == "video3d"],
+    "model": sorted({p.value for p in entry_points(group="lmms_eval.models") if p.name == "video3d"}),
 }))
 """
 
@@ -41,7 +40,8 @@ def venv(tmp_path):
     folder = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     site = next((folder / "lib").glob("python*")) / "site-packages"
-    (site / "aaa_outer.pth").write_text(f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n")
+    outer = [path for path in sys.path if path.endswith("site-packages")]  # appended, so their .pth files do not run
+    (site / "aaa_outer.pth").write_text(f"import sys; sys.path.extend({outer!r})\n")
     return folder, site
 
 
@@ -56,7 +56,17 @@ def files_of(venv) -> set[str]:
     return {str(p.relative_to(venv[0])) for p in venv[0].rglob("*") if "video3d" in str(p.relative_to(venv[0]))}
 
 
-@pytest.mark.parametrize("editable", [False, True], ids=["install", "install -e"])
+FORCED = 'force-include]\n"lmms_tasks"' in (ROOT / "pyproject.toml").read_text()
+STALE = "pyproject.toml forces lmms_tasks and patches into editable installations too: stale copies (use wheel.sources)"
+
+
+@pytest.mark.parametrize(
+    "editable",
+    [
+        pytest.param(False, id="install"),
+        pytest.param(True, id="install -e", marks=pytest.mark.xfail(FORCED, reason=STALE, strict=True)),
+    ],
+)
 def test_an_installation_works_and_leaves_nothing_behind(venv, editable, tmp_path):
     import json
     import shutil
