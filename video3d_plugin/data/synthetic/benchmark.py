@@ -11,20 +11,20 @@ from typing import Literal
 
 import numpy as np
 
-from ...errors import DataError
-from . import scannet_layout as layout
-from .furnishing import make_room
-from .mesh import EXACT, ProposalFaults, proposals, room_mesh
-from .noise import noisy_color, noisy_depth, noisy_pose
-from .paths import camera_path
-from .questions_multi import multi3drefer
-from .questions_refer import scanrefer
-from .questions_scanqa import scanqa
-from .questions_sqa import sqa3d
-from .referring import Referrer
-from .relations import Facts
-from .render import RoomBoxes, cast, intrinsics, shade
-from .rooms import Room, stream
+from video3d_plugin.data.synthetic import scannet_layout as layout
+from video3d_plugin.data.synthetic.furnishing import make_room
+from video3d_plugin.data.synthetic.mesh import EXACT, ProposalFaults, proposals, room_mesh
+from video3d_plugin.data.synthetic.noise import noisy_color, noisy_depth, noisy_pose
+from video3d_plugin.data.synthetic.paths import camera_path
+from video3d_plugin.data.synthetic.questions_multi import multi3drefer
+from video3d_plugin.data.synthetic.questions_refer import scanrefer
+from video3d_plugin.data.synthetic.questions_scanqa import scanqa
+from video3d_plugin.data.synthetic.questions_sqa import sqa3d
+from video3d_plugin.data.synthetic.referring import Referrer
+from video3d_plugin.data.synthetic.relations import Facts
+from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
+from video3d_plugin.data.synthetic.rooms import Room, stream
+from video3d_plugin.errors import DataError
 
 Noise = Literal["none", "realistic"]
 WRITES = ("posed_images", "sens", "mesh", "mask", "annotations")

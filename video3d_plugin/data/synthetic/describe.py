@@ -8,8 +8,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ...errors import MissingError
-from .guessing import FILES, question_type, read_annotations
+from video3d_plugin.data.synthetic.guessing import FILES, question_type, read_annotations
+from video3d_plugin.errors import MissingError
 
 
 def describe_split(root: str | Path, split: str = "val") -> dict:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...errors import DataError
-from .objects import KINDS, build, turn
-from .rooms import FACING, Room, Thing, stream
-from .shapes import Part
-from .themes import THEMES, Theme
+from video3d_plugin.data.synthetic.objects import KINDS, build, turn
+from video3d_plugin.data.synthetic.rooms import FACING, Room, Thing, stream
+from video3d_plugin.data.synthetic.shapes import Part
+from video3d_plugin.data.synthetic.themes import THEMES, Theme
+from video3d_plugin.errors import DataError
 
 WALL_THICKNESS = 0.08
 

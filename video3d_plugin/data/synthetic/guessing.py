@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from math import log
 from pathlib import Path
 
-from ...errors import MissingError
-from .objects import COLORS, KINDS
+from video3d_plugin.data.synthetic.objects import COLORS, KINDS
+from video3d_plugin.errors import MissingError
 
 Scores = dict[str, float]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rooms import Room, stream
-from .shapes import Part
+from video3d_plugin.data.synthetic.rooms import Room, stream
+from video3d_plugin.data.synthetic.shapes import Part
 
 
 @dataclass(frozen=True)

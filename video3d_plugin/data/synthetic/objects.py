@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import shapes
-from .shapes import PLAIN, Palette, Part
+from video3d_plugin.data.synthetic import shapes
+from video3d_plugin.data.synthetic.shapes import PLAIN, Palette, Part
 
 # Separate enough in hue or lightness to survive shading (factor 0.6 to 1) and jpeg.
 COLORS: dict[str, tuple[int, int, int]] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .render import RoomBoxes, cast, intrinsics
-from .rooms import Room, stream
+from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics
+from video3d_plugin.data.synthetic.rooms import Room, stream
 
 LOW = (48, 64)  # size of the frames that visibility is judged on
 SEEN = 1 / 500  # an object counts as seen where it fills this part of the centre square of a frame

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mixing import mixed
-from .objects import COLORS, KINDS
-from .referring import ALONE, ANCHORED, Expression, Referrer, anchors_for, compose, fits
-from .relations import PREDICATES, Body, Facts
-from .rooms import stream
-from .wording import name_of, noun, phrase, pick, plural
+from video3d_plugin.data.synthetic.mixing import mixed
+from video3d_plugin.data.synthetic.objects import COLORS, KINDS
+from video3d_plugin.data.synthetic.referring import ALONE, ANCHORED, Expression, Referrer, anchors_for, compose, fits
+from video3d_plugin.data.synthetic.relations import PREDICATES, Body, Facts
+from video3d_plugin.data.synthetic.rooms import stream
+from video3d_plugin.data.synthetic.wording import name_of, noun, phrase, pick, plural
 
 # Shares of the types; what a room cannot give goes to the others.
 TYPES = {"zt_wo_d": 0.10, "zt_w_d": 0.14, "st_wo_d": 0.10, "st_w_d": 0.42, "mt": 0.24}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .objects import KINDS
-from .referring import Referrer
-from .relations import Body, Facts
-from .rooms import stream
-from .wording import tokens
+from video3d_plugin.data.synthetic.objects import KINDS
+from video3d_plugin.data.synthetic.referring import Referrer
+from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.rooms import stream
+from video3d_plugin.data.synthetic.wording import tokens
 
 V3D_CLASSES = {
     *range(1, 13),

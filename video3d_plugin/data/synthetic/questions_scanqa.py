@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import relations as rel
-from .mixing import mixed
-from .objects import KINDS
-from .questions_multi import random_phrase
-from .referring import Referrer, anchors_for, fits
-from .relations import Body, Facts
-from .rooms import stream
-from .wording import NUMBERS, article, name_of, noun, phrase, pick, plural
+from video3d_plugin.data.synthetic import relations as rel
+from video3d_plugin.data.synthetic.mixing import mixed
+from video3d_plugin.data.synthetic.objects import KINDS
+from video3d_plugin.data.synthetic.questions_multi import random_phrase
+from video3d_plugin.data.synthetic.referring import Referrer, anchors_for, fits
+from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.rooms import stream
+from video3d_plugin.data.synthetic.wording import NUMBERS, article, name_of, noun, phrase, pick, plural
 
 SHARES = {"color": 0.30, "count": 0.24, "exists": 0.12, "where": 0.14, "what": 0.20}
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mixing import mixed
-from .relations import Body, Facts
-from .rooms import stream
-from .situations import Situation, situations
-from .wording import NUMBERS, name_of, noun, pick, plural
+from video3d_plugin.data.synthetic.mixing import mixed
+from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.rooms import stream
+from video3d_plugin.data.synthetic.situations import Situation, situations
+from video3d_plugin.data.synthetic.wording import NUMBERS, name_of, noun, pick, plural
 
 TYPES = {"what": 0.32, "is": 0.17, "how": 0.14, "can": 0.09, "which": 0.13, "others": 0.15}
 TURNS = {"ahead": "forward", "left": "left", "right": "right", "behind": "backward"}

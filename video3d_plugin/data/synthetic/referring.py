@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import relations as rel
-from .relations import Body, Facts
-from .wording import article, name_of, noun, phrase, pick, plural
+from video3d_plugin.data.synthetic import relations as rel
+from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.wording import article, name_of, noun, phrase, pick, plural
 
 # How often each relation is chosen, where it is to be had.
 WEIGHTS = {
@@ -244,7 +244,6 @@ def compose(word: str, color: str | None, said: list[str], rng: np.random.Genera
         f"{first} there is {article(named)}.{tail}",
         f"look for the {named} {both}.",
         f"i am looking for the {named}. it is {both}.",
-        f"we want the {named} that is {both}.",
     ]
     if color:
         forms.append(f"the {word} is {color}. it is {both}.")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import hypot
 
-from .rooms import Room, Thing
+from video3d_plugin.data.synthetic.rooms import Room, Thing
 
 WALL_LABELS = ("door", "window", "picture", "tv", "whiteboard", "curtain")
 Verdict = bool | None

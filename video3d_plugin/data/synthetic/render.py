@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rooms import Room
-from .shapes import CHECKS, GRAIN, STRIPES
+from video3d_plugin.data.synthetic.rooms import Room
+from video3d_plugin.data.synthetic.shapes import CHECKS, GRAIN, STRIPES
 
 NEAR = 0.05  # metres; nothing closer is drawn
 # Light by direction of the face: (-x, +x, -y, +y, -z, +z). Different on all sides, so that shapes are seen.

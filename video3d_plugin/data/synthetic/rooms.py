@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .objects import KINDS
-from .shapes import Part
+from video3d_plugin.data.synthetic.objects import KINDS
+from video3d_plugin.data.synthetic.shapes import Part
 
 FACING = ((0, 1), (-1, 0), (0, -1), (1, 0))  # unit vector of the front after k quarter turns
 

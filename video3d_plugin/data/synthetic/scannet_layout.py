@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .mesh import Mesh
-from .objects import KINDS
-from .rooms import Room
+from video3d_plugin.data.synthetic.mesh import Mesh
+from video3d_plugin.data.synthetic.objects import KINDS
+from video3d_plugin.data.synthetic.rooms import Room
 
 LABEL_COLUMNS = (
     "id raw_category category count nyu40id eigen13id nyuClass nyu40class eigen13class ModelNet40 ModelNet10 "

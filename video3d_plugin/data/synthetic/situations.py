@@ -12,8 +12,8 @@ from math import atan2, cos, degrees, hypot, radians, sin
 
 import numpy as np
 
-from .relations import Body, Facts
-from .wording import name_of, pick
+from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.wording import name_of, pick
 
 SEATS = ("couch", "chair")
 FORMS: dict[str, tuple[str, ...]] = {

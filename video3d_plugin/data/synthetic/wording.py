@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
-from .objects import KINDS
-from .relations import Body, Facts
+from video3d_plugin.data.synthetic.objects import KINDS
+from video3d_plugin.data.synthetic.relations import Body, Facts
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "on": ("on the {a}", "on top of the {a}", "sitting on the {a}"),
