@@ -61,6 +61,14 @@ def test_a_jvm_that_dies_is_an_error_and_no_endless_wait(no_java, monkeypatch, t
         ptb_tokenize(["a b"])
 
 
+def test_a_jvm_that_says_nothing_more_is_an_error(no_java, monkeypatch, tmp_path):
+    pytest.importorskip("pycocoevalcap")
+    script(tmp_path / "java", 'if [ "$1" = -version ]; then exit 0; fi; exec >&-; cat > /dev/null')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
+    scores = Scorer()({"a": "x y"}, {"a": ["x y"]})
+    assert scores.corpus["meteor"] is None and "without a message" in scores.missing["meteor"]
+
+
 def test_nothing_to_tokenize_needs_no_java(no_java):
     assert ptb_tokenize([]) == []
 
@@ -84,6 +92,11 @@ def test_no_sentence_breaks_the_protocol_with_meteor(java, score, hostile):
     scores = score({"a": hostile, "b": "a chair"}, {"a": ["a b", hostile], "b": ["a chair"]})
     assert scores.items["meteor"][1] == pytest.approx(1.0)
     assert 0 <= scores.corpus["meteor"] <= 1
+
+
+def test_the_field_separator_is_taken_out_of_a_caption(java, score):
+    scores = score({"a": "a brown ||| chair", "b": "a brown chair"}, dict.fromkeys("ab", ["a brown chair"]))
+    assert scores.items["meteor"][0] == scores.items["meteor"][1] == pytest.approx(1.0)
 
 
 def test_meteor_in_a_poor_locale_reads_the_same_characters(java, score):

@@ -96,6 +96,11 @@ def test_text_without_a_box_is_told_from_an_empty_answer(text):
     assert parse_boxes(text) is None
 
 
+def test_what_comes_after_the_limit_is_not_read():
+    assert parse_boxes(" " * MAX_CHARACTERS + "[1, 2, 3, 4, 5, 6]") is None
+    assert parse_boxes(" " * (MAX_CHARACTERS - 100) + "[1, 2, 3, 4, 5, 6]") == [BOX]
+
+
 def test_a_turned_box_becomes_the_box_around_it():
     (box,) = parse_boxes(f"[1, 2, 3, 4, 2, 6, {math.pi / 2}]")
     assert box == pytest.approx([1, 2, 3, 2, 4, 6])

@@ -34,6 +34,8 @@ def test_the_zero_target_slot_wins_alone():
 def test_ties_go_to_the_earlier_proposal():
     assert best_object([0.3, 0.3, 0.1], 2, True) == 0
     assert objects_by_mass([0.3, 0.3, -1.0], 2, True, mass=0.9) == [0, 1]
+    many = [0.1, 0.3] * 50  # enough that an unstable sort would mix them
+    assert objects_by_mass([*many, -9.0], 100, True, mass=0.15) == [2 * i + 1 for i in range(8)]
 
 
 def test_huge_scores_do_not_overflow():
