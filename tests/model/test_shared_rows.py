@@ -34,6 +34,18 @@ def test_losses_and_gradients(build, scenes, by_scene, attention, side):
         assert float((gradient - expected[name]).norm()) <= 1e-5 * norm + 1e-7, name
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_mixed_precision(build, scenes, by_scene, attention):
+    model, processor = build(attn_implementation=attention)
+    shared = processor(by_scene, scenes, with_labels=True, shared=True)
+    exact = model(**shared).item_losses.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        loose = model(**shared)
+    loose.loss.backward()
+    assert torch.allclose(loose.item_losses.detach(), exact, rtol=0.05, atol=0.05)
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+
 def test_a_row_of_one_question_is_the_question(pair, scenes):
     model, processor = pair
     items = [question("scan2cap", "a")]

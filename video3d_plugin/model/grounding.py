@@ -54,7 +54,7 @@ def score_proposals(
     features: torch.Tensor,  # (N, H)
 ) -> torch.Tensor:
     """(Q, N) scores; for infonce (Q, N + 1), cosines with the zero-target slot last."""
-    features = features.to(queries.dtype)
+    features = features.to(queries)
     if spec.kind == "mlp":
         return model.ground_head(queries) @ features.T
     if spec.has_zero_target:

@@ -196,6 +196,9 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 
         left: pad on the left; None keeps the side that `attention_mask` shows.
         """
+        input_ids, attention_mask, labels, segments = (
+            None if part is None else part.to(self.device) for part in (input_ids, attention_mask, labels, segments)
+        )
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
         visual = [scenes[index].visual for index in scene_of]
@@ -224,7 +227,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         if coords.shape[1:] != (3,) or not bool(torch.isfinite(coords).all()):
             raise DataError("coords must be (C, 3) finite numbers, metres", remedy="check the questions' points")
         points = coords.to(embeds.device).float()[:, None].expand(-1, self.config.position.points_per_token, -1)
-        vectors = self.model.world_position_embedding(points).to(embeds.dtype)
+        vectors = self.model.world_position_embedding(points).to(embeds)
         return embeds.index_put(tuple(at.nonzero(as_tuple=True)), vectors, accumulate=True)
 
     def _scene_of(self, rows: int, scenes: int, scene_index: torch.Tensor | None) -> list[int]:
@@ -262,37 +265,46 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
     def _continue(self, hidden, labels, kept: int | torch.Tensor) -> dict[str, Any]:
         """A step of the language model alone: logits of the last `kept` positions (0: of all)."""
         logits = self.lm_head(hidden[:, kept if isinstance(kept, torch.Tensor) else slice(-kept or None, None)])
-        loss = None if labels is None else _text_loss(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        loss = None
+        if labels is not None:
+            shifted = labels[:, 1:].flatten().to(logits.device)
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), shifted, ignore_index=seq.IGNORE)
         return {"loss": loss, "logits": logits}
 
     def _score_items(self, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> dict[str, Any]:
         """loss, item_losses, logits and ground_scores of the output."""
+        hidden = hidden.to(rows.embeds.device)  # a model over several devices ends on another one than it starts
         places = seq.item_places(rows.mask, rows.segments)
         all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of)
         if rows.labels is None:
             return {"logits": self.lm_head(hidden), "ground_scores": all_scores}
-        losses, labelled = [], []
-        for item, ((row, columns), scores) in enumerate(zip(places, all_scores, strict=True)):
+        losses: list[torch.Tensor | None] = [None] * len(places)
+        texts = [item for item, scores in enumerate(all_scores) if scores is None]
+        labelled, text_losses = self._text_losses(hidden, rows.labels, [places[item] for item in texts])
+        for item, loss in zip(texts, text_losses, strict=True):
+            losses[item] = loss
+        for item, scores in enumerate(all_scores):
             if scores is not None:
-                chosen = self._targets(item, targets, tokens[scene_of[row]])
-                losses.append(ground_loss(scores, chosen, self.config.head))
-                continue
-            labels = rows.labels[row, columns[1:]]
-            counts = labels != seq.IGNORE
-            logits = self.lm_head(hidden[row, columns[:-1][counts]])
-            labelled.append(logits)
-            losses.append(_text_loss(logits, labels[counts]))
+                chosen = self._targets(item, targets, len(tokens[scene_of[places[item][0]]].proposals), scores.device)
+                losses[item] = ground_loss(scores, chosen, self.config.head).to(hidden.device)
         item_losses = torch.stack(losses)
-        if not self.training:
-            logits = self.lm_head(hidden)
-        else:
-            logits = torch.cat(labelled) if labelled else hidden.new_zeros(0, self.config.vocab_size)
         return {
             "loss": item_losses.mean() + self._touch_unused(),
             "item_losses": item_losses,
-            "logits": logits,
+            "logits": labelled if self.training else self.lm_head(hidden),
             "ground_scores": all_scores,
         }
+
+    def _text_losses(self, hidden, labels, places) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(logits of the K labelled positions of all items, for each item the mean over its own)."""
+        wanted = [labels[row, columns[1:]] for row, columns in places]
+        counts = [label != seq.IGNORE for label in wanted]
+        states = [hidden[row, columns[:-1][kept]] for (row, columns), kept in zip(places, counts, strict=True)]
+        logits = self.lm_head(torch.cat(states) if states else hidden[:0, 0])
+        flat = torch.cat([label[kept] for label, kept in zip(wanted, counts, strict=True)] or [labels[:0, 0]])
+        terms = F.cross_entropy(logits.float(), flat.to(logits.device), reduction="none").to(hidden.device)
+        # an item without labels has loss 0, not NaN
+        return logits, [own.sum() / max(len(own), 1) for own in terms.split([len(state) for state in states])]
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of) -> list[torch.Tensor | None]:
         """Scores of the items that hold a <ground> token, computed scene by scene."""
@@ -317,11 +329,12 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 scores[item] = row_scores
         return scores
 
-    def _targets(self, item: int, targets, scene: SceneTokens) -> torch.Tensor:
+    @staticmethod
+    def _targets(item: int, targets, count: int, device: torch.device) -> torch.Tensor:
+        """The item's targets, checked against the number of proposals."""
         if targets is None or item >= len(targets):
             raise DataError(f"item {item} of the batch asks to ground, but has no targets", remedy="pass targets")
-        chosen = torch.as_tensor(targets[item], dtype=torch.long, device=scene.visual.device)
-        count = len(scene.proposals)
+        chosen = torch.as_tensor(targets[item], dtype=torch.long, device=device)
         if len(chosen) and not (0 <= int(chosen.min()) and int(chosen.max()) < count):
             raise DataError(
                 f"item {item} of the batch has targets {chosen.tolist()}, the scene has {count} proposals",
@@ -377,13 +390,6 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 def _keep_own_initialisation(part: nn.Module | None) -> None:
     for module in part.modules() if part is not None else ():
         setattr(module, _OWN_INITIALISATION, True)
-
-
-def _text_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of (K, vocabulary) logits; 0 (not NaN) for an item without labels."""
-    if not bool((labels != seq.IGNORE).any()):
-        return logits.float().sum() * 0.0
-    return F.cross_entropy(logits.float(), labels, ignore_index=seq.IGNORE)
 
 
 def _longest_items(mask: torch.Tensor, segments: torch.Tensor) -> list[int]:

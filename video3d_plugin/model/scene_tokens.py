@@ -38,7 +38,7 @@ def encode_scene_tokens(
     placed = grid
     if config.position is not None:
         points = scene["token_points"].to(grid.device)
-        embedding = inner.world_position_embedding(points).to(grid.dtype)
+        embedding = inner.world_position_embedding(points).to(grid)
         if "token_valid" in scene and config.mask_invalid_depth:
             embedding = embedding * scene["token_valid"].to(grid.device)[..., None]
         placed = grid + embedding
@@ -53,7 +53,7 @@ def encode_scene_tokens(
     if config.position is not None and len(features):
         centres = scene["proposals"].to(grid.device).float()[:, None, :3]
         centres = centres.expand(-1, config.position.points_per_token, -1)
-        features = features + inner.world_position_embedding(centres).to(features.dtype)
+        features = features + inner.world_position_embedding(centres).to(features)
     return SceneTokens(visual, features)
 
 

@@ -64,7 +64,7 @@ def insert_visual(
         kept = mask[row].nonzero()[:, 0]
         at = int((input_ids[row, kept] == IMAGE_ID).nonzero()[0, 0])
         before, after, count = kept[:at], kept[at + 1 :], len(tokens)
-        columns["embeds"].append(torch.cat([embeds[row, before], tokens.to(embeds.dtype), embeds[row, after]]))
+        columns["embeds"].append(torch.cat([embeds[row, before], tokens.to(embeds), embeds[row, after]]))
 
         def spread(values: torch.Tensor, fill: int, row=row, before=before, after=after, count=count):
             return torch.cat([values[row, before], values.new_full((count,), fill), values[row, after]])
