@@ -48,6 +48,7 @@ class Frame:
     depth_intrinsics     (4, 4) float64, pixels; pixel centres at integer coordinates
     depth_size           (height, width) pixels
     depth_unit_m         metres per depth unit (ScanNet: 0.001)
+    depth_void           a raw value besides 0 that means "not measured" (7-Scenes: 65535)
     """
 
     name: str
@@ -58,6 +59,7 @@ class Frame:
     depth_size: tuple[int, int]
     depth_codec: Literal["png", "zlib_ushort"] = "png"
     depth_unit_m: float = 0.001
+    depth_void: int | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_blobs_are_found_and_not_read(sens, monkeypatch):
 def test_a_step_keeps_every_nth_frame_and_says_so(sens):
     frames, _, notes = read_sens(sens, frame_step=4)
     assert [frame.name for frame in frames] == ["00000", "00004"]
-    assert notes == ["every 4th of 6 frames of scene0000_00.sens"]
+    assert notes == ["one frame in 4 is used, of 6 in scene0000_00.sens"]
 
 
 def test_a_long_sens_is_read_like_the_reference_every_tenth_frame():

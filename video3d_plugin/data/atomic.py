@@ -53,8 +53,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """UTF-8 JSON with a stable byte form. NaN and infinity are refused: other programs cannot read them."""
     separators = (",", ": ") if indent else (",", ":")
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
-    write_bytes(path, text.encode("utf-8", "surrogatepass") + b"\n")
+    options: dict[str, Any] = {"allow_nan": False, "indent": indent, "separators": separators}
+    try:
+        data = json.dumps(value, ensure_ascii=False, **options).encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair in someone's text: only an escape can carry it
+        data = json.dumps(value, **options).encode("ascii")
+    write_bytes(path, data + b"\n")
 
 
 def remove_leftovers(folder: Path) -> int:

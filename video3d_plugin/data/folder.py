@@ -12,6 +12,7 @@ report.json             what was left out and why
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -25,6 +26,7 @@ from video3d_plugin.data.atomic import digest, write_json
 from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
 from video3d_plugin.data.records import (
     FORMAT,
+    check_path,
     question_from_json,
     read_record,
     scene_from_json,
@@ -35,6 +37,7 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.sampling.coverage import Coverage, Selection
 from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 
+_NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
@@ -58,6 +61,8 @@ class DataFolder:
         if head.get("format") != FORMAT:
             what = f"data folder of format {head.get('format')!r}, this version reads {FORMAT}"
             raise DataError(what, where=path, remedy="run `video3d prepare` again")
+        if not _is_head(head):
+            raise DataError("broken", where=path / HEAD, remedy="run `video3d prepare` again")
         return cls(path, head)
 
     @classmethod
@@ -205,7 +210,26 @@ class DataFolder:
             have = ", ".join(f"{t} {s}" for t, s in self.tasks()) or "none"
             remedy = f"it has: {have}; put the official files into SOURCE/annotations and prepare again"
             raise MissingError(f"no annotations of {task} {split}", where=self.path, remedy=remedy)
-        return read_record(self.path / kind / f"{task}_{split}.json")["items"]
+        path = self.path / kind / f"{task}_{split}.json"
+        items = read_record(path).get("items")
+        if not isinstance(items, list):
+            raise DataError("holds no items", where=path, remedy="run `video3d prepare` again")
+        return items
+
+
+def _is_head(head: dict[str, Any]) -> bool:
+    """Whether the content of video3d.json is whole."""
+    tasks = head.get("tasks", [])
+    try:
+        for name in ("source", "source_relative"):
+            check_path(head.get(name))
+    except ValueError:
+        return False
+    return (
+        isinstance(tasks, list)
+        and all(isinstance(t, dict) and {"task", "split", "docs"} <= t.keys() for t in tasks)
+        and all(isinstance(t[name], str) and _NAME.fullmatch(t[name]) for t in tasks for name in ("task", "split"))
+    )
 
 
 def frames_digest(record: dict[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.scene import Blob, Frame
+from video3d_plugin.scene import Blob, Frame, Omission
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,10 @@ def read_color(frame: Frame) -> np.ndarray:
 
 
 def read_depth(frame: Frame) -> np.ndarray:
-    """(H, W) uint16 in units of frame.depth_unit_m; DataError if it is not a whole 16-bit image of frame.depth_size."""
+    """(H, W) uint16 in units of frame.depth_unit_m, 0 where nothing was measured.
+
+    DataError if it is not a whole 16-bit image of frame.depth_size.
+    """
     where = describe(frame.depth, frame)
     data = _read(frame.depth, where)
     depth = _depth_from_png(data, where) if frame.depth_codec == "png" else _depth_from_zlib(data, frame, where)
@@ -53,7 +57,7 @@ def read_depth(frame: Frame) -> np.ndarray:
             where=where,
             remedy="export this frame again, or leave it out",
         )
-    return depth
+    return depth if frame.depth_void is None else np.where(depth == frame.depth_void, np.uint16(0), depth)
 
 
 def png_size(blob: Blob, where: str) -> tuple[int, int]:
@@ -72,6 +76,18 @@ def check_frame(frame: Frame) -> str | None:
     except DataError as error:
         return error.what
     return None
+
+
+def of_one_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
+    """The frames whose depth has the commonest size (the first such on a tie); the others become omissions."""
+    if not frames:
+        return ()
+    size = Counter(frame.depth_size for frame in frames).most_common(1)[0][0]
+    for frame in frames:
+        if frame.depth_size != size:
+            got, expected = (f"{s[1]}x{s[0]}" for s in (frame.depth_size, size))
+            omissions.append(Omission(f"frame {frame.name}", f"depth is {got}, expected {expected}"))
+    return tuple(frame for frame in frames if frame.depth_size == size)
 
 
 def describe(blob: Blob, frame: Frame) -> str:

@@ -85,7 +85,7 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
         raise DataError("is or contains the source", where=output, remedy="choose another --output")
     root = ScanNetRoot(source)
     if not root.scene_ids:
-        remedy = "expected scans/<id>/<id>.sens or posed_images/<id>/ in it"
+        remedy = "expected scans/<id>/<id>.sens, posed_images/<id>/, or recordings that docs/data.md lists"
         raise MissingError("no scan with frames", where=source, remedy=remedy)
     with locked(output):
         return _prepare_locked(root, output, options)
@@ -181,7 +181,7 @@ def _run(jobs: Sequence[Any], function: Callable[[Any], Any], options: PrepareOp
 def _prepare_annotations(
     root: ScanNetRoot, output: Path, options: PrepareOptions, report: Report
 ) -> list[dict[str, Any]]:
-    files, notes = annotations.find_files([root.root, *(Path(p) for p in options.annotations)])
+    files, notes = annotations.find_files([root.root, *map(Path, options.annotations)], options.scene.follow_links)
     report.notes += notes
     folder = DataFolder.open(output)
     scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--proposals", default="mask3d", help=f"{sources}; default: %(default)s")
     parser.add_argument("--max-proposals", type=int, default=50, help="proposals a scan (default: %(default)s)")
     parser.add_argument("--check", choices=("full", "headers"), default="full", help="decode every image once, or not")
+    parser.add_argument("--follow-links", action="store_true", help="use files that are links out of SOURCE")
     parser.add_argument("--copy-frames", action="store_true", help="make the data folder independent of SOURCE")
     parser.add_argument("--store", action="store_true", help="also store what the model sees of every scene")
     parser.add_argument("--image-size", type=int, default=384, help="with --store: the vision tower's input")
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
             proposals=args.proposals,
             max_proposals=args.max_proposals,
             check=args.check,
+            follow_links=args.follow_links,
             copy_frames=args.copy_frames,
         ),
         store=InputsSpec(image_size=args.image_size) if args.store else None,

@@ -19,6 +19,7 @@ from video3d_plugin.data.proposals import fused_points, propose, read_proposals_
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
 from video3d_plugin.data.records import FORMAT, read_record, scene_from_json, scene_to_json
+from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M
@@ -36,6 +37,7 @@ class SceneOptions:
                     annotated boxes), "auto" (clusters of what the frames see), or the path of a JSON file of boxes
     max_proposals   proposals used, best first (the reference uses 50)
     check           "full": every image is decoded once, broken frames are left out; "headers": only headers are read
+    follow_links    use files that are symbolic links out of the source folder
     copy_frames     copy colour and depth into the data folder, so that it does not need the source any more
     """
 
@@ -43,6 +45,7 @@ class SceneOptions:
     proposals: str = "mask3d"
     max_proposals: int = REFERENCE_LIMIT
     check: str = "full"
+    follow_links: bool = False
     copy_frames: bool = False
 
     def __post_init__(self) -> None:
@@ -126,8 +129,12 @@ def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
         return existing, True
     if "scenes" not in job.stages:
         raise MissingError("scene is not prepared", where=job.scene_path, remedy="run the stage `scenes` first")
+    if not job.options.follow_links:
+        _refuse_links(job)
     scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
-    scene = scan.scene if job.options.check == "headers" else _without_broken_frames(scan.scene)
+    scene = scan.scene if job.options.follow_links else _without_linked_frames(scan.scene, job.source)
+    if job.options.check == "full":
+        scene = _without_broken_frames(scene)
     scene = _with_proposals(scene, job.options)
     if job.options.copy_frames:
         scene = _copy_frames(scene, job.output)
@@ -167,6 +174,33 @@ def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any]) -> bool:
     assert coverage.known is not None
     write_selection(path, key, coverage.known)
     return False
+
+
+_LINK = "is a link out of the source folder"
+_FOLLOW = "allow it with --follow-links if you trust it"
+
+
+def _refuse_links(job: SceneJob) -> None:
+    for path in job.files.paths.values():
+        if leaves(path, job.source):
+            raise DataError(_LINK, where=path, remedy=_FOLLOW)
+
+
+def _without_linked_frames(scene: Scene, source: Path) -> Scene:
+    """The scene without frames whose files are links out of the source; they become omissions."""
+    linked = {
+        frame.name
+        for frame in scene.frames
+        for path in {frame.color.path, frame.depth.path}
+        if path.is_symlink() and leaves(path, source)
+    }
+    if not linked:
+        return scene
+    frames = tuple(frame for frame in scene.frames if frame.name not in linked)
+    if not frames:
+        raise DataError(f"every frame {_LINK}", where=scene.scene_id, remedy=_FOLLOW)
+    omissions = tuple(Omission(f"frame {name}", f"{_LINK} ({_FOLLOW})") for name in sorted(linked))
+    return replace(scene, frames=frames, omissions=(*scene.omissions, *omissions))
 
 
 def _without_broken_frames(scene: Scene) -> Scene:
@@ -257,6 +291,9 @@ def _fingerprint_frames(files: ScanFiles) -> str:
             parts = sorted([e.name, e.stat().st_size, e.stat().st_mtime_ns] for e in entries if e.is_file())
     elif files.sens is not None:
         parts = [_stamp(files.sens)]
+    elif files.capture is not None:
+        paths = (path for path in files.capture.rglob("*") if path.is_file())
+        parts = sorted([path.relative_to(files.capture).as_posix(), *_stamp(path)[1:]] for path in paths)
     info = files.info
     if info is not None:
         matrices = (info.world_from_scan, info.depth_intrinsics)
@@ -264,10 +301,13 @@ def _fingerprint_frames(files: ScanFiles) -> str:
     return digest(parts)
 
 
+_FRAME_PARTS = ("posed_images", "sens", "capture")
+
+
 def _fingerprint_parts(job: SceneJob) -> str:
     """Of what there is beside the frames."""
     files = job.files
-    stamps = {name: _stamp(path) for name, path in files.paths.items() if name not in ("posed_images", "sens")}
+    stamps = {name: _stamp(path) for name, path in files.paths.items() if name not in _FRAME_PARTS}
     boxes = [None if array is None else array.tolist() for array in (files.gt_boxes, files.pred_boxes)]
     given = None if job.options.proposals in PROPOSALS else _stamp(Path(job.options.proposals))
     return digest([stamps, boxes, given])

@@ -34,6 +34,7 @@ def scene_to_json(scene: Scene, root: Path) -> dict[str, Any]:
                 "size": list(frame.depth_size),
                 "codec": frame.depth_codec,
                 "unit": frame.depth_unit_m,
+                "void": frame.depth_void,
             }
         )
     return {
@@ -67,6 +68,7 @@ def scene_from_json(value: dict[str, Any], root: Path, where: Path) -> Scene:
                 depth_size=(frame["size"][0], frame["size"][1]),
                 depth_codec=frame["codec"],
                 depth_unit_m=frame["unit"],
+                depth_void=frame["void"],
             )
             for frame in value["frames"]
         )
@@ -139,4 +141,14 @@ def _blob_to_json(blob: Blob, root: Path) -> list[Any]:
 
 def _blob_from_json(value: list[Any], root: Path) -> Blob:
     path, offset, size = value
+    check_path(path)
+    if not isinstance(offset, int) or offset < 0 or not (size is None or isinstance(size, int) and size >= 0):
+        raise ValueError(f"bytes {size!r:.20} from {offset!r:.20}")
     return Blob(root / path, offset, size)
+
+
+def check_path(text: Any) -> None:
+    """ValueError unless `text` can be the name of a file."""
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError(f"path {text!r:.40}")
+    text.encode("utf-8")  # UnicodeEncodeError is a ValueError

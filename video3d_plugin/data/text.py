@@ -17,6 +17,11 @@ TEXT_BYTES = 1 << 24
 JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
 
 
+def leaves(path: Path, root: Path) -> bool:
+    """Whether `path` is, or lies behind, a symbolic link to something outside `root`."""
+    return not path.resolve().is_relative_to(root.resolve())
+
+
 def read_bytes(path: Path, limit: int, remedy: str | None = None) -> bytes:
     """The file's bytes; MissingError if it is not there, DataError if it is larger than `limit` or unreadable."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from video3d_plugin.data.annotations import multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
 from video3d_plugin.data.annotations.base import Benchmark, Context, SceneBoxes
+from video3d_plugin.data.text import leaves
 
 __all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files"]
 
@@ -18,18 +19,23 @@ _NOT_SEARCHED = {"scans", "scans_test", "posed_images", "mask", "embodiedscan", 
 _DEPTH = 4
 
 
-def find_files(roots: Iterable[Path]) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
+def find_files(
+    roots: Iterable[Path], follow_links: bool = False
+) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
     """({(task, split): its files}, notes), from the official file names anywhere up to four folders below the roots.
 
-    A file found twice is taken from the first root, and there from the first folder in order of name.
+    A file found twice is taken from the first root, and there from the first folder in order of name. Links out of
+    a root are not followed unless asked for, and noted.
     """
     found: dict[str, Path] = {}
     wanted = {name for benchmark in BENCHMARKS.values() for names in benchmark.file_names.values() for name in names}
     notes = []
-    for path in (path for root in roots for path in _walk(root)):
+    for base, path in _candidates(roots, follow_links):
         if path.name not in wanted:
             continue
-        if path.name in found:
+        if not follow_links and leaves(path, base):
+            notes.append(f"{path} is a link out of {base} and is not used (--follow-links allows it)")
+        elif path.name in found:
             notes.append(f"{path.name} found twice: {found[path.name]} is used, {path} is not")
         else:
             found[path.name] = path
@@ -45,9 +51,14 @@ def find_files(roots: Iterable[Path]) -> tuple[dict[tuple[str, str], tuple[Path,
     return files, notes
 
 
-def _walk(root: Path) -> Iterable[Path]:
+def _candidates(roots: Iterable[Path], follow_links: bool) -> Iterable[tuple[Path, Path]]:
+    for root in roots:
+        yield from ((root, path) for path in _walk(root, follow_links))
+
+
+def _walk(root: Path, follow_links: bool) -> Iterable[Path]:
     depth = len(root.parts)
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, followlinks=follow_links):
         here = Path(folder)
         at_limit = len(here.parts) - depth >= _DEPTH
         keep = [name for name in sorted(folders) if name not in _NOT_SEARCHED and not name.startswith(".")]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int | None = None) -> Scene:
     """The Scene at `path`, lazily: images stay on disk until a frame is decoded.
 
-    path        a .sens file, a folder of posed frames, a scan's own folder scans/<id>, a root in ScanNet's layout,
-                or a data folder made by `video3d prepare`
+    path        a .sens file, a folder of posed frames, a recording that `captures` knows, a scan's own folder
+                scans/<id>, a root in ScanNet's layout, or a data folder made by `video3d prepare`
     scene_id    which scan of a root; may be left out where there is only one
     frame_step  keep every n-th frame (default: all of a folder; a .sens as `readers.sens.read_sens` says)
 

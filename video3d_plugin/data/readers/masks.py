@@ -59,7 +59,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                     raise DataError(f"{member.filename} claims {member.file_size} bytes", where=path, remedy=_REMEDY)
         with np.load(path, allow_pickle=False) as archive:
             names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
-            arrays = {name: archive[name] for name in names}
+            arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is no .npy comes as bytes
     except FileNotFoundError:
         raise MissingError("file not found", where=path) from None
     except DataError:

@@ -108,7 +108,8 @@ def _binary(data: bytes, start: int, header: _Header, with_faces: bool) -> Mesh:
     if end > len(data):
         raise ValueError(f"it ends before its {header.vertices} vertices do")
     rows = np.frombuffer(data, header.row, header.vertices, start)
-    vertices = np.stack([rows[axis].astype(np.float64) for axis in "xyz"], axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is found by the caller, as any other
+        vertices = np.stack([rows[axis].astype(np.float64) for axis in "xyz"], axis=1)
     colors = np.zeros((len(rows), 3), np.uint8)
     for place, name in enumerate(("red", "green", "blue")):
         if with_faces and name in (rows.dtype.names or ()):

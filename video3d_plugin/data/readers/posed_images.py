@@ -5,13 +5,12 @@ The layout that EmbodiedScan's generate_image_scannet.py and Video-3D LLM write,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import png_size
+from video3d_plugin.data.frames import of_one_size, png_size
 from video3d_plugin.data.text import check_intrinsics, read_matrix
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Blob, Frame, Omission
@@ -51,7 +50,7 @@ def read_posed_images(
             frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
-    return _same_size(frames, omissions), omissions, notes
+    return of_one_size(frames, omissions), omissions, notes
 
 
 def _read_intrinsics(folder: Path) -> np.ndarray:
@@ -83,18 +82,6 @@ def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarr
         depth_size=png_size(depth, str(depth.path)),
         depth_unit_m=unit_m,
     )
-
-
-def _same_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
-    """The frames whose depth has the commonest size (the first such on a tie); the others become omissions."""
-    if not frames:
-        return ()
-    size = Counter(frame.depth_size for frame in frames).most_common(1)[0][0]
-    for frame in frames:
-        if frame.depth_size != size:
-            got, expected = (f"{s[1]}x{s[0]}" for s in (frame.depth_size, size))
-            omissions.append(Omission(f"frame {frame.name}", f"depth is {got}, expected {expected}"))
-    return tuple(frame for frame in frames if frame.depth_size == size)
 
 
 def _is_frame_file(name: str) -> bool:

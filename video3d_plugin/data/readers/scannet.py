@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.readers import masks, mesh, ply, released
+from video3d_plugin.data.readers.captures import find_captures, read_capture
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import read_sens
@@ -44,6 +45,7 @@ class ScanFiles:
     meta: Path | None = None
     mask: Path | None = None
     aligned: Path | None = None
+    capture: Path | None = None
     info: SceneInfo | None = field(default=None, compare=False)
     gt_boxes: np.ndarray | None = field(default=None, compare=False)
     pred_boxes: np.ndarray | None = field(default=None, compare=False)
@@ -51,7 +53,7 @@ class ScanFiles:
     @property
     def paths(self) -> dict[str, Path]:
         """The parts that are there, by name."""
-        names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask", "aligned")
+        names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask", "aligned", "capture")
         return {name: path for name in names if (path := getattr(self, name)) is not None}
 
 
@@ -86,8 +88,15 @@ class ScanNetRoot:
         return released.read_box_files(self.folders("metadata"), "pred")
 
     @cached_property
+    def captures(self) -> dict[str, Path]:
+        """Recordings of other kinds, where the root has none of ScanNet's folders."""
+        return {} if self.folders("posed_images", "scans", "scans_test") else find_captures(self.root)
+
+    @cached_property
     def scene_ids(self) -> tuple[str, ...]:
         """Scans that have frames (a folder of posed images, or a .sens), sorted."""
+        if self.captures:
+            return tuple(sorted(self.captures))
         ids = {path.name for folder in self.folders("posed_images") for path in folder.iterdir() if path.is_dir()}
         for folder in self.folders("scans", "scans_test"):
             ids |= {path.name for path in folder.iterdir() if (path / f"{path.name}.sens").is_file()}
@@ -103,6 +112,8 @@ class ScanNetRoot:
         """The files of a scan; MissingError for one without frames."""
         if scene_id not in self.scene_ids:
             raise MissingError(f"no scan {scene_id!r} with frames", where=self.root, remedy=_known(self.scene_ids))
+        if scene_id in self.captures:
+            return ScanFiles(scene_id, capture=self.captures[scene_id])
         scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]
         posed = [folder for folder in self.folders("posed_images")]
 
@@ -144,7 +155,9 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     """Everything the files say of a scan. Parts that are missing are noted, broken ones raise DataError."""
     notes: list[str] = []
     world_from_scan = _alignment(files, notes)
-    if files.posed_images is not None:
+    if files.capture is not None:
+        frames, omissions, more, world_from_scan = read_capture(files.capture, frame_step)
+    elif files.posed_images is not None:
         names = files.info.frame_names if files.info else None
         intrinsics = files.info.depth_intrinsics if files.info else None
         frames, omissions, more = read_posed_images(files.posed_images, names, intrinsics, frame_step)
@@ -155,7 +168,7 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     notes += more
     if not frames:
         reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
-        where = files.posed_images or files.sens
+        where = files.posed_images or files.sens or files.capture
         raise DataError(f"no usable frame{reasons}", where=where, remedy="export the scan again")
     scene = Scene(files.scene_id, frames, world_from_scan, omissions=tuple(omissions), notes=tuple(notes))
     surface, instances, lost, note = _annotated(files, world_from_scan)
@@ -215,6 +228,8 @@ def _alignment(files: ScanFiles, notes: list[str]) -> np.ndarray:
     if listed is not None and stated is not None and np.abs(listed - stated).max() > 1e-3:
         notes.append("EmbodiedScan's axis alignment differs from the meta file's; EmbodiedScan's is used")
     if listed is None and stated is None:
+        if files.capture is not None:
+            return np.eye(4)  # the capture's reader says what is known of its frame
         notes.append("no axis alignment is given: the world frame is the scan's own")
         return np.eye(4)
     return listed if listed is not None else stated  # type: ignore[return-value]

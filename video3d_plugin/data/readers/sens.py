@@ -123,7 +123,7 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
                 depth_unit_m=header.depth_unit_m,
             )
         )
-    notes = [f"every {step}th of {header.frame_count} frames of {path.name}"] if step > 1 else []
+    notes = [f"one frame in {step} is used, of {header.frame_count} in {path.name}"] if step > 1 else []
     return tuple(frames), omissions, notes
 
 

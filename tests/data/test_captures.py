@@ -1,0 +1,235 @@
+"""Recordings of other kinds: the same camera path written in each format is the same scan again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from made_up_scan import FOCAL, HEIGHT, WIDTH, color, depth_mm, jpeg, matrix_text, png
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.data.frames import read_depth
+from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.prepare_scene import SceneOptions
+from video3d_plugin.data.readers import load_scene
+from video3d_plugin.data.readers.captures import detect, find_captures, from_gravity
+from video3d_plugin.errors import DataError
+
+COUNT = 5
+
+
+def pose(index):
+    """A camera that turns about a slanted axis and moves."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec([0.3 * index, 0.1, -0.2]).as_matrix()
+    matrix[:3, 3] = [0.2 * index, -0.1 * index, 1.5]
+    return matrix
+
+
+def write(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def color_png(index):
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(color(index)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def seven_scenes(folder):
+    for index in range(COUNT):
+        depth = np.where(depth_mm(index) == 0, np.uint16(65535), depth_mm(index))
+        write(folder / f"frame-{index:06d}.color.png", color_png(index))
+        write(folder / f"frame-{index:06d}.depth.png", png(depth))
+        write(folder / f"frame-{index:06d}.pose.txt", matrix_text(pose(index)))
+
+
+def tum(folder):
+    rgb, depth, truth = ["# timestamp file"], ["# depth maps"], ["# ground truth"]
+    for index in range(COUNT):
+        time = 1305031452.5 + index / 30
+        write(folder / "rgb" / f"{index}.png", color_png(index))
+        write(folder / "depth" / f"{index}.png", png(depth_mm(index) * 5))  # 1/5000 m
+        rgb.append(f"{time:.6f} rgb/{index}.png")
+        depth.append(f"{time + 0.004:.6f} depth/{index}.png")
+        x, y, z, w = Rotation.from_matrix(pose(index)[:3, :3]).as_quat()
+        tx, ty, tz = pose(index)[:3, 3]
+        truth.append(f"{time - 0.003:.4f} {tx:.8f} {ty:.8f} {tz:.8f} {x:.8f} {y:.8f} {z:.8f} {w:.8f}")
+    for name, rows in (("rgb", rgb), ("depth", depth), ("groundtruth", truth)):
+        write(folder / f"{name}.txt", "\n".join(rows) + "\n")
+
+
+def arkit(folder):
+    base, rows = folder / f"{folder.name}_frames", []
+    for index in range(COUNT):
+        name = f"{folder.name}_{100 + index / 10:.3f}"
+        write(base / "lowres_wide" / f"{name}.png", color_png(index))
+        write(base / "lowres_depth" / f"{name}.png", png(depth_mm(index)))
+        write(base / "lowres_wide_intrinsics" / f"{name}.pincam", f"{WIDTH} {HEIGHT} {FOCAL} {FOCAL} 31.5 23.5\n")
+        inverse = np.linalg.inv(pose(index))
+        values = [*Rotation.from_matrix(inverse[:3, :3]).as_rotvec(), *inverse[:3, 3]]
+        rows.append(f"{100 + index / 10 + 0.01:.6f} " + " ".join(f"{value:.8f}" for value in values))
+    write(base / "lowres_wide.traj", "\n".join(rows))
+
+
+def nerfstudio(folder):
+    frames = []
+    for index in range(COUNT):
+        write(folder / "images" / f"frame_{index}.jpg", jpeg(color(index)))
+        write(folder / "depths" / f"frame_{index}.png", png(depth_mm(index)))
+        frames.append(
+            {
+                "file_path": f"images/frame_{index}.jpg",
+                "depth_file_path": f"depths/frame_{index}.png",
+                "transform_matrix": (pose(index) @ np.diag([1, -1, -1, 1])).tolist(),
+            }
+        )
+    # the colour camera has twice the resolution of the depth image
+    camera = {"fl_x": 2 * FOCAL, "fl_y": 2 * FOCAL, "cx": 63.5, "cy": 47.5, "w": 2 * WIDTH, "h": 2 * HEIGHT}
+    write(folder / "transforms.json", json.dumps({**camera, "frames": frames[::-1]}))
+
+
+FORMATS = {"7-Scenes": seven_scenes, "TUM RGB-D": tum, "ARKitScenes": arkit, "nerfstudio": nerfstudio}
+
+
+@pytest.fixture(params=FORMATS)
+def capture(request, tmp_path):
+    folder = tmp_path / "captures" / "42"
+    folder.mkdir(parents=True)
+    FORMATS[request.param](folder)
+    assert detect(folder) == request.param
+    return folder
+
+
+def test_depth_and_poses_are_those_that_were_written(capture):
+    scene = load_scene(capture)
+    assert scene.scene_id == "42" and len(scene.frames) == COUNT and not scene.omissions
+    for index, frame in enumerate(scene.frames):
+        np.testing.assert_allclose(frame.scan_from_camera, pose(index), atol=2e-6)
+        np.testing.assert_allclose(read_depth(frame) * frame.depth_unit_m, depth_mm(index) / 1000, atol=1e-9)
+    assert any("no axis alignment is given" in note for note in scene.notes)
+
+
+def test_the_camera_is_that_of_the_depth_image(capture):
+    camera = load_scene(capture).frames[0].depth_intrinsics
+    if detect(capture) in ("ARKitScenes", "nerfstudio"):
+        np.testing.assert_allclose(camera[[0, 1, 0, 1], [0, 1, 2, 2]], [FOCAL, FOCAL, 31.5, 23.5])
+    else:  # nominal intrinsics of 640x480, scaled to this image
+        factor = WIDTH / 640
+        nominal = {"7-Scenes": (585, 320), "TUM RGB-D": (525, 319.5)}[detect(capture)]
+        assert camera[0, 0] == nominal[0] * factor
+        assert camera[0, 2] == pytest.approx((nominal[1] + 0.5) * factor - 0.5)
+
+
+def test_a_folder_of_captures_becomes_a_data_folder(capture, tmp_path):
+    shutil.copytree(capture, capture.parent / "43 b")
+    if detect(capture) == "ARKitScenes":
+        (capture.parent / "43 b" / "42_frames").rename(capture.parent / "43 b" / "43 b_frames")
+    report = prepare(capture.parent, tmp_path / "data", scene=SceneOptions(proposals="auto", copy_frames=True))
+    assert not report.omissions
+    folder = DataFolder.open(tmp_path / "data")
+    assert folder.scene_ids == ("42", "43_b")
+    for got, expected in zip(folder.scene("42").frames, load_scene(capture).frames, strict=True):
+        assert (read_depth(got) == read_depth(expected)).all() and got.depth_void == expected.depth_void
+    assert (
+        prepare(capture.parent, tmp_path / "data", scene=SceneOptions(proposals="auto", copy_frames=True))
+        .scenes[0]
+        .reused
+    )
+
+
+def test_sequences_below_a_scene_are_scans_of_their_own(tmp_path):
+    for name in ("seq-01", "seq-02"):
+        seven_scenes(tmp_path / "chess" / name)
+    assert set(find_captures(tmp_path)) == {"chess_seq-01", "chess_seq-02"}
+
+
+def test_gravity_turns_up_to_z(tmp_path):
+    seven_scenes(tmp_path / "x")
+    (tmp_path / "x" / "gravity.txt").write_text("0 9.81 0")
+    scene = load_scene(tmp_path / "x")
+    np.testing.assert_allclose(scene.world_from_scan[:3, :3] @ [0, 1, 0], [0, 0, -1], atol=1e-12)
+    assert not any("no axis alignment" in note for note in scene.notes)
+    (tmp_path / "x" / "world_from_scan.txt").write_text(matrix_text(pose(3)))
+    np.testing.assert_allclose(load_scene(tmp_path / "x").world_from_scan, pose(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("down", [[0, 0, -1], [0, 0, 1], [1, 0, 0], [0.3, -2, 0.5], [0, 1e-3, -5]])
+def test_any_gravity_gives_a_rotation_that_turns_it_down(down):
+    matrix = from_gravity(down)[:3, :3]
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(matrix) == pytest.approx(1)
+    np.testing.assert_allclose(matrix @ down, [0, 0, -np.linalg.norm(down)], atol=1e-9)
+
+
+@pytest.mark.parametrize("down", [[0, 0, 0], [np.nan, 0, 1]])
+def test_a_gravity_without_direction_is_refused(down):
+    with pytest.raises(DataError, match="no direction"):
+        from_gravity(down)
+
+
+def test_frames_without_depth_or_pose_are_left_out_and_counted(tmp_path):
+    nerfstudio(tmp_path / "x")
+    path = tmp_path / "x" / "transforms.json"
+    content = json.loads(path.read_text())
+    del content["frames"][0]["depth_file_path"]
+    content["frames"][1]["transform_matrix"] = [[1, 2]]
+    content["frames"][2]["file_path"] = "../../etc/passwd"
+    path.write_text(json.dumps(content))
+    scene = load_scene(tmp_path / "x")
+    assert len(scene.frames) == 2
+    reasons = {o.reason for o in scene.omissions}
+    assert reasons == {"no depth image", "transform_matrix is not 4x4", "no colour image"}
+
+
+def test_a_file_outside_the_recording_is_not_opened(tmp_path):
+    nerfstudio(tmp_path / "x")
+    shutil.move(tmp_path / "x" / "images" / "frame_0.jpg", tmp_path / "outside.jpg")
+    path = tmp_path / "x" / "transforms.json"
+    path.write_text(path.read_text().replace("images/frame_0.jpg", "images/../../outside.jpg"))
+    scene = load_scene(tmp_path / "x")
+    assert "its colour image is named outside the recording" in {o.reason for o in scene.omissions}
+
+
+def test_poses_that_are_far_in_time_are_not_used(tmp_path):
+    tum(tmp_path / "x")
+    path = tmp_path / "x" / "groundtruth.txt"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(rows[:2] + rows[4:]))
+    scene = load_scene(tmp_path / "x")
+    assert [o.reason for o in scene.omissions] == ["no pose at that time"] * 2 and len(scene.frames) == 3
+
+
+def test_a_long_recording_is_thinned_evenly_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("video3d_plugin.data.readers.captures.MAX_FRAMES", 2)
+    tum(tmp_path / "x")
+    scene = load_scene(tmp_path / "x")
+    assert len(scene.frames) == 2 and "one frame in 3 is used, of 5" in scene.notes
+    assert len(load_scene(tmp_path / "x", frame_step=1).frames) == 5
+
+
+def test_cameras_that_number_their_frames_alike_are_told_apart(tmp_path):
+    nerfstudio(tmp_path / "x")
+    path = tmp_path / "x" / "transforms.json"
+    content = json.loads(path.read_text())
+    shutil.copytree(tmp_path / "x" / "images", tmp_path / "x" / "left")
+    content["frames"] += [{**f, "file_path": f["file_path"].replace("images", "left")} for f in content["frames"]]
+    path.write_text(json.dumps(content))
+    assert load_scene(tmp_path / "x").frames[0].name == "images_frame_0"
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [("[", "not valid JSON"), ("{}", "no list of frames"), ('{"frames": [{}]}', "is not a positive number")],
+)
+def test_a_broken_transforms_file_is_named(tmp_path, content, message):
+    (tmp_path / "transforms.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_scene(tmp_path)
