@@ -12,8 +12,9 @@ import re
 import numpy as np
 import pytest
 
-from video3d_plugin.data.synthetic import synthetic_scene
+from video3d_plugin.data.synthetic import PLAIN_STYLE, Style, synthetic_scene
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS
+from video3d_plugin.errors import DataError
 
 ROOMS = [("val", 5, i) for i in range(6)] + [("train", 8, i) for i in range(4)]
 LABEL_OF = {name: label for label, kind in KINDS.items() for name in (*kind.nouns, kind.plural)}
@@ -276,6 +277,18 @@ def _check_what(checker, item):
         found = [t for t in others if checker.true(kind, t, [anchor])]
     assert {t.object_id for t in found} == set(item["object_ids"]), item
     assert item["answers"] == list(KINDS[found[0].label].nouns)[:3]
+
+
+def test_a_style_limits_the_relations_and_says_more():
+    def kinds(style):
+        scenes = [synthetic_scene(3, "val", i, frames=4, style=style) for i in range(3)]
+        statements = [parse(i["description"]) for s in scenes for i in s.annotations["scanrefer"]]
+        return {kind for s in statements for kind, _ in s[2]}, np.mean([len(s[2]) for s in statements])
+
+    (plain, said), (all_kinds, said_usually) = kinds(PLAIN_STYLE), kinds(None)
+    assert plain <= set(PLAIN_STYLE.relations) and len(all_kinds) > 12 and said > said_usually
+    with pytest.raises(DataError, match="behind_of"):
+        Style({"behind_of": 1.0})
 
 
 def test_the_checker_rejects_a_statement_about_the_wrong_object(scene, checkers):

@@ -14,8 +14,10 @@ from importlib import import_module
 _PUBLIC = {
     "Counts": ".benchmark",
     "EXACT": ".mesh",
+    "PLAIN_STYLE": ".referring",
     "ProposalFaults": ".mesh",
     "Room": ".rooms",
+    "Style": ".referring",
     "SyntheticScene": ".benchmark",
     "baselines": ".guessing",
     "describe_split": ".describe",

@@ -20,7 +20,7 @@ from video3d_plugin.data.synthetic.questions_multi import multi3drefer
 from video3d_plugin.data.synthetic.questions_refer import scanrefer
 from video3d_plugin.data.synthetic.questions_scanqa import scanqa
 from video3d_plugin.data.synthetic.questions_sqa import sqa3d
-from video3d_plugin.data.synthetic.referring import Referrer
+from video3d_plugin.data.synthetic.referring import Referrer, Style
 from video3d_plugin.data.synthetic.relations import Facts
 from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
 from video3d_plugin.data.synthetic.rooms import Room, stream
@@ -83,22 +83,30 @@ def iter_rooms(
     split: str = "train",
     frames: int = 20,
     counts: Counts | None = None,
+    style: Style | None = None,
     id_gaps: bool = False,
 ) -> Iterator[SyntheticScene]:
     """Scenes in memory, one after the other (endless up to the range of numbers if `scenes` is None)."""
     for index in range(len(NUMBERS[split]) if scenes is None else scenes):
-        yield synthetic_scene(seed, split, index, frames=frames, counts=counts, id_gaps=id_gaps)
+        yield synthetic_scene(seed, split, index, frames=frames, counts=counts, style=style, id_gaps=id_gaps)
 
 
 def synthetic_scene(
-    seed: int, split: str, index: int, *, frames: int = 20, counts: Counts | None = None, id_gaps: bool = False
+    seed: int,
+    split: str,
+    index: int,
+    *,
+    frames: int = 20,
+    counts: Counts | None = None,
+    style: Style | None = None,
+    id_gaps: bool = False,
 ) -> SyntheticScene:
     """Scene `index` of a split: it depends on (seed, split, index) and on nothing else."""
     number, counts = scene_number(split, seed, index), counts or Counts()
     room = make_room(f"scene{number:04d}_00", (seed, split, index), id_gaps=id_gaps)
     poses, unseen = camera_path(room, frames)
     facts = Facts(room)
-    referrer = Referrer(facts)
+    referrer = Referrer(facts, style)
     questions, answers = sqa3d(facts, counts.sqa3d, 1000 * number)
     annotations = {
         "scanrefer": scanrefer(facts, referrer, counts.objects, counts.references),
@@ -121,6 +129,7 @@ def make_benchmark(
     noise: Noise = "none",
     faults: ProposalFaults | None = None,
     counts: Counts | None = None,
+    style: Style | None = None,
     write: Sequence[str] = WRITES,
     id_gaps: bool = False,
     workers: int = 1,
@@ -131,6 +140,7 @@ def make_benchmark(
     scenes, split   `scenes=10, split="val"`, or `split={"train": 200, "val": 40}`
     image_size      (height, width) pixels of colour and depth
     noise           "realistic": depth noise and holes, exposure, pose jitter, now and then a lost pose
+    counts, style   how many annotations a scene, and which relations they use (PLAIN_STYLE is an easier one)
     faults          how proposals fail (ProposalFaults, or mesh.EXACT for perfect ones)
     write           what to write of WRITES; ("posed_images", "mesh", "mask", "annotations") saves the time of .sens
     workers         processes; the result does not depend on it
@@ -149,10 +159,20 @@ def make_benchmark(
         "noise": noise,
         "id_gaps": id_gaps,
         "counts": asdict(counts or Counts()),
+        "style": asdict(style or Style()),
         "faults": asdict(faults or ProposalFaults()),
     }
     job = _Job(
-        root, seed, image_size, frames, noise, faults or ProposalFaults(), counts or Counts(), tuple(write), id_gaps
+        root,
+        seed,
+        image_size,
+        frames,
+        noise,
+        faults or ProposalFaults(),
+        counts or Counts(),
+        style or Style(),
+        tuple(write),
+        id_gaps,
     )
     layout.write_labels(root)
     for name, number in sizes.items():
@@ -189,6 +209,7 @@ class _Job:
     noise: Noise
     faults: ProposalFaults
     counts: Counts
+    style: Style
     write: tuple[str, ...]
     id_gaps: bool
 
@@ -211,7 +232,9 @@ def _run(job: _Job, split: str, number: int, workers: int, progress: bool) -> li
 
 def _make_scene(job: _Job, split: str, index: int) -> tuple[str, dict, int]:
     """Make and write one scene; returns its id, its annotations and how many objects no frame shows."""
-    scene = synthetic_scene(job.seed, split, index, frames=job.frames, counts=job.counts, id_gaps=job.id_gaps)
+    scene = synthetic_scene(
+        job.seed, split, index, frames=job.frames, counts=job.counts, style=job.style, id_gaps=job.id_gaps
+    )
     room, camera = scene.room, intrinsics(*job.image_size)
     if {"posed_images", "sens"} & {*job.write}:
         frames = encode_frames(scene, job.image_size, job.noise)

@@ -85,9 +85,12 @@ def _single(facts: Facts, referrer: Referrer, rng, kind: str) -> dict | None:
     return _item(body.label, [body.id], text, bool(expression.clues), expression.color is not None)
 
 
-def random_phrase(facts: Facts, rng, label: str) -> tuple[str, tuple[Body, ...], str] | None:
+def random_phrase(referrer: Referrer, rng, label: str) -> tuple[str, tuple[Body, ...], str] | None:
     """A predicate, its anchor and its words, whether or not it is true of anything."""
-    kind = pick(rng, (*ANCHORED, *ALONE))
+    facts, allowed = referrer.facts, [k for k in (*ANCHORED, *ALONE) if referrer.style.relations.get(k, 0) > 0]
+    if not allowed:
+        return None
+    kind = pick(rng, allowed)
     if kind in ALONE:
         return kind, (), phrase(rng, kind, [])
     anchors = [a for a in anchors_for(facts, label) if fits(facts, kind, a) and plausible(kind, label, a)]
@@ -130,10 +133,10 @@ def _in_vain(referrer: Referrer, rng, label: str, color: str | None, expression:
     return _item(label, [], compose(noun(rng, label), color, said, rng), True, color is not None)
 
 
-def _plural_in_vain(facts: Facts, rng, label: str, color: str | None, bare: bool) -> dict | None:
+def _plural_in_vain(referrer: Referrer, rng, label: str, color: str | None, bare: bool) -> dict | None:
     words = None
     if not (bare and rng.random() < BARE):
-        said = random_phrase(facts, rng, label)
+        said = random_phrase(referrer, rng, label)
         if said is None:
             return None
         words = said[2]
@@ -153,7 +156,7 @@ def _zero_without(facts: Facts, referrer: Referrer, rng, _: str) -> dict | None:
     label = absent[int(rng.choice(len(absent), p=weights / weights.sum()))]
     if rng.random() < PLURAL_IN_VAIN:
         color = pick(rng, KINDS[label].colors) if KINDS[label].colors and rng.random() < 0.5 else None
-        return _plural_in_vain(facts, rng, label, color, bare=True)
+        return _plural_in_vain(referrer, rng, label, color, bare=True)
     expression = _borrowed(facts, referrer, rng, label)
     return _in_vain(referrer, rng, label, _some_color(rng, label), expression) if expression else None
 
@@ -166,12 +169,12 @@ def _zero_with(facts: Facts, referrer: Referrer, rng, _: str) -> dict | None:
     if missing and rng.random() < 0.45:
         color = pick(rng, missing)
         if rng.random() < PLURAL_IN_VAIN:
-            return _plural_in_vain(facts, rng, label, color, bare=True)
+            return _plural_in_vain(referrer, rng, label, color, bare=True)
         expression = _borrowed(facts, referrer, rng, label)
         return _in_vain(referrer, rng, label, color, expression) if expression else None
     color = pick(rng, group).color if rng.random() < 0.75 else None
     if rng.random() < PLURAL_IN_VAIN:
-        said = random_phrase(facts, rng, label)
+        said = random_phrase(referrer, rng, label)
         if said is None or facts.holders(said[0], said[1], group) != set():
             return None
         return _item(label, [], _plural_text(rng, label, color, said[2]), True, color is not None)
@@ -211,7 +214,7 @@ def _many(facts: Facts, referrer: Referrer, rng, _: str) -> dict | None:
     color = pick(rng, shared) if shared and rng.random() < 0.5 else None
     group, words = facts.group(label, color), None
     if len(group) > 2 and rng.random() < 0.6 or color is None and rng.random() < 0.5:
-        said = random_phrase(facts, rng, label)
+        said = random_phrase(referrer, rng, label)
         if said is None:
             return None
         kind, anchors, words = said

@@ -65,7 +65,7 @@ def _count(facts: Facts, referrer: Referrer, rng):
             if len(group) > 1:
                 part = facts.group(label, color)
                 options.setdefault(len(part), []).append((f"{color} {plural(label)}", part))
-        said = random_phrase(facts, rng, label)
+        said = random_phrase(referrer, rng, label)
         held = facts.holders(said[0], said[1], group) if said and len(group) > 1 else None
         if held:
             options.setdefault(len(held), []).append((f"{plural(label)} {said[2]}", [b for b in group if b.id in held]))
@@ -85,7 +85,7 @@ def _exists(facts: Facts, referrer: Referrer, rng):
         found = facts.group(label, color)
         words = article(f"{color} {noun(rng, label)}") + " in the room"
     else:
-        said = random_phrase(facts, rng, label)
+        said = random_phrase(referrer, rng, label)
         held = facts.holders(said[0], said[1], group) if said else None
         if held is None:
             return None

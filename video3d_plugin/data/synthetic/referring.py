@@ -7,14 +7,19 @@ satisfied, so that a borderline sister is always ruled out by something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from video3d_plugin.data.synthetic import relations as rel
 from video3d_plugin.data.synthetic.relations import Body, Facts
 from video3d_plugin.data.synthetic.wording import article, name_of, noun, phrase, pick, plural
+from video3d_plugin.errors import DataError
+
+ANCHORED = ("next_to", "on", "below", "in_front_of", "left_of", "right_of", "same_wall", "opposite_wall")
+ALONE = ("corner", "wall", "middle")
+
 
 # How often each relation is chosen, where it is to be had.
 WEIGHTS = {
@@ -40,8 +45,32 @@ WEIGHTS = {
     "smallest": 4.0,
     "tallest": 4.0,
 }
-ANCHORED = ("next_to", "on", "below", "in_front_of", "left_of", "right_of", "same_wall", "opposite_wall")
-ALONE = ("corner", "wall", "middle")
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a benchmark's descriptions are like, which is to say how hard it is.
+
+    relations   how often each relation is chosen where it is to be had; what is not named is never used
+    color       how often the colour is said where the place would do
+    extra       how often a second thing is said where one would do: the more, the easier
+    """
+
+    relations: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
+    color: float = 0.75
+    extra: float = 0.3
+
+    def __post_init__(self):
+        unknown = sorted(set(self.relations) - set(WEIGHTS))
+        if unknown or not 0 <= self.color <= 1 or not 0 <= self.extra <= 1:
+            raise DataError(
+                f"bad style: {unknown or 'shares'}", remedy=f"relations: {', '.join(WEIGHTS)}; shares in 0..1"
+            )
+
+
+# Nothing that depends on a viewpoint or on comparing sizes, and more said than is needed.
+_PLAIN = ("nearest", "farthest", "between", "corner", "middle", "next_to", "on", "below", "in_front_of")
+PLAIN_STYLE = Style({kind: WEIGHTS[kind] for kind in _PLAIN}, color=0.9, extra=0.7)
 
 
 @dataclass(frozen=True)
@@ -133,14 +162,15 @@ class Expression:
 class Referrer:
     """Makes expressions for the objects of one room; clues are worked out once per group of sisters."""
 
-    def __init__(self, facts: Facts):
-        self.facts = facts
+    def __init__(self, facts: Facts, style: Style | None = None):
+        self.facts, self.style = facts, style or Style()
         self._clues: dict[tuple[int, str | None], list[Clue]] = {}
 
     def clues(self, target: Body, color: str | None = None) -> list[Clue]:
         key = (target.id, color)
         if key not in self._clues:
-            self._clues[key] = clues(self.facts, target, self.facts.group(target.label, color))
+            found = clues(self.facts, target, self.facts.group(target.label, color))
+            self._clues[key] = [c for c in found if self.style.relations.get(c.kind, 0) > 0]
         return self._clues[key]
 
     def expression(self, target: Body, rng: np.random.Generator, *, color: str = "may") -> Expression | None:
@@ -160,7 +190,7 @@ class Referrer:
                 options += [(0.35, said, chosen) for chosen in (self._enough(self.clues(target, said), rng),) if chosen]
         chosen = self._enough(self.clues(target), rng)
         if chosen:
-            options.append((0.65, said if rng.random() < 0.75 else None, chosen))
+            options.append((0.65, said if rng.random() < self.style.color else None, chosen))
         if not options:
             return None
         weights = np.array([o[0] for o in options])
@@ -180,7 +210,7 @@ class Referrer:
 
     def _embroider(self, target: Body, chosen: tuple[Clue, ...], rng: np.random.Generator) -> tuple[Clue, ...]:
         """Now and then a second thing that is true of the object, though one would do."""
-        if len(chosen) != 1 or rng.random() > 0.3:
+        if len(chosen) != 1 or rng.random() > self.style.extra:
             return chosen
         used = {chosen[0].kind}
         more = [c for c in self.clues(target) if c.kind not in used and c.kind in (*ANCHORED, *ALONE)]
@@ -188,11 +218,11 @@ class Referrer:
         return (*chosen, extra) if extra else chosen
 
     def _draw(self, found: list[Clue], rng: np.random.Generator) -> Clue | None:
-        """First the kind of relation, by WEIGHTS, then one of that kind: else anchors would decide."""
+        """First the kind of relation, by the style, then one of that kind: else anchors would decide."""
         kinds = sorted({c.kind for c in found})
         if not kinds:
             return None
-        weights = np.array([WEIGHTS[k] for k in kinds])
+        weights = np.array([self.style.relations[k] for k in kinds])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         return pick(rng, [c for c in found if c.kind == kind])
 
