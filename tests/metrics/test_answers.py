@@ -61,6 +61,14 @@ def test_question_types_differ_where_a_word_only_begins_with_a_type():
     assert answers.question_type_by_prefix("") == answers.question_type_by_first_word("") == "others"
 
 
+def test_scanqas_classes_go_by_the_first_phrase_found():
+    cases = {
+        "Where is it?": "place", "How many are there?": "number", "What is the color of it?": "color",
+        "What kind of chair is it?": "object_nature", "What is on it?": "object", "what is on it?": "other",
+    }  # fmt: skip
+    assert {q: answers.scanqa_question_type(q) for q in cases} == cases
+
+
 def test_by_type_by_hand():
     numbers = answers.by_type([1, 0, 1], ["what", "what", "is"], "em")
     assert numbers["em"] == pytest.approx(200 / 3) and numbers["em_what"] == 50 and numbers["em_is"] == 100

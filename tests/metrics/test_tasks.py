@@ -74,6 +74,27 @@ def test_unanswered_questions_are_counted(task, score):
     assert TASKS[task].scores([record], score).counts["missing"] == 1
 
 
+def test_several_lines_and_characters_beyond_ascii_are_counted_and_scored(score):
+    task = TASKS["scan2cap"]
+    scores = task.scores([task.record(cap_doc(), "a brown\nchair.\n"), task.record(cap_doc("2"), "un café ✓")], score)
+    assert scores.counts["multi_line"] == 1 and scores.counts["non_ascii"] == 1
+    only = task.scores([task.record(cap_doc(), "a brown\nchair.")], score)
+    assert only.values["rouge@0.5"] == pytest.approx(100) and only.values["benchmark_rouge_f1@0.5"] == pytest.approx(
+        100
+    )
+    text = TASKS["scanrefer"].record(scanrefer_doc(), "Voilà:\n[0,0,0,1,1,1]")
+    assert text["peculiar"] == ["multi_line", "non_ascii"] and text["status"] == "ok"
+
+
+def test_without_pycocoevalcap_exact_matches_still_come(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu.bleu", None)
+    scores = TASKS["sqa3d"].scores([TASKS["sqa3d"].record(sqa_doc(), "TV")])
+    assert scores.values["em"] == 100 and scores.values["leo_cider"] is None
+    assert "pycocoevalcap is not installed" in scores.missing["leo_cider"]
+
+
 def test_scores_of_proposals_choose_the_box():
     prediction = {"scores": [0.1, 0.9, 2.0], "boxes": [FAR, BOX], "has_zero_target": True}
     for form in (prediction, json.dumps(prediction), [json.dumps(prediction)]):

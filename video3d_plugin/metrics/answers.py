@@ -124,6 +124,19 @@ def question_type_by_first_word(question: str) -> str:
     return words[0] if words and words[0] in SQA3D_TYPES[:-1] else "others"
 
 
+SCANQA_TYPES = ("place", "number", "color", "object_nature", "object", "other")
+
+
+def scanqa_question_type(question: str) -> str:
+    """The classes of ScanQA's own `score.py --detailed`: the first of these phrases that the question holds."""
+    phrases = (
+        ("Where", "place"), ("How many", "number"), ("What color", "color"), ("What is the color", "color"),
+        ("What shape", "object_nature"), ("What type", "object_nature"), ("What kind", "object_nature"),
+        ("What is", "object"),
+    )  # fmt: skip
+    return next((kind for phrase, kind in phrases if phrase in question), "other")
+
+
 def percent(values: Sequence[float]) -> float | None:
     """100 x mean; None of nothing."""
     return 100 * sum(values) / len(values) if values else None

@@ -2,7 +2,7 @@
 
 One hypothesis and one or more references for each key. Results are fractions as pycocoevalcap gives them (CIDEr up
 to 10); `named` turns them into percentages with names. Where Java fails, METEOR is None and `missing` says why; the
-other scores do not need it.
+other scores do not need it. Without pycocoevalcap all of them are None, with that reason.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ class Scorer:
         if not hypotheses:
             nothing = {name: "there is nothing to score" for name in NAMES}
             return CorpusScores(dict.fromkeys(NAMES), dict.fromkeys(NAMES), nothing)
-        corpus, items = _plain_scores(hypotheses, references)
+        try:
+            corpus, items = _plain_scores(hypotheses, references)
+        except MissingError as error:
+            return CorpusScores(dict.fromkeys(NAMES), dict.fromkeys(NAMES), dict.fromkeys(NAMES, str(error)))
         corpus["meteor"], items["meteor"], missing = self._meteor_score(hypotheses, references)
         return CorpusScores(corpus, items, missing)
 

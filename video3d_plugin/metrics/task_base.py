@@ -22,6 +22,7 @@ from typing import Any
 from video3d_plugin.metrics.ngrams import Scorer, scorer
 
 STATUSES = ("missing", "empty", "unreadable", "duplicate", "extra")
+PECULIAR = ("multi_line", "non_ascii")  # texts that are scored, but that some evaluators stumble over
 _OUR_KEYS = {"scores", "boxes", "box", "caption", "answer", "answers", "unanswered"}
 
 
@@ -98,6 +99,7 @@ class Task:
         record["prediction"] = unpacked.fields if unpacked.fields is not None else unpacked.text
         if unpacked.reason:
             record["reason"] = unpacked.reason
+        record["peculiar"] = _peculiar(record.get("caption") or record.get("answer") or unpacked.text or "")
         return record
 
     def scores(self, records: Sequence[dict], score: Scorer | None = None) -> Scores:
@@ -112,8 +114,11 @@ class Task:
         status = Counter(record["status"] for record in kept)
         status["duplicate"] = len(records) - len(kept)
         status["extra"] = sum(bool(record.get("extra")) for record in kept)
-        counts = {"questions": len(kept), **{name: status[name] for name in STATUSES}, **scores.counts}
-        return Scores(scores.values, counts, scores.missing)
+        peculiar = Counter(name for record in kept for name in record.get("peculiar", ()))
+        counts = {"questions": len(kept), **{name: status[name] for name in STATUSES}}
+        counts |= {name: peculiar[name] for name in PECULIAR} | scores.counts
+        without = dict.fromkeys((name for name, v in scores.values.items() if v is None), "no question of this kind")
+        return Scores(scores.values, counts, without | scores.missing)
 
     def aggregate(self, records: Sequence[dict]) -> dict[str, float | None]:
         """Percentages by name (None: could not be computed), and the counts as `count_<what>`."""
@@ -131,6 +136,11 @@ class Task:
 
         metric.__name__ = metric.__qualname__ = f"{self.name}_{name}"
         return metric
+
+
+def _peculiar(text: str) -> list[str]:
+    found = (len(text.strip().splitlines()) > 1, not text.isascii())
+    return [name for name, is_so in zip(PECULIAR, found, strict=True) if is_so]
 
 
 _last: dict[str, tuple[str, dict[str, float | None]]] = {}

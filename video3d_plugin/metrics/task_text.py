@@ -160,6 +160,9 @@ def scanqa_scores(records: Sequence[dict], score: Scorer) -> Scores:
         else None,
         "v3d_em": answers.percent([em[r["id"]] for r in lines]),
     }
+    for kind in answers.SCANQA_TYPES:
+        chosen = [em[r["id"]] for r in known if answers.scanqa_question_type(r["question"]) == kind]
+        values[f"em@1_{kind}"] = answers.percent(chosen)
     missing = {} if ranked else {"em@10": "not every answer is a ranked list"}
     values |= _refined(known, "leo_", answers.leo_match, clean_answer, clean_answer)
     values |= _refined(known, "llava3d_", answers.llava3d_match, clean_answer, clean_answer)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from video3d_plugin.metrics.answers import SQA3D_TYPES
+from video3d_plugin.metrics.answers import SCANQA_TYPES, SQA3D_TYPES
 from video3d_plugin.metrics.grounding import TARGET_TYPES
 from video3d_plugin.metrics.tasks import TASKS
 from video3d_plugin.report import table
@@ -30,7 +30,7 @@ BARS: dict[str, tuple[tuple[str, str], ...]] = {
     "scan2cap": tuple(
         (f"{n} @{at}", f"{n}@{at}") for at in ("0.25", "0.5") for n in ("bleu4", "meteor", "rouge", "cider")
     ),
-    "scanqa": tuple((n, n) for n in ("em@1", "em@10", "bleu1", "bleu4", "meteor", "rouge", "cider")),
+    "scanqa": tuple((f"EM@1, {kind.replace('_', ' ')}", f"em@1_{kind}") for kind in SCANQA_TYPES),
     "sqa3d": tuple((n, f"em_{n}") for n in SQA3D_TYPES),
 }
 

@@ -80,7 +80,7 @@ def counted(run: TaskRun) -> str:
     """`9508 questions, 3 missing`, and whether only a part was asked."""
     questions = run.counts.get("questions")
     parts = [f"{questions} questions" if questions is not None else "questions not logged"]
-    trouble = ("missing", "empty", "unreadable", "duplicate", "extra", "no_box")
+    trouble = ("missing", "empty", "unreadable", "duplicate", "extra", "no_box", "multi_line", "non_ascii")
     parts += [f"{run.counts[name]} {name.replace('_', ' ')}" for name in trouble if run.counts.get(name)]
     if questions is not None and questions != QUESTIONS[run.task]:
         parts.append(f"not the benchmark's {QUESTIONS[run.task]}: not comparable with the papers")

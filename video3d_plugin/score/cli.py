@@ -19,6 +19,8 @@ TROUBLE = (
     "duplicate",
     "extra",
     "no_box",
+    "multi_line",
+    "non_ascii",
     "without_reference",
     "scenes_missing",
     "scenes_extra",

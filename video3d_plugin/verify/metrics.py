@@ -7,6 +7,7 @@ not computed, with the reason. A number that this module knows nothing of is nam
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from video3d_plugin.errors import MissingError
@@ -40,6 +41,9 @@ def verify_with(folder: Path, score: Scorer) -> Iterator[CaseResult]:
     for name, check in FILES.items():
         if name not in present:
             yield CaseResult("metrics", name, 0.0, 0.0, None, note="the file is not in this folder")
+            continue
+        if check in (verify_scan2cap, verify_scanqa, verify_sqa3d) and find_spec("pycocoevalcap") is None:
+            yield CaseResult("metrics", name, 0.0, 0.0, None, note="pycocoevalcap is not installed")
             continue
         sheet = Sheet(folder / name)
         check(sheet, score)
