@@ -8,7 +8,7 @@ it differently, its number carries a prefix:
     v3d_          LaVi-Lab/Video-3D-LLM 3ff70e8
     torchmetrics_ torchmetrics_ext 0.4.2: as M3DRef-CLIP, over the queries that were answered
 
-Shared definitions and their differences: docs/results.md, and the project's METRICS notes. Pure numpy and scipy.
+How they differ: docs/metrics.md. Pure numpy and scipy.
 """
 
 from __future__ import annotations
