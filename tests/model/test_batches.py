@@ -128,6 +128,17 @@ def gradients(model, batch) -> dict[str, torch.Tensor]:
     return found
 
 
+def test_an_item_without_labels_has_loss_zero(pair, scenes):
+    model, processor = pair
+    batch = processor([question("scanqa", "a"), question("sqa3d", "b")], scenes, with_labels=True)
+    batch["labels"][0] = seq.IGNORE
+    output = model(**batch)
+    assert output.item_losses[0] == 0 and output.item_losses[1] > 0
+    output.loss.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+    model.zero_grad()
+
+
 def test_positions_by_hand():
     mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1]])
     segments = torch.tensor([[-1, 0, 0, 1, 1, 2, 2]])

@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 from video3d_plugin.config import Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.model import zero3
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,8 @@ def load_tower(model: Any, name: str | None, beside: Path) -> None:
     missing = sorted(wanted - set(found))
     if missing:
         raise DataError(f"missing: {', '.join(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
-    vision.load_state_dict(found)
+    with zero3.gathered(vision.parameters()):
+        vision.load_state_dict(found)
 
 
 def _tensors_of(path: Path) -> Iterable[tuple[str, torch.Tensor]]:
@@ -255,12 +257,14 @@ def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
 @torch.no_grad()
 def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
     """Fresh values for the named parameters: modules as torch initialises them, single vectors from a normal."""
+    names = list(names)
     owners = {name.rpartition(".")[0] for name in names}
-    for name in names:
-        if "." not in name:  # a vector on the model itself
-            model.get_parameter(name).normal_()
-    for owner in sorted(owners - {""}):
-        model.get_submodule(owner).reset_parameters()
+    with zero3.gathered(model.get_parameter(name) for name in names):
+        for name in names:
+            if "." not in name:  # a vector on the model itself
+                model.get_parameter(name).normal_()
+        for owner in sorted(owners - {""}):
+            model.get_submodule(owner).reset_parameters()
 
 
 def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +275,7 @@ def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
     old, new = ("dtype", "torch_dtype") if (major, minor) < (4, 56) else ("torch_dtype", "dtype")
     if old in kwargs:
         kwargs.setdefault(new, kwargs.pop(old))
-    if major < 5:
+    if major < 5 and not zero3.enabled():
         kwargs.setdefault("low_cpu_mem_usage", True)
     return kwargs
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model import zero3
 
 # What the input of the model needs beyond a Qwen2 tokenizer: LLaVA's placeholder and Video-3D LLM's two tokens.
 IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN = "<image>", "<ground>", "<coord>"
@@ -46,8 +47,9 @@ class HostMethods:
     def _grow_embeddings(self, old: int, size: int) -> None:
         trainable = {name: p.requires_grad for name, p in self.named_parameters()}
         self.resize_token_embeddings(size)
-        with torch.no_grad():
-            for layer in (self.get_input_embeddings(), self.get_output_embeddings()):
+        layers = (self.get_input_embeddings(), self.get_output_embeddings())
+        with torch.no_grad(), zero3.gathered(layer.weight for layer in layers):
+            for layer in layers:
                 layer.weight[old:] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)
         for name, p in self.named_parameters():  # the host froze parts before this call
             p.requires_grad_(trainable.get(name, True))
