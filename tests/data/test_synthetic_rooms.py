@@ -8,7 +8,7 @@ import pytest
 from video3d_plugin.data.synthetic import make_room, synthetic_scene
 from video3d_plugin.data.synthetic.noise import noisy_depth, noisy_pose
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS, build, turn
-from video3d_plugin.data.synthetic.paths import camera_path, look_at
+from video3d_plugin.data.synthetic.paths import SEEN, camera_path, look_at
 from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
 from video3d_plugin.data.synthetic.shapes import Part
 
@@ -168,21 +168,23 @@ def test_look_at_is_upright_with_y_down():
     )
 
 
-def test_the_path_shows_every_object_within_the_centre_square(rooms):
+def test_the_path_shows_every_object_at_a_useful_size_within_the_centre_square(rooms):
+    """Counted at another resolution than the path was planned with: hence the slack of a half."""
     missed = total = 0
     for room in rooms:
         poses, unseen = camera_path(room, 20)
-        camera, boxes, shown = intrinsics(*SIZE), RoomBoxes.of(room), set()
+        camera, boxes, share = intrinsics(*SIZE), RoomBoxes.of(room), {}
         for pose in poses:
-            owner = cast(boxes, pose, camera, *SIZE)[2]
-            shown |= set(np.unique(owner[:, 10:70]).tolist())
+            ids, counts = np.unique(cast(boxes, pose, camera, *SIZE)[2][:, 10:70], return_counts=True)
+            for i, n in zip(ids.tolist(), counts.tolist(), strict=True):
+                share[i] = max(share.get(i, 0), n / 3600)
             eye = pose[:3, 3]
             assert (eye > room.lo).all() and (eye < room.hi).all()
             assert not any((eye > t.lo).all() and (eye < t.hi).all() for t in room.things)
-        missing = {t.object_id for t in room.things} - shown
-        assert missing <= unseen
+        for thing in room.things:
+            assert share.get(thing.object_id, 0) > SEEN / 2 or thing.object_id in unseen, thing.label
         missed, total = missed + len(unseen), total + len(room.things)
-    assert missed <= 0.01 * total
+    assert missed <= 0.005 * total
 
 
 def test_noise_makes_holes_and_moves_poses_by_centimetres():

@@ -12,7 +12,7 @@ from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics
 from video3d_plugin.data.synthetic.rooms import Room, stream
 
 LOW = (48, 64)  # size of the frames that visibility is judged on
-SEEN = 1 / 500  # an object counts as seen where it fills this part of the centre square of a frame
+SEEN = 1 / 150  # an object counts as seen where it fills this part of the centre square of a frame
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
