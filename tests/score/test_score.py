@@ -135,6 +135,31 @@ def test_lines_of_video3dllm_carry_their_own_truth(golden, tmp_path, plain):
     assert values["v3d_rouge@0.5"] == pytest.approx(expected["Rouge"])
 
 
+def test_another_mass_can_be_asked_for(golden, tmp_path, plain):
+    from video3d_plugin.metrics.tasks import TASKS
+
+    content = golden("multi3drefer")
+    printed = content["expected"]["video3dllm"]["A_threshold_0.9"]["printed"]
+    lines = [
+        {"sample_id": i, "scores": o["scores"], "objects": o["objects"], "gt_response": o["gt_boxes"],
+         "question_type": o["eval_type"]}
+        for i, o in enumerate(content["A_items"])
+    ]  # fmt: skip
+    records = [
+        {"f1@0.25": TASKS["multi3drefer"].record(
+            {"scene_id": "s", "ann_id": i, "eval_type": o["eval_type"], "gt_boxes": o["gt_boxes"]},
+            {"scores": o["scores"], "boxes": o["objects"]})}
+        for i, o in enumerate(content["A_items"])
+    ]  # fmt: skip
+    for file in (write(tmp_path / "m.jsonl", lines), write(tmp_path / "s.jsonl", records)):
+        values = score("multi3drefer", file, None, plain, mass=0.9).scores.values
+        assert values["v3d_f1@0.25"] == pytest.approx(100 * printed["all IoU25"])
+        assert values["v3d_mt_f1@0.5"] == pytest.approx(100 * printed["mt IoU50"])
+    for task, mass in (("multi3drefer", 1.5), ("scanrefer", 0.5)):
+        with pytest.raises(DataError, match="mass"):
+            score(task, file, None, plain, mass=mass)
+
+
 def multi_files(content, tmp_path):
     """Annotations, boxes by object, and a folder of predictions, of the items whose boxes are given."""
     items = content["B_items"]

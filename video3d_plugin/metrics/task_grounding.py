@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import grounding
@@ -62,16 +63,18 @@ def predicted_box(prediction: Unpacked) -> tuple[str, list[float] | None]:
     return ("empty", None) if best is None else ("ok", boxes[best])
 
 
-def predicted_boxes(prediction: Unpacked) -> tuple[str, dict[float, list[list[float]]]]:
-    """Multi3DRefer: the boxes selected at each mass of MASSES; without scores, the same boxes for all."""
+def predicted_boxes(
+    prediction: Unpacked, masses: Sequence[float] = MASSES
+) -> tuple[str, dict[float, list[list[float]]]]:
+    """Multi3DRefer: the boxes selected at each mass; without scores, the same boxes for all."""
     if not _has_scores(prediction):
         status, boxes = _read_boxes(prediction)
-        return status, dict.fromkeys(MASSES, boxes)
+        return status, dict.fromkeys(masses, boxes)
     try:
         scores, boxes, zero = _proposals(prediction.fields)
-        return "ok", {m: [boxes[i] for i in objects_by_mass(scores, len(boxes), zero, m)] for m in MASSES}
+        return "ok", {m: [boxes[i] for i in objects_by_mass(scores, len(boxes), zero, m)] for m in masses}
     except (DataError, TypeError, ValueError):
-        return "unreadable", dict.fromkeys(MASSES, [])
+        return "unreadable", dict.fromkeys(masses, [])
 
 
 def _group(value: object) -> bool | None:
@@ -126,9 +129,9 @@ def _mass_key(mass: float) -> str:
     return f"{mass:g}"
 
 
-def multi3drefer_record(doc: Mapping, prediction: Unpacked) -> dict:
+def multi3drefer_record(doc: Mapping, prediction: Unpacked, *, of_masses: Sequence[float] = MASSES) -> dict:
     """F1 pairs of both conventions at each mass. Text that cannot be read is no claim that nothing is there: F1 0."""
-    status, selected = predicted_boxes(prediction)
+    status, selected = predicted_boxes(prediction, of_masses)
     truth, ids = [list(map(float, b)) for b in doc["gt_boxes"]], doc.get("object_ids")
     distinct = list(dict(zip(ids, truth, strict=True)).values()) if ids and len(ids) == len(truth) else truth
     readable = status not in ("unreadable", "empty")
@@ -147,15 +150,16 @@ def multi3drefer_record(doc: Mapping, prediction: Unpacked) -> dict:
         "status": status,
         "eval_type": doc["eval_type"],
         "gt_boxes": truth,
+        "object_ids": ids,
         "masses": masses,
     }
 
 
-def multi3drefer_scores(records: Sequence[dict], _score: Scorer) -> Scores:
-    """Mass 0.4 under the plain names, 0.25 with `mass0.25_` before the name: `mass0.25_v3d_f1@0.5`."""
+def multi3drefer_scores(records: Sequence[dict], _score: Scorer, *, of_masses: Sequence[float] = MASSES) -> Scores:
+    """The first mass under the plain names, another as `mass0.25_` before the name: `mass0.25_v3d_f1@0.5`."""
     known = [r for r in records if not r.get("extra")]
     values: dict[str, float | None] = {}
-    for mass in MASSES:
+    for mass in of_masses:
         key = _mass_key(mass)
         items = [
             grounding.Answered(
@@ -166,7 +170,7 @@ def multi3drefer_scores(records: Sequence[dict], _score: Scorer) -> Scores:
             )
             for r in known
         ]
-        before = "" if mass == SCRIPT_MASS else f"mass{key}_"
+        before = "" if mass == of_masses[0] else f"mass{key}_"
         values |= grounding.multi3drefer_official(items, before)
         values |= grounding.multi3drefer_v3d(items, f"{before}v3d_")
         values |= grounding.multi3drefer_torchmetrics(items, f"{before}torchmetrics_")
@@ -175,4 +179,15 @@ def multi3drefer_scores(records: Sequence[dict], _score: Scorer) -> Scores:
 
 
 scanrefer = Task("scanrefer", ("acc@0.25", "acc@0.5"), scanrefer_record, scanrefer_scores)
-multi3drefer = Task("multi3drefer", ("f1@0.25", "f1@0.5"), multi3drefer_record, multi3drefer_scores)
+
+
+def multi3drefer_at(mass: float = SCRIPT_MASS) -> Task:
+    """Multi3DRefer with boxes selected by another cumulative mass under the plain names; the paper's 0.25 beside it."""
+    if not 0 < mass <= 1:
+        raise DataError(f"a cumulative mass of {mass}", remedy="it lies between 0 and 1")
+    masses = tuple(dict.fromkeys((mass, PAPER_MASS)))
+    record = partial(multi3drefer_record, of_masses=masses)
+    return Task("multi3drefer", ("f1@0.25", "f1@0.5"), record, partial(multi3drefer_scores, of_masses=masses))
+
+
+multi3drefer = multi3drefer_at()

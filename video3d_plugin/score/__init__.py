@@ -15,7 +15,8 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.boxes import box_of_corners
 from video3d_plugin.metrics.ngrams import Scorer, scorer
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, benchmark
-from video3d_plugin.metrics.task_base import Scores
+from video3d_plugin.metrics.task_base import Scores, Task
+from video3d_plugin.metrics.task_grounding import multi3drefer_at
 from video3d_plugin.metrics.tasks import get
 from video3d_plugin.score.documents import docs_of_files, docs_of_folder
 from video3d_plugin.score.predictions import Given, read_benchmark_captions, read_predictions
@@ -52,9 +53,22 @@ class Result:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-def score(task: str, predictions: Path, truth: Truth | None = None, score_with: Scorer | None = None) -> Result:
-    """Score a file of predictions. DataError where not one of them belongs to a question of the ground truth."""
+def score(
+    task: str,
+    predictions: Path,
+    truth: Truth | None = None,
+    score_with: Scorer | None = None,
+    mass: float | None = None,
+) -> Result:
+    """Score a file of predictions. DataError where not one of them belongs to a question of the ground truth.
+
+    mass: of Multi3DRefer's selection from scores, in place of 0.4 under the plain names.
+    """
     binding, predictions = get(task), Path(predictions)
+    if mass is not None:
+        if task != "multi3drefer":
+            raise DataError(f"{task} selects nothing by cumulative mass", remedy="multi3drefer does")
+        binding = multi3drefer_at(mass)
     found = truth.docs(task) if truth is not None else None
     if task == "scan2cap" and (captions := read_benchmark_captions(predictions)) is not None:
         return _benchmark(captions, _needed(found, task)[0], score_with)
@@ -63,11 +77,13 @@ def score(task: str, predictions: Path, truth: Truth | None = None, score_with: 
         raise DataError("no predictions in it", where=predictions)
     if all(one.record is not None for one in given):
         records, notes = [one.record for one in given], {}
+        if mass is not None:
+            records = [binding.record(record, record.get("prediction")) for record in records]
     elif found is None and all(one.reference is not None for one in given):
         records, notes = [binding.record(one.reference, one.prediction) for one in given], {}
     else:
         docs, left_out = _needed(found, task)
-        records, notes = _match(task, given, docs, predictions)
+        records, notes = _match(binding, given, docs, predictions)
         notes |= {f"left out: {reason}": count for reason, count in left_out.items()}
     return Result(task, binding.scores(records, score_with), records, notes)
 
@@ -102,8 +118,10 @@ def _aliases(task: str, doc: Mapping) -> list[str]:
     return [str(name) for name in names if name is not None]
 
 
-def _match(task: str, given: Sequence[Given], docs: Sequence[dict], path: Path) -> tuple[list[dict], dict[str, int]]:
-    binding = get(task)
+def _match(
+    binding: Task, given: Sequence[Given], docs: Sequence[dict], path: Path
+) -> tuple[list[dict], dict[str, int]]:
+    task = binding.name
     by_name: dict[str, int] = {}
     for index, doc in enumerate(docs):
         for name in _aliases(task, doc):

@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--proposals", type=Path, help="boxes by scene, for scan2cap captions that come without one")
     parser.add_argument("--labels", type=Path, help="scannetv2-labels.combined.tsv, for ScanRefer's groups")
     parser.add_argument("--without-meteor", action="store_true", help="do not start METEOR (it takes ten seconds)")
+    parser.add_argument("--mass", type=float, help="multi3drefer: cumulative mass of the selection (default: 0.4)")
     parser.add_argument("--all", action="store_true", help="list every convention, not the official numbers alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--records", type=Path, metavar="FILE", help="write what each question scored, as JSON lines")
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     split = "test" if args.task == "sqa3d" and args.split == "val" else args.split
     truth = Truth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
-        result = score(args.task, args.predictions, truth, running)
+        result = score(args.task, args.predictions, truth, running, args.mass)
     if args.records:
         _write_lines(args.records, result.records)
     print(as_json(result) if args.json else as_text(result, everything=args.all))
