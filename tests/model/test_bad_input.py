@@ -24,13 +24,25 @@ def test_coordinates_that_are_not_finite(pair, batch, value):
     scene = dict(batch["scenes"][0])
     scene["token_points"] = scene["token_points"].clone()
     scene["token_points"][0, 0, 0, 0, 1] = value
-    fails(pair[0], {**batch, "scenes": [scene]}, "token_points .* not all finite")
-    fails(pair[0], {**batch, "coords": torch.full((1, 3), value)}, "coords must be .* finite")
+    fails(pair[0], {**batch, "scenes": [scene]}, r"item 0 of the batch \(scene 0\): token_points are not all finite")
+    fails(
+        pair[0], {**batch, "coords": torch.full((1, 3), value)}, "item 0 of the batch has a <coord> that is not finite"
+    )
+
+
+def test_the_item_with_the_broken_point_is_named(pair, scenes):
+    model, processor = pair
+    batch = processor([question("scan2cap", "a"), question("two_coords", "b")], scenes, with_labels=True)
+    batch["coords"][2, 1] = float("nan")
+    fails(model, batch, "item 1 of the batch has a <coord> that is not finite")
+    scene = {**batch["scenes"][1], "proposals": batch["scenes"][1]["proposals"] * float("inf")}
+    batch = processor([question("scanqa", "a"), question("scanrefer", "b")], scenes, with_labels=True)
+    fails(model, {**batch, "scenes": [batch["scenes"][0], scene]}, r"item 1 .*: proposals are not all finite")
 
 
 def test_no_frames(pair, batch):
     scene = {**batch["scenes"][0], "pixels": batch["scenes"][0]["pixels"][:0]}
-    fails(pair[0], {**batch, "scenes": [scene]}, "no frames")
+    fails(pair[0], {**batch, "scenes": [scene]}, r"item 0 .*: no frames")
 
 
 def test_no_proposals(pair):
@@ -69,13 +81,13 @@ def test_a_sequence_beyond_the_models_length(pair, batch, monkeypatch):
 
 def test_pixels_of_the_wrong_size(pair, batch):
     scene = {**batch["scenes"][0], "pixels": batch["scenes"][0]["pixels"][:, :40]}
-    fails(pair[0], {**batch, "scenes": [scene]}, r"pixels are \(2, 40, 58, 3\)")
+    fails(pair[0], {**batch, "scenes": [scene]}, r"item 0 .*: pixels are \(2, 40, 58, 3\), expected \(2, 58, 58, 3\)")
 
 
 def test_points_of_another_specification(pair, batch):
     scene = {**batch["scenes"][0]}
     scene["token_points"] = scene["token_points"].expand(-1, -1, -1, 5, -1)
-    fails(pair[0], {**batch, "scenes": [scene]}, "token_points .* expected")
+    fails(pair[0], {**batch, "scenes": [scene]}, "item 0 .* token_points .* expected")
 
 
 def test_targets_beyond_the_proposals(pair, scenes):

@@ -142,8 +142,9 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         """
         rows = None
         if scenes is not None:
-            features_for = self._rows_with_ground(input_ids, scenes, scene_index)
-            tokens = [encode_scene_tokens(self, scene, i in features_for) for i, scene in enumerate(scenes)]
+            tokens = self._encode_scenes(
+                input_ids, scenes, scene_index, self._scenes_to_ground(input_ids, scenes, scene_index)
+            )
             rows, scene_of = self.assemble(
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
@@ -224,8 +225,12 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             )
         if not wanted or self.config.position is None:
             return embeds
-        if coords.shape[1:] != (3,) or not bool(torch.isfinite(coords).all()):
-            raise DataError("coords must be (C, 3) finite numbers, metres", remedy="check the questions' points")
+        if coords.shape[1:] != (3,):
+            raise DataError(f"coords are {tuple(coords.shape)}, expected (C, 3)", remedy="give points as x, y, z")
+        broken = ~torch.isfinite(coords).all(1).to(at.device)
+        if bool(broken.any()):
+            item = int(at.nonzero()[broken][0, 0])
+            raise DataError(f"item {item} of the batch has a <coord> that is not finite", remedy="check its point")
         points = coords.to(embeds.device).float()[:, None].expand(-1, self.config.position.points_per_token, -1)
         vectors = self.model.world_position_embedding(points).to(embeds)
         return embeds.index_put(tuple(at.nonzero(as_tuple=True)), vectors, accumulate=True)
@@ -239,13 +244,22 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             )
         return index
 
-    def _rows_with_ground(self, input_ids, scenes, scene_index) -> set[int]:
+    def _scenes_to_ground(self, input_ids, scenes, scene_index) -> set[int]:
         """Indices of the scenes of which a grounding item asks: only these need proposal features."""
         if self.config.head is None or self.config.ground_token_id is None:
             return set()
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
         asks = (input_ids == self.config.ground_token_id).any(1).tolist()
         return {index for index, ask in zip(scene_of, asks, strict=True) if ask}
+
+    def _encode_scenes(self, input_ids, scenes, scene_index, with_proposals: set[int]) -> list[SceneTokens]:
+        scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
+        tokens = []
+        for index, scene in enumerate(scenes):
+            rows = ", ".join(str(row) for row, own in enumerate(scene_of) if own == index)
+            name = f"item {rows} of the batch (scene {index})"
+            tokens.append(encode_scene_tokens(self, scene, index in with_proposals, name))
+        return tokens
 
     def _attention(self, rows: seq.Rows):
         if rows.segments is None:
@@ -375,7 +389,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             return super().generate(inputs=ids, attention_mask=attention_mask, **kwargs)
         if kwargs.pop("segments", None) is not None:
             raise DataError("rows of several items cannot be continued", remedy="generate with one item a row")
-        tokens = [encode_scene_tokens(self, scene, False) for scene in scenes]
+        tokens = self._encode_scenes(ids, scenes, scene_index, set())
         rows, _ = self.assemble(ids, tokens, scene_index, attention_mask, coords=coords, left=True)
         return super().generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
 

@@ -70,7 +70,7 @@ class ScenePrefix:
 def encode_scene(model: Video3DForCausalLM, processor: Video3DProcessor, inputs: SceneInputs) -> ScenePrefix:
     """Run the part before the question through tower and language model."""
     scene = inputs.tensors()
-    tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None)
+    tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
     rows, _ = model.assemble(ids, [tokens])
     output = model.model(

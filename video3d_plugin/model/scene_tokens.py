@@ -27,11 +27,17 @@ class SceneTokens:
 
 
 def encode_scene_tokens(
-    model: Video3DForCausalLM, scene: dict[str, torch.Tensor], with_proposals: bool = True
+    model: Video3DForCausalLM,
+    scene: dict[str, torch.Tensor],
+    with_proposals: bool = True,
+    name: str = "the scene",
 ) -> SceneTokens:
-    """`scene` is SceneInputs.tensors(), on any device; see `video3d_plugin.scene.SceneInputs` for shapes."""
+    """`scene` is SceneInputs.tensors(), on any device; see `video3d_plugin.scene.SceneInputs` for shapes.
+
+    Errors call it by `name`.
+    """
     inner, config = model.get_model(), model.config
-    _check(scene, config, with_proposals)
+    _check(scene, config, with_proposals, name)
     # Projected patches keep their own grid for proposals; the pooled grid becomes tokens.
     patches = inner.mm_projector(inner.vision_tower(scene["pixels"]))
     grid = pool_grid(patches, config.layout)
@@ -57,27 +63,27 @@ def encode_scene_tokens(
     return SceneTokens(visual, features)
 
 
-def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool) -> None:
+def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: str) -> None:
     """Raise a DataError that says what does not fit, before anything is computed."""
-    frames = len(scene["pixels"])
+    frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:
-        raise DataError("a scene of the batch has no frames", remedy="give at least one posed RGB-D frame")
-    spec = config.inputs_spec
-    grid = (frames, spec.grid_side, spec.grid_side)
-    remedy = "make the scene's inputs with this model's config.inputs_spec"
+        raise DataError("no frames", where=name, remedy="give at least one posed RGB-D frame")
+    shapes = {"pixels": (frames, spec.image_size, spec.image_size, 3)}
+    finite = []
     if config.position is not None:
-        _shape(scene["token_points"], (*grid, spec.points_per_token, 3), "token_points", remedy)
-        if not bool(torch.isfinite(scene["token_points"]).all()):
-            raise DataError("token_points of a scene of the batch are not all finite", remedy="leave out broken poses")
-    if not with_proposals:
-        return
-    count, side = len(scene["proposals"]), spec.object_grid_side
-    _shape(scene["proposals"], (count, 6), "proposals", "give boxes as centre and size")
-    _shape(scene["proposal_patches"], (count, frames, side, side), "proposal_patches", remedy)
-    if not bool(torch.isfinite(scene["proposals"]).all()):
-        raise DataError("proposals of a scene of the batch are not all finite", remedy="leave out broken boxes")
-
-
-def _shape(tensor: torch.Tensor, expected: tuple[int, ...], name: str, remedy: str) -> None:
-    if tuple(tensor.shape) != expected:
-        raise DataError(f"{name} of a scene of the batch is {tuple(tensor.shape)}, expected {expected}", remedy=remedy)
+        shapes["token_points"] = (frames, spec.grid_side, spec.grid_side, spec.points_per_token, 3)
+        finite.append("token_points")
+    if with_proposals:
+        count, side = len(scene["proposals"]), spec.object_grid_side
+        shapes |= {"proposals": (count, 6), "proposal_patches": (count, frames, side, side)}
+        finite.append("proposals")
+    for part, expected in shapes.items():
+        if tuple(scene[part].shape) != expected:
+            raise DataError(
+                f"{part} are {tuple(scene[part].shape)}, expected {expected}",
+                where=name,
+                remedy="make the scene's inputs with this model's config.inputs_spec",
+            )
+    for part in finite:
+        if not bool(torch.isfinite(scene[part]).all()):
+            raise DataError(f"{part} are not all finite", where=name, remedy="leave out broken poses, depths and boxes")

@@ -77,12 +77,6 @@ class VisionTower(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(V, S, S, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features."""
-        side = self.config.image_size
-        if pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
-            raise DataError(
-                f"pixels are {tuple(pixels.shape)}, the tower takes (V, {side}, {side}, 3)",
-                remedy="make the scene's inputs with this model's config.inputs_spec",
-            )
         return self.vision_tower.vision_model(normalise_pixels(pixels, self.dtype, self.device))
 
     @property
