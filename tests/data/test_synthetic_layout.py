@@ -264,6 +264,8 @@ WRONG = [
     dict(scenes=10**6),
     dict(scenes=1, noise="loud"),
     dict(scenes=1, write=("video",)),
+    dict(scenes=1, frames=0),
+    dict(scenes=1, image_size=(240, 1)),
 ]
 
 
@@ -272,6 +274,16 @@ def test_a_wrong_request_is_one_clear_error_and_writes_nothing(tmp_path, wrong):
     with pytest.raises(DataError) as caught:
         make_benchmark(tmp_path / "out", **wrong)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_counts_of_nothing_give_empty_files_and_impossible_counts_an_error(tmp_path):
+    none = Counts(objects=0, multi3drefer=0, scanqa=0, sqa3d=0)
+    make_benchmark(tmp_path, scenes=1, write=("annotations",), counts=none, progress=False)
+    described = describe_split(tmp_path)
+    assert [described[k]["total"] for k in ("scanrefer", "multi3drefer", "scanqa", "sqa3d")] == [0, 0, 0, 0]
+    for wrong in (dict(references=(0, 2)), dict(references=(3, 2)), dict(scanqa=-1)):
+        with pytest.raises(DataError):
+            Counts(**wrong)
 
 
 def test_describe_split_counts_and_names_the_split_by_its_content(root, tmp_path):

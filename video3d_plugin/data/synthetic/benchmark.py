@@ -44,6 +44,11 @@ class Counts:
     scanqa: int = 24
     sqa3d: int = 20
 
+    def __post_init__(self):
+        fewest, most = self.references
+        if not 1 <= fewest <= most or min(self.objects, self.multi3drefer, self.scanqa, self.sqa3d) < 0:
+            raise DataError(f"bad counts {self}", remedy="none below 0; references=(fewest, most), at least 1")
+
 
 @dataclass(frozen=True)
 class SyntheticScene:
@@ -151,6 +156,8 @@ def make_benchmark(
     unknown = [part for part in write if part not in WRITES]
     if unknown or noise not in ("none", "realistic"):
         raise DataError(f"unknown {unknown or noise!r}", remedy=f"write: {', '.join(WRITES)}; noise: none, realistic")
+    if min(image_size) < 16 or frames < 1:
+        raise DataError(f"{frames} frames of {image_size} pixels", remedy="at least 1 frame of (16, 16) pixels")
     root = Path(output)
     settings = {
         "seed": seed,
