@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import Qwen2Config
+from transformers import AutoConfig, Qwen2Config
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
@@ -153,8 +153,8 @@ class Video3DConfig(Qwen2Config):
                 "mask_invalid_depth": False,
                 "mm_vision_tower": None,
                 "mm_hidden_size": None,
-                "mm_projector_type": "mlp2x_gelu",
-                "mm_patch_merge_type": "spatial_unpad",
+                "mm_projector_type": "linear",  # these three as the host reads a config.json without them
+                "mm_patch_merge_type": "flat",
                 "mm_newline_position": "one_token",
                 "mm_spatial_pool_mode": "bilinear",
                 "mm_spatial_pool_stride": 2,
@@ -348,3 +348,6 @@ def _only(ids: list[int] | None, name: str) -> int | None:
     if len(ids) != 1:
         raise DataError(f"{name} has {len(ids)} entries", remedy="the token must be one entry of the tokenizer")
     return int(ids[0])
+
+
+AutoConfig.register(Video3DConfig.model_type, Video3DConfig, exist_ok=True)

@@ -82,6 +82,14 @@ def test_newlines_by_merge_type():
     assert layout("spatial_unpad", "frame").newline == "frame"
 
 
+def test_what_a_config_leaves_out_is_read_as_the_host_reads_it():
+    """LLaVA-NeXT at df17966: merge type `flat` (so no newline), a linear projector, newline position `one_token`."""
+    config = Video3DConfig(vision_config=SIZES)
+    assert config.layout.newline == "no_token" and not config.layout.has_newline
+    assert parse_projector(config.mm_projector_type) == (1, 0)
+    assert config.head is None and config.position is None
+
+
 def test_inputs_spec_follows_the_options():
     config = Video3DConfig(
         vision_config=SIZES, world_position_embedding_type="sample5-sin3d", object_feature_type="patch27",

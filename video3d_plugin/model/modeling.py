@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, Qwen2ForCausalLM, Qwen2Model
+from transformers import AutoModelForCausalLM, Qwen2ForCausalLM, Qwen2Model
 from transformers.modeling_outputs import ModelOutput
 
 from video3d_plugin.config import Video3DConfig
@@ -22,6 +22,7 @@ from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals
 from video3d_plugin.model.host_methods import HostMethods
 from video3d_plugin.model.position import build_position
+from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
 from video3d_plugin.model.vision import VisionTower, build_projector
 
@@ -418,5 +419,4 @@ def _given(**kwargs: Any) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if value is not None}
 
 
-AutoConfig.register(Video3DConfig.model_type, Video3DConfig, exist_ok=True)
 AutoModelForCausalLM.register(Video3DConfig, Video3DForCausalLM, exist_ok=True)
