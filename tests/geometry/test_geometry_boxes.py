@@ -108,3 +108,23 @@ def test_cells_that_are_not_whole_pixels_are_refused_with_a_remedy():
 def test_box_of_points_by_hand():
     points = np.array([[0, 0, 0], [2, 1, -4]], np.float32)
     assert box_of_points(points).tolist() == [1, 0.5, -2, 2, 1, 4]
+
+
+def test_holes_do_not_send_every_patch_to_the_pixel_test(monkeypatch):
+    """What makes it fast: with holes at the camera in every patch, few patches are undecided."""
+    from video3d_plugin.geometry import boxes as module
+
+    points = smooth(2, 384)
+    points[torch.rand(2, 384, 384, generator=torch.Generator().manual_seed(3)) < 0.1] = torch.tensor([0.1, 0.2, 0.3])
+    looked_at = []
+    original = module._decide_by_rank
+
+    def counted(*arguments):
+        no, yes = original(*arguments)
+        looked_at.append(int((~(no | yes)).sum()))
+        assert not (no & yes).any()
+        return no, yes
+
+    monkeypatch.setattr(module, "_decide_by_rank", counted)
+    result = proposal_patches(points, some_boxes(20), InputsSpec())
+    assert result.any() and looked_at[0] < 0.05 * result.numel()

@@ -119,16 +119,32 @@ def _png_header(head: bytes, where: str) -> tuple[int, int]:
 
 
 def _depth_from_png(data: bytes, where: str) -> np.ndarray:
-    from PIL import Image
+    """OpenCV decodes twice as fast as Pillow, but passes over a file's missing end: so that is checked before."""
+    import cv2
 
     _png_header(data[:33], where)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            depth = np.array(image)
-    except Exception as error:  # as above: many types, one meaning
+    if not _is_whole_png(data):
         remedy = "export this frame again, or leave it out"
-        raise DataError(f"depth cannot be decoded: {error}", where=where, remedy=remedy) from error
-    return depth if depth.dtype == np.uint16 else depth.astype(np.uint16)
+        raise DataError("depth cannot be decoded: the PNG is truncated or damaged", where=where, remedy=remedy)
+    depth = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
+        remedy = "export this frame again, or leave it out"
+        raise DataError("depth cannot be decoded: no 16-bit grey image comes out", where=where, remedy=remedy)
+    return depth
+
+
+def _is_whole_png(data: bytes) -> bool:
+    """Whether the chunks follow each other to the end mark, each with its right checksum."""
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        end = at + 8 + size
+        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _depth_from_zlib(data: bytes, frame: Frame, where: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
 from video3d_plugin.geometry.patch_grid import token_points
+from video3d_plugin.geometry.voxels import VoxelTable
 from video3d_plugin.sampling import registry
 from video3d_plugin.sampling.coverage import VOXEL_SIZE_M, Coverage, Selection
 from video3d_plugin.scene import Frame, InputsSpec, Scene, SceneInputs
@@ -88,7 +89,15 @@ def scene_coverage(
     """What the frames see, computed when a sampler asks. Depth 0 shows nothing (the reference lets it show the camera's
     own voxel, which counts only if the mesh passes through the camera)."""
 
-    return Coverage(lambda index: frame_points(scene, index), len(scene.frames), surface_cells, VOXEL_SIZE_M, known)
+    def look(index: int, table: VoxelTable) -> np.ndarray:
+        frame = scene.frames[index]
+        pose = scene.world_from_scan @ frame.scan_from_camera
+        return table.seen_through(_depth_m(frame), frame.depth_intrinsics, pose)
+
+    def points_of(index: int) -> np.ndarray:
+        return frame_points(scene, index)
+
+    return Coverage(points_of, len(scene.frames), surface_cells, VOXEL_SIZE_M, known, look)
 
 
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:
@@ -177,5 +186,9 @@ def _cropped_color(frame: Frame, plan: CropPlan) -> np.ndarray:
 
     The size follows from the depth image's, as in the reference, so that colour and depth pixels correspond.
     """
-    image = open_color(frame).resize((plan.resized_width, plan.resized_height))
-    return np.asarray(image.crop((plan.left, plan.top, plan.left + plan.side, plan.top + plan.side)))
+    image = open_color(frame)
+    across, down = image.width / plan.resized_width, image.height / plan.resized_height
+    right, bottom = plan.left + plan.side, plan.top + plan.side
+    # resizing only what the crop keeps gives the same pixels as cropping the resized image
+    box = (plan.left * across, plan.top * down, right * across, bottom * down)
+    return np.asarray(image.resize((plan.side, plan.side), box=box))

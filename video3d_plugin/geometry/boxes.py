@@ -36,51 +36,60 @@ def proposal_patches(
     `patch14`: un-pooled patches of p x p pixels with at least int(p * p * 0.5) inside. `patch27`: pooled tokens'
     cells of c x c pixels with at least int(c * c * 0.25) inside. Bounds are centre -/+ size / 2 in float32.
     Source: Video-3D LLM, LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`. That program
-    tests every pixel against every box; here patches wholly inside or outside are decided by their extent, and only
-    patches that a face of the box cuts are looked at pixel by pixel.
+    tests every pixel against every box; here a patch's sorted coordinates decide almost every case (see
+    `_decide_by_rank`), and only the rest is looked at pixel by pixel. The result is the same, not an approximation.
     """
     side = spec.image_size
     assert world_points.ndim == 4 and world_points.shape[1:] == (side, side, 3), (
         f"world_points must be (V, {side}, {side}, 3), got {tuple(world_points.shape)}"
     )
     assert boxes.ndim == 2 and boxes.shape[1] == 6, f"boxes must be (N, 6), got {tuple(boxes.shape)}"
-    patches = _as_patches(world_points.float(), valid, spec)  # (M, k, 3), M = V * n * n
+    planes = _as_patches(world_points.float(), valid, spec)  # (3, M, k), M = V * n * n
     share = 0.5 if spec.object_patch == "patch14" else 0.25
-    needed = int(patches.shape[1] * share)
-    boxes = boxes.float()
-    low, high = boxes[:, :3] - boxes[:, 3:] / 2, boxes[:, :3] + boxes[:, 3:] / 2
-    patch_low, patch_high = patches.amin(1), patches.amax(1)  # NaN propagates: such patches are tested by pixel
-    outside, inside = _decide_by_extent(patch_low, patch_high, low, high)
-    result = inside
+    needed = int(planes.shape[2] * share)
+    grid, boxes = spec.object_grid_side, boxes.float()
+    shape = (len(boxes), len(world_points), grid, grid)
     if needed == 0:
-        result = torch.ones_like(inside)
-    else:
-        box_index, patch_index = torch.nonzero(~(outside | inside), as_tuple=True)
-        for start in range(0, len(box_index), _PAIRS_AT_ONCE):
-            b, m = box_index[start : start + _PAIRS_AT_ONCE], patch_index[start : start + _PAIRS_AT_ONCE]
-            pixels = patches[m]
-            hit = ((low[b, None] <= pixels) & (pixels <= high[b, None])).all(-1).sum(1) >= needed
-            result[b[hit], m[hit]] = True
-    grid = spec.object_grid_side
-    return result.view(len(boxes), len(world_points), grid, grid)
+        return torch.ones(shape, dtype=torch.bool, device=boxes.device)
+    low, high = (boxes[:, :3] - boxes[:, 3:] / 2).T, (boxes[:, :3] + boxes[:, 3:] / 2).T  # (3, N)
+    no, yes = _decide_by_rank(planes, low, high, needed)
+    box_index, patch_index = torch.nonzero(~(no | yes), as_tuple=True)
+    for start in range(0, len(box_index), _PAIRS_AT_ONCE):
+        b, m = box_index[start : start + _PAIRS_AT_ONCE], patch_index[start : start + _PAIRS_AT_ONCE]
+        pixels = planes[:, m]
+        hit = ((low[:, b, None] <= pixels) & (pixels <= high[:, b, None])).all(0).sum(1) >= needed
+        yes[b[hit], m[hit]] = True
+    return yes.view(shape)
 
 
-def _decide_by_extent(
-    patch_low: torch.Tensor, patch_high: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+def _decide_by_rank(
+    planes: torch.Tensor, low: torch.Tensor, high: torch.Tensor, needed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, M) bool each: no pixel of the patch can be inside the box; every pixel is. One axis at a time."""
-    outside = torch.zeros(len(low), len(patch_low), dtype=torch.bool, device=low.device)
-    inside = torch.ones_like(outside)
-    for axis in range(3):
-        a, b = patch_low[None, :, axis], patch_high[None, :, axis]
-        c, d = low[:, None, axis], high[:, None, axis]
-        outside |= (b < c) | (d < a)
-        inside &= (c <= a) & (b <= d)
-    return outside, inside
+    """(N, M) bool each: fewer than `needed` pixels of the patch are inside the box for sure; at least so many are.
+
+    Along an axis, if the needed-th smallest coordinate is above the box, fewer than `needed` are not above it; if
+    at most a sixth of what may be missing lies below the box and at most so much above, on all three axes, then
+    enough is inside. Ranks ignore the few pixels that depth holes throw to the camera; extremes would not. NaN sorts
+    last and compares false, so it counts as outside.
+    """
+    pixels = planes.shape[2]
+    spare = (pixels - needed) // 6
+    no = torch.zeros(low.shape[1], planes.shape[1], dtype=torch.bool, device=planes.device)
+    yes = torch.ones_like(no)
+    for plane, bottom, top in zip(planes, low, high, strict=True):
+        ranks = _sorted(plane)[:, [needed - 1, pixels - needed, spare, pixels - 1 - spare]].T[:, None]
+        no |= (ranks[0] > top[:, None]) | (ranks[1] < bottom[:, None])
+        yes &= (ranks[2] >= bottom[:, None]) & (ranks[3] <= top[:, None])
+    return no, yes
+
+
+def _sorted(rows: torch.Tensor) -> torch.Tensor:
+    """Each row sorted. numpy's sort is vectorised where torch's CPU sort is not: 20 times faster."""
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if rows.device.type == "cpu" else rows.sort(dim=1).values
 
 
 def _as_patches(points: torch.Tensor, valid: torch.Tensor | None, spec: InputsSpec) -> torch.Tensor:
-    """(V, S, S, 3) -> (V * n * n, pixels of a patch, 3), NaN where not valid (NaN is inside no box)."""
+    """(V, S, S, 3) -> (3, V * n * n, pixels of a patch), NaN where not valid (NaN is inside no box)."""
     if valid is not None:
         points = points.masked_fill(~valid[..., None], float("nan"))
     grid = spec.object_grid_side
@@ -91,5 +100,6 @@ def _as_patches(points: torch.Tensor, valid: torch.Tensor | None, spec: InputsSp
             f"object_patch={spec.object_patch!r} needs cells of whole pixels, but {used} pixels do not divide by {grid}"
             " (use object_patch='patch14')"
         )
-    points = points[:, :used, :used].unflatten(2, (grid, cell)).unflatten(1, (grid, cell))
-    return points.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    planes = points.permute(3, 0, 1, 2)[:, :, :used, :used]
+    planes = planes.unflatten(3, (grid, cell)).unflatten(2, (grid, cell)).transpose(3, 4)
+    return planes.reshape(3, len(points) * grid * grid, cell * cell)

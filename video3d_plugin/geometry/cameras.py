@@ -102,9 +102,9 @@ def back_project(
     torch.div((v - k[:, 1, 2]) * z, k[:, 1, 1], out=camera[:, 1])
     camera[:, 2] = z
     pose = world_from_camera.float()
-    # (V, HW, 3) = (V, HW, 3) @ R^T + t: baddbmm writes the points in their final layout
-    points = torch.baddbmm(pose[:, None, :3, 3], camera.flatten(2).transpose(1, 2), pose[:, :3, :3].transpose(1, 2))
-    return points.view(frames, height, width, 3)
+    # one plane of the image an axis: what pooling reads; callers see it as (V, H, W, 3)
+    planes = torch.baddbmm(pose[:, :3, 3:], pose[:, :3, :3], camera.flatten(2))
+    return planes.view(frames, 3, height, width).permute(0, 2, 3, 1)
 
 
 def _shape_of_depth(depth_m: torch.Tensor) -> tuple[int, int, int]:

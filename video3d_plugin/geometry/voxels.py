@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _OUTSIDE = np.int32(-1)
+_ROWS_AT_ONCE = 64
 _MAX_CELLS = 1 << 27  # 134 million cells = 512 MB of look-up table: above it the extent is not a room
 
 
@@ -63,12 +64,52 @@ class VoxelTable:
 
     def seen_by(self, points: np.ndarray) -> np.ndarray:
         """Ranks, ascending int32, of the set's cells that hold at least one of the (M, 3) float32 points, metres."""
-        cells = np.rint(points.reshape(-1, 3) / np.float32(self.voxel_size_m))
-        cells -= self.origin
-        np.clip(cells, 0, np.array(self.table.shape, np.float32) - 1, out=cells)
-        _, height, depth = self.table.shape
-        index = cells.astype(np.int32)
-        flat = (index[:, 0] * np.int32(height) + index[:, 1]) * np.int32(depth) + index[:, 2]
+        planes = np.ascontiguousarray(points.reshape(-1, 3).T, np.float32)
         seen = np.zeros(len(self.cells) + 1, bool)
-        seen[self.table.ravel()[flat]] = True  # -1 marks the extra last entry
+        self._mark(planes, seen)
         return np.nonzero(seen[:-1])[0].astype(np.int32)
+
+    def seen_through(
+        self,
+        depth_m: np.ndarray,  # (H, W) float32 metres, 0 where nothing was measured
+        intrinsics: np.ndarray,  # (4, 4) pixels
+        world_from_camera: np.ndarray,  # (4, 4) rigid
+    ) -> np.ndarray:
+        """`seen_by` the measured pixels of a depth image, without keeping its points.
+
+        The arithmetic is that of `cameras.back_project`, a few rows at a time so that they stay in the cache; a point
+        within a rounding error of a cell's edge may fall on the other side.
+        """
+        assert depth_m.ndim == 2, f"depth_m must be (H, W), got {depth_m.shape}"
+        height, width = depth_m.shape
+        k, pose = intrinsics.astype(np.float32), world_from_camera.astype(np.float32)
+        across = np.arange(width, dtype=np.float32) - k[0, 2]
+        down = (np.arange(height, dtype=np.float32) - k[1, 2])[:, None]
+        seen = np.zeros(len(self.cells) + 1, bool)
+        for start in range(0, height, _ROWS_AT_ONCE):
+            z = np.asarray(depth_m[start : start + _ROWS_AT_ONCE], np.float32)
+            x, y = across * z, down[start : start + _ROWS_AT_ONCE] * z
+            x /= k[0, 0]
+            y /= k[1, 1]
+            planes = np.empty((3, *z.shape), np.float32)
+            part = np.empty_like(z)
+            for axis, plane in enumerate(planes):
+                np.multiply(x, pose[axis, 0], out=plane)
+                plane += np.multiply(y, pose[axis, 1], out=part)
+                plane += np.multiply(z, pose[axis, 2], out=part)
+                plane += pose[axis, 3]
+            planes[0][z <= 0] = np.inf  # not measured: outside of every set
+            self._mark(planes.reshape(3, -1), seen)
+        return np.nonzero(seen[:-1])[0].astype(np.int32)
+
+    def _mark(self, planes: np.ndarray, seen: np.ndarray) -> None:
+        """Mark the ranks that the points (3, M) fall on; points outside mark the extra last entry. Overwrites them."""
+        flat = np.zeros(planes.shape[1], np.int32)
+        for plane, size, first in zip(planes, self.table.shape, self.origin, strict=True):
+            plane /= np.float32(self.voxel_size_m)
+            np.rint(plane, out=plane)
+            plane -= np.float32(first)
+            np.clip(plane, 0, np.float32(size - 1), out=plane)
+            flat *= np.int32(size)
+            flat += plane.astype(np.int32)
+        seen[self.table.ravel()[flat]] = True

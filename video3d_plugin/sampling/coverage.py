@@ -39,6 +39,8 @@ class Coverage:
     frame_points     index -> (M, 3) float32 world points of that frame, metres
     frame_count      frames of the scan
     surface_cells    () -> (K, 3) voxels of the scan's surface, or None: then all that the candidates see counts
+    known            a choice made earlier
+    look             (index, table) -> what `table.seen_by(frame_points(index))` gives, if there is a faster way
     """
 
     frame_points: Callable[[int], np.ndarray]
@@ -46,6 +48,7 @@ class Coverage:
     surface_cells: Callable[[], np.ndarray | None] = lambda: None
     voxel_size_m: float = VOXEL_SIZE_M
     known: Selection | None = None
+    look: Callable[[int, VoxelTable], np.ndarray] | None = None
     _seen: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -60,7 +63,8 @@ class Coverage:
     def seen(self, index: int) -> np.ndarray:
         """Ranks in `table` of the counted voxels that frame `index` sees, ascending."""
         if index not in self._seen:
-            self._seen[index] = self.table.seen_by(self.frame_points(index))
+            look = self.look or (lambda i, table: table.seen_by(self.frame_points(i)))
+            self._seen[index] = look(index, self.table)
         return self._seen[index]
 
     def select(self, max_frames: int) -> Selection:

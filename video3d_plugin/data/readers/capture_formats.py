@@ -115,15 +115,21 @@ def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[Listed]:
         color, depth = entry.get("file_path"), entry.get("depth_file_path")
         if not isinstance(color, str):
             raise DataError("a frame has no file_path", where=where)
-        try:
-            pose: np.ndarray | str = np.array(entry.get("transform_matrix"), np.float64).reshape(4, 4) @ _FROM_OPENGL
-        except (TypeError, ValueError):
-            pose = "transform_matrix is not 4x4"
+        pose = _opengl_pose(entry.get("transform_matrix"))
         path = _inside(folder, depth) if isinstance(depth, str) else None
         size = (int(values[4]), int(values[5]))
         yield Listed(
             color.rpartition(".")[0] or color, _inside(folder, color), path, pose, tuple(values[:4]), size, unit_m=unit
         )
+
+
+def _opengl_pose(value: Any) -> np.ndarray | str:
+    """(4, 4) scan from camera (z forward) of a camera-to-world matrix whose camera looks along -z; or why not."""
+    try:
+        matrix = np.array(value, np.float64).reshape(4, 4)
+    except (TypeError, ValueError, OverflowError):
+        return "transform_matrix is not 4x4"
+    return matrix @ _FROM_OPENGL if np.isfinite(matrix).all() else "transform_matrix is not finite"
 
 
 def _inside(folder: Path, name: str) -> Path:
