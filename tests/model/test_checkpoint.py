@@ -282,8 +282,19 @@ def test_exported_folder_is_in_the_hosts_terms(pair, saved, tmp_path, scenes, mi
     batch = pair[1](mixed, scenes, with_labels=True)
     with torch.no_grad():
         assert torch.equal(again(**batch).item_losses, pair[0](**batch).item_losses)
-    with pytest.raises(DataError, match="not empty"):
+    with pytest.raises(DataError, match="not an empty folder"):
         export_llava(saved, out)
+
+
+def test_the_export_command(pair, saved, tmp_path, capsys):
+    from video3d_plugin.cli import main
+
+    assert main(["export", str(saved), "--output", str(tmp_path / "llava"), "--tower", "me/siglip-tiny"]) == 0
+    assert json.loads((tmp_path / "llava" / "config.json").read_text())["mm_vision_tower"] == "me/siglip-tiny"
+    assert main(["export", str(saved), "--output", str(tmp_path / "ours"), "--format", "video3d"]) == 0
+    assert same(pair[0], load_model(tmp_path / "ours", device="cpu").model)
+    assert main(["export", str(saved), "--output", str(tmp_path / "ours")]) == 2
+    assert "give a new folder" in capsys.readouterr().err
 
 
 def test_the_exported_tower_is_a_siglip_checkpoint(pair, saved, tmp_path):

@@ -14,18 +14,18 @@ pytest.importorskip("peft")
 @pytest.fixture
 def trained(pair, tmp_path):
     """(base folder, adapter folder, the wrapped model after a change to everything that trains)."""
-    from video3d_plugin.model.lora import save_lora, wrap_lora
+    from video3d_plugin.model.lora import add_lora
 
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     pair[0].save_pretrained(base)
     pair[1].save_pretrained(base)
-    wrapped = wrap_lora(load_model(base, device="cpu").model, rank=2).eval()
+    wrapped = add_lora(load_model(base, device="cpu").model, rank=2).eval()
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in wrapped.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    save_lora(wrapped, adapter)
+    wrapped.save_pretrained(adapter)
     return base, adapter, wrapped
 
 
@@ -86,3 +86,46 @@ def test_a_folder_without_an_adapter(trained, tmp_path):
     base, _, _ = trained
     with pytest.raises(MissingError, match="adapter_config.json"):
         load_model(base, lora=tmp_path)
+
+
+def test_an_adapter_folder_finds_its_base(trained, pair, scenes, mixed):
+    base, adapter, wrapped = trained
+    pair[1].save_pretrained(adapter)
+    found = load_model(adapter, device="cpu").model
+    batch = pair[1](mixed, scenes, with_labels=True)
+    with torch.no_grad():
+        assert torch.allclose(found(**batch).item_losses, wrapped(**batch).item_losses, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trainer_saves_and_resumes_everything_that_was_trained(pair, scenes, mixed, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    from video3d_plugin.model.lora import add_lora
+
+    base = tmp_path / "base"
+    pair[0].save_pretrained(base)
+    pair[1].save_pretrained(base)
+
+    def run(output, steps, resume=None):
+        torch.manual_seed(0)
+        wrapped = add_lora(load_model(base, device="cpu").model, rank=2, dropout=0.0)
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path / output), max_steps=steps, save_steps=2, per_device_train_batch_size=3,
+            report_to="none", remove_unused_columns=False, use_cpu=True, learning_rate=1e-2, disable_tqdm=True,
+            lr_scheduler_type="constant",
+        )  # fmt: skip
+        texts = [item for item in mixed if item.scene_id == "a"]
+        trainer = Trainer(
+            model=wrapped, args=arguments, train_dataset=texts,
+            data_collator=lambda items: pair[1](items, scenes[:1], with_labels=True),
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume)
+        trainer.save_model()
+        return load_model(base, lora=tmp_path / output, device="cpu").model
+
+    whole = run("whole", 4)
+    run("parts", 2)
+    resumed = run("parts", 4, resume=str(tmp_path / "parts" / "checkpoint-2"))
+    assert not torch.equal(whole.ground_head_zero_target, pair[0].ground_head_zero_target)
+    for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5), name

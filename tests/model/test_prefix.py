@@ -81,6 +81,12 @@ def test_answers_stop_at_the_end_mark_and_wait_for_the_others(encoded, monkeypat
     stopped = prefixes.answer_tokens(model, processor, prefix, items, 6)
     assert stopped[0] == free[0][: free[0].index(free[0][2]) + 1]
     assert stopped[1] == prefixes._until(free[1], [free[0][2]])
+    steps = []
+    monkeypatch.setattr(
+        prefixes._Steps, "advance", lambda self, ids, own=prefixes._Steps.advance: steps.append(own(self, ids))
+    )
+    prefixes.answer_tokens(model, processor, prefix, items[:1], 40)
+    assert len(steps) == len(stopped[0]) - 1  # nothing is computed after the last end
 
 
 def test_a_sampled_answer_repeats_with_its_generator(encoded):

@@ -29,6 +29,8 @@ _TOWER = "model.vision_tower."
 _NEW_PARTS = ("ground_head", "model.world_position_embedding.")
 # What published checkpoints carry that no forward pass reads: buffers, the tower's dropped layer and pooling head.
 _NOT_READ = ("rotary_emb.inv_freq", "embeddings.position_ids", "vision_model.head.", "vision_tower.logit_")
+# Arguments of from_pretrained that some versions of transformers would take for entries of the configuration.
+_NOT_OF_THE_CONFIG = ("dtype", "torch_dtype", "attn_implementation", "quantization_config", "device_map")
 _INDEX = {"model.safetensors": "model.safetensors.index.json", "pytorch_model.bin": "pytorch_model.bin.index.json"}
 
 
@@ -46,7 +48,9 @@ def load(
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
     folder, kwargs = local_folder(path, kwargs), _quantised(kwargs)
     if config is None:
+        mine = {name: kwargs.pop(name) for name in _NOT_OF_THE_CONFIG if name in kwargs}
         config, kwargs = Video3DConfig.from_pretrained(str(folder), return_unused_kwargs=True, **kwargs)
+        kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
     shapes = weight_shapes(folder)
@@ -66,11 +70,18 @@ def load(
 
 
 def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: Any):
-    """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it."""
+    """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it.
+
+    An adapter folder given as `path` is merged into the base checkpoint that it names.
+    """
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
 
     folder = local_folder(path, options)
+    if lora is None and (folder / "adapter_config.json").is_file() and not _has_weights(folder):
+        from video3d_plugin.model.lora import base_of
+
+        folder, lora = local_folder(base_of(folder), options), folder
     words = folder
     if lora is not None:
         from video3d_plugin.model.lora import adapter_config, merge_lora
@@ -134,6 +145,10 @@ def weight_files(folder: Path) -> list[Path]:
     raise MissingError(
         "no weights here", where=folder, remedy="a checkpoint has model.safetensors or pytorch_model.bin, or shards"
     )
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for pair in _INDEX.items() for name in pair)
 
 
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

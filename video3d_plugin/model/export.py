@@ -40,8 +40,7 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
     local path for CLIP, so give the hub name under which the written folder is (or will be) found.
     """
     source, target = local_folder(model_dir), Path(out)
-    if target.exists() and any(target.iterdir()):
-        raise DataError("is not empty", where=target, remedy="give a new folder")
+    check_new(target)
     files = weight_files(source)
     config = Video3DConfig.from_pretrained(str(source))
     target.mkdir(parents=True, exist_ok=True)
@@ -55,6 +54,12 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
         content["mm_vision_tower"] = tower or str(folder.resolve())
     _write_json(target / "config.json", content)
     return target
+
+
+def check_new(folder: Path) -> None:
+    """Raise if `folder` holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError("exists and is not an empty folder", where=folder, remedy="give a new folder")
 
 
 def host_config(config: Video3DConfig) -> dict[str, Any]:

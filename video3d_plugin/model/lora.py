@@ -6,6 +6,7 @@ non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `trai
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -30,9 +31,13 @@ _TRAINED_IN_FULL = (
 )
 
 
-def wrap_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
-    """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are."""
-    from peft import LoraConfig, get_peft_model
+def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
+    """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are.
+
+    Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
+    calls to resume) reads what was trained in full as well.
+    """
+    from peft import LoraConfig
 
     names = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
     config = LoraConfig(
@@ -41,19 +46,37 @@ def wrap_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0
         lora_dropout=dropout,
         bias="none",
         task_type="CAUSAL_LM",
+        base_model_name_or_path=model.name_or_path,
         target_modules=rf"model\.layers\.\d+\.(self_attn|mlp)\.({names})",
     )
-    wrapped = get_peft_model(model, config)
+    wrapped = _peft_class()(model, config)
     for name, parameter in wrapped.named_parameters():
         if "vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL):
             parameter.requires_grad_(True)
     return wrapped
 
 
-def save_lora(wrapped: Any, folder: str | Path) -> None:
-    """Adapter, what was trained in full, and the configuration."""
-    folder = Path(folder)
-    wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # they are in the other file
+def _peft_class() -> type:
+    """PEFT's model class with the second file; made here because importing peft takes seconds."""
+    from peft import PeftModelForCausalLM
+
+    class LoraModel(PeftModelForCausalLM):
+        def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
+            kwargs["save_embedding_layers"] = False  # they are in the other file
+            super().save_pretrained(save_directory, *args, **kwargs)
+            _save_full(self, Path(save_directory))
+
+        def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:
+            found = super().load_adapter(model_id, *args, **kwargs)
+            if (Path(model_id) / _FULL).is_file():
+                load_full(self.get_base_model(), Path(model_id) / _FULL)
+            return found
+
+    return LoraModel
+
+
+def _save_full(wrapped: Any, folder: Path) -> None:
+    """Beside the adapter: what was trained in full, and the configuration."""
     full = {
         name: p.detach().cpu().clone()
         for name, p in wrapped.named_parameters()
@@ -63,6 +86,14 @@ def save_lora(wrapped: Any, folder: str | Path) -> None:
         torch.save(full, file)
     os.replace(file.name, folder / _FULL)
     wrapped.get_base_model().config.save_pretrained(str(folder))
+
+
+def base_of(folder: Path) -> str:
+    """The base checkpoint that an adapter folder names."""
+    name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not name:
+        raise DataError("the adapter names no base checkpoint", where=folder, remedy="load its base and pass lora=")
+    return name
 
 
 def adapter_config(folder: str | Path, base: Path) -> Video3DConfig:
@@ -94,7 +125,7 @@ def load_full(model: Any, path: Path) -> None:
     words = stored.get("model.embed_tokens.weight")
     if words is not None and len(words) != model.config.vocab_size:
         model.resize_token_embeddings(len(words))
-    own = dict(model.named_parameters())
+    own = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
     unknown = sorted(set(stored) - set(own))
     if unknown:
         raise DataError(f"unexpected: {', '.join(unknown)}", where=path, remedy="use the base model of this adapter")
