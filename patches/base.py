@@ -51,11 +51,26 @@ class Replace:
             delattr(self.owner, self.name)
 
 
+class Remove(Replace):
+    """`del owner.name`: what the owner inherits shows again."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        super().__init__(owner, name, None)
+
+    def do(self) -> None:
+        self._own, self._old = True, vars(self.owner)[self.name]
+        delattr(self.owner, self.name)
+
+    def can_undo(self) -> str | None:
+        return f"{self.name} was put back since" if self.name in vars(self.owner) else None
+
+
 @dataclass(frozen=True)
 class Patch:
     """One patch, as its module declares it.
 
-    target      host module; the patch is applied once it has been imported
+    target      module that is changed; the patch is applied once it has been imported
+    before      host module just before whose execution the hook applies the patch, where that is another
     known       dotted name inside the target -> {digest of its source: version or commit it was seen in}
     changes     module -> the changes; called after the sources were checked; may itself raise PatchMismatch
     not_needed  module -> why this host needs no patch, or None where it does
@@ -67,6 +82,7 @@ class Patch:
     known: Mapping[str, Mapping[str, str]]
     changes: Callable[[ModuleType], Sequence[Change]]
     not_needed: Callable[[ModuleType], str | None] = lambda module: None
+    before: str | None = None
 
     def check_sources(self, module: ModuleType) -> None:
         """Raise PatchMismatch where a function is missing or not one of those seen."""

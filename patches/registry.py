@@ -23,6 +23,9 @@ NAMES = (
     "lmms_eval_no_retry",
     "lmms_eval_errors",
     "lmms_eval_response_cache",
+    "llava_transformers_names",
+    "llava_trainer_loop",
+    "llava_cpu_runs",
 )
 
 

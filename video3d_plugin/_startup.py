@@ -18,6 +18,11 @@ AFTER_IMPORT: dict[str, tuple[str, ...]] = {
     "lmms_eval.api.task": ("lmms_eval_no_retry",),
     "lmms_eval.evaluator": ("lmms_eval_errors",),
     "lmms_eval.caching.response_cache": ("lmms_eval_response_cache",),
+    "llava.train.llava_trainer": ("llava_trainer_loop", "llava_cpu_runs"),
+}
+# Likewise, applied before the module is executed: repairs without which it cannot be imported.
+BEFORE_IMPORT: dict[str, tuple[str, ...]] = {
+    "llava": ("llava_transformers_names",),
 }
 
 
@@ -30,16 +35,17 @@ def apply_quietly(patches: tuple[str, ...]) -> None:
 class HostFinder:
     """A `sys.meta_path` entry that finds nothing itself: it lets the others find a host module and hooks its end.
 
-    hooks   module -> names of patches; `apply` is called with them when the module has been executed
+    after, before   module -> names of patches; `apply` is called with them when the module has been executed, or just
+                    before it is
     """
 
-    def __init__(self, hooks=AFTER_IMPORT, apply=apply_quietly) -> None:
-        self.hooks, self.apply = hooks, apply
+    def __init__(self, after=AFTER_IMPORT, apply=apply_quietly, before=BEFORE_IMPORT) -> None:
+        self.after, self.before, self.apply = after, before, apply
         self.asking = False  # another add-on's finder of this kind asks us while we ask it
 
     def find_spec(self, name, path=None, target=None):
-        patches = self.hooks.get(name)
-        if patches is None or self.asking:
+        after, before = self.after.get(name, ()), self.before.get(name, ())
+        if not (after or before) or self.asking:
             return None
         self.asking = True
         try:
@@ -47,7 +53,7 @@ class HostFinder:
         finally:
             self.asking = False
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            _call_afterwards(spec.loader, self.apply, patches)
+            _call_around(spec.loader, self.apply, before, after)
         return spec
 
 
@@ -60,13 +66,16 @@ def _ask_the_others(ours: HostFinder, name: str, path, target):
     return None
 
 
-def _call_afterwards(loader, apply, patches: tuple[str, ...]) -> None:
-    """Wrap one loader instance (each spec has its own), so that the patches follow the module's execution."""
+def _call_around(loader, apply, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    """Wrap one loader instance (each spec has its own), so that the patches surround the module's execution."""
     execute = loader.exec_module
 
     def exec_module(module) -> None:
+        if before:
+            apply(before)
         execute(module)
-        apply(patches)
+        if after:
+            apply(after)
 
     try:
         loader.exec_module = exec_module
@@ -78,7 +87,7 @@ class applying:
     """`with applying(hooks, apply):` a finder of our own, for imports inside the block, whether hooks are on or off."""
 
     def __init__(self, hooks, apply) -> None:
-        self.finder = HostFinder(hooks, apply)
+        self.finder = HostFinder(hooks, apply, before={})
 
     def __enter__(self) -> None:
         sys.meta_path.insert(0, self.finder)

@@ -99,6 +99,7 @@ def test_each_state_of_a_patch_has_its_status(monkeypatch, state, status):
     assert (check.part, check.status, check.found) == ("patch p", status, f"{state}: why")
 
 
+@pytest.mark.slow
 def test_the_probe_reports_every_patch():
     from video3d_plugin.patches import registry
 
