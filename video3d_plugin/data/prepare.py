@@ -214,7 +214,7 @@ def _write_task(
 ) -> dict[str, Any]:
     """Both files of a task and split; docs last, so that they vouch for the questions."""
     benchmark = BENCHMARKS[task]
-    items = benchmark.load(paths)
+    items = annotations.load_items(task, paths)
     questions = []
     if split != "test" or task == "sqa3d":
         questions = benchmark.questions(items, split, Context(context.scenes, context.labels))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from video3d_plugin.data.annotations import multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
-from video3d_plugin.data.annotations.base import Benchmark, Context, SceneBoxes
+from video3d_plugin.data.annotations import llava_style, multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
+from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, SceneBoxes
 from video3d_plugin.data.text import leaves
 
-__all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files"]
+__all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files", "load_items"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.TASK: module.BENCHMARK for module in (scanrefer, multi3drefer, scan2cap, scanqa, sqa3d)
@@ -19,16 +19,31 @@ _NOT_SEARCHED = {"scans", "scans_test", "posed_images", "mask", "embodiedscan", 
 _DEPTH = 4
 
 
+def load_items(task: str, paths: Sequence[Path]) -> list[Doc]:
+    """The items of a task's files, official or processed."""
+    if paths[0].name.endswith(llava_style.SUFFIX):
+        return llava_style.load(task, paths[0])
+    return BENCHMARKS[task].load(paths)
+
+
 def find_files(
     roots: Iterable[Path], follow_links: bool = False
 ) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
     """({(task, split): its files}, notes), from the official file names anywhere up to four folders below the roots.
 
+    Where a split's official files are missing, Video-3D LLM's processed one is taken, and noted.
+
     A file found twice is taken from the first root, and there from the first folder in order of name. Links out of
     a root are not followed unless asked for, and noted.
     """
     found: dict[str, Path] = {}
-    wanted = {name for benchmark in BENCHMARKS.values() for names in benchmark.file_names.values() for name in names}
+    processed = {
+        (task, split): pattern.format(split)
+        for task, pattern in llava_style.FILES.items()
+        for split in llava_style.SPLITS[task]
+    }
+    wanted = set(processed.values())
+    wanted |= {name for benchmark in BENCHMARKS.values() for names in benchmark.file_names.values() for name in names}
     notes = []
     for base, path in _candidates(roots, follow_links):
         if path.name not in wanted:
@@ -48,6 +63,10 @@ def find_files(
             elif have:
                 lacking = ", ".join(name for name in names if name not in found)
                 notes.append(f"{task} {split} is left out: {have[0]} is there, {lacking} is not")
+    for (task, split), name in processed.items():
+        if name in found and (task, split) not in files:
+            files[task, split] = (found[name],)
+            notes.append(f"{task} {split} is of the processed file {name}: it has no object names and no tokens")
     return files, notes
 
 

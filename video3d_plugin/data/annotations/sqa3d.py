@@ -74,11 +74,11 @@ def docs(items: list[Doc], split: str, context: Context) -> list[Doc]:
             "situation": item["situation"],
             "alternative_situation": item["alternative_situation"],
             "question": item["question"],
-            "question_type": question_type_by_prefix(item["question"]),
+            "question_type": item.get("question_type") or question_type_by_prefix(item["question"]),
             "answer": item["answer"],
             "position": item["position"],
             "rotation": item["rotation"],
-            "prompt": prompt(item["situation"], item["question"]),
+            "prompt": item.get("prompt") or prompt(item["situation"], item["question"]),
         }
         for item in items
         if context.has_scene(item["scene_id"])
@@ -92,7 +92,7 @@ def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
             task=TASK,
             item_id=f"{item['question_id']}_{index}",
             scene_id=item["scene_id"],
-            prompt=prompt(situation, item["question"]),
+            prompt=item.get("prompt") or prompt(situation, item["question"]),
             answer=item["answer"],
         )
         for item in items

@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes, find_files
+from video3d_plugin.data.annotations import Context, SceneBoxes, find_files, load_items
+from video3d_plugin.data.annotations.llava_style import FILES, SPLITS
 from video3d_plugin.data.atomic import write_bytes, write_json
 from video3d_plugin.data.folder import DataFolder, read_selection
 from video3d_plugin.data.readers import masks, mesh, ply
 from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
-from video3d_plugin.data.reference.items import FILES, SPLITS, reference_items
+from video3d_plugin.data.reference.items import reference_items
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.data.text import read_text
 from video3d_plugin.metrics.scanrefer_groups import Labels
@@ -156,7 +157,7 @@ def _write_items(output: Path, annotation_roots: Sequence[Path], context: Contex
     files, _ = find_files(annotation_roots)
     for (task, split), paths in files.items():
         if split in SPLITS[task]:
-            items = reference_items(task, BENCHMARKS[task].load(paths), split, context)
+            items = reference_items(task, load_items(task, paths), split, context)
             if items:
                 _json(output, f"processed/{FILES[task].format(split)}", items, written)
     for (reason, concerns), count in context.skipped.items():

@@ -16,15 +16,6 @@ from video3d_plugin.data.annotations.base import GROUND_ANSWER, Context, Doc
 from video3d_plugin.metrics.answers import question_type_by_prefix
 
 Item = dict[str, Any]
-FILES = {
-    "scanrefer": "scanrefer_vg_{}_llava_style.json",
-    "multi3drefer": "multi3drefer_{}_llava_style.json",
-    "scan2cap": "scan2cap_{}_llava_style.json",
-    "scanqa": "scanqa_{}_llava_style.json",
-    "sqa3d": "sqa3d_{}_llava_style.json",
-}
-# The splits that the reference's scripts write; it has no answers for the others.
-SPLITS = {task: ("train", "val") for task in FILES} | {"sqa3d": ("train", "val", "test")}
 
 
 def reference_items(task: str, items: list[Doc], split: str, context: Context) -> list[Item]:
