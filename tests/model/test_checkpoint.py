@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, SiglipVisionConfig, SiglipVisionM
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.model.checkpoint import weight_shapes
+from video3d_plugin.model.checkpoint import initialise, weight_shapes
 from video3d_plugin.model.export import export_llava
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.pipeline import load_model
@@ -171,6 +171,19 @@ def test_a_base_checkpoint_gets_new_parts_and_says_so(pair, copied, caplog):
         assert name.startswith("ground_head") or torch.equal(value, weights[name]), name
     assert float(model.ground_head_obj[0].weight.std()) > 0.01 and float(model.ground_head_zero_target.std()) > 0.3
     assert model.ground_head_obj[2].weight.eq(1).all()  # a norm starts as one
+
+
+def test_initialisation_overwrites_whatever_was_there(build):
+    """Room for new parameters may hold anything: transformers initialises some of them, in some versions."""
+    model, _ = build()
+    names = [name for name, _ in model.named_parameters() if name.startswith("ground_head")]
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with torch.no_grad():
+        for name in names:
+            model.get_parameter(name).fill_(float("nan"))
+    initialise(model, names)
+    for name, p in model.named_parameters():
+        assert torch.isfinite(p).all() and (name in names or torch.equal(p, before[name])), name
 
 
 def test_a_base_checkpoint_without_position_embedding(build, tmp_path):
