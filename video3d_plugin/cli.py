@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from importlib import import_module
 
@@ -67,6 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     except Video3DError as error:
         print(f"video3d: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of a pipe has gone: nothing to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"video3d: error: {where}{error.strerror or error}", file=sys.stderr)
@@ -93,12 +97,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             command,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example: {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if command == name:
             module = import_module(module_name)
             module.add_arguments(sub)
+            sub.epilog = f"{sub.epilog or ''}\nexample: {example}".lstrip()
             sub.set_defaults(run=module.run)
     return parser.parse_args(argv)
 

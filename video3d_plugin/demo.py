@@ -15,6 +15,7 @@ from pathlib import Path
 
 from video3d_plugin.errors import DataError, MissingError
 
+PARTS = ("posed_images", "mesh", "mask", "annotations")  # a .sens would hold the same frames once more
 TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 # What the table shows: task -> (metric, its name in print, the guess beside it in data.synthetic.baselines)
 ROWS: dict[str, tuple[tuple[str, str, str | None], ...]] = {
@@ -79,7 +80,7 @@ def _rooms(args: argparse.Namespace, stages: Stages) -> tuple[Path, Path]:
     sizes = {"val": args.rooms} | ({} if args.checkpoint else {"train": args.train_rooms})
     if not mark.is_file():
         with stages.stage(f"{sum(sizes.values())} furnished rooms in ScanNet's layout, with the five annotation sets"):
-            make_benchmark(rooms, split=sizes, seed=args.seed, frames=12, image_size=(120, 160), workers=2)
+            make_benchmark(rooms, split=sizes, seed=args.seed, frames=12, image_size=(120, 160), write=PARTS, workers=2)
             mark.touch()
     with stages.stage("video3d prepare"):
         prepare(rooms, data, jobs=2)

@@ -1,4 +1,4 @@
-"""Training under transformers.Trainer as it is: every question of every epoch, a falling loss, the same after a resume."""
+"""Training under transformers.Trainer as it is: every question of every epoch, a falling loss, resumption."""
 
 from __future__ import annotations
 

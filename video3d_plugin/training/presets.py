@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
         TrainSettings(
             **_SMALL_RATES, steps=300, scenes_per_step=2, questions_per_scene=16, max_frames=8, save_every=10_000
         ),
-        language={"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3},
+        language={"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "initializer_range": 0.1},
         vision={"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3, "image_size": 112},
         vocab_size=900,
     ),
