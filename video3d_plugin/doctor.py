@@ -27,11 +27,15 @@ ENTRY_POINTS = {"lmms_eval.models": ("video3d",), "video3d.frame_samplers": ("un
 # Run in a process of its own: hosts are imported and patched there, and one that breaks takes only that process down.
 PROBE = """
 import json, sys, warnings
+from importlib.util import find_spec
 warnings.simplefilter("ignore")
 from video3d_plugin.patches import registry
 found = []
 for name in registry.NAMES:
+    host = registry.get(name).before
     try:
+        if host and find_spec(host) is None:
+            raise ModuleNotFoundError(name=host)
         state = registry.apply(name)
         found.append([name, state.status, state.reason])
     except ModuleNotFoundError as error:

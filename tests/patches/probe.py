@@ -15,6 +15,8 @@ from video3d_plugin.patches.base import PatchMismatch, resolve
 
 from video3d_plugin._startup import install
 
+NEEDED_TO_IMPORT = ("torchvision_operators", "llava_transformers_names")  # without them, some hosts cannot be
+
 
 def snapshot(patch) -> dict:
     """Identities of everything the patch may replace, read from its own list of changes."""
@@ -29,13 +31,17 @@ def story(order: str) -> dict[str, list[str]]:
     if order == "hook first":
         install()
     else:
-        registry.apply("torchvision_operators")  # else nothing here can be imported
+        for name in NEEDED_TO_IMPORT:
+            registry.apply(name)
     for name in registry.NAMES:
-        patch, steps = registry.get(name), []
+        patch = registry.get(name)
         try:
             import_module(patch.before or patch.target)
         except ModuleNotFoundError as error:  # LLaVA-NeXT is not on any registry: most environments lack it
             seen[name] = [f"absent: {error.name}"]
+    for name in registry.NAMES:
+        patch, steps = registry.get(name), []
+        if name in seen:
             continue
         steps.append(registry.state(name).status)
         pristine = snapshot_of_host(patch) if steps[0] == "waiting" else None
