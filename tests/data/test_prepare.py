@@ -46,7 +46,8 @@ def run_prepare(source, output, *extra) -> list[str]:
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -215,6 +216,26 @@ def test_several_processes_give_the_bytes_of_one(full_root, tmp_path):
     prepare(full_root.path, tmp_path / "one")
     prepare(full_root.path, tmp_path / "two", jobs=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_local_dask_cluster_gives_the_bytes_of_one_process(full_root, tmp_path):
+    pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images().write_mesh()
+    prepare(full_root.path, tmp_path / "one")
+    command = run_prepare(full_root.path, tmp_path / "two", "--backend", "dask", "--jobs", "2")
+    # a script of its own, because the cluster's workers import the main module
+    script = tmp_path / "main.py"
+    script.write_text(f"if __name__ == '__main__':\n    {command[2]}\n")
+    subprocess.run([command[0], str(script), *command[3:]], env=environment(), check=True, timeout=300)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.parametrize("backend, package", [("dask", "distributed"), ("ray", "ray")])
+def test_a_backend_that_is_not_installed_says_what_to_install(full_root, tmp_path, monkeypatch, backend, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    with pytest.raises(MissingError, match="pip install"):
+        prepare(full_root.path, tmp_path / "data", backend=backend, jobs=2)
 
 
 def test_copied_frames_make_the_folder_independent(full_root, tmp_path):

@@ -14,8 +14,9 @@ what depends on it and nothing else. Results are written under a temporary name 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -166,16 +167,36 @@ def _run(jobs: Sequence[Any], function: Callable[[Any], Any], options: PrepareOp
         return
     import joblib
 
-    if options.backend == "ray":
-        from ray.util.joblib import register_ray
-
-        register_ray()
-    with joblib.parallel_config(backend=options.backend, n_jobs=options.jobs):
-        lazily = options.backend in ("loky", "threading")
+    lazily = options.backend in ("loky", "threading")
+    with _cluster(options.backend), joblib.parallel_config(backend=options.backend, n_jobs=options.jobs):
         results = joblib.Parallel(return_as="generator" if lazily else "list")(
             joblib.delayed(function)(j) for j in jobs
         )
         yield from tqdm(results, **bar)
+
+
+@contextlib.contextmanager
+def _cluster(backend: str) -> Iterator[None]:
+    """Make joblib's `dask` and `ray` backends usable: with the client there is, else one of the environment's cluster,
+    else one of this machine."""
+    try:
+        if backend == "dask":
+            from distributed import Client, default_client
+
+            try:
+                default_client()
+            except ValueError:
+                with Client():  # reads DASK_SCHEDULER_ADDRESS
+                    yield
+                return
+        elif backend == "ray":
+            from ray.util.joblib import register_ray
+
+            register_ray()
+    except ImportError as error:
+        remedy = "pip install 'dask[distributed]'" if backend == "dask" else "pip install ray"
+        raise MissingError(f"--backend {backend} needs {error.name}", remedy=remedy) from error
+    yield
 
 
 def _prepare_annotations(

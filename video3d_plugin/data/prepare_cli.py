@@ -10,8 +10,9 @@ SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segment
 posed_images/<id>/, mask/<id>.mask.npz, embodiedscan/*.pkl, scannetv2-labels.combined.tsv, and the benchmarks'
 official annotation files under their own names anywhere below. An interrupted run continues where it was.
 
-On a cluster:  --backend dask  uses the dask.distributed client of DASK_SCHEDULER_ADDRESS or a local one,
-               --backend ray   the Ray cluster that `ray start` or RAY_ADDRESS names.
+On a cluster, with `pip install 'dask[distributed]'` or `pip install ray`:
+  DASK_SCHEDULER_ADDRESS=tcp://host:8786 video3d prepare SOURCE -o DATA --backend dask --jobs -1
+  RAY_ADDRESS=host:6379 video3d prepare SOURCE -o DATA --backend ray --jobs -1
 """
 
 
