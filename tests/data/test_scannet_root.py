@@ -72,6 +72,14 @@ def test_the_list_says_which_frames_count_and_in_which_order(scan_root):
     assert [frame.name for frame in scene.frames] == ["00040", "00000"]
 
 
+def test_the_list_also_chooses_among_the_frames_of_a_sens(scan_root):
+    scan_root.frames = 35
+    scan_root.write_sens().write_infos(names=["00000", "00020", "00030"])
+    scene = load_scene(scan_root.path)
+    assert [frame.name for frame in scene.frames] == ["00000", "00020", "00030"]
+    assert "1 frames with a pose are not in the EmbodiedScan list, and are not used" in scene.notes
+
+
 def test_a_path_in_the_list_is_never_followed(scan_root):
     scan_root.write_posed_images().write_infos(names=["../../../etc/passwd", "00000"])
     scene = load_scene(scan_root.path)

@@ -23,7 +23,7 @@ from video3d_plugin.data.readers import masks, mesh, ply, released
 from video3d_plugin.data.readers.captures import find_captures, read_capture
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
-from video3d_plugin.data.readers.sens import read_sens
+from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
 from video3d_plugin.data.text import is_rigid, parse_matrix, read_key_values
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Instance, Omission, Scene
@@ -162,7 +162,15 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
         intrinsics = files.info.depth_intrinsics if files.info else None
         frames, omissions, more = read_posed_images(files.posed_images, names, intrinsics, frame_step)
     elif files.sens is not None:
-        frames, omissions, more = read_sens(files.sens, frame_step)
+        # EmbodiedScan lists every tenth frame that has a pose
+        step = frame_step or (REFERENCE_STEP if files.info else None)
+        frames, omissions, more = read_sens(files.sens, step)
+        if files.info and frame_step is None:
+            listed = set(files.info.frame_names)
+            unlisted = sum(frame.name not in listed for frame in frames)
+            frames = tuple(frame for frame in frames if frame.name in listed)
+            if unlisted:
+                more.append(f"{unlisted} frames with a pose are not in the EmbodiedScan list, and are not used")
     else:
         raise MissingError(f"scan {files.scene_id} has neither posed images nor a .sens file")
     notes += more

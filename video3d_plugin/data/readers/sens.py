@@ -25,7 +25,7 @@ _FRAME = struct.Struct("<16f4Q")
 _REMEDY = "expected a ScanNet .sens file of version 4; download it again"
 _COLOR_KINDS = {1: "png", 2: "jpeg"}
 _MAX_NAME = 4096
-_REFERENCE_STEP = 10
+REFERENCE_STEP = 10
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
 
 
 def _automatic_step(count: int, wanted: int = 32) -> int:
-    return min(_REFERENCE_STEP, max(1, count // wanted))
+    return min(REFERENCE_STEP, max(1, count // wanted))
 
 
 def _open(path: Path) -> BinaryIO:
