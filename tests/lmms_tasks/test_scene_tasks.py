@@ -12,6 +12,7 @@ from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import MissingError, Video3DError
 from video3d_plugin.hosts import current, outcome, plain_prompts, submission, tasks
 from video3d_plugin.hosts.tasks import METRICS, SceneTask
+from video3d_plugin.metrics import tasks as metric_tasks
 
 BOX = [1.0, 2.0, 0.5, 0.4, 0.6, 0.8]
 DOCS = {
@@ -97,11 +98,20 @@ def test_an_unanswered_question_is_missing_not_empty_and_says_why():
     assert numbers["count_missing"] == 1 and numbers["m3dref_acc@0.5"] == 50.0
 
 
-def test_the_order_in_which_ranks_hand_over_records_does_not_matter():
+def test_the_order_in_which_ranks_hand_over_records_does_not_matter(monkeypatch):
     docs = [with_id("scanrefer", i) for i in range(5)]
     responses = [json.dumps([1.0, 2.0, 0.5, 0.4, 0.6, 0.1 * i]) for i in range(5)]
+    seen = []
+    scores = type(metric_tasks.get("scanrefer")).scores
+
+    def spy(self, records):
+        seen.append([record["id"] for record in records])
+        return scores(self, records)
+
+    monkeypatch.setattr(type(metric_tasks.get("scanrefer")), "scores", spy)
     forwards = score("scanrefer", responses, docs)
     assert score("scanrefer", responses[::-1], docs[::-1]) == forwards
+    assert seen[0] == seen[1] == sorted(seen[0])  # sums of floats depend on the order: it must be the same one
 
 
 def test_a_metric_asked_for_without_the_records_is_an_error_not_an_old_number():

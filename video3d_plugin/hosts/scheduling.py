@@ -32,7 +32,6 @@ def loaded_ahead(keys: Sequence[Key], load: Callable[[Key], Loaded]) -> Iterator
         for index, key in enumerate(keys):
             future = upcoming
             if index + 1 < len(keys):
-                future.exception()  # one scene ahead, not two: wait for this one before the next is begun
                 upcoming = pool.submit(load, keys[index + 1])
             yield key, future
 
