@@ -78,6 +78,17 @@ def test_the_tree_it_writes_is_one_that_it_reads(full_root, tmp_path, exported):
     np.testing.assert_allclose(scene.proposals, direct.proposals)
 
 
+def test_the_released_voxels_stand_in_for_a_mesh(full_root, tmp_path, exported):
+    tree = ScanRoot(tmp_path / "tree" / "data").write_infos()
+    exported[0].joinpath("metadata").rename(tree.path / "metadata")
+    full_root.posed.parent.rename(tree.path / "posed_images")
+    prepare(tree.path, tmp_path / "again")
+    folders = [DataFolder.open(tmp_path / name) for name in ("data", "again")]
+    first, again = (folder.surface_cells("scene0000_00") for folder in folders)
+    assert sorted(map(tuple, again.tolist())) == sorted(map(tuple, first.tolist()))
+    assert folders[0].frames("scene0000_00", "mc", 3) == folders[1].frames("scene0000_00", "mc", 3)
+
+
 def test_normals_point_away_from_the_faces_by_area():
     vertices = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 1], [9, 9, 9.0]])
     normals = vertex_normals(vertices, np.array([[0, 1, 2], [0, 3, 1]]))

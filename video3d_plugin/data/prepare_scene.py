@@ -138,9 +138,10 @@ def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
     scene = _with_proposals(scene, job.options)
     if job.options.copy_frames:
         scene = _copy_frames(scene, job.output)
-    surface = None
+    surface, cells = None, job.files.cells
     if scan.surface is not None and len(scan.surface):
         cells = unique_voxels(scan.surface, VOXEL_SIZE_M)
+    if cells is not None and len(cells):
         surface = digest(cells.tolist())
         write_bytes(job.surface_path, _npz(cells=cells))
     else:
@@ -308,9 +309,10 @@ def _fingerprint_parts(job: SceneJob) -> str:
     """Of what there is beside the frames."""
     files = job.files
     stamps = {name: _stamp(path) for name, path in files.paths.items() if name not in _FRAME_PARTS}
-    boxes = [None if array is None else array.tolist() for array in (files.gt_boxes, files.pred_boxes)]
-    given = None if job.options.proposals in PROPOSALS else _stamp(Path(job.options.proposals))
-    return digest([stamps, boxes, given])
+    given = (files.gt_boxes, files.pred_boxes, files.cells)
+    boxes = [None if array is None else array.tolist() for array in given]
+    chosen = None if job.options.proposals in PROPOSALS else _stamp(Path(job.options.proposals))
+    return digest([stamps, boxes, chosen])
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -49,6 +49,7 @@ class ScanFiles:
     info: SceneInfo | None = field(default=None, compare=False)
     gt_boxes: np.ndarray | None = field(default=None, compare=False)
     pred_boxes: np.ndarray | None = field(default=None, compare=False)
+    cells: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -88,6 +89,12 @@ class ScanNetRoot:
         return released.read_box_files(self.folders("metadata"), "pred")
 
     @cached_property
+    def cells(self) -> dict[str, np.ndarray]:
+        """Surface voxels of 0.1 m from the released voxel file. It is large: asked for only where no mesh is there."""
+        paths = [path for folder in self.folders("metadata") if (path := folder / "pcd_discrete_0.1.pkl").is_file()]
+        return released.read_voxel_file(paths[0]) if paths else {}
+
+    @cached_property
     def captures(self) -> dict[str, Path]:
         """Recordings of other kinds, where the root has none of ScanNet's folders."""
         return {} if self.folders("posed_images", "scans", "scans_test") else find_captures(self.root)
@@ -121,7 +128,7 @@ class ScanNetRoot:
             return next((path for path in paths if test(path)), None)
 
         beside_posed = [folder / f"{scene_id}.txt" for folder in posed]
-        return ScanFiles(
+        found = ScanFiles(
             scene_id=scene_id,
             posed_images=first([folder / scene_id for folder in posed], Path.is_dir),
             sens=first([scan / f"{scene_id}.sens" for scan in scans]),
@@ -141,6 +148,8 @@ class ScanNetRoot:
             gt_boxes=self.gt_boxes.get(scene_id),
             pred_boxes=self.pred_boxes.get(scene_id),
         )
+        has_surface = found.mesh is not None or found.aligned is not None
+        return found if has_surface else replace(found, cells=self.cells.get(scene_id))
 
 
 @dataclass(frozen=True)
