@@ -41,12 +41,13 @@ def evaluate(
     use_cache       folder where answers are kept: asked again, or after an interruption, they are found there
 
     Raises MissingError where lmms-eval, the data or the checkpoint is missing, Video3DError where results are not
-    whole. Questions that could not be answered are counted in `count_missing`, with a warning.
+    whole, or not one question could be answered. Those that could not are counted in `count_missing`, with a warning.
     """
     evaluator = _import_lmms_eval()
     from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
     from lmms_eval.tasks import TaskManager
 
+    from video3d_plugin.hosts import outcome
     from video3d_plugin.hosts.lmms_eval import Video3DLmms
 
     named = {"pretrained": str(pretrained), "data": str(data), **model_args}
@@ -74,6 +75,8 @@ def evaluate(
     for task, listed in samples.items():
         tracker.save_results_samples(task_name=task, samples=listed)
     _check_files(Path(output), started, {task: len(listed) for task, listed in samples.items()})
+    if outcome.count() >= sum(map(len, samples.values())):
+        raise Video3DError(f"not one question could be answered: {outcome.summary()}")
     return numbers_of(results, sorted(samples))
 
 

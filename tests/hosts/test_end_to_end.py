@@ -140,3 +140,13 @@ def test_results_that_could_not_be_written_are_an_error(benchmark_folder, checkp
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Video3DError, match="wrote no samples of scanrefer"):
         evaluate(["scanrefer"], pretrained=checkpoint, data=benchmark_folder, output=tmp_path / "file", **QUICK)
+
+
+def test_a_run_in_which_nothing_could_be_answered_is_an_error(benchmark_folder, checkpoint, tmp_path):
+    from video3d_plugin.evaluate import evaluate
+
+    shutil.copytree(benchmark_folder, tmp_path / "data", ignore=shutil.ignore_patterns("store"))
+    for path in (tmp_path / "data" / "scenes").glob("*.json"):
+        path.write_text(path.read_text().replace(".jpg", ".gone"))
+    with pytest.raises(Video3DError, match="not one question could be answered: 6 questions .* 6 x .*gone"):
+        evaluate(["scanrefer"], pretrained=checkpoint, data=tmp_path / "data", output=tmp_path / "out", **QUICK)

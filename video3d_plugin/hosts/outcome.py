@@ -51,5 +51,10 @@ def summary() -> str | None:
     return f"{len(_unanswered)} questions were left unanswered: {shown}{more}"
 
 
+def count() -> int:
+    """How many questions have no answer."""
+    return len(_unanswered)
+
+
 def exit_status() -> int:
     return UNANSWERED_STATUS if _active and _unanswered else 0
