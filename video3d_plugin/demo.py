@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.checkpoint and not (args.checkpoint / "config.json").is_file():
+        raise MissingError("no checkpoint here", where=args.checkpoint, remedy="give a folder with config.json")
     stages = Stages()
     print(f"video3d demo: everything goes to {args.output}", flush=True)
     rooms, data = (None, None) if args.checkpoint and args.scans else _rooms(args, stages)
@@ -105,8 +107,6 @@ def _scans(args: argparse.Namespace, stages: Stages) -> Path:
 def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[Path, str]:
     """The checkpoint to evaluate, and one sentence on where it comes from."""
     if args.checkpoint:
-        if not (args.checkpoint / "config.json").is_file():
-            raise MissingError("no checkpoint here", where=args.checkpoint, remedy="give a folder with config.json")
         return args.checkpoint, f"checkpoint: {args.checkpoint}"
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.training.presets import from_scratch, preset
