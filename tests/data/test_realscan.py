@@ -14,7 +14,7 @@ import torch
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import read_color, read_depth
-from video3d_plugin.data.inputs import sample, scene_inputs, world_points
+from video3d_plugin.data.inputs import crops, sample
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
@@ -74,11 +74,9 @@ def test_pixels_and_coordinates(prepared, expected, sampler):
     """The reference's own frames, so that its random ties do not matter."""
     scene, arrays = prepared.scene(SCENE), np.load(expected / "video_processor.npz", allow_pickle=False)
     chosen = names(read(expected / "video_processor.json")[f"{sampler}|scannet/{SCENE}"]["frames4"])
-    by_name = {frame.name: index for index, frame in enumerate(scene.frames)}
     prefix = f"{sampler}__scannet-{SCENE}__"
-    pixels = scene_inputs(scene, chosen, InputsSpec()).pixels.numpy()
-    points, _ = world_points(scene, [by_name[name] for name in chosen], InputsSpec())
-    assert np.abs(pixels[0, ::8, ::8].astype(int) - arrays[prefix + "image"]).max() <= 2
+    pixels, points = crops(scene, chosen, InputsSpec())
+    assert np.abs(pixels.numpy()[0, ::8, ::8].astype(int) - arrays[prefix + "image"]).max() <= 2
     assert np.abs(points.numpy()[:2, ::16, ::16] - arrays[prefix + "world_coords"]).max() <= 1e-4
 
 
