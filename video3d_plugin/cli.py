@@ -62,6 +62,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status (2: the user can mend it, 130: interrupted)."""
     argv = sys.argv[1:] if argv is None else argv
+    if not sys.stderr.isatty():  # bars of libraries too; our own ask for themselves
+        for name in ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(name, "1")
     try:
         args = _parse(argv)
         return int(args.run(args) or 0)

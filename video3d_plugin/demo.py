@@ -48,6 +48,9 @@ class Stages:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo-data"), help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint; default: train a small one now")
+    parser.add_argument(
+        "--scans", type=Path, help="evaluate on these scans (ScanNet's layout, with annotations) instead"
+    )
     parser.add_argument("--rooms", type=int, default=6, help="rooms to evaluate on (default: 6)")
     parser.add_argument("--train-rooms", type=int, default=60, help="rooms to train on (default: 60)")
     parser.add_argument("--steps", type=int, help="training steps (default: the demo preset's)")
@@ -58,14 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     stages = Stages()
     print(f"video3d demo: everything goes to {args.output}", flush=True)
-    rooms, data = _rooms(args, stages)
+    rooms, data = (None, None) if args.checkpoint and args.scans else _rooms(args, stages)
     checkpoint, origin = _checkpoint(args, data, stages)
+    if args.scans:
+        data = _scans(args, stages)
     results = args.output / "results"
-    with stages.stage("the five benchmarks through lmms-eval"):
+    with stages.stage("the benchmarks through lmms-eval"):
         numbers = _evaluate(checkpoint, data, results, args.limit)
     print()
     print(origin)
-    print(table(numbers, _guesses(rooms)))
+    print(table(numbers, {} if args.scans else _guesses(rooms)))
     print(f"\nsamples and results: {results}   total {sum(stages.seconds.values()):.0f} s")
     return 0
 
@@ -75,9 +80,10 @@ def _rooms(args: argparse.Namespace, stages: Stages) -> tuple[Path, Path]:
     from video3d_plugin.data.prepare import prepare
     from video3d_plugin.data.synthetic import make_benchmark
 
-    name = f"seed{args.seed}-rooms{args.rooms}-{0 if args.checkpoint else args.train_rooms}"
+    sizes = {"val": 0 if args.scans else args.rooms, "train": 0 if args.checkpoint else args.train_rooms}
+    sizes = {split: count for split, count in sizes.items() if count}
+    name = "-".join([f"seed{args.seed}", *(f"{split}{count}" for split, count in sizes.items())])
     rooms, data, mark = args.output / name / "rooms", args.output / name / "data", args.output / name / "made"
-    sizes = {"val": args.rooms} | ({} if args.checkpoint else {"train": args.train_rooms})
     if not mark.is_file():
         with stages.stage(f"{sum(sizes.values())} furnished rooms in ScanNet's layout, with the five annotation sets"):
             make_benchmark(rooms, split=sizes, seed=args.seed, frames=12, image_size=(120, 160), write=PARTS, workers=2)
@@ -85,6 +91,15 @@ def _rooms(args: argparse.Namespace, stages: Stages) -> tuple[Path, Path]:
     with stages.stage("video3d prepare"):
         prepare(rooms, data, jobs=2)
     return rooms, data
+
+
+def _scans(args: argparse.Namespace, stages: Stages) -> Path:
+    from video3d_plugin.data.prepare import prepare
+
+    data = args.output / f"scans-{args.scans.resolve().name}"
+    with stages.stage(f"video3d prepare {args.scans}"):
+        print(prepare(args.scans, data).table())
+    return data
 
 
 def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[Path, str]:
@@ -105,21 +120,42 @@ def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[P
         questions = [question for task in settings.tasks for question in folder.questions(task, "train")]
         with stages.stage(f"a small model from scratch, {settings.steps} steps"):
             model, processor = from_scratch(chosen, questions, seed=args.seed)
-            train(model.train(), processor, folder, output, settings)
+            with _one_thread():
+                train(model.train(), processor, folder, output, settings)
     return output, (
         f"model: trained from scratch for {settings.steps} steps on {args.train_rooms} made-up rooms; "
         "this shows that the parts work together, it is not a measure of the method"
     )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors this small gain nothing from several threads, and lose much where another program wants the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _evaluate(checkpoint: Path, data: Path, results: Path, limit: int | None) -> dict[str, dict]:
     """{task: {metric: number}}; a failed evaluation, or one with unanswered questions, is an error."""
+    from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.evaluate import evaluate
 
+    have = DataFolder.open(data).tasks()
+    tasks = [task for task in TASKS if (task, "test" if task == "sqa3d" else "val") in have]
+    if not tasks:
+        raise DataError(
+            "has no evaluation questions", where=data, remedy="put official annotation files into the scans"
+        )
     numbers = evaluate(
-        TASKS, pretrained=checkpoint, data=data, output=results, batch_size=32, limit=limit, max_new_tokens=48
+        tasks, pretrained=checkpoint, data=data, output=results, batch_size=32, limit=limit, max_new_tokens=48
     )
-    missing = {task: n for task in TASKS if (n := numbers[task].get("count_missing"))}
+    missing = {task: n for task in tasks if (n := numbers[task].get("count_missing"))}
     if missing:
         raise DataError(f"questions without an answer: {missing}", remedy=f"see the samples in {results}")
     return numbers
@@ -134,8 +170,11 @@ def _guesses(rooms: Path) -> dict[str, dict[str, float]]:
 def table(numbers: dict[str, dict], guesses: dict[str, dict[str, float]]) -> str:
     """One row a number, in per cent (CIDEr x 100), what guessing gives beside it; `missing` where not computed."""
     lines = [f"{'benchmark':<14}{'metric':<22}{'model':>8}{'guess':>8}", "-" * 52]
-    for task, rows in ROWS.items():
-        for i, (metric, name, guess) in enumerate(rows):
+    for task in TASKS:
+        if task not in numbers:
+            lines.append(f"{task:<14}no annotations")
+            continue
+        for i, (metric, name, guess) in enumerate(ROWS[task]):
             if metric not in numbers[task]:
                 raise DataError(f"{task} gave no {metric}", remedy=f"it gave {', '.join(sorted(numbers[task]))}")
             value = numbers[task][metric]

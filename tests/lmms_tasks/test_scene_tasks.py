@@ -104,9 +104,9 @@ def test_the_order_in_which_ranks_hand_over_records_does_not_matter(monkeypatch)
     seen = []
     scores = type(metric_tasks.get("scanrefer")).scores
 
-    def spy(self, records):
+    def spy(self, records, score=None):
         seen.append([record["id"] for record in records])
-        return scores(self, records)
+        return scores(self, records, score)
 
     monkeypatch.setattr(type(metric_tasks.get("scanrefer")), "scores", spy)
     forwards = score("scanrefer", responses, docs)

@@ -159,12 +159,13 @@ _numbers: dict[str, tuple[frozenset[str], dict[str, float | None]]] = {}
 
 def aggregate(task: str, items: Sequence[dict]) -> float | str:
     """One number of a task, in per cent; "N/A", with the reason in the log, where it cannot be computed."""
+    from video3d_plugin.metrics.ngrams import shared_scorer
     from video3d_plugin.metrics.tasks import get
 
     metric, ids = items[0]["metric"], frozenset(item["id"] for item in items)
     if metric == METRICS[task][0]:
         # Ranks hand over their records one after the other: sorted, so that sums of floats do not depend on it.
-        scores = get(task).scores(sorted(items, key=lambda record: record["id"]))
+        scores = get(task).scores(sorted(items, key=lambda record: record["id"]), shared_scorer())
         _numbers[task] = (ids, scores.flat())
         shown = {name: reason for name, reason in scores.missing.items() if name in METRICS[task]}
         for reason, names in _by_reason(shown).items():

@@ -7,9 +7,11 @@ other scores do not need it. Without pycocoevalcap all of them are None, with th
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -89,6 +91,14 @@ def scorer(without_meteor: str | None = None) -> Iterator[Scorer]:
         yield program
     finally:
         program.close()
+
+
+@lru_cache(maxsize=1)
+def shared_scorer() -> Scorer:
+    """One Scorer for the rest of the process: METEOR starts once for all corpora, and ends with the interpreter."""
+    program = Scorer()
+    atexit.register(program.close)
+    return program
 
 
 def _plain_scores(hypotheses, references) -> tuple[dict[str, float], dict[str, np.ndarray]]:

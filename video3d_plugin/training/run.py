@@ -88,10 +88,27 @@ def train(
     checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
     if resume and checkpoint is None:
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with random_state_allowed():
+        trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(output))
     processor.save_pretrained(str(output))
     return _summary(output, settings, trainer, len(questions))
+
+
+def random_state_allowed():
+    """Lets torch's safe loader read the numpy random state that a checkpoint holds; transformers before 4.46 does not
+    ask for it, and then no run resumes under torch 2.6 or later."""
+    import contextlib
+
+    import numpy as np
+    import torch
+
+    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5 loads it without being asked
+        return contextlib.nullcontext()
+    core = np._core if hasattr(np, "_core") else np.core
+    return torch.serialization.safe_globals(
+        [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    )
 
 
 def _arguments(output: Path, settings: TrainSettings, groups: int):

@@ -1,8 +1,7 @@
 """Does this installation turn frames into the same pixels and coordinates? Kind `video_processor/`.
 
     golden.npz      frame_files (V,), pixels_strideK = pixels[:, ::K, ::K], coords_strideK = coords[:, K/2::K, K/2::K],
-                    pixel_mean (V, 3), objects (N, 6): what Video-3D LLM's video processor made of uniformly
-                    sampled frames
+                    pixel_mean (V, 3), objects (N, 6): what Video-3D LLM's video processor made of uniform frames
     uniform.json    {number of frames: the file names it samples}
     data/           the scan itself, in that program's own tree
 
