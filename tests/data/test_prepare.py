@@ -22,6 +22,7 @@ from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
+from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import InputsSpec
 
@@ -449,11 +450,32 @@ def test_what_is_not_there_is_named_with_what_is(prepared):
         prepared.inputs("scene0000_00", SPEC, sampler="ratio95")
 
 
-def test_a_data_folder_of_another_format_is_refused(prepared):
-    path = prepared.path / "video3d.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(DataError, match="format 99, this version reads 1"):
+def as_of_format_1(folder: Path) -> None:
+    """What the first version wrote: frames without a void value."""
+    head, scene = folder / "video3d.json", folder / "scenes" / "scene0000_00.json"
+    for path in (head, scene):
+        content = json.loads(path.read_text())
+        for frame in content.get("frames", []):
+            del frame["void"]
+        path.write_text(json.dumps({**content, "format": 1}))
+
+
+def test_a_data_folder_of_another_format_is_refused_and_prepared_anew(full_root, prepared):
+    whole = contents(prepared.path)
+    as_of_format_1(prepared.path)
+    with pytest.raises(DataError, match="format 1, this version reads 2.*run `video3d prepare` again"):
         DataFolder.open(prepared.path)
+    prepare(full_root.path, prepared.path)
+    again = contents(prepared.path)
+    assert [name for name in whole if again.get(name) != whole[name]] == []
+
+
+def test_a_scene_record_of_another_format_is_refused(prepared):
+    as_of_format_1(prepared.path)
+    head = prepared.path / "video3d.json"
+    head.write_text(head.read_text().replace('"format": 1', f'"format": {FORMAT}'))
+    with pytest.raises(DataError, match=r"scene0000_00\.json: scene record of format 1, expected 2"):
+        DataFolder.open(prepared.path).scene("scene0000_00")
 
 
 def test_load_scene_takes_a_data_folder(prepared):
