@@ -450,6 +450,44 @@ def test_what_is_not_there_is_named_with_what_is(prepared):
         prepared.inputs("scene0000_00", SPEC, sampler="ratio95")
 
 
+def release_choice(root, files, visible=60, **changed):
+    (root.path / "metadata").mkdir(exist_ok=True)
+    item = {"video_id": "scannet/scene0000_00", "frame_files": [f"data/x/{name}.jpg" for name in files]}
+    item |= {"voxel_nums": [9] * len(files), "num_all_voxels": visible, **changed}
+    (root.path / "metadata" / "scannet_select_frames.json").write_text(json.dumps([item]))
+
+
+def test_a_released_choice_comes_and_goes_with_its_file(full_root, tmp_path):
+    def mc():
+        report = prepare(full_root.path, tmp_path / "data")
+        folder = DataFolder.open(tmp_path / "data")
+        return [folder.scene("scene0000_00").frames[i].name for i in folder.frames("scene0000_00", "mc", 2)], report
+
+    computed, _ = mc()
+    whole = contents(tmp_path / "data")
+    release_choice(full_root, ["00050", "00030", "00000", "00010", "00020", "00040"])  # as many as there are candidates
+    assert mc()[0] == ["00030", "00050"] != computed
+    release_choice(full_root, ["00040", "00010", "00000", "00050", "00020", "00030"])
+    assert mc()[0] == ["00010", "00040"]
+    release_choice(full_root, ["00040", "00999"])
+    again, report = mc()
+    assert again == computed and "1 frames of the released choice are not there" in json.dumps(report.to_json())
+    (full_root.path / "metadata" / "scannet_select_frames.json").unlink()
+    mc()
+    assert contents(tmp_path / "data") == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"voxel_nums": [1]}, {"voxel_nums": ["a", "b"]}, {"frame_files": None}, {"frame_files": [1, 2]},
+     {"frame_files": ["a.jpg", "b/a.png"]}, {"video_id": 3}, {"num_all_voxels": None}, {"num_all_voxels": -1}],
+)  # fmt: skip
+def test_a_broken_released_choice_is_named(full_root, tmp_path, changed):
+    release_choice(full_root, ["00000", "00010"], **changed)
+    with pytest.raises(DataError, match=r"scannet_select_frames\.json: (a|the) choice"):
+        prepare(full_root.path, tmp_path / "data")
+
+
 def as_of_format_1(folder: Path) -> None:
     """What the first version wrote: frames without a void value."""
     head, scene = folder / "video3d.json", folder / "scenes" / "scene0000_00.json"
