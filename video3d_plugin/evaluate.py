@@ -47,27 +47,29 @@ def evaluate(
     from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
     from lmms_eval.tasks import TaskManager
 
-    from video3d_plugin.hosts import outcome
+    from video3d_plugin.hosts import current, outcome
     from video3d_plugin.hosts.lmms_eval import Video3DLmms
 
     named = {"pretrained": str(pretrained), "data": str(data), **model_args}
     known = _known_tasks(TaskManager, tasks)
-    model = Video3DLmms(batch_size=batch_size, **named)
     tracker = EvaluationTracker(output_path=str(output))
     started = datetime.now().strftime("%Y%m%d_%H%M%S_%f")
-    results = evaluator.simple_evaluate(
-        model=model,
-        model_args=",".join(f"{key}={value}" for key, value in named.items()),
-        tasks=list(tasks),
-        task_manager=known,
-        batch_size=batch_size,
-        use_cache=None if use_cache is None else str(use_cache),
-        limit=limit,
-        gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
-        evaluation_tracker=tracker,
-        bootstrap_iters=0,
-        datetime_str=started,
-    )
+    try:
+        results = evaluator.simple_evaluate(
+            model=Video3DLmms(batch_size=batch_size, **named),
+            model_args=",".join(f"{key}={value}" for key, value in named.items()),
+            tasks=list(tasks),
+            task_manager=known,
+            batch_size=batch_size,
+            use_cache=None if use_cache is None else str(use_cache),
+            limit=limit,
+            gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
+            evaluation_tracker=tracker,
+            bootstrap_iters=0,
+            datetime_str=started,
+        )
+    finally:
+        current.forget()
     if results is None:
         raise Video3DError("evaluate() runs on one process (for several GPUs: torchrun -m lmms_eval --model video3d)")
     samples = results.pop("samples")

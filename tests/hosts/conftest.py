@@ -13,6 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = 2
 
 
+@pytest.fixture(autouse=True)
+def no_chosen_folder():
+    """Models that a test makes choose their data folder for the process; the next test starts without one."""
+    from video3d_plugin.hosts import current
+
+    yield
+    current.forget()
+
+
 @pytest.fixture(scope="session")
 def lmms_eval_importable():
     """lmms-eval, with torchvision repaired where it must be; tests that use it skip where it is not installed."""

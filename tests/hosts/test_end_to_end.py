@@ -150,3 +150,14 @@ def test_a_run_in_which_nothing_could_be_answered_is_an_error(benchmark_folder, 
         path.write_text(path.read_text().replace(".jpg", ".gone"))
     with pytest.raises(Video3DError, match="not one question could be answered: 6 questions .* 6 x .*gone"):
         evaluate(["scanrefer"], pretrained=checkpoint, data=tmp_path / "data", output=tmp_path / "out", **QUICK)
+
+
+def test_an_evaluation_leaves_no_data_folder_behind(benchmark_folder, checkpoint, tmp_path, monkeypatch):
+    from video3d_plugin.errors import MissingError
+    from video3d_plugin.evaluate import evaluate
+    from video3d_plugin.hosts import current
+
+    monkeypatch.delenv("VIDEO3D_DATA", raising=False)
+    evaluate(["sqa3d"], pretrained=checkpoint, data=benchmark_folder, output=tmp_path / "out", max_frames=2, limit=2)
+    with pytest.raises(MissingError, match="VIDEO3D_DATA"):
+        current.data_folder()

@@ -20,6 +20,12 @@ def choose(path: str | None) -> DataFolder:
     return data_folder()
 
 
+def forget() -> None:
+    """The model that chose a folder is done: whoever evaluates next in this process reads VIDEO3D_DATA again."""
+    global _chosen
+    _chosen = None
+
+
 def data_folder() -> DataFolder:
     """The folder in use, opened once. Raises MissingError, saying what to run, where there is none."""
     if _chosen is not None:
