@@ -114,8 +114,14 @@ class InputsSpec:
 
     @property
     def patches_per_side(self) -> int:
-        """Un-pooled patches along a side of the crop (27); a remainder of pixels at the right and bottom is unused."""
+        """Un-pooled patches along a side of the crop (27)."""
         return self.image_size // self.patch_size
+
+    @property
+    def used_side(self) -> int:
+        """Pixels along a side that belong to a patch (378): the remainder of the crop at the right and bottom, which
+        the tower's convolution never reads, does not cross to the model."""
+        return self.patches_per_side * self.patch_size
 
     @property
     def grid_side(self) -> int:
@@ -135,13 +141,14 @@ class InputsSpec:
 
 @dataclass(frozen=True)
 class SceneInputs:
-    """What crosses from data to model: small CPU tensors. V frames, N proposals, S crop side, g pooled grid side.
+    """What crosses from data to model: small CPU tensors. V frames, N proposals, U used side, g grid side.
 
-    pixels            (V, S, S, 3) uint8 RGB; normalised on the device
+    pixels            (V, U, U, 3) uint8 RGB, U = spec.used_side; normalised on the device
     token_points      (V, g, g, P, 3) float32, world frame, metres; finite
     token_valid       (V, g, g) bool: False where a token saw no valid depth (all True unless spec.mask_invalid_depth)
     proposals         (N, 6) float32 centre and size, world frame, metres
-    proposal_patches  (N, V, n, n) bool: which patches lie in which box, n = spec.object_grid_side
+    proposal_bits     (N, V, ceil(n * n / 8)) uint8: which patches lie in which box, n = spec.object_grid_side, packed
+                      by geometry.boxes.pack_patches; `proposal_patches` shows them one by one
     proposal_ids      (N,) int64: object ids for annotated boxes, -1 for predicted ones
     frames            names of the V frames, in order
     """
@@ -153,10 +160,17 @@ class SceneInputs:
     token_points: torch.Tensor
     token_valid: torch.Tensor
     proposals: torch.Tensor
-    proposal_patches: torch.Tensor
+    proposal_bits: torch.Tensor
     proposal_ids: torch.Tensor
 
-    TENSORS = ("pixels", "token_points", "token_valid", "proposals", "proposal_patches", "proposal_ids")
+    TENSORS = ("pixels", "token_points", "token_valid", "proposals", "proposal_bits", "proposal_ids")
+
+    @property
+    def proposal_patches(self) -> torch.Tensor:
+        """(N, V, n, n) bool: which patches lie in which box."""
+        from video3d_plugin.geometry.boxes import unpack_patches
+
+        return unpack_patches(self.proposal_bits, self.spec.object_grid_side)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The tensors by field name, as the model's `scenes=[...]` argument takes them."""

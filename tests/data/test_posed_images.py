@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from video3d_plugin.data.frames import check_frame, read_depth
-from video3d_plugin.data.inputs import sample, scene_inputs
+from video3d_plugin.data.inputs import crops, sample, scene_inputs
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.errors import DataError, MissingError
@@ -140,6 +141,13 @@ def test_the_inputs_of_a_scan_agree_with_every_pixel_back_projected_by_hand(fold
         expected.append(world.reshape(1, 28, 1, 28, 3).mean((1, 3)))
     np.testing.assert_allclose(inputs.token_points.numpy()[:, :, :, 0], expected, atol=1e-5)
     assert inputs.frames == ("00000", "00020", "00050") and inputs.pixels.shape == (3, 28, 28, 3)
+
+
+def test_pixels_are_the_part_of_the_crop_that_patches_cover(folder):
+    scene, spec = load_scene(folder), InputsSpec(image_size=30)  # 2 patches of 14, 2 pixels unused
+    inputs, (pixels, points) = scene_inputs(scene, ["00000", "00020"], spec), crops(scene, ["00000", "00020"], spec)
+    assert pixels.shape == points.shape == (2, 30, 30, 3)
+    assert torch.equal(inputs.pixels, pixels[:, :28, :28]) and inputs.pixels.is_contiguous()
 
 
 def test_a_frame_that_is_not_there_is_named(folder):

@@ -22,6 +22,7 @@ from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
+from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import InputsSpec
 
@@ -449,11 +450,70 @@ def test_what_is_not_there_is_named_with_what_is(prepared):
         prepared.inputs("scene0000_00", SPEC, sampler="ratio95")
 
 
-def test_a_data_folder_of_another_format_is_refused(prepared):
-    path = prepared.path / "video3d.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(DataError, match="format 99, this version reads 1"):
+def release_choice(root, files, visible=60, **changed):
+    (root.path / "metadata").mkdir(exist_ok=True)
+    item = {"video_id": "scannet/scene0000_00", "frame_files": [f"data/x/{name}.jpg" for name in files]}
+    item |= {"voxel_nums": [9] * len(files), "num_all_voxels": visible, **changed}
+    (root.path / "metadata" / "scannet_select_frames.json").write_text(json.dumps([item]))
+
+
+def test_a_released_choice_comes_and_goes_with_its_file(full_root, tmp_path):
+    def mc():
+        report = prepare(full_root.path, tmp_path / "data")
+        folder = DataFolder.open(tmp_path / "data")
+        return [folder.scene("scene0000_00").frames[i].name for i in folder.frames("scene0000_00", "mc", 2)], report
+
+    computed, _ = mc()
+    whole = contents(tmp_path / "data")
+    release_choice(full_root, ["00050", "00030", "00000", "00010", "00020", "00040"])  # as many as there are candidates
+    assert mc()[0] == ["00030", "00050"] != computed
+    release_choice(full_root, ["00040", "00010", "00000", "00050", "00020", "00030"])
+    assert mc()[0] == ["00010", "00040"]
+    release_choice(full_root, ["00040", "00999"])
+    again, report = mc()
+    assert again == computed and "1 frames of the released choice are not there" in json.dumps(report.to_json())
+    (full_root.path / "metadata" / "scannet_select_frames.json").unlink()
+    mc()
+    assert contents(tmp_path / "data") == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"voxel_nums": [1]}, {"voxel_nums": ["a", "b"]}, {"frame_files": None}, {"frame_files": [1, 2]},
+     {"frame_files": ["a.jpg", "b/a.png"]}, {"video_id": 3}, {"num_all_voxels": None}, {"num_all_voxels": -1}],
+)  # fmt: skip
+def test_a_broken_released_choice_is_named(full_root, tmp_path, changed):
+    release_choice(full_root, ["00000", "00010"], **changed)
+    with pytest.raises(DataError, match=r"scannet_select_frames\.json: (a|the) choice"):
+        prepare(full_root.path, tmp_path / "data")
+
+
+def as_of_format_1(folder: Path) -> None:
+    """What the first version wrote: frames without a void value."""
+    head, scene = folder / "video3d.json", folder / "scenes" / "scene0000_00.json"
+    for path in (head, scene):
+        content = json.loads(path.read_text())
+        for frame in content.get("frames", []):
+            del frame["void"]
+        path.write_text(json.dumps({**content, "format": 1}))
+
+
+def test_a_data_folder_of_another_format_is_refused_and_prepared_anew(full_root, prepared):
+    whole = contents(prepared.path)
+    as_of_format_1(prepared.path)
+    with pytest.raises(DataError, match="format 1, this version reads 2.*run `video3d prepare` again"):
         DataFolder.open(prepared.path)
+    prepare(full_root.path, prepared.path)
+    again = contents(prepared.path)
+    assert [name for name in whole if again.get(name) != whole[name]] == []
+
+
+def test_a_scene_record_of_another_format_is_refused(prepared):
+    as_of_format_1(prepared.path)
+    head = prepared.path / "video3d.json"
+    head.write_text(head.read_text().replace('"format": 1', f'"format": {FORMAT}'))
+    with pytest.raises(DataError, match=r"scene0000_00\.json: scene record of format 1, expected 2"):
+        DataFolder.open(prepared.path).scene("scene0000_00")
 
 
 def test_load_scene_takes_a_data_folder(prepared):

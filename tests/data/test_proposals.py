@@ -53,6 +53,15 @@ def test_the_shell_is_removed_and_the_furniture_is_not(room):
     assert inside.mean() > 0.95 and len(rest) > 500
 
 
+def test_walls_are_removed_also_where_a_table_top_is_larger_than_each_of_them():
+    u, v = np.meshgrid(np.arange(0.3, 3.7, 0.05), np.arange(0.3, 3.7, 0.05))
+    table = np.stack([u, v, np.full(u.shape, 0.7)], -1).reshape(-1, 3)
+    shell = surface([2, 2, 1.3, 4, 4, 2.6], step=0.05)
+    walls = shell[(shell[:, 2] > 0.05) & (shell[:, 2] < 2.5)]  # neither floor nor ceiling was seen
+    rest = remove_shell(np.unique(np.round(np.concatenate([table, walls]) / 0.05), axis=0) * 0.05)
+    assert len(rest) >= 0.95 * len(table) and (np.abs(rest[:, 2] - 0.7) < 0.06).mean() > 0.95
+
+
 def test_the_same_points_give_the_same_boxes_in_any_order(room):
     shuffled = room[np.random.RandomState(1).permutation(len(room))]
     assert (propose(room) == propose(shuffled)).all()

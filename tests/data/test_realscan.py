@@ -7,6 +7,7 @@ voxels must be equal up to a counted band of points at a rounding edge; items ar
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import read_color, read_depth
-from video3d_plugin.data.inputs import sample, scene_inputs, world_points
+from video3d_plugin.data.inputs import crops, sample
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
@@ -74,11 +75,9 @@ def test_pixels_and_coordinates(prepared, expected, sampler):
     """The reference's own frames, so that its random ties do not matter."""
     scene, arrays = prepared.scene(SCENE), np.load(expected / "video_processor.npz", allow_pickle=False)
     chosen = names(read(expected / "video_processor.json")[f"{sampler}|scannet/{SCENE}"]["frames4"])
-    by_name = {frame.name: index for index, frame in enumerate(scene.frames)}
     prefix = f"{sampler}__scannet-{SCENE}__"
-    pixels = scene_inputs(scene, chosen, InputsSpec()).pixels.numpy()
-    points, _ = world_points(scene, [by_name[name] for name in chosen], InputsSpec())
-    assert np.abs(pixels[0, ::8, ::8].astype(int) - arrays[prefix + "image"]).max() <= 2
+    pixels, points = crops(scene, chosen, InputsSpec())
+    assert np.abs(pixels.numpy()[0, ::8, ::8].astype(int) - arrays[prefix + "image"]).max() <= 2
     assert np.abs(points.numpy()[:2, ::16, ::16] - arrays[prefix + "world_coords"]).max() <= 1e-4
 
 
@@ -91,6 +90,19 @@ def test_max_coverage_adds_what_the_reference_adds(prepared, expected):
     first_tie = next(i for i, (a, b) in enumerate(zip(coverage.gains, coverage.gains[1:], strict=False)) if a == b)
     scene = prepared.scene(SCENE)
     assert [scene.frames[i].name for i in coverage.order[:first_tie]] == names(said["frame_files"])[:first_tie]
+
+
+def test_a_released_choice_of_frames_is_used_as_it_is(real, expected, tmp_path):
+    """With the reference's own choice among the source's files, its random ties included, every sampler agrees."""
+    source = tmp_path / "source"
+    shutil.copytree(real, source, ignore=shutil.ignore_patterns("expected", "annotations"))
+    (source / "metadata").mkdir()
+    shutil.copy(expected / "scannet_select_frames.json", source / "metadata")
+    prepare(source, tmp_path / "data")
+    folder, said = DataFolder.open(tmp_path / "data"), read(expected / "video_processor.json")
+    for sampler in ("mc", "mc-ratio90", "mc-ratio95"):
+        chosen = [folder.scene(SCENE).frames[i].name for i in folder.frames(SCENE, sampler, 32)]
+        assert chosen == names(said[f"{sampler}|scannet/{SCENE}"]["frames"])
 
 
 def test_ratio_samplers_stop_where_the_reference_stops(prepared, expected):

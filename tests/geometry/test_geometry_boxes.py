@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video3d_plugin.geometry.boxes import box_of_points, proposal_patches
+from video3d_plugin.geometry.boxes import box_of_points, pack_patches, proposal_patches, unpack_patches
 from video3d_plugin.scene import InputsSpec
 
 
@@ -128,3 +128,20 @@ def test_holes_do_not_send_every_patch_to_the_pixel_test(monkeypatch):
     monkeypatch.setattr(module, "_decide_by_rank", counted)
     result = proposal_patches(points, some_boxes(20), InputsSpec())
     assert result.any() and looked_at[0] < 0.05 * result.numel()
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 7, 27])
+def test_packed_patches_come_back_and_are_eight_to_a_byte(side):
+    inside = torch.rand(5, 3, side, side, generator=torch.Generator().manual_seed(side)) < 0.4
+    bits = pack_patches(inside)
+    assert bits.shape == (5, 3, -(-side * side // 8)) and bits.dtype == torch.uint8
+    assert torch.equal(unpack_patches(bits, side), inside)
+    numpys = np.packbits(inside.flatten(2).numpy(), axis=2, bitorder="little")
+    assert np.array_equal(bits.numpy(), numpys)
+
+
+def test_packed_patches_by_hand_and_of_no_box():
+    inside = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
+    inside[0, 0, 0, 1] = inside[0, 0, 2, 2] = True  # the second and the ninth
+    assert pack_patches(inside).tolist() == [[[2, 1]]]
+    assert unpack_patches(pack_patches(torch.zeros(0, 2, 3, 3, dtype=torch.bool)), 3).shape == (0, 2, 3, 3)

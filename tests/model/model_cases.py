@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from video3d_plugin.geometry.boxes import pack_patches
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
 
 
 def random_scene(spec: InputsSpec, name: str, frames: int, proposals: int, seed: int = 0) -> SceneInputs:
     """Any numbers of the right shapes; the last proposal holds no patch."""
     draw = torch.Generator().manual_seed(seed)
-    g, n, side = spec.grid_side, spec.object_grid_side, spec.image_size
+    g, n, side = spec.grid_side, spec.object_grid_side, spec.used_side
     inside = torch.rand(proposals, frames, n, n, generator=draw) > 0.8
     if proposals:
         inside[-1] = False
@@ -24,7 +25,7 @@ def random_scene(spec: InputsSpec, name: str, frames: int, proposals: int, seed:
         if spec.mask_invalid_depth
         else torch.ones(frames, g, g, dtype=torch.bool),
         proposals=torch.rand(proposals, 6, generator=draw) * 4,
-        proposal_patches=inside,
+        proposal_bits=pack_patches(inside),
         proposal_ids=torch.arange(proposals) * 10,
     )
 

@@ -81,7 +81,7 @@ def test_a_sequence_beyond_the_models_length(pair, batch, monkeypatch):
 
 def test_pixels_of_the_wrong_size(pair, batch):
     scene = {**batch["scenes"][0], "pixels": batch["scenes"][0]["pixels"][:, :40]}
-    fails(pair[0], {**batch, "scenes": [scene]}, r"item 0 .*: pixels are \(2, 40, 58, 3\), expected \(2, 58, 58, 3\)")
+    fails(pair[0], {**batch, "scenes": [scene]}, r"item 0 .*: pixels are \(2, 40, 56, 3\), expected \(2, 56, 56, 3\)")
 
 
 def test_points_of_another_specification(pair, batch):

@@ -97,6 +97,14 @@ def test_pixels_become_minus_one_to_one():
     assert found.shape == (1, 3, 1, 1) and torch.allclose(found.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
 
 
+def test_the_pixels_that_no_patch_covers_change_nothing_in_the_tower():
+    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    tower = vision.VisionTower({**sizes, "image_size": 58, "patch_size": 8})
+    crop = torch.randint(0, 256, (2, 58, 58, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(tower(crop), tower(crop[:, :56, :56])) and tower(crop).shape == (2, 49, 16)
+    assert not torch.equal(tower(crop), tower(crop[:, 2:, 2:]))
+
+
 def test_projectors_by_name():
     names = [n for n, _ in vision.build_projector("mlp2x_res1x_gelu", 4, 6).named_parameters()]
     assert names[:4] == ["0.weight", "0.bias", "2.weight", "2.bias"] and "3.pre_norm.weight" in names

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.boxes import pack_patches
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
@@ -27,7 +28,7 @@ class MadeUpFolder:
     def inputs(self, scene_id, spec, *, sampler, max_frames, proposals):
         assert spec == self._spec
         rng = torch.Generator().manual_seed(self.scene_ids.index(scene_id))
-        side, grid, patches = spec.image_size, spec.grid_side, spec.object_grid_side
+        side, grid, patches = spec.used_side, spec.grid_side, spec.object_grid_side
         return SceneInputs(
             spec=spec,
             scene_id=scene_id,
@@ -36,7 +37,7 @@ class MadeUpFolder:
             token_points=torch.randn(2, grid, grid, spec.points_per_token, 3, generator=rng),
             token_valid=torch.ones(2, grid, grid, dtype=torch.bool),
             proposals=torch.rand(4, 6, generator=rng) + 0.1,
-            proposal_patches=torch.rand(4, 2, patches, patches, generator=rng) < 0.2,
+            proposal_bits=pack_patches(torch.rand(4, 2, patches, patches, generator=rng) < 0.2),
             proposal_ids=torch.tensor([3, 5, 6, 9]),
         )
 

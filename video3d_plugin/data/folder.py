@@ -238,13 +238,16 @@ def frames_digest(record: dict[str, Any]) -> str:
     return digest({name: record.get(name) for name in names})
 
 
-def read_selection(path: Path, frames_key: str) -> Selection | None:
-    """The stored max-coverage choice, if it was made for these frames."""
+def read_selection(path: Path, frames_key: str, released: bool | None = None) -> Selection | None:
+    """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed)."""
     if not path.is_file():
         return None
     record = read_record(path)
-    return selection_from_json(record) if record.get("frames") == frames_key else None
+    if record.get("frames") != frames_key or released not in (None, record.get("released")):
+        return None
+    return selection_from_json(record)
 
 
-def write_selection(path: Path, frames_key: str, selection: Selection) -> None:
-    write_json(path, {"format": FORMAT, "frames": frames_key, **selection_to_json(selection)})
+def write_selection(path: Path, frames_key: str, selection: Selection, released: bool = False) -> None:
+    """Store a choice; `released` says that it was read, not computed."""
+    write_json(path, {"format": FORMAT, "frames": frames_key, "released": released, **selection_to_json(selection)})

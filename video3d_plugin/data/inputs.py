@@ -17,7 +17,7 @@ import torch
 
 from video3d_plugin.data.frames import open_color, read_depth
 from video3d_plugin.errors import DataError
-from video3d_plugin.geometry.boxes import proposal_patches
+from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
 from video3d_plugin.geometry.patch_grid import token_points
 from video3d_plugin.geometry.voxels import VoxelTable
@@ -47,25 +47,26 @@ def scene_inputs(
         raise DataError(f"scene {scene.scene_id}: no frame was asked for")
     boxes, ids = boxes_of(scene, proposals)
     pixels, points, valid = _decode(scene, chosen, spec, threads)
+    used = spec.used_side
     mask = valid if spec.mask_invalid_depth else None
     tokens, token_valid = token_points(points, spec, mask)
     return SceneInputs(
         spec=spec,
         scene_id=scene.scene_id,
         frames=tuple(frame.name for frame in chosen),
-        pixels=pixels,
+        pixels=pixels[:, :used, :used].contiguous(),
         token_points=tokens,
         token_valid=token_valid,
         proposals=boxes,
-        proposal_patches=proposal_patches(points, boxes, spec, mask),
+        proposal_bits=pack_patches(proposal_patches(points, boxes, spec, mask)),
         proposal_ids=ids,
     )
 
 
-def world_points(scene: Scene, frames: Sequence[int], spec: InputsSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """((V, S, S, 3) float32 world points, metres, of the cropped pixels; (V, S, S) bool measured). For checks."""
-    _, points, valid = _decode(scene, [scene.frames[i] for i in frames], spec, None, with_color=False)
-    return points, valid
+def crops(scene: Scene, frames: Sequence[int] | Sequence[str], spec: InputsSpec) -> tuple[torch.Tensor, torch.Tensor]:
+    """((V, S, S, 3) uint8 pixels, (V, S, S, 3) float32 world points, metres) of the whole crops. For checks."""
+    pixels, points, _ = _decode(scene, [scene.frames[i] for i in _indices(scene, frames)], spec, None)
+    return pixels, points
 
 
 def sample(scene: Scene, sampler: str, max_frames: int, coverage: Coverage | None = None) -> list[int]:
@@ -145,7 +146,7 @@ def boxes_of(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, t
 
 
 def _decode(
-    scene: Scene, frames: Sequence[Frame], spec: InputsSpec, threads: int | None, with_color: bool = True
+    scene: Scene, frames: Sequence[Frame], spec: InputsSpec, threads: int | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(pixels (V, S, S, 3) uint8, world points (V, S, S, 3), measured (V, S, S) bool)."""
     side, distinct = spec.image_size, {frame.name: frame for frame in frames}
@@ -155,9 +156,9 @@ def _decode(
     plan = centre_crop_plan(*frames[0].depth_size, side)
     rows, columns = plan.rows, plan.columns
 
-    def decode(frame: Frame) -> tuple[np.ndarray | None, np.ndarray]:
+    def decode(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         depth = _depth_m(frame, rows, columns)
-        return (_cropped_color(frame, plan) if with_color else None), depth
+        return _cropped_color(frame, plan), depth
 
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
         decoded = dict(zip(distinct, pool.map(decode, distinct.values()), strict=True))
@@ -165,10 +166,7 @@ def _decode(
     poses = torch.from_numpy(np.stack([scene.world_from_scan @ frame.scan_from_camera for frame in frames]))
     intrinsics = torch.from_numpy(np.stack([frame.depth_intrinsics for frame in frames]))
     points = back_project(depth_m, intrinsics, poses, torch.from_numpy(rows), torch.from_numpy(columns))
-    if with_color:
-        pixels = torch.from_numpy(np.stack([decoded[frame.name][0] for frame in frames]))
-    else:
-        pixels = torch.zeros(len(frames), 0, 0, 3, dtype=torch.uint8)
+    pixels = torch.from_numpy(np.stack([decoded[frame.name][0] for frame in frames]))
     return pixels, points, depth_m > 0
 
 

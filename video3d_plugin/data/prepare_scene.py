@@ -22,7 +22,7 @@ from video3d_plugin.data.records import FORMAT, read_record, scene_from_json, sc
 from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
-from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M
+from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import Blob, Frame, Omission, Scene
 
 PROPOSALS = ("mask3d", "gt", "auto")
@@ -103,15 +103,18 @@ def prepare_scene(job: SceneJob) -> SceneResult:
         return SceneResult(scene_id, failed=str(error))
     root = job.output if job.options.copy_frames else job.source
     scene = scene_from_json(record, root, job.scene_path)
+    notes = scene.notes
     if "frames" in job.stages:
-        reused &= _select_frames(job, scene, record)
+        released, why_not = _released_selection(job.files, scene)
+        reused &= _select_frames(job, scene, record, released)
+        notes += why_not
     return SceneResult(
         scene_id,
         frames=len(scene.frames),
         instances=len(scene.instances),
         proposals=len(scene.proposals),
         omissions=scene.omissions,
-        notes=scene.notes,
+        notes=notes,
         reused=reused,
     )
 
@@ -157,12 +160,27 @@ def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
     return record, False
 
 
-def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any]) -> bool:
-    """Make the max-coverage choice unless it is there; returns whether it was."""
+def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | None, tuple[str, ...]]:
+    """(the released choice as indices of the scene's frames, or None; notes that say why it is not used)."""
+    if files.selected is None:
+        return None, ()
+    index = {frame.name: i for i, frame in enumerate(scene.frames)}
+    lost = sum(name not in index for name in files.selected.names)
+    if lost:
+        return None, (f"{lost} frames of the released choice are not there: max-coverage frames are chosen anew",)
+    return Selection(tuple(index[n] for n in files.selected.names), files.selected.gains, files.selected.visible), ()
+
+
+def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any], released: Selection | None) -> bool:
+    """Store the released max-coverage choice, else make it, unless it is there; returns whether it was."""
     path = job.output / "selections" / f"{job.files.scene_id}.json"
     key = frames_digest(record)
-    if read_selection(path, key) is not None:
+    known = read_selection(path, key, released is not None)
+    if known is not None and released in (None, known):
         return True
+    if released is not None:
+        write_selection(path, key, released, released=True)
+        return False
 
     def cells() -> np.ndarray | None:
         if record["surface"] is None:

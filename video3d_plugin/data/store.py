@@ -1,7 +1,7 @@
 """The scene store: SceneInputs on disk as safetensors, memory-mapped on reading.
 
-A file holds each distinct frame once (uniform sampling of a short scan repeats frames), pixels as uint8, membership
-of patches in boxes as bits, and a checksum of all of it. Its name is a digest of everything it depends on, so a
+A file holds each distinct frame once (uniform sampling of a short scan repeats frames), the tensors as they cross to
+the model, and a checksum of all of it. Its name is a digest of everything it depends on, so a
 changed scene, sampler or specification never finds the old file.
 """
 
@@ -21,7 +21,7 @@ from video3d_plugin.data.atomic import digest, write_bytes
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import InputsSpec, SceneInputs
 
-FORMAT = 1
+FORMAT = 2  # 1: pixels of the whole crop, patches in boxes packed over all frames
 _verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has seen to be right
 
 
@@ -48,15 +48,13 @@ def write(path: Path, inputs: SceneInputs) -> None:
         first.setdefault(name, position)
     keep = torch.tensor(list(first.values()), dtype=torch.int64)
     order = {name: index for index, name in enumerate(first)}
-    patches = inputs.proposal_patches[:, keep]
-    flat = patches.numpy().reshape(len(patches), patches[:1].numel() if len(patches) else 0)
     tensors = {
         "pixels": inputs.pixels[keep],
         "token_points": inputs.token_points[keep],
         "token_valid": inputs.token_valid[keep].to(torch.uint8),
         "proposals": inputs.proposals,
         "proposal_ids": inputs.proposal_ids,
-        "proposal_bits": torch.from_numpy(np.packbits(flat, axis=1)),
+        "proposal_bits": inputs.proposal_bits[:, keep],
         "frame_index": torch.tensor([order[name] for name in inputs.frames], dtype=torch.int64),
     }
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -65,7 +63,6 @@ def write(path: Path, inputs: SceneInputs) -> None:
         "scene_id": inputs.scene_id,
         "frames": list(inputs.frames),
         "spec": asdict(inputs.spec),
-        "patch_shape": list(patches.shape),
         "checksum": _checksum(tensors),
     }
     write_bytes(path, save(tensors, metadata={"video3d": json.dumps(header, sort_keys=True)}))
@@ -97,21 +94,18 @@ def read(path: Path) -> SceneInputs | None:
 
 def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> SceneInputs:
     index = tensors["frame_index"]
-    proposals, distinct, height, width = header["patch_shape"]
-    bits = np.unpackbits(tensors["proposal_bits"].numpy(), axis=1, count=distinct * height * width if proposals else 0)
-    patches = torch.from_numpy(bits.view(bool).reshape(proposals, distinct, height, width))
     per_frame = {name: tensors[name] for name in ("pixels", "token_points")}
-    valid = tensors["token_valid"].bool()
-    if not torch.equal(index, torch.arange(distinct)):  # repeated frames: only then are the maps copied
+    valid, bits = tensors["token_valid"].bool(), tensors["proposal_bits"]
+    if not torch.equal(index, torch.arange(len(valid))):  # repeated frames: only then are the maps copied
         per_frame = {name: tensor[index] for name, tensor in per_frame.items()}
-        valid, patches = valid[index], patches[:, index]
+        valid, bits = valid[index], bits[:, index]
     return SceneInputs(
         spec=InputsSpec(**header["spec"]),
         scene_id=header["scene_id"],
         frames=tuple(header["frames"]),
         token_valid=valid,
         proposals=tensors["proposals"],
-        proposal_patches=patches,
+        proposal_bits=bits,
         proposal_ids=tensors["proposal_ids"],
         **per_frame,
     )

@@ -62,6 +62,19 @@ def proposal_patches(
     return yes.view(shape)
 
 
+def pack_patches(inside: torch.Tensor) -> torch.Tensor:
+    """(N, V, n, n) bool -> (N, V, ceil(n * n / 8)) uint8: a frame's patches row by row, the first in the lowest bit."""
+    flat = inside.flatten(2).to(torch.uint8)
+    bits = torch.nn.functional.pad(flat, (0, -flat.shape[2] % 8)).unflatten(2, (-1, 8))
+    return (bits << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(3, dtype=torch.uint8)
+
+
+def unpack_patches(bits: torch.Tensor, side: int) -> torch.Tensor:
+    """The inverse of `pack_patches` for patches of `side` rows and columns: (N, V, side, side) bool."""
+    single = (bits[..., None] >> torch.arange(8, dtype=torch.uint8, device=bits.device)) & 1
+    return single.flatten(2)[:, :, : side * side].unflatten(2, (side, side)).bool()
+
+
 def _decide_by_rank(
     planes: torch.Tensor, low: torch.Tensor, high: torch.Tensor, needed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +106,7 @@ def _as_patches(points: torch.Tensor, valid: torch.Tensor | None, spec: InputsSp
     if valid is not None:
         points = points.masked_fill(~valid[..., None], float("nan"))
     grid = spec.object_grid_side
-    used = spec.patches_per_side * spec.patch_size if spec.object_patch == "patch14" else covered_pixels(spec)
+    used = spec.used_side if spec.object_patch == "patch14" else covered_pixels(spec)
     cell = used // grid
     if cell * grid != used:
         raise ValueError(

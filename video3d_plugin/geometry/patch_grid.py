@@ -22,7 +22,7 @@ _OF_NINE = {"nine": tuple(range(9)), "five": (0, 2, 4, 6, 8), "centre": (4,)}
 def covered_pixels(spec: InputsSpec) -> int:
     """Pixels along a side that the pooled grid covers (378 of 384 for SigLIP-384 with bilinear pooling)."""
     if spec.pooling == "bilinear":
-        return spec.patches_per_side * spec.patch_size
+        return spec.used_side
     return spec.grid_side * spec.pool_stride * spec.patch_size
 
 

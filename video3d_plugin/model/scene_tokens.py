@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.grounding import proposal_features
 from video3d_plugin.model.vision import lay_out, pool_grid
 
@@ -54,7 +55,7 @@ def encode_scene_tokens(
         return SceneTokens(visual, visual.new_zeros(0, visual.shape[1]))
     # Proposals see the features before positions are added, and their box centre's position instead.
     source = patches if config.object_patch == "patch14" else grid.flatten(1, 2)
-    inside = scene["proposal_patches"].to(grid.device).flatten(1)
+    inside = unpack_patches(scene["proposal_bits"].to(grid.device), config.inputs_spec.object_grid_side).flatten(1)
     features = proposal_features(source.flatten(0, 1), inside)
     if config.position is not None and len(features):
         centres = scene["proposals"].to(grid.device).float()[:, None, :3]
@@ -68,14 +69,14 @@ def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: s
     frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:
         raise DataError("no frames", where=name, remedy="give at least one posed RGB-D frame")
-    shapes = {"pixels": (frames, spec.image_size, spec.image_size, 3)}
+    shapes = {"pixels": (frames, spec.used_side, spec.used_side, 3)}
     finite = []
     if config.position is not None:
         shapes["token_points"] = (frames, spec.grid_side, spec.grid_side, spec.points_per_token, 3)
         finite.append("token_points")
     if with_proposals:
-        count, side = len(scene["proposals"]), spec.object_grid_side
-        shapes |= {"proposals": (count, 6), "proposal_patches": (count, frames, side, side)}
+        count, patches = len(scene["proposals"]), spec.object_grid_side**2
+        shapes |= {"proposals": (count, 6), "proposal_bits": (count, frames, -(-patches // 8))}
         finite.append("proposals")
     for part, expected in shapes.items():
         if tuple(scene[part].shape) != expected:

@@ -41,7 +41,7 @@ class VisionModel(nn.Module):
         self.encoder = SiglipEncoder(shortened)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:  # (V, 3, S, S) in [-1, 1] -> (V, n * n, C)
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:  # (V, 3, U, U) in [-1, 1] -> (V, n * n, C)
         patches = self.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
         # All positions in order: SigLIP's position_ids buffer is not saved and is garbage after a meta-device load.
         patches = patches + self.embeddings.position_embedding.weight
@@ -76,7 +76,10 @@ class VisionTower(nn.Module):
         """Called by the host; the weights are part of the checkpoint here, so there is nothing left to do."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(V, S, S, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features."""
+        """(V, U, U, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features; U = n * p, the pixels of n patches.
+
+        The rest of a crop that the patch size does not divide changes nothing: the convolution has no padding.
+        """
         return self.vision_tower.vision_model(normalise_pixels(pixels, self.dtype, self.device))
 
     @property
@@ -112,7 +115,7 @@ class VisionTower(nn.Module):
 
 
 def normalise_pixels(pixels: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(V, S, S, 3) uint8 RGB -> (V, 3, S, S) in [-1, 1], on the device. Floats are taken as normalised already."""
+    """(V, U, U, 3) uint8 RGB -> (V, 3, U, U) in [-1, 1], on the device. Floats are taken as normalised already."""
     pixels = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
     if not pixels.is_floating_point():
         pixels = pixels.float() / 127.5 - 1.0

@@ -15,7 +15,7 @@ import torch
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
-from video3d_plugin.geometry.boxes import proposal_patches
+from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.patch_grid import token_points
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
@@ -71,11 +71,11 @@ def scene(spec: InputsSpec) -> dict[str, torch.Tensor]:
     points, boxes = world_points(), torch.tensor(BOXES)
     tokens, valid = token_points(points, spec)
     return {
-        "pixels": pixels(),
+        "pixels": pixels()[:, : spec.used_side, : spec.used_side],
         "token_points": tokens,
         "token_valid": valid,
         "proposals": boxes,
-        "proposal_patches": proposal_patches(points, boxes, spec),
+        "proposal_bits": pack_patches(proposal_patches(points, boxes, spec)),
         "proposal_ids": torch.arange(len(boxes)),
     }
 

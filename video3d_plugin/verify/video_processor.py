@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.inputs import sample, scene_inputs, world_points
+from video3d_plugin.data.inputs import boxes_of, crops, sample
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError, MissingError
@@ -31,29 +31,26 @@ def verify(folder: Path, *, device: str, dtype: str) -> Iterator[CaseResult]:
     """A case each for uniform sampling, frames, pixels, coordinates and boxes."""
     golden = _read(folder / "golden.npz")
     scene = load_scene(folder / "data")
-    spec = InputsSpec()
     counts = folder / "uniform.json"
     if counts.is_file():
         yield _count("uniform", _wrong_samples(scene, read_json(counts, dict)))
     wanted = [Path(str(name)).stem for name in golden["frame_files"]]
     chosen = sample(scene, "uniform", len(wanted))
     yield _count("frames", sum(scene.frames[i].name != name for i, name in zip(chosen, wanted, strict=True)))
-    inputs = scene_inputs(scene, wanted, spec)
-    points, _ = world_points(scene, [_index(scene, name) for name in wanted], spec)
+    pixels, points = (part.numpy() for part in crops(scene, wanted, InputsSpec()))
     for name, expected in golden.items():
         if match := re.fullmatch(r"(pixels|coords)_stride(\d+)", name):
             step = int(match[2])
             if match[1] == "pixels":
-                got = inputs.pixels.numpy()[:, ::step, ::step]
+                got = pixels[:, ::step, ::step]
                 yield _compare("pixels", got, expected, GREY_LEVELS, "max|Δ| grey levels")
             else:
-                got = points.numpy()[:, step // 2 :: step, step // 2 :: step]
+                got = points[:, step // 2 :: step, step // 2 :: step]
                 yield _compare("coordinates", got, expected, METRES, "max|Δ| m")
     if "pixel_mean" in golden:
-        got = inputs.pixels.numpy().mean(axis=(1, 2))
-        yield _compare("pixel_mean", got, golden["pixel_mean"], GREY_LEVELS, "max|Δ| grey levels")
+        yield _compare("pixel_mean", pixels.mean(axis=(1, 2)), golden["pixel_mean"], GREY_LEVELS, "max|Δ| grey levels")
     if "objects" in golden:
-        yield _compare("objects", inputs.proposals.numpy(), golden["objects"], METRES, "max|Δ| m")
+        yield _compare("objects", boxes_of(scene, "pred")[0].numpy(), golden["objects"], METRES, "max|Δ| m")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -67,10 +64,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not golden.keys() & {"frame_files"}:
         raise DataError("no frame_files in it", where=path)
     return golden
-
-
-def _index(scene: Scene, name: str) -> int:
-    return next(i for i, frame in enumerate(scene.frames) if frame.name == name)
 
 
 def _wrong_samples(scene: Scene, expected: dict[str, list[str]]) -> int:

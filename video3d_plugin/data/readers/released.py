@@ -12,7 +12,7 @@ the list is the id.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,32 @@ def read_aligned_scan(path: Path) -> AlignedScan:
     boxes = np.concatenate([(low + high) / 2, high - low], axis=1)
     objects = [Instance(int(number), "", tuple(box)) for number, box in zip(ids, boxes.tolist(), strict=True)]
     return AlignedScan(points, tuple(objects))
+
+
+@dataclass(frozen=True)
+class NamedSelection:
+    """A max-coverage choice by frame name: the order of choice, the voxels each one added, those all candidates see."""
+
+    names: tuple[str, ...]
+    gains: tuple[int, ...]
+    visible: int
+
+
+def read_selected_frames(path: Path) -> dict[str, NamedSelection]:
+    """{scene id: the choice} of scannet_select_frames.json."""
+    result = {}
+    for item in read_json(path, list, _REMEDY):
+        try:
+            names = tuple(PurePosixPath(file).stem for file in item["frame_files"])
+            gains, visible = tuple(item["voxel_nums"]), item["num_all_voxels"]
+            scene_id = item["video_id"].removeprefix(_PREFIX)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"a choice without {error}", where=path, remedy=_REMEDY) from error
+        counts = all(isinstance(number, int) and number >= 0 for number in (*gains, visible))
+        if not counts or not len(names) == len(gains) == len(set(names)):
+            raise DataError(f"the choice of {scene_id[:40]} does not fit together", where=path, remedy=_REMEDY)
+        result[scene_id] = NamedSelection(names, gains, visible)
+    return result
 
 
 def read_voxel_file(path: Path) -> dict[str, np.ndarray]:

@@ -4,7 +4,8 @@
     posed_images/<id>/                 frames as exported by others; taken in preference to the .sens
     mask/<id>.mask.npz                 LEO's Mask3D masks
     embodiedscan/*.pkl                 EmbodiedScan infos: which frames, alignment
-    metadata/, pcd_with_object_aabbs/  boxes and aligned vertices as Video-3D LLM releases them, where there is no mesh
+    metadata/, pcd_with_object_aabbs/  boxes and aligned vertices as Video-3D LLM releases them, where there is no mesh;
+                                       its max-coverage choice of frames
 
 Each of them may also lie under `scannet/`, as in the data tree of Video-3D LLM.
 """
@@ -50,6 +51,7 @@ class ScanFiles:
     gt_boxes: np.ndarray | None = field(default=None, compare=False)
     pred_boxes: np.ndarray | None = field(default=None, compare=False)
     cells: np.ndarray | None = field(default=None, compare=False)
+    selected: released.NamedSelection | None = field(default=None, compare=False)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -93,6 +95,13 @@ class ScanNetRoot:
         """Surface voxels of 0.1 m from the released voxel file. It is large: asked for only where no mesh is there."""
         paths = [path for folder in self.folders("metadata") if (path := folder / "pcd_discrete_0.1.pkl").is_file()]
         return released.read_voxel_file(paths[0]) if paths else {}
+
+    @cached_property
+    def selected(self) -> dict[str, released.NamedSelection]:
+        """The released max-coverage choices of frames."""
+        paths = [folder / "scannet_select_frames.json" for folder in self.folders("metadata")]
+        path = next((path for path in paths if path.is_file()), None)
+        return released.read_selected_frames(path) if path else {}
 
     @cached_property
     def captures(self) -> dict[str, Path]:
@@ -147,6 +156,7 @@ class ScanNetRoot:
             info=self.infos.get(scene_id),
             gt_boxes=self.gt_boxes.get(scene_id),
             pred_boxes=self.pred_boxes.get(scene_id),
+            selected=self.selected.get(scene_id),
         )
         has_surface = found.mesh is not None or found.aligned is not None
         return found if has_surface else replace(found, cells=self.cells.get(scene_id))

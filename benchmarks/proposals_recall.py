@@ -1,0 +1,69 @@
+"""How many annotated objects `--proposals auto` finds on made-up rooms, beside the made-up rooms' own proposals.
+
+    python benchmarks/proposals_recall.py [--scenes 20] [--noise realistic]
+
+Recall: the share of annotated boxes that some proposal overlaps with an IoU of 0.25 or 0.5. The annotated objects are
+all that the rooms hold, also those on others and at walls. Objects that no frame shows count as missed. "mask" are
+the degraded boxes that the generator writes in place of a detector's masks; they say what the figures mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin import load_scene
+from video3d_plugin.data.proposals import fused_points, propose
+from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
+from video3d_plugin.data.synthetic import make_benchmark
+from video3d_plugin.metrics.boxes import iou_matrix
+from video3d_plugin.scene import Scene
+
+IOUS = (0.25, 0.5)
+
+
+def best_overlaps(scene: Scene, boxes: np.ndarray) -> np.ndarray:
+    """(K,) the largest IoU that a proposal has with each of the K annotated boxes; 0 without proposals."""
+    annotated = np.array([instance.box for instance in scene.instances]).reshape(-1, 6)
+    return iou_matrix(boxes, annotated).max(0) if len(boxes) else np.zeros(len(annotated))
+
+
+def line(name: str, overlaps: list[np.ndarray], proposals: list[int]) -> str:
+    every = np.concatenate(overlaps)
+    recalls = [f"recall@{iou} {(every >= iou).mean():.3f}" for iou in IOUS]
+    rooms = np.array([(of_room >= IOUS[0]).mean() for of_room in overlaps])
+    spread = f"rooms at {IOUS[0]}: {rooms.min():.2f} to {rooms.max():.2f}, median {np.median(rooms):.2f}"
+    return f"{name:5} {'  '.join(recalls)}  ({spread}; {np.mean(proposals):.1f} proposals a room)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--noise", choices=("none", "realistic"), default="none")
+    parser.add_argument("--limit", type=int, default=REFERENCE_LIMIT, help="proposals a room, largest first")
+    args = parser.parse_args()
+    overlaps: dict[str, list[np.ndarray]] = {"auto": [], "mask": []}
+    proposals: dict[str, list[int]] = {"auto": [], "mask": []}
+    with tempfile.TemporaryDirectory() as folder:
+        parts = ("posed_images", "mesh", "mask")
+        root = make_benchmark(
+            Path(folder), scenes=args.scenes, seed=args.seed, frames=args.frames, noise=args.noise, write=parts
+        )
+        for path in sorted((root / "posed_images").iterdir()):
+            scene = load_scene(root, path.name)
+            for name, boxes in (("auto", propose(fused_points(scene), args.limit)), ("mask", scene.proposals)):
+                overlaps[name].append(best_overlaps(scene, boxes))
+                proposals[name].append(len(boxes))
+    objects = sum(len(of_room) for of_room in overlaps["auto"])
+    print(f"{args.scenes} rooms, {objects} annotated objects, {args.frames} frames of 320x240, noise: {args.noise}")
+    for name in overlaps:
+        print(line(name, overlaps[name], proposals[name]))
+
+
+if __name__ == "__main__":
+    main()
