@@ -9,29 +9,12 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def source() -> Path:
-    given = os.environ.get("LLAVA_NEXT_SRC")
-    spec = None if given else find_spec("llava")
-    folder = Path(given) if given else Path(spec.origin).parent.parent if spec and spec.origin else None
-    if folder is None or not (folder / "llava" / "train" / "train_mem.py").is_file():
-        pytest.skip("no LLaVA-NeXT checkout: set LLAVA_NEXT_SRC, or install llava")
-    if find_spec("deepspeed") is None:
-        pytest.skip("LLaVA-NeXT's training imports deepspeed, which is not installed")
-    import transformers
-
-    if int(transformers.__version__.split(".")[0]) >= 5:
-        pytest.skip(f"LLaVA-NeXT trains on transformers 4.45 to 4.57, here is {transformers.__version__}")
-    return folder
 
 
 @pytest.fixture(scope="module")
