@@ -246,3 +246,17 @@ def test_another_programs_parser_is_left_alone(script, monkeypatch):
     del scope["get_model"]
     with pytest.raises((SystemExit, ValueError)):  # `--model` abbreviates several of its own options
         run("--model", "video3d")
+
+
+def test_zero_3_is_refused_before_it_hangs(parse):
+    import types
+
+    stage = {"three": True}
+    TrainingArguments.hf_deepspeed_config = types.SimpleNamespace(is_zero3=lambda: stage["three"])
+    try:
+        with pytest.raises(DataError, match="ZeRO-3 does not train this model yet.*zero2.json"):
+            parse()
+        stage["three"] = False
+        parse()
+    finally:
+        del TrainingArguments.hf_deepspeed_config

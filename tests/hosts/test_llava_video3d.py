@@ -229,3 +229,34 @@ def test_loss_and_gradients_are_the_references(host, source, shared, tmp_path):
     assert result["compared"] > 300 and result["trainer"] == "LLaVATrainer"
     assert result["one"]["loss"] < 1e-4 and result["one"]["gradient"] < 1e-3, result
     assert result["four"]["loss"] < 1e-4 and result["four"]["gradient"] < 1e-3, result
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
+
+
+def test_two_ranks_with_gradient_checkpointing(train, tmp_path):
+    script = (*TORCHRUN, "--nproc_per_node=2", *TRAIN_MEM)
+    done, losses = train(tmp_path / "out", script=script, ddp_backend="gloo", gradient_checkpointing=True)
+    assert done.returncode == 0 and len(losses) == 3, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("name", ["train_video3d.sh", "train_video3d_lora.sh"])
+def test_the_example_scripts_run_with_zero_2_and_lora(host, source, checkpoint, training_folder, tmp_path, name):
+    """As they are shipped, but for one process on the CPU and two steps; options that come last count."""
+    less = (
+        "--max_steps 2 --use_cpu True --model_max_length 8192 --gradient_accumulation_steps 2 --save_strategy no "
+        "--frames_upbound 3 --dataloader_num_workers 0"
+    )
+    less += " --tf32 False" if "lora" not in name else ""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{host['PATH']}"
+    variables = {"CHECKPOINT": str(checkpoint), "DATA": str(training_folder), "LLAVA_NEXT": str(source), "GPUS": "1",
+                 "OUTPUT": str(tmp_path / "out"), "PATH": path}  # fmt: skip
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples" / name), *less.split()],
+        capture_output=True,
+        text=True,
+        env={**host, **variables},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(re.findall(r"'loss': '?[\d.]+", done.stdout + done.stderr)) == 2
+    assert (tmp_path / "out" / "processor_config.json").is_file()

@@ -154,6 +154,13 @@ def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
             "flash_attention_2 (the host's default) needs flash-attn, which is not installed",
             remedy="add --attn_implementation sdpa, or pip install flash-attn",
         )
+    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
+    if deepspeed is not None and deepspeed.is_zero3():
+        raise DataError(
+            "ZeRO-3 does not train this model yet: all ranks must gather the same parameters in the same order, and "
+            "grounding head and position embedding run on those ranks only whose items need them",
+            remedy="use ZeRO-2 (examples/deepspeed/zero2.json)",
+        )
     if data_args.questions_per_scene < 1:
         raise DataError(f"--questions_per_scene {data_args.questions_per_scene}", remedy="use 1 or more")
     if data_args.questions_per_scene > 1 and training_args.attn_implementation not in ("sdpa", "eager"):

@@ -361,10 +361,15 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         return chosen
 
     def _touch_unused(self) -> torch.Tensor | float:
-        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike."""
+        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike.
+
+        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward pass
+        of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
+        """
         if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
             return 0.0
-        parts = [p for name, p in self.named_parameters() if not name.startswith("model.layers") and p.requires_grad]
+        named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+        parts = [p for name, p in named if "model.layers." not in name and "encoder.layers." not in name]
         return sum((p.float().reshape(-1)[:1].sum() * 0.0 for p in parts), torch.zeros((), device=self.device))
 
     # -- generation ----------------------------------------------------------------------------------------------
