@@ -5,6 +5,7 @@
 - `create_accelerator_and_postprocess` hands arguments to accelerate that accelerate 1.0 took away; transformers' own
   does what it did.
 - `_save_checkpoint` passes `metrics` on to a method that has not taken it since transformers 4.47.
+- `get_train_dataloader` hands on `seed_worker` in its older form, of one argument.
 """
 
 from __future__ import annotations
@@ -34,7 +35,21 @@ def changes(module: ModuleType) -> list[Replace]:
         found.append(Remove(trainer, "create_accelerator_and_postprocess"))
     if _metrics_refused():
         found.append(Replace(_transformers_trainer(), "_save_checkpoint", _save_checkpoint()))
+    if _workers_unseeded(module):
+        found.append(Replace(module, "seed_worker", seed_worker))
     return found
+
+
+def seed_worker(worker_id: int) -> None:
+    """As transformers' own was: each worker of a DataLoader draws from the seed that torch gave it."""
+    import torch
+    from transformers import set_seed
+
+    set_seed(torch.initial_seed() % 2**32)
+
+
+def _workers_unseeded(module: ModuleType) -> bool:
+    return len(inspect.signature(module.seed_worker).parameters) > 1
 
 
 def _loop_lacks_imports(module: ModuleType) -> bool:
@@ -71,7 +86,7 @@ def _save_checkpoint():
 
 def not_needed(module: ModuleType) -> str | None:
     broken = _loop_lacks_imports(module) or _accelerate_refuses(module) or _metrics_refused()
-    return None if broken else "this LLaVATrainer fits the installed accelerate and transformers"
+    return None if broken or _workers_unseeded(module) else "this LLaVATrainer fits the installed accelerate and transformers"
 
 
 PATCH = Patch(

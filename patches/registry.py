@@ -26,6 +26,8 @@ NAMES = (
     "llava_transformers_names",
     "llava_trainer_loop",
     "llava_cpu_runs",
+    "llava_video3d",
+    "llava_video3d_loader",
 )
 
 

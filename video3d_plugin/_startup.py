@@ -18,7 +18,8 @@ AFTER_IMPORT: dict[str, tuple[str, ...]] = {
     "lmms_eval.api.task": ("lmms_eval_no_retry",),
     "lmms_eval.evaluator": ("lmms_eval_errors",),
     "lmms_eval.caching.response_cache": ("lmms_eval_response_cache",),
-    "llava.train.llava_trainer": ("llava_trainer_loop", "llava_cpu_runs"),
+    "llava.train.llava_trainer": ("llava_trainer_loop", "llava_cpu_runs", "llava_video3d"),
+    "llava.model.builder": ("llava_video3d_loader",),
 }
 # Likewise, applied before the module is executed: repairs without which it cannot be imported.
 BEFORE_IMPORT: dict[str, tuple[str, ...]] = {

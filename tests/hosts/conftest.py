@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,23 @@ def no_chosen_folder():
 
     yield
     current.forget()
+
+
+@pytest.fixture(scope="session")
+def source() -> Path:
+    """A LLaVA-NeXT checkout with all that its training imports, on a transformers that it trains with."""
+    given = os.environ.get("LLAVA_NEXT_SRC")
+    spec = None if given else find_spec("llava")
+    folder = Path(given) if given else Path(spec.origin).parent.parent if spec and spec.origin else None
+    if folder is None or not (folder / "llava" / "train" / "train_mem.py").is_file():
+        pytest.skip("no LLaVA-NeXT checkout: set LLAVA_NEXT_SRC, or install llava")
+    if find_spec("deepspeed") is None:
+        pytest.skip("LLaVA-NeXT's training imports deepspeed, which is not installed")
+    import transformers
+
+    if int(transformers.__version__.split(".")[0]) >= 5:
+        pytest.skip(f"LLaVA-NeXT trains on transformers 4.45 to 4.57, here is {transformers.__version__}")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +58,19 @@ def benchmark_folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("benchmark")
     write = ("posed_images", "mesh", "mask", "annotations")
     source = make_benchmark(root / "rooms", scenes=SCENES, seed=3, frames=6, write=write, progress=False)
+    prepare(source, root / "data")
+    return root / "data"
+
+
+@pytest.fixture(scope="session")
+def training_folder(tmp_path_factory) -> Path:
+    """As benchmark_folder, of a train split."""
+    from video3d_plugin.data.prepare import prepare
+    from video3d_plugin.data.synthetic import make_benchmark
+
+    root = tmp_path_factory.mktemp("training")
+    write = ("posed_images", "mesh", "mask", "annotations")
+    source = make_benchmark(root / "rooms", scenes=SCENES, seed=4, frames=6, write=write, progress=False, split="train")
     prepare(source, root / "data")
     return root / "data"
 

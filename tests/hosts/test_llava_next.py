@@ -7,31 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def source() -> Path:
-    given = os.environ.get("LLAVA_NEXT_SRC")
-    spec = None if given else find_spec("llava")
-    folder = Path(given) if given else Path(spec.origin).parent.parent if spec and spec.origin else None
-    if folder is None or not (folder / "llava" / "train" / "train_mem.py").is_file():
-        pytest.skip("no LLaVA-NeXT checkout: set LLAVA_NEXT_SRC, or install llava")
-    if find_spec("deepspeed") is None:
-        pytest.skip("LLaVA-NeXT's training imports deepspeed, which is not installed")
-    import transformers
-
-    if int(transformers.__version__.split(".")[0]) >= 5:
-        pytest.skip(f"LLaVA-NeXT trains on transformers 4.45 to 4.57, here is {transformers.__version__}")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +60,16 @@ def tiny(tmp_path_factory) -> Path:
     return folder
 
 
-def train(source: Path, tiny: Path, output: Path, *extra: str, script: tuple[str, ...], **variables: str):
+HOOK = (ROOT / "video3d_plugin_hooks.pth").read_text()
+
+
+def train(
+    source: Path, tiny: Path, output: Path, *extra: str, script: tuple[str, ...], hook: str = HOOK, **variables: str
+):
     """Three steps on the CPU. The hook comes from an overlay, whether or not the package is installed."""
     overlay = output.parent / "overlay"
     overlay.mkdir(exist_ok=True)
-    (overlay / "sitecustomize.py").write_text((ROOT / "video3d_plugin_hooks.pth").read_text())
+    (overlay / "sitecustomize.py").write_text(hook)
     paths = [overlay, ROOT, source, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join(str(p) for p in paths if str(p)), "HF_HUB_OFFLINE": "1",
@@ -120,3 +109,31 @@ def test_without_the_hook_this_checkout_is_as_broken_or_as_whole_as_it_was(sourc
     assert done.returncode != 0
     known = ("DebugOption", "cannot import name", "Torch not compiled with CUDA", "dispatch_batches", "NVIDIA driver")
     assert any(text in done.stderr for text in known), done.stderr[-2000:]
+
+
+# The hook with the repairs of the host and without `--model`.
+REPAIRS_ONLY = """
+from video3d_plugin import _startup
+_startup.AFTER_IMPORT["llava.train.llava_trainer"] = ("llava_trainer_loop", "llava_cpu_runs")
+_startup.install()
+"""
+
+
+def test_without_model_it_trains_as_if_there_were_no_such_option(source, tiny, tmp_path):
+    """Losses, gradients and weights, with the patch `llava_video3d` and without it."""
+    from safetensors.torch import load_file
+
+    seen = {}
+    for name, hook in (("with", HOOK), ("without", REPAIRS_ONLY)):
+        output = tmp_path / name / "out"
+        output.parent.mkdir()
+        # The host draws the projector before it sets its seed.
+        seeded = f"import torch; torch.manual_seed(0)\n{hook}"
+        done = train(source, tiny, output, script=("llava/train/train_mem.py",), hook=seeded)
+        assert done.returncode == 0, done.stderr[-3000:]
+        numbers = re.findall(r"'(?:loss|grad_norm)': '?[\d.]+", done.stdout + done.stderr)
+        assert len(numbers) >= 6 and "video3d:" not in done.stdout
+        seen[name] = numbers, load_file(str(output / "model.safetensors"))
+    assert seen["with"][0] == seen["without"][0]
+    assert seen["with"][1].keys() == seen["without"][1].keys()
+    assert all(value.equal(seen["without"][1][name]) for name, value in seen["with"][1].items())

@@ -423,3 +423,27 @@ def test_a_gpu_answers_in_bfloat16(saved, scenes):
     assert video.device.type == "cuda" and video.model.dtype == torch.bfloat16
     assert len(video.answer(scenes[0], ["What?"], max_new_tokens=3)) == 1
     assert video.solve([question("scanrefer", "a")], {"a": scenes[0]})[0].device.type == "cpu"
+
+
+def test_new_tokens_in_rows_to_spare_start_as_the_mean_of_the_known_ones(build):
+    from video3d_plugin.model.tiny import build_tiny, train_tokenizer
+
+    words = train_tokenizer(["a b c"], 300)
+    model, _ = build_tiny(words, vocab_size=len(words) + 50)  # as Qwen2: more rows than tokens
+    known = len(words)
+    words.add_tokens(["<more>"])
+    unknown = type(words)(tokenizer_object=words._tokenizer)
+    before = model.get_input_embeddings().weight.detach().clone()
+    names = ("<image>", "<ground>", "<coord>")
+    renamed = {name: name[:-1] + "2>" for name in names}
+    from video3d_plugin.model import host_methods
+
+    with pytest.MonkeyPatch.context() as patch:  # a tokenizer that lacks the three tokens
+        for constant, name in zip(("IMAGE_TOKEN", "GROUND_TOKEN", "COORD_TOKEN"), names, strict=True):
+            patch.setattr(host_methods, constant, renamed[name])
+        assert model.add_tokens(unknown) == list(renamed.values())
+    after = model.get_input_embeddings().weight
+    assert after.shape == before.shape
+    assert torch.allclose(after[known + 1 : known + 4], before[: known + 1].mean(0).expand(3, -1), atol=1e-6)
+    assert torch.equal(after[: known + 1], before[: known + 1])
+    assert torch.equal(after[known + 4 :], before[known + 4 :])

@@ -67,13 +67,18 @@ def snapshot_of_host(patch) -> dict:
 
 def altered_hosts() -> dict[str, dict[str, str]]:
     """For every function a patch was checked against: alter it, try, and look whether anything else was touched."""
-    registry.apply("torchvision_operators")
+    for name in NEEDED_TO_IMPORT:
+        registry.apply(name)
     seen: dict[str, dict[str, str]] = {}
     for name in registry.NAMES:
         patch = registry.get(name)
         if not patch.known:
             continue
-        module = import_module(patch.target)
+        try:
+            module = import_module(patch.target)
+        except ModuleNotFoundError as error:  # as above
+            seen[name] = {"absent": str(error.name)}
+            continue
         registry.undo(name)
         for dotted in patch.known:
             *path, last = dotted.split(".")

@@ -54,10 +54,16 @@ def test_every_patch_applies_twice_and_is_undone_twice(order):
 def test_an_altered_host_is_left_alone_and_the_version_that_works_is_named():
     seen = run_probe("altered")
     expected = {name: set(registry.get(name).known) for name in registry.NAMES if registry.get(name).known}
-    assert {name: set(functions) for name, functions in seen.items()} == expected
-    for name, functions in seen.items():
-        for dotted, message in functions.items():
-            assert "is not code it was written for" in message and "lmms-eval 0.7.3" in message, (name, dotted, message)
+    absent = {name for name, functions in seen.items() if "absent" in functions}
+    assert all(name.startswith("llava") for name in absent), seen  # it is on no registry
+    assert {n: set(functions) for n, functions in seen.items() if n not in absent} == {
+        n: functions for n, functions in expected.items() if n not in absent
+    }
+    for name in set(seen) - absent:
+        for dotted, message in seen[name].items():
+            works = {version for versions in registry.get(name).known.values() for version in versions.values()}
+            assert "is not code it was written for" in message, (name, dotted, message)
+            assert all(version in message for version in works), (name, dotted, message)
 
 
 def test_the_start_up_table_and_the_registry_agree():

@@ -120,17 +120,39 @@ def _png_header(head: bytes, where: str) -> tuple[int, int]:
 
 def _depth_from_png(data: bytes, where: str) -> np.ndarray:
     """OpenCV decodes twice as fast as Pillow, but passes over a file's missing end: so that is checked before."""
-    import cv2
-
     _png_header(data[:33], where)
     if not _is_whole_png(data):
         remedy = "export this frame again, or leave it out"
         raise DataError("depth cannot be decoded: the PNG is truncated or damaged", where=where, remedy=remedy)
-    depth = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    depth = _decode_png(data)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         remedy = "export this frame again, or leave it out"
         raise DataError("depth cannot be decoded: no 16-bit grey image comes out", where=where, remedy=remedy)
     return depth
+
+
+def _decode_png(data: bytes) -> np.ndarray | None:
+    """With OpenCV, or with Pillow where OpenCV cannot: after `import decord` (LLaVA-NeXT's training imports it), whose
+    zlib comes before OpenCV's own, libpng fails with "bad parameters to zlib". None where neither can."""
+    global _opencv_decodes
+    if _opencv_decodes:
+        import cv2
+
+        depth = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if depth is not None:
+            return depth
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            depth = np.array(image)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    _opencv_decodes = False  # it failed where Pillow did not: ask it no more, it complains at every frame
+    return depth.astype(np.uint16) if depth.dtype == np.int32 else depth  # Pillow before 10 reads mode "I"
+
+
+_opencv_decodes = True
 
 
 def _is_whole_png(data: bytes) -> bool:

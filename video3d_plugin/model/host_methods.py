@@ -26,20 +26,34 @@ class HostMethods:
         return self.model.get_vision_tower()
 
     def initialize_vision_tokenizer(self, model_args: Any, tokenizer: Any) -> None:
-        """Add the tokens that the model reads; called by the host with its tokenizer."""
+        """Add the tokens that the model reads; called by the host with its tokenizer, after it froze what is not to be
+        trained. Position embedding and grounding head train whatever `mm_tunable_parts` says, as in the reference
+        (train_3d.py), and with LoRA so does everything that an adapter does not hold."""
         if getattr(model_args, "mm_use_im_start_end", False):
             raise DataError("mm_use_im_start_end is not supported", remedy="leave it at False")
         self.add_tokens(tokenizer)
+        for name, parameter in self.named_parameters():
+            if "world_position_embedding" in name or name.startswith("ground_head"):
+                parameter.requires_grad_(True)
+        if any("lora_" in name for name, _ in self.named_parameters()):
+            from video3d_plugin.model.lora import train_in_full
+
+            train_in_full(self)
 
     def add_tokens(self, tokenizer: Any) -> list[str]:
-        """Give `tokenizer` <image>, <ground> and <coord> where it lacks them, grow the embeddings to its length with
-        the mean of the old rows, and note the ids in the configuration. Returns the tokens that were new."""
+        """Give `tokenizer` <image>, <ground> and <coord> where it lacks them, grow the embeddings to its length, and
+        note the ids in the configuration. New tokens start as the mean of the old ones, also in rows that were there
+        to spare (Qwen2 has more rows than tokens, never trained). Returns the tokens that were new."""
         known = tokenizer.get_vocab()
         new = [token for token in (IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN) if token not in known]
         tokenizer.add_tokens(new)
         old = self.get_input_embeddings().weight.shape[0]
+        fresh = list(tokenizer.convert_tokens_to_ids(new))
         if len(tokenizer) > old:
             self._grow_embeddings(old, len(tokenizer))
+            fresh.append(old)
+        if fresh:
+            self._start_from_mean(min(fresh), len(tokenizer))
         self.config.ground_token_ids = [tokenizer.convert_tokens_to_ids(GROUND_TOKEN)]
         self.config.coord_token_ids = [tokenizer.convert_tokens_to_ids(COORD_TOKEN)]
         return new
@@ -47,9 +61,12 @@ class HostMethods:
     def _grow_embeddings(self, old: int, size: int) -> None:
         trainable = {name: p.requires_grad for name, p in self.named_parameters()}
         self.resize_token_embeddings(size)
+        for name, p in self.named_parameters():  # the host froze parts before this call
+            p.requires_grad_(trainable.get(name, True))
+
+    def _start_from_mean(self, old: int, end: int) -> None:
+        """Rows `old` to `end` of both embeddings become the mean of the rows before them."""
         layers = (self.get_input_embeddings(), self.get_output_embeddings())
         with torch.no_grad(), zero3.gathered(layer.weight for layer in layers):
             for layer in layers:
-                layer.weight[old:] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)
-        for name, p in self.named_parameters():  # the host froze parts before this call
-            p.requires_grad_(trainable.get(name, True))
+                layer.weight[old:end] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)

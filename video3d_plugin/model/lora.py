@@ -16,6 +16,7 @@ import torch
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.model import zero3
 from video3d_plugin.model.checkpoint import read_bin
 
 _FULL = "non_lora_trainables.bin"
@@ -30,6 +31,9 @@ _TRAINED_IN_FULL = (
     "image_newline",
 )
 
+# The linear layers of the language model, and of nothing else (heads and tower have linear layers, too).
+TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
 
 def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
     """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are.
@@ -39,7 +43,6 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.
     """
     from peft import LoraConfig
 
-    names = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -47,13 +50,18 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.
         bias="none",
         task_type="CAUSAL_LM",
         base_model_name_or_path=model.name_or_path,
-        target_modules=rf"model\.layers\.\d+\.(self_attn|mlp)\.({names})",
+        target_modules=TARGETS,
     )
     wrapped = _peft_class()(model, config)
-    for name, parameter in wrapped.named_parameters():
+    train_in_full(wrapped)
+    return wrapped
+
+
+def train_in_full(model: Any) -> None:
+    """Unfreeze what is trained in full beside an adapter."""
+    for name, parameter in model.named_parameters():
         if "vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL):
             parameter.requires_grad_(True)
-    return wrapped
 
 
 def _peft_class() -> type:
@@ -64,7 +72,7 @@ def _peft_class() -> type:
         def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
             kwargs["save_embedding_layers"] = False  # they are in the other file
             super().save_pretrained(save_directory, *args, **kwargs)
-            _save_full(self, Path(save_directory))
+            save_full(self, Path(save_directory))
 
         def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:
             found = super().load_adapter(model_id, *args, **kwargs)
@@ -75,13 +83,13 @@ def _peft_class() -> type:
     return LoraModel
 
 
-def _save_full(wrapped: Any, folder: Path) -> None:
+def save_full(wrapped: Any, folder: Path) -> None:
     """Beside the adapter: what was trained in full, and the configuration."""
-    full = {
-        name: p.detach().cpu().clone()
-        for name, p in wrapped.named_parameters()
-        if p.requires_grad and "lora_" not in name
-    }
+    kept = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
+    with zero3.gathered(kept.values()):
+        full = {name: p.detach().cpu().clone() for name, p in kept.items()}
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+        return  # all ranks gather, one writes
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
         torch.save(full, file)
     os.replace(file.name, folder / _FULL)

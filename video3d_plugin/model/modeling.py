@@ -19,6 +19,7 @@ from transformers.modeling_outputs import ModelOutput
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
+from video3d_plugin.model.as_is import unwrap
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals
 from video3d_plugin.model.host_methods import HostMethods
 from video3d_plugin.model.position import build_position
@@ -75,6 +76,7 @@ class Video3DModel(Qwen2Model):
         for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
             setattr(self.config, name, getattr(model_args, name, None))
         self.mm_projector.requires_grad_(True)
+        self.vision_tower.keeps_dtype = True
 
 
 class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
@@ -142,6 +144,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         segments         (R, W) where rows pack several items, see `model.sequence`
         """
         rows = None
+        scenes, coords, targets = unwrap(scenes), unwrap(coords), unwrap(targets)
         if scenes is not None:
             tokens = self._encode_scenes(
                 input_ids, scenes, scene_index, self._scenes_to_ground(input_ids, scenes, scene_index)
@@ -358,10 +361,15 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         return chosen
 
     def _touch_unused(self) -> torch.Tensor | float:
-        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike."""
+        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike.
+
+        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward pass
+        of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
+        """
         if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
             return 0.0
-        parts = [p for name, p in self.named_parameters() if not name.startswith("model.layers") and p.requires_grad]
+        named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+        parts = [p for name, p in named if "model.layers." not in name and "encoder.layers." not in name]
         return sum((p.float().reshape(-1)[:1].sum() * 0.0 for p in parts), torch.zeros((), device=self.device))
 
     # -- generation ----------------------------------------------------------------------------------------------

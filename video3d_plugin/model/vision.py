@@ -71,9 +71,18 @@ class VisionTower(nn.Module):
         self.config._attn_implementation = _TOWER_ATTENTION.get(attention or "", "sdpa")
         self.vision_tower = _Tower(self.config)
         self.is_loaded = True
+        self.keeps_dtype = False  # set under LLaVA-NeXT's training script, see `to`
 
     def load_model(self, device_map: Any = None) -> None:
         """Called by the host; the weights are part of the checkpoint here, so there is nothing left to do."""
+
+    def to(self, *args: Any, **kwargs: Any) -> VisionTower:
+        """As torch's, but for LLaVA-NeXT's training script, which asks for float16 in all runs without bf16: there only
+        the device changes, so that float32 runs stay float32 and float16 ones keep float32 weights to train."""
+        if self.keeps_dtype:
+            kwargs.pop("dtype", None)
+            args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
+        return super().to(*args, **kwargs) if args or kwargs else self
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(V, U, U, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features; U = n * p, the pixels of n patches.

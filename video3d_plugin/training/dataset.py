@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model.as_is import AsIs
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
 
 if TYPE_CHECKING:
@@ -78,12 +79,15 @@ class GroupCollator:
 
     shared: one sequence a scene, in which each question attends to the scene's prefix and to itself only. Loss and
     gradients are those of the separate items; the prefix is computed once.
+    as_is: coordinates and pixels pass trainers that would convert them (see `model.as_is`).
     """
 
-    def __init__(self, processor: Video3DProcessor, *, shared: bool = True):
-        self._processor, self._shared = processor, shared
+    def __init__(self, processor: Video3DProcessor, *, shared: bool = True, as_is: bool = False):
+        self._processor, self._shared, self._as_is = processor, shared, as_is
 
     def __call__(self, groups: Sequence[Group]) -> dict:
         scenes = {inputs.scene_id: inputs for inputs, _ in groups}
         questions = [question for _, group in groups for question in group]
-        return self._processor(questions, list(scenes.values()), with_labels=True, shared=self._shared)
+        batch = self._processor(questions, list(scenes.values()), with_labels=True, shared=self._shared)
+        kept = ("scenes", "coords", "targets") if self._as_is else ()
+        return {name: AsIs(part) if name in kept else part for name, part in batch.items()}

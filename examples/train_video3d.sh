@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Video-3D LLM's training inside an unedited LLaVA-NeXT checkout: 8 GPUs, the paper's settings.
+#
+#   pip install 'video3d-plugin[train]'
+#   video3d prepare SCANNET --output DATA                 # once
+#   CHECKPOINT=.../LLaVA-Video-7B-Qwen2 DATA=DATA LLAVA_NEXT=.../LLaVA-NeXT examples/train_video3d.sh
+#
+# Settings: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/train/train_multi.sh: one epoch, 16 items a step, 1e-5 (vision
+# tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Other than there: no --torch_compile (refused, with its reason)
+# and no --group_by_task_length (a batch may mix tasks).
+#
+# Memory, calculated and not measured: 8.0e9 parameters in bfloat16 are 16 GB on every GPU, and as much again for
+# gradients while they are reduced; float32 masters and AdamW states, 12 bytes each, are spread by ZeRO-2: 12 GB on each
+# of 8; activations of 6800 tokens with gradient checkpointing some 15 GB. About 60 GB: 8 x 80 GB. Nobody has timed this
+# script yet. ZeRO-3 is refused, with its reason.
+set -euo pipefail
+
+: "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"
+: "${DATA:?set DATA to a folder of 'video3d prepare'}"
+: "${LLAVA_NEXT:?set LLAVA_NEXT to a LLaVA-NeXT checkout (df17966 or b42941c)}"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+OUTPUT="$(realpath -m "${OUTPUT:-runs/video3d}")"
+CHECKPOINT="$(realpath "$CHECKPOINT")"
+DATA="$(realpath "$DATA")"
+GPUS="${GPUS:-8}"
+ITEMS_PER_STEP=16
+
+cd "$LLAVA_NEXT"
+PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" torchrun --standalone --nproc_per_node "$GPUS" llava/train/train_mem.py \
+    --model video3d \
+    --deepspeed "$HERE/deepspeed/zero2.json" \
+    --model_name_or_path "$CHECKPOINT" \
+    --version qwen_1_5 \
+    --data_path "$DATA" \
+    --mm_tunable_parts mm_vision_tower,mm_mlp_adapter,mm_language_model \
+    --mm_vision_tower_lr 2e-6 \
+    --mm_use_im_start_end False \
+    --mm_use_im_patch_token False \
+    --mm_projector_type mlp2x_gelu \
+    --mm_patch_merge_type spatial_unpad \
+    --mm_newline_position grid \
+    --mm_spatial_pool_stride 2 \
+    --world_position_embedding_type avg-discrete-sin3d \
+    --object_feature_type patch14-pe \
+    --ground_head_type infonce \
+    --add_spatial_instruction True \
+    --frame_sampling_strategy uniform \
+    --frames_upbound 32 \
+    --bf16 True \
+    --tf32 True \
+    --attn_implementation "${ATTENTION:-sdpa}" \
+    --gradient_checkpointing True \
+    --model_max_length 32768 \
+    --num_train_epochs 1 \
+    --per_device_train_batch_size 1 \
+    --gradient_accumulation_steps $((ITEMS_PER_STEP / GPUS)) \
+    --learning_rate 1e-5 \
+    --weight_decay 0. \
+    --warmup_ratio 0.03 \
+    --lr_scheduler_type cosine \
+    --save_strategy steps \
+    --save_steps 500 \
+    --save_total_limit 1 \
+    --logging_steps 1 \
+    --dataloader_num_workers 4 \
+    --dataloader_drop_last True \
+    --report_to none \
+    --output_dir "$OUTPUT" \
+    "$@"

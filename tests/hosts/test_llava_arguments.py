@@ -1,0 +1,262 @@
+"""What `--model video3d` makes of LLaVA-NeXT's command line. Made-up host dataclasses; no host is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Optional
+
+import pytest
+
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.hosts import llava_arguments, llava_next
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: Optional[str] = field(default=None)  # noqa: UP045
+    mm_tunable_parts: Optional[str] = field(default=None)  # noqa: UP045
+    vision_tower: Optional[str] = field(default=None)  # noqa: UP045
+    mm_patch_merge_type: Optional[str] = field(default="flat")  # noqa: UP045
+    mm_newline_position: Optional[str] = field(default="grid")  # noqa: UP045
+    mm_spatial_pool_stride: Optional[int] = field(default=None)  # noqa: UP045
+    tune_mm_mlp_adapter: bool = field(default=False)
+    mm_use_im_start_end: bool = field(default=False)
+
+
+@dataclass
+class DataArguments:
+    data_path: Optional[str] = field(default=None)  # noqa: UP045
+    video_folder: Optional[str] = field(default=None)  # noqa: UP045
+    frames_upbound: Optional[int] = field(default=0)  # noqa: UP045
+    image_grid_pinpoints: Optional[str] = field(default=None)  # noqa: UP045
+
+
+@dataclass
+class TrainingArguments:
+    seed: int = 42
+    attn_implementation: str = "flash_attention_2"
+    group_by_varlen: bool = False
+    torch_compile: bool = False
+
+
+@pytest.fixture
+def known_transformers(monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(transformers, "__version__", "4.57.6")
+
+
+@pytest.fixture
+def parse(known_transformers, checkpoint, training_folder):
+    """words of a command line -> the plan, and the three groups of arguments."""
+    from transformers import HfArgumentParser
+
+    def run(*words, **given):
+        options = {"--model_name_or_path": checkpoint, "--data_path": training_folder, "--model": "video3d",
+                   "--attn_implementation": "sdpa", **given}  # fmt: skip
+        line = [str(word) for pair in options.items() if pair[1] is not None for word in pair] + [*map(str, words)]
+        kinds = llava_arguments.extended([ModelArguments, DataArguments, TrainingArguments])
+        groups = HfArgumentParser(kinds).parse_args_into_dataclasses(line)
+        return llava_arguments.plan(*groups), groups
+
+    return run
+
+
+def test_what_is_not_given_stays_as_the_checkpoint_says(parse, checkpoint, training_folder):
+    plan, (model, data, _) = parse()
+    stored = json.loads((checkpoint / "config.json").read_text())
+    for name in ("mm_patch_merge_type", "mm_newline_position", "voxel_size", "min_xyz_range", "ground_head_type"):
+        assert getattr(plan.config, name) == stored[name], name
+    assert model.mm_newline_position == stored["mm_newline_position"]  # the host writes it back
+    assert (plan.sampler, plan.max_frames, plan.questions_per_scene) == ("uniform", 32, 1)
+    folder = DataFolder.open(training_folder)
+    assert len(plan.questions) == sum(len(folder.questions(*one)) for one in folder.tasks())
+
+
+def test_the_references_arguments_override_the_checkpoint(parse):
+    plan, (model, data, training) = parse(
+        *"--world_position_embedding_type avg-discrete-sin3d --object_feature_type patch14-pe --voxel_size 0.2".split(),
+        *"--ground_head_type infonce --ground_head_temperature 0.1 --min_xyz_range -9 -8 -7".split(),
+        *"--max_xyz_range 9 8 7 --frame_sampling_strategy mc-ratio95 --frames_upbound 8".split(),
+        *"--add_spatial_instruction True --group_by_task_length True --group_by_varlen True".split(),
+        *"--embodiedscan_folder data/embodiedscan/ --mm_newline_position frame --questions_per_scene 4".split(),
+    )
+    config = plan.config
+    assert config.position.voxel_size == 0.2 and config.position.low == (-9, -8, -7)
+    assert (config.head.kind, config.head.temperature, config.layout.newline) == ("infonce", 0.1, "frame")
+    assert (plan.sampler, plan.max_frames, plan.questions_per_scene) == ("mc-ratio95", 8, 4)
+    assert all("captures 3D spatial information" in question.prompt for question in plan.questions)
+    assert not training.group_by_varlen and sum("not needed" in note for note in plan.notes) == 2
+    assert any("embodiedscan_folder" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sampler"),
+    [("mc32", "mc"), ("mc24", "mc"), ("mc-ratio90", "mc-ratio90"), ("mc32-ratio95", "mc-ratio95"), ("new", "new")],
+)
+def test_the_references_names_of_samplers(strategy, sampler):
+    assert llava_arguments.sampler_name(strategy) == sampler
+
+
+def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
+    _, (model, _, _) = parse()
+    assert "qwen" not in str(checkpoint) and "qwen" in model.model_name_or_path.lower()
+    assert model.model_name_or_path == str(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--model vidoe3d", r"did you mean 'video3d'\? known: video3d"),
+        ("--attn_implementation flash_attention_2", "flash-attn.*sdpa"),
+        ("--torch_compile True", "torch_compile"),
+        ("--mm_use_im_start_end True", "mm_use_im_start_end"),
+        ("--mm_tunable_parts mm_mlp_adapter", "nothing but the projector"),
+        ("--questions_per_scene 0", "questions_per_scene"),
+        ("--frame_sampling_strategy unifrom", "did you mean 'uniform'"),
+        ("--world_position_embedding_type avg-sin2d", "avg-sin2d"),
+        ("--ground_head_type none", "ground_head_type"),
+        ("--data_path nowhere.yaml", "nowhere.yaml"),
+        ("--model_name_or_path ./nowhere", "no such checkpoint folder"),
+        ("--video3d_data ./nowhere", "video3d prepare"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_weight_is_loaded(parse, monkeypatch, training_folder, words, says):
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+
+    monkeypatch.setattr(Video3DForCausalLM, "__init__", lambda *args: pytest.fail("a model was built"))
+    monkeypatch.setattr(llava_arguments, "find_spec", lambda name: None)  # no flash-attn, wherever this runs
+    monkeypatch.setenv("VIDEO3D_DATA", str(training_folder))
+    with pytest.raises((DataError, MissingError), match=says):
+        parse(*words.split())
+
+
+@pytest.mark.parametrize("version", ["4.44.2", "5.23.0"])
+def test_transformers_out_of_range(parse, monkeypatch, version):
+    import transformers
+
+    monkeypatch.setattr(transformers, "__version__", version)
+    with pytest.raises(DataError, match=f"transformers {version} does not train"):
+        parse()
+
+
+def test_processed_files_need_prepared_scenes(parse, tmp_path, monkeypatch, training_folder):
+    scene = DataFolder.open(training_folder).scene_ids[0]
+    turns = [{"from": "human", "value": "<image> What?"}, {"from": "gpt", "value": "A chair"}]
+    items = [{"video": f"scannet/{name}", "conversations": turns, "metadata": {}} for name in (scene, "scene9999_00")]
+    (tmp_path / "a.json").write_text(json.dumps(items[:1]))
+    (tmp_path / "b.json").write_text(json.dumps(items))
+    monkeypatch.delenv("VIDEO3D_DATA", raising=False)
+    with pytest.raises(MissingError, match="video3d prepare"):
+        parse(**{"--data_path": tmp_path / "a.json"})
+    monkeypatch.setenv("VIDEO3D_DATA", str(training_folder))
+    assert len(parse(**{"--data_path": tmp_path / "a.json"})[0].questions) == 1
+    with pytest.raises(MissingError, match=r"item 1 asks of scene9999_00.*1 of 2 items"):
+        parse(**{"--data_path": tmp_path / "b.json"})
+
+
+def test_an_object_without_a_box_is_named(parse, tmp_path, training_folder):
+    scene = DataFolder.open(training_folder).scene_ids[0]
+    turns = [{"from": "human", "value": "<image> It"}, {"from": "gpt", "value": "<ground>"}]
+    item = {"video": scene, "conversations": turns, "metadata": {"dataset": "scanrefer", "object_id": "7777"}}
+    (tmp_path / "a.json").write_text(json.dumps([item]))
+    with pytest.raises(DataError, match=f"object 7777 of {scene}"):
+        parse(**{"--data_path": tmp_path / "a.json", "--video3d_data": training_folder})
+
+
+# The hook on the script's parser, with a made-up script.
+
+SCRIPT = """
+def get_model(): return "host model"
+def make_supervised_data_module(): return "host data"
+def find_all_linear_names(): return "host names"
+class LLaVATrainer: pass
+def train(parser):
+    return parser((ModelArguments, DataArguments, TrainingArguments)).parse_args_into_dataclasses()
+"""
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The globals of a made-up training script, and a parser class that is patched as HfArgumentParser is."""
+    from transformers import HfArgumentParser
+
+    class Parser(HfArgumentParser):
+        __init__ = llava_next.parser_init(HfArgumentParser.__init__)
+        parse_args_into_dataclasses = llava_next.parser_parse(HfArgumentParser.parse_args_into_dataclasses)
+
+    kinds = {kind.__name__: kind for kind in (ModelArguments, DataArguments, TrainingArguments)}
+    scope = {"__name__": "script", **kinds}
+    exec(SCRIPT, scope)
+    monkeypatch.setattr(llava_next, "source_digest", lambda function: next(iter(llava_next.KNOWN_TRAIN)))
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+        return scope["train"](Parser)
+
+    return scope, run
+
+
+def ours(checkpoint, training_folder):
+    return ["--model=video3d", "--model_name_or_path", checkpoint, "--data_path", training_folder,
+            "--attn_implementation", "sdpa"]  # fmt: skip
+
+
+def test_without_model_the_script_is_left_alone(script, checkpoint):
+    scope, run = script
+    before = dict(scope)
+    groups = run("--model_name_or_path", checkpoint)
+    assert [type(group) for group in groups] == [ModelArguments, DataArguments, TrainingArguments]
+    assert scope == before
+
+
+def test_with_model_the_parts_are_ours_and_the_next_run_has_its_own_again(
+    script, checkpoint, training_folder, known_transformers, capsys
+):
+    scope, run = script
+    before = {name: scope[name] for name in ("get_model", "make_supervised_data_module", "find_all_linear_names")}
+    assert run(*ours(checkpoint, training_folder))[0].model == "video3d"
+    assert all(scope[name] is not part for name, part in before.items())
+    assert "questions about 2 scenes" in capsys.readouterr().out
+    run("--model_name_or_path", checkpoint)
+    assert all(scope[name] is part for name, part in before.items())
+
+
+def test_an_error_is_one_line_and_status_2(script, checkpoint, training_folder, known_transformers, capsys):
+    _, run = script
+    with pytest.raises(SystemExit) as end:
+        run(*ours(checkpoint, training_folder)[1:], "--model", "other")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.strip() == "error: unknown model 'other' (known: video3d)"
+
+
+def test_an_unknown_checkout_names_the_commits_that_work(script, checkpoint, training_folder, monkeypatch, capsys):
+    _, run = script
+    monkeypatch.setattr(llava_next, "source_digest", lambda function: "0" * 16)
+    with pytest.raises(SystemExit):
+        run(*ours(checkpoint, training_folder))
+    assert "LLaVA-NeXT b42941c, LLaVA-NeXT df17966" in capsys.readouterr().err
+
+
+def test_another_programs_parser_is_left_alone(script, monkeypatch):
+    scope, run = script
+    del scope["get_model"]
+    with pytest.raises((SystemExit, ValueError)):  # `--model` abbreviates several of its own options
+        run("--model", "video3d")
+
+
+def test_zero_3_is_refused_before_it_hangs(parse):
+    import types
+
+    stage = {"three": True}
+    TrainingArguments.hf_deepspeed_config = types.SimpleNamespace(is_zero3=lambda: stage["three"])
+    try:
+        with pytest.raises(DataError, match="ZeRO-3 does not train this model yet.*zero2.json"):
+            parse()
+        stage["three"] = False
+        parse()
+    finally:
+        del TrainingArguments.hf_deepspeed_config
