@@ -86,7 +86,9 @@ def _save_checkpoint():
 
 def not_needed(module: ModuleType) -> str | None:
     broken = _loop_lacks_imports(module) or _accelerate_refuses(module) or _metrics_refused()
-    return None if broken or _workers_unseeded(module) else "this LLaVATrainer fits the installed accelerate and transformers"
+    if broken or _workers_unseeded(module):
+        return None
+    return "this LLaVATrainer fits the installed accelerate and transformers"
 
 
 PATCH = Patch(

@@ -363,8 +363,8 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
     def _touch_unused(self) -> torch.Tensor | float:
         """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike.
 
-        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward pass
-        of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
+        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward
+        pass of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
         """
         if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
             return 0.0
