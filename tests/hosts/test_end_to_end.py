@@ -161,3 +161,27 @@ def test_an_evaluation_leaves_no_data_folder_behind(benchmark_folder, checkpoint
     evaluate(["sqa3d"], pretrained=checkpoint, data=benchmark_folder, output=tmp_path / "out", max_frames=2, limit=2)
     with pytest.raises(MissingError, match="VIDEO3D_DATA"):
         current.data_folder()
+
+
+def test_a_lora_adapter_named_in_model_args_changes_the_scores(benchmark_folder, checkpoint, tmp_path):
+    import torch
+
+    from video3d_plugin.evaluate import evaluate
+    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.pipeline import load_model
+
+    torch.manual_seed(0)
+    adapted = add_lora(load_model(checkpoint, device="cpu").model, rank=2)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:  # zero at first, when the adapter changes nothing
+                weight.normal_()
+    adapted.save_pretrained(tmp_path / "adapter")
+    found = {}
+    for name, more in {"plain": {}, "lora": {"lora": tmp_path / "adapter"}}.items():
+        where = {"pretrained": checkpoint, "data": benchmark_folder, "output": tmp_path / name}
+        evaluate(["scanrefer"], **where, max_frames=2, limit=4, **more)
+        records = [sample["acc@0.25"] for sample in samples_of(tmp_path / name, "scanrefer")]
+        found[name] = [record["prediction"]["scores"] for record in records]
+        assert len(records) == 4 and all(record["status"] == "ok" for record in records)
+    assert found["plain"] != found["lora"]
