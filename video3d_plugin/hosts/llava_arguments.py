@@ -198,6 +198,9 @@ def _settle(model_args: Any, data_args: Any, training_args: Any, config: Video3D
                  "mm_spatial_pool_mode"):  # fmt: skip
         setattr(model_args, name, getattr(config, name))  # the host writes some of them back to the configuration
     data_args.image_grid_pinpoints = getattr(config, "image_grid_pinpoints", None)  # of single pictures; as it was
+    if getattr(training_args, "gradient_checkpointing", False) and not training_args.gradient_checkpointing_kwargs:
+        # The tower runs once a scene: with the re-entrant kind, DDP and ZeRO-2 see its gradients come more than once.
+        training_args.gradient_checkpointing_kwargs = {"use_reentrant": False}
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding, in any number")
     for name in _GROUPINGS:
