@@ -142,7 +142,15 @@ def test_the_scan_with_labels_and_corners(written, expected):
     for got, box in zip(array["aabb_corner_xyz"], want["aabb_corner_xyz"], strict=True):
         assert {tuple(c) for c in got.round(4).tolist()} == {tuple(c) for c in box.round(4).tolist()}
     assert np.allclose(np.linalg.norm(array["normal"], axis=1), 1, atol=1e-5) and array["rgb"].dtype == np.uint8
-    content = torch.load(path, weights_only=False)  # our own file, as the reference reads it
+    core = np._core if hasattr(np, "_core") else np.core
+    arrays = [
+        core.multiarray._reconstruct,
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(t)) for t in ("f4", "u1", "i1", "i2")),
+    ]
+    with torch.serialization.safe_globals(arrays):  # torch itself reads it, as the reference does
+        content = torch.load(path, weights_only=True)
     assert set(content) == set(scan)
 
 

@@ -28,7 +28,7 @@ from video3d_plugin.data.atomic import digest, is_ours, locked, remove_leftovers
 from video3d_plugin.data.folder import HEAD, DataFolder
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene
 from video3d_plugin.data.readers.scannet import ScanNetRoot
-from video3d_plugin.data.records import FORMAT, question_to_json, read_record
+from video3d_plugin.data.records import FORMAT, question_to_json, read_record, record_if_sound
 from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.scanrefer_groups import Labels
@@ -263,13 +263,8 @@ def _write_reference(
 
 def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The record at `path` if it was made from the same things."""
-    if not path.is_file():
-        return None
-    try:
-        record = read_record(path)
-    except DataError:
-        return None  # damaged: made again
-    return record if record.get("fingerprint") == fingerprint else None
+    record = record_if_sound(path)
+    return record if record and record.get("fingerprint") == fingerprint else None
 
 
 def _stamps(paths: Iterable[Path]) -> list[list[Any]]:

@@ -18,7 +18,7 @@ from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, read_record, scene_from_json, scene_to_json
+from video3d_plugin.data.records import FORMAT, record_if_sound, scene_from_json, scene_to_json
 from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
@@ -293,13 +293,8 @@ def _npz(**arrays: np.ndarray) -> bytes:
 
 
 def _existing(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        record = read_record(path)
-    except DataError:
-        return None  # damaged: made again
-    return record if record.get("format") == FORMAT else None
+    record = record_if_sound(path)
+    return record if record and record.get("format") == FORMAT else None
 
 
 def _fingerprint_frames(files: ScanFiles) -> str:

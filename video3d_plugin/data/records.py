@@ -124,6 +124,16 @@ def read_record(path: Path, kind: type = dict) -> Any:
     return read_json(path, kind, _REMEDY)
 
 
+def record_if_sound(path: Path) -> dict[str, Any] | None:
+    """As `read_record`; None where there is no file, or a damaged one: it is made again."""
+    if not path.is_file():
+        return None
+    try:
+        return read_record(path)
+    except DataError:
+        return None
+
+
 def _flat(matrix: np.ndarray) -> list[float]:
     return [float(value) for value in np.asarray(matrix, np.float64).ravel()]
 
