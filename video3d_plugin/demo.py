@@ -109,6 +109,7 @@ def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[P
     if args.checkpoint:
         return args.checkpoint, f"checkpoint: {args.checkpoint}"
     from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.training.dataset import training_questions
     from video3d_plugin.training.presets import from_scratch, preset
     from video3d_plugin.training.run import train
 
@@ -117,9 +118,8 @@ def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[P
     output = args.output / f"checkpoint-seed{args.seed}-rooms{args.train_rooms}-steps{settings.steps}"
     folder = DataFolder.open(data)
     if not (output / "training.json").is_file():
-        questions = [question for task in settings.tasks for question in folder.questions(task, "train")]
         with stages.stage(f"a small model from scratch, {settings.steps} steps"):
-            model, processor = from_scratch(chosen, questions, seed=args.seed)
+            model, processor = from_scratch(chosen, training_questions(folder, settings.tasks), seed=args.seed)
             with _one_thread():
                 train(model.train(), processor, folder, output, settings)
     return output, (

@@ -69,11 +69,11 @@ def _settings(args: argparse.Namespace, base):
 
 
 def _model(args: argparse.Namespace, chosen, folder, settings):
+    from video3d_plugin.training.dataset import training_questions
     from video3d_plugin.training.presets import from_scratch
 
     if args.model is None:
-        questions = [question for task in settings.tasks for question in folder.questions(task, "train")]
-        model, processor = from_scratch(chosen, questions, seed=settings.seed)
+        model, processor = from_scratch(chosen, training_questions(folder, settings.tasks), seed=settings.seed)
     else:
         from video3d_plugin.model.modeling import Video3DForCausalLM
         from video3d_plugin.model.processing import Video3DProcessor

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 Group = tuple[SceneInputs, list[Question]]
 
 
+def training_questions(folder: DataFolder, tasks: Sequence[str]) -> list[Question]:
+    """The training questions of all `tasks`, task by task."""
+    return [question for task in tasks for question in folder.questions(task, "train")]
+
+
 class SceneGroups(torch.utils.data.Dataset):
     """Groups of at most `questions_per_scene` questions of one scene, regrouped with every epoch.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.training.dataset import GroupCollator, SceneGroups
+from video3d_plugin.training.dataset import GroupCollator, SceneGroups, training_questions
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -66,7 +66,7 @@ def train(
 
     output = Path(output)
     set_seed(settings.seed)
-    questions = [q for task in settings.tasks for q in folder.questions(task, "train")]
+    questions = training_questions(folder, settings.tasks)
     dataset = SceneGroups(
         folder,
         questions,
