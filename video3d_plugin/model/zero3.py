@@ -15,6 +15,16 @@ def enabled() -> bool:
     return bool(is_deepspeed_zero3_enabled())
 
 
+def scattered(model: torch.nn.Module) -> bool:
+    """Whether the model's parameters are scattered: calling one of its modules then is a collective."""
+    return hasattr(next(model.parameters()), "ds_id")
+
+
+def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
+    """The parameter's shape; a scattered one's own is that of nothing."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
 def gathered(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager:
     """A context in which the parameters are whole; what rank 0 writes reaches all. Without ZeRO-3 it does nothing."""
     if not enabled():
