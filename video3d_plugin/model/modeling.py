@@ -108,10 +108,12 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         """The language model as Qwen2 starts; everything that it is extended by as torch does."""
         if not getattr(module, _OWN_INITIALISATION, False):
             super()._init_weights(module)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+            return
+        with zero3.gathered(module.parameters(recurse=False)):
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+            elif hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
     def forward(
         self,
@@ -229,7 +231,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 f"the batch has {int(at.sum())} <coord> tokens (by item: {per_item}) and {wanted} points",
                 remedy="give one point for each <coord>, in the order of the items",
             )
-        if self.config.position is not None and not wanted and zero3.scattered(self):
+        if self.config.position is not None and not wanted and self.in_lockstep:
             nowhere = embeds.new_zeros(1, self.config.position.points_per_token, 3)
             return embeds + nothing(self.model.world_position_embedding(nowhere)).to(embeds)
         if not wanted or self.config.position is None:
@@ -267,7 +269,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         for index in range(len(scenes)):
             rows = ", ".join(str(row) for row, own in enumerate(scene_of) if own == index)
             names.append(f"item {rows} of the batch (scene {index})")
-        if zero3.scattered(self):
+        if self.in_lockstep:
             return encode_scenes(self, scenes, grounded, names, lockstep=True)
         parts = zip(scenes, grounded, names, strict=True)
         return [encode_scene_tokens(self, *part) for part in parts]
@@ -327,7 +329,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         counts = [label != seq.IGNORE for label in wanted]
         states = [hidden[row, columns[:-1][kept]] for (row, columns), kept in zip(places, counts, strict=True)]
         lengths = [len(state) for state in states]
-        more = hidden[: int(zero3.scattered(self)), 0]  # a row that no item needs, or none
+        more = hidden[: int(self.in_lockstep), 0]  # a row that no item needs, or none
         logits = self.lm_head(torch.cat([*states, more]))
         if len(more):
             logits, made_up = logits.split([sum(lengths), 1])
@@ -355,7 +357,7 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
         pairs = [(torch.stack([q for _, q in own]), tokens[scene].proposals) for scene, own in asked.items()]
-        if zero3.scattered(self):
+        if self.in_lockstep:
             together = score_scenes(self, self.config.head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
             unused += [] if pairs else together
         else:
@@ -378,18 +380,20 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             )
         return chosen
 
-    def _touch_unused(self) -> torch.Tensor | float:
-        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike.
-
-        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward
-        pass of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
-        """
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether all ranks must run the same parts in the same order, see `model.lockstep`."""
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not (self.training and several) or zero3.scattered(self):  # ZeRO-3: everything has run
+        return several and self.training or zero3.scattered(self)
+
+    def _touch_unused(self) -> torch.Tensor | float:
+        """Zero, but a function of the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
+        if not self.in_lockstep or zero3.scattered(self):
             return 0.0
+        idle = ["vision_model.post_layernorm"] + ["ground_head"] * (self.config.ground_token_id is None)
         named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
-        parts = [p for name, p in named if "model.layers." not in name and "encoder.layers." not in name]
-        return sum((p.float().reshape(-1)[:1].sum() * 0.0 for p in parts), torch.zeros((), device=self.device))
+        parts = [nothing(p) for name, p in named if any(part in name for part in idle)]
+        return sum(parts, torch.zeros((), device=self.device))
 
     # -- generation ----------------------------------------------------------------------------------------------
 
