@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# What LLaVA-NeXT's training script imports beside torch and transformers.
+LLAVA_NEXT_IMPORTS = deepspeed decord av tyro einops einops-exts timm sentencepiece
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all test-versions lint bench clean help
+.PHONY: demo test test-all test-versions test-hosts lint bench clean help
 help:
-	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | lint | bench | clean"
+	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-hosts | lint | bench | clean"
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
@@ -35,6 +37,24 @@ test-versions:
 		echo "transformers $$version" && \
 		.venv-$$version/bin/python -m pytest -q -m "not slow and not gpu and not host" \
 			tests/model tests/training tests/verify || exit 1; \
+	done
+
+# Training inside LLaVA-NeXT, on the lowest and the highest transformers that it trains with.
+# LLAVA_NEXT_SRC names a checkout; results are evaluated in .venv, where lmms-eval is.
+test-hosts: $(STAMP)
+	@test -f "$(LLAVA_NEXT_SRC)/llava/train/train_mem.py" || { \
+		echo "make test-hosts LLAVA_NEXT_SRC=CHECKOUT: no LLaVA-NeXT checkout in '$(LLAVA_NEXT_SRC)'"; exit 2; }
+	@for version in 4.45 4.57; do \
+		test -x .venv-$$version/bin/pytest || { \
+			$(PYTHON) -m venv .venv-$$version && \
+			.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
+				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
+		.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
+			--constraint constraints-$$version.txt $(LLAVA_NEXT_IMPORTS) || exit 1; \
+		echo "transformers $$version" && \
+		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
+			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
+			tests/model/test_lockstep.py || exit 1; \
 	done
 
 lint: $(STAMP)
