@@ -7,6 +7,7 @@ import torch
 from model_cases import TASKS, alone, question, random_scene
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model import asking
 from video3d_plugin.model import prefix as prefixes
 from video3d_plugin.pipeline import Video3D
 
@@ -83,7 +84,7 @@ def test_answers_stop_at_the_end_mark_and_wait_for_the_others(encoded, monkeypat
     assert stopped[1] == prefixes._until(free[1], [free[0][2]])
     steps = []
     monkeypatch.setattr(
-        prefixes._Steps, "advance", lambda self, ids, own=prefixes._Steps.advance: steps.append(own(self, ids))
+        asking.Cascade, "advance", lambda self, ids, own=asking.Cascade.advance: steps.append(own(self, ids))
     )
     prefixes.answer_tokens(model, processor, prefix, items[:1], 40)
     assert len(steps) == len(stopped[0]) - 1  # nothing is computed after the last end
