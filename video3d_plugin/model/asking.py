@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from transformers import DynamicCache
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.cascade import Layout, attend, attend_own, join
+from video3d_plugin.model.cascade import Layout, attend, attend_own, join, rotated
 from video3d_plugin.model.sequence import IMAGE_ID
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ..
     As transformers' forward pass leaves them in its cache, without what is never read: of the last layer only keys and
     values are computed, not its attention nor its MLP (a share of 1 / layers).
     """
-    rotate = _Rotation(inner, embeds, torch.arange(len(embeds), device=embeds.device))
+    rotation = _rotation(inner, embeds, torch.arange(len(embeds), device=embeds.device))
     keys, values, hidden = [], [], embeds
     for layer in inner.layers:
         hidden = hidden.to(_device_of(layer))
-        query, key, value = _projected(layer, hidden, rotate)
+        query, key, value = _projected(layer, hidden, rotation)
         keys.append(key.transpose(0, 1)[None].contiguous())
         values.append(value.transpose(0, 1)[None].contiguous())
         if len(keys) < len(inner.layers):
@@ -100,10 +100,10 @@ class Cascade:
         self._own = [(key[kept.to(key.device)], value[kept.to(value.device)]) for key, value in self._own]
 
     def _run(self, hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
-        rotate = _Rotation(self._inner, hidden, self._start + layout.columns)
+        rotation = _rotation(self._inner, hidden, self._start + layout.columns)
         for index, layer in enumerate(self._inner.layers):
             hidden = hidden.to(_device_of(layer))
-            query, key, value = _projected(layer, hidden, rotate)
+            query, key, value = _projected(layer, hidden, rotation)
             mixed = self._attend(index, query, key, value, layout)
             hidden = _rest_of_layer(layer, hidden, mixed)
         return self._inner.norm(hidden)
@@ -184,27 +184,21 @@ def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor
 # -- one layer of Qwen2, taken apart: the same modules in every transformers from 4.45 to 5 -------------------------
 
 
-class _Rotation:
-    """Rotary position embedding of T tokens at `positions` (T,)."""
-
-    def __init__(self, inner, like: torch.Tensor, positions: torch.Tensor):
-        cos, sin = inner.rotary_emb(like[None], positions[None])
-        self._cos, self._sin = cos[0], sin[0]
-
-    def __call__(self, states: torch.Tensor) -> torch.Tensor:  # (T, heads, d)
-        cos, sin = (t.to(states.device)[:, None] for t in (self._cos, self._sin))
-        first, second = states.chunk(2, -1)
-        return states * cos + torch.cat((-second, first), -1) * sin
+def _rotation(inner, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin (T, d) of the rotary embedding at `positions` (T,)."""
+    cos, sin = inner.rotary_emb(like[None], positions[None])
+    return cos[0], sin[0]
 
 
-def _projected(layer, hidden: torch.Tensor, rotate: _Rotation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(T, H) -> query (T, K, G, d), key and value (T, K, d); query and key rotated."""
     normed, attention = layer.input_layernorm(hidden), layer.self_attn
     size = attention.head_dim
     query, key, value = (
         project(normed).unflatten(-1, (-1, size)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    return rotate(query).unflatten(1, (key.shape[1], -1)), rotate(key), value
+    query, key = rotated(query, *rotation), rotated(key, *rotation)
+    return query.unflatten(1, (key.shape[1], -1)), key, value
 
 
 def _rest_of_layer(layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:

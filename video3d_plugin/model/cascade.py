@@ -84,6 +84,13 @@ def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, 
     return joined.to(parts[0][0].dtype), total
 
 
+def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding, in Qwen2's order of halves: states (..., heads, d), cos and sin (..., d)."""
+    first, second = states.chunk(2, -1)
+    cos, sin = (t.to(states.device).unsqueeze(-2) for t in (cos, sin))
+    return states * cos + torch.cat((-second, first), -1) * sin
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where T queries of B questions lie, packed without padding.
