@@ -174,8 +174,8 @@ def _long_side(table: Thing, k: int) -> bool:
 def make_room(scene_id: str, seed: tuple[int | str, ...], *, id_gaps: bool = False, plan: str = "full") -> Room:
     """One furnished room. `seed` is any tuple of ints and strings; the same tuple gives the same room.
 
-    `plan` is one of themes.PLANS: in full rooms, at least 8 classes, two of them repeated. id_gaps leaves numbers out of the object ids, as some real
-    scans do. Raises DataError if 40 attempts give no such room (a bug in the themes).
+    `plan` is one of themes.PLANS; a full room has at least 8 classes, two of them repeated. id_gaps leaves numbers out
+    of the object ids, as some real scans do. Raises DataError if 40 attempts give no such room (a bug in the themes).
     """
     chosen = plan_called(plan)
     for attempt in range(40):
