@@ -18,7 +18,7 @@ NAME_PROMPT = "<image> Given an object located at <coord> , name it."
 FIND_PROMPT = "<image>Identify the object according to the following description.\n{}"
 _WORDINGS = ("The {}.", "Find the {}.", "This is a {}.", "There is a {}.", "I am looking for the {}.")
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
-_FEWEST = 20  # times that a word must stand before names of objects to count as an attribute
+_SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
 
 _SHELL = frozenset(("wall", "floor", "ceiling", "object"))  # what no question is about
 
@@ -41,13 +41,11 @@ def attributes(questions: Iterable[Question], labels: Mapping[tuple[str, int], s
             if word not in _NOT_ATTRIBUTES:
                 said[key][word] += 1
                 total[word] += 1
-    kept = {word for word, count in total.items() if count >= _FEWEST}
-    best = {key: min(c, key=lambda w, c=c: (-c[w], w)) for key, counts in said.items() if (c := _only(counts, kept))}
-    return best
-
-
-def _only(counts: Counter[str], kept: set[str]) -> Counter[str]:
-    return Counter({word: count for word, count in counts.items() if word in kept})
+    kept = {word for word, count in total.items() if count >= _SHARE * total.total()}
+    best = {
+        key: min(kept & counts.keys(), key=lambda w, c=counts: (-c[w], w), default=None) for key, counts in said.items()
+    }
+    return {key: word for key, word in best.items() if word}
 
 
 def named_objects(scenes: Iterable[Scene], questions: Iterable[Question]) -> dict[str, Named]:
