@@ -88,7 +88,7 @@ def measured(say: Transcript, kind: str, args) -> None:
 def main() -> None:
     parser = options(
         __doc__, device="cpu", size="small", dtype="float32", prefix_attention="cascade", frames=32,
-        ground=64, answer=32, asked=8, rounds=3, memory="",
+        ground=64, answer=32, asked=4, rounds=3, memory="",
     )  # fmt: skip
     args = parser.parse_args()
     torch.set_num_threads(1)

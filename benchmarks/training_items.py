@@ -15,6 +15,8 @@ import made_up
 import torch
 from measure import Transcript, in_process, in_turn, options, peak_megabytes, without_gpu
 
+from video3d_plugin.model.vision import visual_length
+
 TARGET = 6
 
 
@@ -35,6 +37,12 @@ class Case:
             return self._gradients([self.questions[:count]], shared=True)
         finally:
             self.model.model.reads_marks = True
+
+    def tokens(self, count: int) -> int:
+        """Positions of the row that `count` questions make."""
+        visual = visual_length(len(self.scene.pixels), self.scene.spec.grid_side, self.model.config.layout)
+        batch = self.processor(self.questions[:count], [self.scene], with_labels=True, shared=True)
+        return visual - 1 + batch["input_ids"].shape[1]
 
     def _gradients(self, batches, shared: bool):
         self.model.zero_grad(set_to_none=True)
@@ -59,7 +67,7 @@ def agreement(case: Case, count: int) -> str:
 
 def main() -> None:
     parser = options(
-        __doc__, device="cpu", size="small", dtype="float32", frames=32, questions=16, asked=3, rounds=3, memory=""
+        __doc__, device="cpu", size="small", dtype="float32", frames=32, questions=16, asked=2, rounds=2, memory=""
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,8 +95,10 @@ def main() -> None:
     say(f"  {agreement(case, args.asked)}")
     memory = {way: in_process(way) for way in ways}
     if None not in memory.values():
-        say(f"  peak memory: one question {memory['apart']:.0f} MB, {args.questions} in a row"
-            f" {memory['together']:.0f} MB, with a mask of all pairs {memory['masked']:.0f} MB")  # fmt: skip
+        tokens = [case.tokens(count) for count in (1, args.questions)]
+        say(f"  peak memory: one question ({tokens[0]} tokens) {memory['apart']:.0f} MB, {args.questions} in a row"
+            f" ({tokens[1]} tokens) {memory['together']:.0f} MB, with a mask of all pairs"
+            f" {memory['masked']:.0f} MB")  # fmt: skip
     if args.device == "cpu" and not torch.cuda.is_available():
         say("the same on a GPU: not measured (no GPU at hand)")
     say.publish(args.page, f"training-items-{args.device}", f"Training items a second, {args.device}")
