@@ -9,6 +9,7 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Collection
 from importlib import import_module
 
 from video3d_plugin import __version__
@@ -84,16 +85,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    name = next((a for a in argv if not a.startswith("-")), None)
+    name = None if "--print-completion" in argv else next((a for a in argv if not a.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         guess = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(COMMANDS)}"
         raise Video3DError(f"no command {name!r} ({hint})")
+    return build_parser(() if name is None else (name,)).parse_args(argv)
+
+
+def build_parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the commands in `loaded`; the others have their name and line of help only."""
     parser = argparse.ArgumentParser(
         prog="video3d",
         description="3D scene understanding from posed RGB-D video, as an add-on to LLaVA-NeXT and lmms-eval.",
     )
     parser.add_argument("--version", action="version", version=f"video3d-plugin {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        metavar="SHELL",
+        choices=("bash", "zsh", "tcsh"),
+        help="print a completion script for bash, zsh or tcsh",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, (module_name, summary, example) in COMMANDS.items():
         sub = commands.add_parser(
@@ -102,12 +115,22 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if command == name:
+        if command in loaded:
             module = import_module(module_name)
             module.add_arguments(sub)
             sub.epilog = f"{sub.epilog or ''}\nexample: {example}".lstrip()
             sub.set_defaults(run=module.run)
-    return parser.parse_args(argv)
+    return parser
+
+
+class _PrintCompletion(argparse.Action):
+    """As argparse's own `version` action: prints and ends, whatever else is on the line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from video3d_plugin.completion import completion_script
+
+        print(completion_script(build_parser(), values))
+        parser.exit()
 
 
 if __name__ == "__main__":
