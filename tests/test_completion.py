@@ -13,7 +13,8 @@ from video3d_plugin import cli
 ASK = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
-$(complete -p video3d | sed 's/.*-F \\([^ ]*\\).*/\\1/') video3d "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+FUNCTION=$(complete -p video3d | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+"$FUNCTION" video3d "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 

@@ -32,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "train or fine-tune a model on a data folder",
         "video3d train --preset mini --data ~/video3d-data --output runs/mini",
     ),
+    "serve": (
+        "video3d_plugin.serve.cli",
+        "ask scenes in a browser: choose or upload a scan, type, see the answer and the boxes",
+        "video3d serve my_scan/ other_scan.zip",
+    ),
     "score": (
         "video3d_plugin.score.cli",
         "score a file of predictions offline",
