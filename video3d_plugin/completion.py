@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from video3d_plugin.cli import commands_of
 from video3d_plugin.errors import MissingError
 
 
@@ -17,18 +18,8 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
         import shtab
     except ImportError as error:
         raise MissingError("shell completion needs shtab", remedy="pip install shtab") from error
-    for command in _commands(parser).values():
+    for command in commands_of(parser).values():
         for action in command._actions:
-            if action.type is Path and action.choices is None:
+            if (action.type is Path or action.dest == "scene") and action.choices is None:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """{name: parser} of the sub-commands."""
-    return {
-        name: sub
-        for action in parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-        for name, sub in action.choices.items()
-    }

@@ -34,6 +34,11 @@ FLAGS = (
     "--disable-background-networking",
     "--remote-debugging-pipe",
 )
+# "ready", or what the page says has gone wrong, or "" while it is at work
+STATE = """
+document.body && document.body.dataset.ready && V.drawn > 0 ? "ready"
+  : document.querySelector("#busy.failed")?.textContent || ""
+"""
 
 
 def find() -> str | None:
@@ -104,9 +109,7 @@ class Page:
         start = time.monotonic()
         self.call("Page.navigate", url=path.resolve().as_uri())
         while time.monotonic() - start < timeout_s:
-            state = "document.body && document.body.dataset.ready && V.drawn > 0 ? 'ready' : $state()"
-            busy = "(() => {const b = document.getElementById('busy'); return b && b.className === 'failed' ? b.textContent : ''})()"
-            if (said := self.js(state.replace("$state()", busy))) == "ready":
+            if (said := self.js(STATE)) == "ready":
                 return time.monotonic() - start
             if said:
                 raise AssertionError(said)
