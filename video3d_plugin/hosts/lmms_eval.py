@@ -237,7 +237,7 @@ class Video3DLmms(lmms):
     def _ask(self, prefix, inputs: SceneInputs, jobs: Sequence[Job]) -> list[str]:
         questions = [job.question for job in jobs]
         if questions[0].is_grounding:
-            found = self.video3d.ground(prefix, questions, batch_size=len(questions))
+            found = self.video3d.ground_scores(prefix, questions, batch_size=len(questions))
             return [grounding_answer(scores, inputs) for scores in found]
         limit = jobs[0].max_new_tokens
         return self.video3d.answer(prefix, questions, max_new_tokens=limit, batch_size=len(questions))
