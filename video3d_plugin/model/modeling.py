@@ -27,6 +27,7 @@ from video3d_plugin.model.lockstep import nothing
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens, encode_scenes
+from video3d_plugin.model.shared_rows import extend, is_mark, mark_of
 from video3d_plugin.model.vision import VisionTower, build_projector
 
 _OWN_INITIALISATION = "_video3d_own_initialisation"
@@ -67,6 +68,7 @@ class Video3DModel(Qwen2Model):
             self.world_position_embedding = build_position(config.hidden_size, config.position)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             _keep_own_initialisation(part)
+        self.reads_marks = extend(self.layers)  # False: rows of several items are masked; can be set, to compare
 
     def get_vision_tower(self) -> VisionTower:
         return self.vision_tower
@@ -157,7 +159,8 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
             inputs_embeds, input_ids = rows.embeds, None
-            attention_mask, position_ids = self._attention(rows), rows.position_ids
+            attention_mask, position_ids = self._attention(rows, output_attentions), rows.position_ids
+            use_cache = False if is_mark(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
         outputs = self.model(
@@ -274,12 +277,16 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         parts = zip(scenes, grounded, names, strict=True)
         return [encode_scene_tokens(self, *part) for part in parts]
 
-    def _attention(self, rows: seq.Rows):
+    def _attention(self, rows: seq.Rows, output_attentions: bool | None = None):
+        """The mask of the attention: of rows of several items a mark (`model.shared_rows`), or a mask of all pairs."""
         if rows.segments is None:
             return rows.mask
         kind = self.config._attn_implementation
         if kind == "flex_attention":
             return seq.flex_mask(rows.segments)
+        mark = mark_of(rows.segments) if self.model.reads_marks and not output_attentions else None
+        if mark is not None:
+            return mark
         if kind not in ("sdpa", "eager"):
             raise DataError(
                 f"rows of several items do not work with {kind}",
@@ -326,44 +333,47 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
     def _text_losses(self, hidden, labels, places, unused: list) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(logits of the K labelled positions of all items, for each item the mean over its own)."""
         wanted = [labels[row, columns[1:]] for row, columns in places]
-        counts = [label != seq.IGNORE for label in wanted]
-        states = [hidden[row, columns[:-1][kept]] for (row, columns), kept in zip(places, counts, strict=True)]
-        lengths = [len(state) for state in states]
+        kept = [label != seq.IGNORE for label in wanted]
+        counts = [int(own.sum()) for own in kept]
+        at = [columns[:-1][own] for (_, columns), own in zip(places, kept, strict=True)]
+        rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
+        # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
+        states = hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0]
         more = hidden[: int(self.in_lockstep), 0]  # a row that no item needs, or none
-        logits = self.lm_head(torch.cat([*states, more]))
+        logits = self.lm_head(torch.cat([states, more]) if len(more) else states)
         if len(more):
-            logits, made_up = logits.split([sum(lengths), 1])
+            logits, made_up = logits.split([sum(counts), 1])
             unused.append(made_up)
-        flat = torch.cat([label[kept] for label, kept in zip(wanted, counts, strict=True)] or [labels[:0, 0]])
+        flat = torch.cat([label[own] for label, own in zip(wanted, kept, strict=True)] or [labels[:0, 0]])
         terms = F.cross_entropy(logits.float(), flat.to(logits.device), reduction="none").to(hidden.device)
         # an item without labels has loss 0, not NaN
-        return logits, [own.sum() / max(len(own), 1) for own in terms.split(lengths)]
+        return logits, [own.sum() / max(len(own), 1) for own in terms.split(counts)]
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of, unused: list) -> list[torch.Tensor | None]:
         """Scores of the items that hold a <ground> token, computed scene by scene."""
         scores: list[torch.Tensor | None] = [None] * len(places)
         if self.config.head is None or self.config.ground_token_id is None:
             return scores
-        asked: dict[int, list[tuple[int, torch.Tensor]]] = {}
+        asked: dict[int, list[tuple[int, int, torch.Tensor]]] = {}  # by scene: item, row, column
         for item, (row, columns) in enumerate(places):
             found = columns[rows.ids[row, columns] == self.config.ground_token_id]
             if len(found) > 1:
                 raise DataError(f"item {item} of the batch has {len(found)} <ground> tokens", remedy="use one an item")
             if len(found):
-                asked.setdefault(scene_of[row], []).append((item, hidden[row, found[0]]))
+                asked.setdefault(scene_of[row], []).append((item, row, found[0]))
         for scene, queries in asked.items():
             if not len(tokens[scene].proposals):
-                items = ", ".join(str(item) for item, _ in queries)
+                items = ", ".join(str(item) for item, _, _ in queries)
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
-        pairs = [(torch.stack([q for _, q in own]), tokens[scene].proposals) for scene, own in asked.items()]
+        pairs = [(_states(hidden, own), tokens[scene].proposals) for scene, own in asked.items()]
         if self.in_lockstep:
             together = score_scenes(self, self.config.head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
             unused += [] if pairs else together
         else:
             together = [score_proposals(self, self.config.head, *pair) for pair in pairs]
         for own, all_rows in zip(asked.values(), together if pairs else [], strict=True):
-            for (item, _), row_scores in zip(own, all_rows, strict=True):
+            for (item, _, _), row_scores in zip(own, all_rows, strict=True):
                 scores[item] = row_scores
         return scores
 
@@ -431,6 +441,11 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         from video3d_plugin.model.checkpoint import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _states(hidden: torch.Tensor, queries: list[tuple[int, int, torch.Tensor]]) -> torch.Tensor:
+    """(Q, H): the hidden states of (item, row, column) queries, in one go."""
+    return hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
 
 
 def _keep_own_initialisation(part: nn.Module | None) -> None:
