@@ -66,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="count the absence of this as a problem (may be given several times)",
     )
-    parser.add_argument(
-        "--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)"
-    )
+    parser.add_argument("--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)")
     parser.add_argument("--quick", action="store_true", help="leave out the patches: importing the hosts takes seconds")
 
 

@@ -21,8 +21,8 @@ from conftest import ROOT, TRAIN_MEM, overlay_of_the_package
 HERE = Path(__file__).resolve().parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *TRAIN_MEM)
 pytestmark = [pytest.mark.host, pytest.mark.slow]
-# The host makes new parts before it sets its seed; and gloo alone serves DeepSpeed: its own operator for CPU ranks would
-# have to be compiled.
+# The host makes new parts before it sets its seed. And gloo alone serves DeepSpeed: its own operator for CPU ranks
+# would have to be compiled.
 WITHOUT_LUCK = """
 import deepspeed, torch
 torch.manual_seed(0)
