@@ -235,8 +235,8 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 remedy="give one point for each <coord>, in the order of the items",
             )
         if self.config.position is not None and not wanted and self.in_lockstep:
-            nowhere = embeds.new_zeros(1, self.config.position.points_per_token, 3)
-            return embeds + nothing(self.model.world_position_embedding(nowhere)).to(embeds)
+            coords = embeds.new_zeros(1, self.config.position.points_per_token, 3)  # for the other ranks' sake
+            return embeds + nothing(self.model.world_position_embedding(coords)).to(embeds)
         if not wanted or self.config.position is None:
             return embeds
         if coords.shape[1:] != (3,):
