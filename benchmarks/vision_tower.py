@@ -1,12 +1,13 @@
 """The vision tower over all frames of a scene at once, against frame by frame.
 
-    python benchmarks/vision_tower.py [--device cuda --size 7b --dtype bfloat16]
+    python benchmarks/vision_tower.py [--compile 1] [--device cuda --size 7b --dtype bfloat16]
 
 Attention is torch's scaled_dot_product_attention; frames do not see each other, so a batch changes nothing but speed.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 
 import made_up
@@ -17,7 +18,7 @@ from video3d_plugin.model.vision import VisionTower
 
 
 def main() -> None:
-    parser = options(__doc__, device="cpu", size="small", dtype="float32", frames=32, rounds=3, memory="")
+    parser = options(__doc__, device="cpu", size="small", dtype="float32", frames=32, rounds=3, compile=0, memory="")
     args = parser.parse_args()
     torch.set_num_threads(1)
     say = Transcript()
@@ -35,16 +36,23 @@ def main() -> None:
         return torch.cat([model(pixels[index : index + 1]) for index in range(len(pixels))])
 
     together = torch.inference_mode()(lambda: tower(pixels))
+    compiled = copy.deepcopy(tower)
+    compiled.compile_layers()
     ways = {"single": lambda: one_by_one(tower), "eager": lambda: one_by_one(eager), "batched": together}
     if args.memory:
         print(peak_megabytes(ways[args.memory], args.device))
         return
     tower(pixels[:1])
+    if args.compile:
+        ways["compiled"] = torch.inference_mode()(lambda: compiled(pixels))
+        ways["compiled"]()
     times, results = in_turn(ways, args.rounds, args.device)
     say(f"{args.frames} frames, {sizes['num_hidden_layers']} layers of width {sizes['hidden_size']}, {args.dtype}")
     say.row("frame by frame, eager attention", times["eager"], times["batched"], None)
     say.row("frame by frame, the same attention", times["single"], times["batched"], None)
-    worst = max(float((results[way] - results["batched"]).abs().max()) for way in ("single", "eager"))
+    if args.compile:
+        say.row("batched, against torch.compile", times["batched"], times["compiled"], None)
+    worst = max(float((found - results["batched"]).abs().max()) for found in results.values())
     say(f"  features agree to {worst:.1e}")
     memory = {way: in_process(way) for way in ("single", "batched")}
     if None not in memory.values():

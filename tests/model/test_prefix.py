@@ -120,6 +120,16 @@ def test_in_bfloat16_few_tokens_differ_from_the_twins(build, scenes):
     assert all(float((one - other).abs().max()) < 0.05 for one, other in zip(cascade, expanded, strict=True))
 
 
+def test_under_autocast_the_scores_are_near(encoded):
+    model, processor, (prefix, _) = encoded
+    items = [question("scanrefer", "a"), question("multi3drefer", "a")]
+    exact = prefixes.ground(model, processor, prefix, items)
+    with torch.autocast("cpu", torch.bfloat16):
+        loose = prefixes.ground(model, processor, prefix, items)
+        assert len(prefixes.answer(model, processor, prefix, [question("scanqa", "a")], 3)) == 1
+    assert all(float((one - other).abs().max()) < 0.05 for one, other in zip(exact, loose, strict=True))
+
+
 def test_models_that_cannot_be_taken_apart_use_the_twin(encoded, monkeypatch):
     model, processor, (prefix, _) = encoded
     used = []

@@ -112,7 +112,7 @@ class Cascade:
         """query (T, K, G, d), key and value (T, K, d) -> (T, K * G, d)."""
         tokens, heads, groups, size = query.shape
         keys, values = self._grown(index, key, value, layout)
-        key, value = (part[0] for part in self._shared[index])  # (K, P, d)
+        key, value = (part[0].to(query.dtype) for part in self._shared[index])  # (K, P, d)
         out, lse = attend(query.permute(1, 0, 2, 3).reshape(heads, tokens * groups, size), key, value)
         out, lse = (t.unflatten(1, (tokens, groups)).transpose(0, 1) for t in (out, lse))
         own = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
@@ -197,7 +197,8 @@ def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, tor
     query, key, value = (
         project(normed).unflatten(-1, (-1, size)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    query, key = rotated(query, *rotation), rotated(key, *rotation)
+    # Under autocast the projections are in its format and the rotation is not.
+    query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
     return query.unflatten(1, (key.shape[1], -1)), key, value
 
 

@@ -38,7 +38,10 @@ def attend(
 def attend_plain(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`attend` as two matrix products, some queries at a time: the scores of all would take G T P numbers."""
+    """`attend` as two matrix products, some queries at a time: the scores of all would take G T P numbers.
+
+    In half precision the scores are rounded before the softmax, as in transformers' eager attention.
+    """
     outs, sums = [], []
     for start, part in _blocks(query, key):
         scores = _scores(part, key, start if causal else None)
@@ -175,7 +178,7 @@ def attend_own_backward(grad, query, key, value, visible, out, lse) -> tuple[tor
 
 def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
     """(B, K, G, L, S) float32, the lowest number where a key is not visible."""
-    scores = torch.einsum("blkgd,bskd->bkgls", query, key).float() * query.shape[-1] ** -0.5
+    scores = torch.einsum("blkgd,bskd->bkgls", query.float(), key.float()).float() * query.shape[-1] ** -0.5
     return scores.masked_fill_(~visible[:, None, None], torch.finfo(torch.float32).min)
 
 

@@ -84,6 +84,11 @@ class VisionTower(nn.Module):
             args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
         return super().to(*args, **kwargs) if args or kwargs else self
 
+    def compile_layers(self, **options: Any) -> None:
+        """torch.compile the layers, in place, names unchanged; options are torch.compile's. The first call takes
+        minutes. Measured on one CPU core it does not pay (benchmarks/vision_tower.py --compile 1)."""
+        self.vision_tower.vision_model.encoder.compile(**options)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(V, U, U, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features; U = n * p, the pixels of n patches.
 
