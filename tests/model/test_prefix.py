@@ -106,6 +106,17 @@ def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
     assert rows == [count for count in running if count] and rows[0] < 3
 
 
+def test_what_is_kept_goes_on_alone(encoded):
+    model, processor, (prefix, _) = encoded
+    suffixes = [processor.suffix_ids(question(task, "a"), answered=False)[0] for task in ("scanqa", "sqa3d")]
+    both, one = (asking.start(model, prefix, asked, None, "cascade") for asked in (suffixes, suffixes[1:]))
+    both.keep(torch.tensor([1]))
+    for _ in range(2):
+        assert both.hidden.shape == one.hidden.shape and float((both.hidden - one.hidden).abs().max()) < 1e-5
+        both.advance(torch.tensor([5]))
+        one.advance(torch.tensor([5]))
+
+
 def test_in_bfloat16_few_tokens_differ_from_the_twins(build, scenes):
     """Rounding may turn a near tie; after it an answer goes its own way. So first tokens and scores are compared."""
     model, processor = build()

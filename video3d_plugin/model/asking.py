@@ -96,7 +96,7 @@ class Cascade:
 
     def keep(self, kept: torch.Tensor) -> None:
         """Go on with the questions `kept` (K,) only."""
-        self._lengths, self.hidden = self._lengths[kept], self.hidden[kept]
+        self._lengths, self.hidden = self._lengths[kept.to(self._lengths.device)], self.hidden[kept]
         self._own = [(key[kept.to(key.device)], value[kept.to(value.device)]) for key, value in self._own]
 
     def _run(self, hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -104,7 +104,7 @@ class Cascade:
         for index, layer in enumerate(self._inner.layers):
             hidden = hidden.to(_device_of(layer))
             query, key, value = _projected(layer, hidden, rotation)
-            mixed = self._attend(index, query, key, value, layout)
+            mixed = self._attend(index, query, key, value, layout.to(hidden.device))
             hidden = _rest_of_layer(layer, hidden, mixed)
         return self._inner.norm(hidden)
 

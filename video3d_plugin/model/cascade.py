@@ -123,6 +123,12 @@ class Layout:
         """One more token after each of the questions' `lengths` (B,)."""
         return cls(torch.arange(len(lengths), device=lengths.device), lengths, 1, lengths)
 
+    def to(self, device: torch.device) -> Layout:
+        """Itself, or a copy on another device."""
+        if self.rows.device == device:
+            return self
+        return Layout(self.rows.to(device), self.columns.to(device), self.longest, self.first.to(device))
+
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
         """(T, ...) -> (B, longest, ...), zero where a question has no query."""
         result = packed.new_zeros(len(self.first), self.longest, *packed.shape[1:])
