@@ -106,6 +106,7 @@ def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
     assert rows == [count for count in running if count] and rows[0] < 3
 
 
+@torch.inference_mode()
 def test_what_is_kept_goes_on_alone(encoded):
     model, processor, (prefix, _) = encoded
     suffixes = [processor.suffix_ids(question(task, "a"), answered=False)[0] for task in ("scanqa", "sqa3d")]
