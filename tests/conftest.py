@@ -28,3 +28,47 @@ def shared() -> Path:
 def goldens() -> Path:
     """Goldens that the repository carries (tests/goldens/README.md names their origin)."""
     return ROOT / "tests" / "goldens"
+
+
+@pytest.fixture(scope="session")
+def room_root(tmp_path_factory) -> Path:
+    """One made-up room in ScanNet's layout: frames, mesh, annotated objects, proposals, questions."""
+    from video3d_plugin.data.synthetic import make_benchmark
+
+    write = ("posed_images", "mesh", "mask", "annotations")
+    return make_benchmark(
+        tmp_path_factory.mktemp("room"),
+        scenes=1,
+        seed=5,
+        frames=8,
+        image_size=(90, 120),
+        write=write,
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def my_scan(room_root, tmp_path_factory) -> Path:
+    """The same room as its owner would have it: a folder of posed frames, no boxes of any kind."""
+    import shutil
+
+    (frames,) = (path for path in (room_root / "posed_images").iterdir() if path.is_dir())
+    return Path(shutil.copytree(frames, tmp_path_factory.mktemp("own") / "my_scan"))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """A model of random weights that knows a few words; made for crops of 58 pixels, trained on 4 frames it says."""
+    import json
+
+    from video3d_plugin.model.tiny import build_tiny, train_tokenizer
+
+    words = ["You are a helpful assistant. What colour is the chair near the table? How many are there?"] * 4
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.2}
+    vision = {"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 58, "patch_size": 8}
+    model, processor = build_tiny(train_tokenizer(words, 400), vision=vision, **sizes)
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps({"settings": {"max_frames": 4, "sampler": "uniform"}}))
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -40,7 +41,7 @@ def test_every_command_explains_itself_with_an_example(command, capsys):
         cli.main([command, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert f"example: video3d {command}" in text
+    assert re.search(rf"examples?:\s+video3d {command}", text)
     assert callable(import_module(cli.COMMANDS[command][0]).run)
 
 

@@ -1,22 +1,33 @@
-"""The model for people who ask it things: load once, encode a scene once, then answer, ground and caption.
+"""The model for people who ask it things: load a model and a scan, then answer, ground and caption.
 
 model = load_model("checkpoint")
-scene = model.encode_scene(inputs)
-model.answer(scene, ["What colour is the chair?"])
+scene = load_scene("my_scan/")
+model.answer(scene, "What colour is the chair?")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from video3d_plugin.ahead import loaded_ahead
-from video3d_plugin.errors import DataError
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.found import Grounding, grounding_of
+from video3d_plugin.prefix_cache import PrefixCache, scene_key, weights_key
+from video3d_plugin.prompts import (
+    ANSWER_PROMPT,
+    CAPTION_PROMPT,
+    Point,
+    as_point,
+    ground_question,
+    listed_of,
+    text_question,
+)
+from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from video3d_plugin.model.asking import PrefixAttention
@@ -24,23 +35,45 @@ if TYPE_CHECKING:
     from video3d_plugin.model.prefix import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
-CAPTION_PROMPT = "<image> Given an object located at <coord> , describe the object in detail."
-GROUND_PROMPT = "<image>Identify the object according to the following description.\n{description}"
+MAX_FRAMES = 32
 QUESTIONS_AT_ONCE = 64
-InputsOf = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
+
+InputsOf: TypeAlias = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
+SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
 
 
 class Video3D:
-    """A model and its processor. Methods take SceneInputs or an encoded scene; encode it once to ask more than once.
+    """A model and its processor, ready to be asked.
 
+    A scene is a `Scene` (what `load_scene` gives), `SceneInputs`, or an encoded scene from `encode_scene`. A Scene is
+    seen through at most `max_frames` frames that `sampler` chooses, and encoded when first asked about; what was
+    encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs only itself.
     prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
     batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
+
+    A single question in, a single result out; a list in, a list out.
+
+    >>> model = load_model(checkpoint)
+    >>> scene = load_scene(my_scan)
+    >>> isinstance(model.answer(scene, "What colour is the chair?", max_new_tokens=8), str)
+    True
+    >>> len(model.answer(scene, ["How many chairs are there?", "What is on the table?"], max_new_tokens=8))
+    2
     """
 
     def __init__(
-        self, model: Video3DForCausalLM, processor: Video3DProcessor, prefix_attention: PrefixAttention = "cascade"
+        self,
+        model: Video3DForCausalLM,
+        processor: Video3DProcessor,
+        *,
+        sampler: str = "uniform",
+        max_frames: int = MAX_FRAMES,
+        cache_bytes: int | None = None,
+        prefix_attention: PrefixAttention = "cascade",
     ):
-        self.model, self.processor, self.prefix_attention = model.eval(), processor, prefix_attention
+        self.model, self.processor = model.eval(), processor
+        self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
+        self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
     @property
     def spec(self) -> InputsSpec:
@@ -51,33 +84,79 @@ class Video3D:
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device
 
-    def encode_scene(self, inputs: SceneInputs) -> ScenePrefix:
-        """Everything before the question; see `model.prefix` for what it holds and how large it is."""
+    def inputs(
+        self,
+        scene: Scene,
+        *,
+        sampler: str | None = None,
+        max_frames: int | None = None,
+        proposals: str | np.ndarray | None = None,
+    ) -> SceneInputs:
+        """What this model sees of a scene.
+
+        sampler, max_frames    the model's own by default
+        proposals              "pred" (the scene's), "gt" (its annotated boxes), (N, 6) boxes centre and size, world
+                               frame, metres; None: the scene's, or clusters of its surface where it has none
+        """
+        from video3d_plugin.data.inputs import sample, scene_inputs
+        from video3d_plugin.data.proposals import with_proposals
+
+        chosen = sample(scene, sampler or self.sampler, max_frames or self.max_frames)
+        if proposals is None and self.model.config.head is not None:
+            scene = with_proposals(scene)
+        return scene_inputs(scene, chosen, self.spec, "pred" if proposals is None else proposals)
+
+    def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
+        """Everything before the question; see `model.prefix` for what it holds and how large it is. Not cached.
+
+        view    with a Scene, the arguments of `inputs`
+        """
         from video3d_plugin.model.prefix import encode_scene
 
-        if inputs.spec != self.spec:
+        if isinstance(scene, Scene):
+            scene = self.inputs(scene, **view)
+        if scene.spec != self.spec:
             raise DataError(
-                f"made for {inputs.spec}, the model asks for {self.spec}",
-                where=inputs.scene_id,
+                f"made for {scene.spec}, the model asks for {self.spec}",
+                where=scene.scene_id,
                 remedy="make the inputs with model.spec",
             )
-        return encode_scene(self.model, self.processor, inputs)
+        return encode_scene(self.model, self.processor, scene)
 
+    @overload
+    def answer(self, scene: SceneLike, questions: str | Question, **options: Any) -> str: ...
+    @overload
+    def answer(self, scene: SceneLike, questions: Sequence[str | Question], **options: Any) -> list[str]: ...
     def answer(
         self,
-        scene: SceneInputs | ScenePrefix,
+        scene: SceneLike,
         questions: str | Question | Sequence[str | Question],
         *,
+        points: Sequence[Point] = (),
+        prompt: str = ANSWER_PROMPT,
         max_new_tokens: int = 512,
         batch_size: int = QUESTIONS_AT_ONCE,
         **sampling: Any,
-    ) -> list[str]:
-        """Texts, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator). A plain string is the user
-        turn as it is (`<image>` is put in front if it is missing)."""
+    ) -> str | list[str]:
+        """The answer's text, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator).
+
+        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it); text with
+                   <image> in it is the whole user turn; a Question says everything itself
+        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres
+
+        >>> model = load_model(checkpoint)
+        >>> scene = load_scene(my_scan)
+        >>> text = model.answer(scene, "What is at <coord> ?", points=[(1.2, -0.4, 0.5)], max_new_tokens=8)
+        """
         from video3d_plugin.model.prefix import answer
 
-        prefix, asked = self._encoded(scene), self._questions(scene, questions)
-        return [
+        single, listed = listed_of(questions)
+        if points and not (single and isinstance(listed[0], str)):
+            raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
+        prefix = self._encoded(scene)
+        coords = tuple(as_point(point) for point in points)
+        asked = [text_question(q, i, prefix.scene_id, prompt, coords) for i, q in enumerate(listed)]
+        texts = [
             text
             for batch in _batches(asked, batch_size)
             for text in answer(
@@ -90,42 +169,98 @@ class Video3D:
                 **sampling,
             )
         ]
+        return texts[0] if single else texts
 
+    @overload
+    def ground(  # type: ignore[overload-overlap]  # text is a sequence of texts too; the first that fits counts
+        self, scene: SceneLike, descriptions: str | Question, *, several: bool = ..., batch_size: int = ...
+    ) -> Grounding: ...
+    @overload
+    def ground(
+        self, scene: SceneLike, descriptions: Sequence[str | Question], *, several: bool = ..., batch_size: int = ...
+    ) -> list[Grounding]: ...
     def ground(
         self,
-        scene: SceneInputs | ScenePrefix,
-        questions: str | Question | Sequence[str | Question],
+        scene: SceneLike,
+        descriptions: str | Question | Sequence[str | Question],
         *,
+        several: bool = False,
         batch_size: int = QUESTIONS_AT_ONCE,
-    ) -> list[torch.Tensor]:
-        """Scores of the scene's proposals for each description: (N,), or (N + 1,) with the zero-target slot last; CPU.
+    ) -> Grounding | list[Grounding]:
+        """The scene's proposals for a description, best first, each with its score.
 
-        A plain string is the description; it gets ScanRefer's prompt.
+        several    there may be any number of such objects, none too (Multi3DRefer's prompt and its rule of choice);
+                   else exactly one is meant (ScanRefer's)
+
+        >>> model = load_model(checkpoint)
+        >>> found = model.ground(load_scene(my_scan), "the brown chair next to the window")
+        >>> found.best.box == found[0].box, len(found.best.box)  # centre and size, world frame, metres
+        (True, 6)
         """
+        single, listed = listed_of(descriptions)
+        prefix, head = self._encoded(scene), self.model.config.head
+        asked = [ground_question(d, i, prefix.scene_id, several) for i, d in enumerate(listed)]
+        boxes = prefix.boxes.cpu().numpy()
+        temperature = head.temperature if head is not None and head.has_zero_target else None
+        texts = [d if isinstance(d, str) else d.prompt for d in listed]
+        found = [
+            grounding_of(text, scores.tolist(), boxes, temperature, several)
+            for text, scores in zip(texts, self.ground_scores(prefix, asked, batch_size=batch_size), strict=True)
+        ]
+        return found[0] if single else found
+
+    def ground_scores(
+        self, scene: SceneLike, questions: Sequence[str | Question], *, batch_size: int = QUESTIONS_AT_ONCE
+    ) -> list[torch.Tensor]:
+        """Raw scores of the scene's proposals, in the proposals' order, for each description: (N,), or (N + 1,) with
+        the zero-target slot last; float32, CPU."""
         from video3d_plugin.model.prefix import ground
 
-        prefix, asked = self._encoded(scene), self._questions(scene, questions, grounding=True)
+        prefix = self._encoded(scene)
+        asked = [ground_question(q, i, prefix.scene_id, False) for i, q in enumerate(listed_of(questions)[1])]
         return [
             scores.cpu()
             for batch in _batches(asked, batch_size)
             for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
         ]
 
+    @overload
+    def caption(self, scene: SceneLike, where: Point, *, max_new_tokens: int = ..., batch_size: int = ...) -> str: ...
+    @overload
+    def caption(
+        self, scene: SceneLike, where: Sequence[Point], *, max_new_tokens: int = ..., batch_size: int = ...
+    ) -> list[str]: ...
     def caption(
         self,
-        scene: SceneInputs | ScenePrefix,
-        points: Sequence[Sequence[float]],  # (K, 3) or boxes (K, 6), world frame, metres
+        scene: SceneLike,
+        where: Point | Sequence[Point],
         *,
         max_new_tokens: int = 512,
         batch_size: int = QUESTIONS_AT_ONCE,
-    ) -> list[str]:
-        """A description of the object at each point (or at the centre of each box), with Scan2Cap's prompt."""
+    ) -> str | list[str]:
+        """A description of the object at a point (3,), or at the centre of a box (6,): world frame, metres.
+
+        A list of points or boxes, or a (K, 3) or (K, 6) array, gives a list. With Scan2Cap's prompt.
+
+        >>> model = load_model(checkpoint)
+        >>> scene = load_scene(my_scan)
+        >>> isinstance(model.caption(scene, (1.2, -0.4, 0.5), max_new_tokens=8), str)
+        True
+        >>> len(model.caption(scene, scene.proposals[:2], max_new_tokens=8))
+        2
+        """
+        import numpy as np
+
+        single = len(where) > 0 and np.ndim(where[0]) == 0
+        listed: Sequence[Any] = [where] if single else where
+        points = [as_point(point) for point in listed]
         prefix = self._encoded(scene)
         questions = [
-            Question("caption", str(i), prefix.scene_id, CAPTION_PROMPT, coords=(tuple(float(v) for v in point[:3]),))
+            Question("caption", str(i), prefix.scene_id, CAPTION_PROMPT, coords=(point,))
             for i, point in enumerate(points)
         ]
-        return self.answer(prefix, questions, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        texts = self.answer(prefix, questions, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return texts[0] if single else texts
 
     def solve(
         self,
@@ -153,7 +288,7 @@ class Video3D:
             for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
                 asked = [questions[i] for i in batch]
                 if asked[0].is_grounding:
-                    found = self.ground(prefix, asked, batch_size=batch_size)
+                    found: Sequence[Any] = self.ground_scores(prefix, asked, batch_size=batch_size)
                 else:
                     found = self.answer(prefix, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
                 for i, result in zip(batch, found, strict=True):
@@ -172,42 +307,59 @@ class Video3D:
         _all_of_kind(questions, False)
         return self.solve(questions, inputs_of, **options)
 
-    def _encoded(self, scene: SceneInputs | ScenePrefix) -> ScenePrefix:
-        return self.encode_scene(scene) if isinstance(scene, SceneInputs) else scene
+    def _encoded(self, scene: SceneLike) -> ScenePrefix:
+        """The scene's prefix: given, kept from before, or made now."""
+        if isinstance(scene, Scene):
+            view = (scene_key(scene), self.sampler, self.max_frames)
+            return self.prefixes.get((*view, weights_key(self.model)), lambda: self.encode_scene(scene))
+        if isinstance(scene, SceneInputs):
+            key = (id(scene), weights_key(self.model))
+            return self.prefixes.get(key, lambda: self.encode_scene(scene), holder=scene)
+        if isinstance(scene, str | Path):
+            raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
+        return scene
 
-    def _questions(self, scene, questions, grounding: bool = False) -> list[Question]:
-        if isinstance(questions, (str, Question)):
-            questions = [questions]
-        made = []
-        for index, question in enumerate(questions):
-            if isinstance(question, str):
-                prompt = GROUND_PROMPT.format(description=question.capitalize()) if grounding else question
-                prompt = prompt if "<image>" in prompt else f"<image> {prompt}"
-                question = Question("ask", str(index), scene.scene_id, prompt)
-            if grounding and not question.is_grounding:
-                question = replace(question, answer="<ground>")
-            made.append(question)
-        return made
+
+def default_checkpoint() -> Path:
+    """The small checkpoint that the package ships, trained on made-up rooms; MissingError where it is not there."""
+    folder = Path(__file__).resolve().parent / "checkpoints" / "mini"
+    if not (folder / "config.json").is_file():
+        raise MissingError(
+            "this installation has no small checkpoint",
+            where=folder,
+            remedy="name one (--model CHECKPOINT, or load_model(CHECKPOINT)): a folder that `video3d train` wrote, "
+            "or published weights",
+        )
+    return folder
 
 
 def load_model(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
     attn_implementation: str = "sdpa",
     lora: str | Path | None = None,
     prefix_attention: PrefixAttention = "cascade",
+    sampler: str | None = None,
+    max_frames: int | None = None,
     **options: Any,
 ) -> Video3D:
-    """A checkpoint folder (ours or LLaVA-NeXT's, or a hub name), ready to be asked.
+    """A checkpoint folder (ours or LLaVA-NeXT's, or a hub name), ready to be asked; by default the small one shipped.
 
+    sampler, max_frames    how scenes are seen; by default as in the checkpoint's training (training.json), else
+                           uniform and 32, as the published weights were trained
     device   "cuda" where there is one, else "cpu"; not with device_map
     dtype    "float32", "bfloat16" or "float16"; bfloat16 on a GPU that has it, float32 on a CPU
     lora     a folder with a PEFT adapter (and non_lora_trainables.bin), merged into the model
     prefix_attention  see `Video3D`
     options  go to `from_pretrained`: device_map="auto", quantization_config, load_in_4bit, load_in_8bit, ...
+
+    >>> model = load_model(checkpoint, max_frames=4)
+    >>> model.max_frames, model.sampler, model.spec.image_size > 0
+    (4, 'uniform', True)
     """
+    path = default_checkpoint() if path is None else path
     import torch
 
     from video3d_plugin.model.checkpoint import load_pair
@@ -222,7 +374,27 @@ def load_model(
         dtype = getattr(torch, dtype)
     model, processor = load_pair(path, dtype=dtype, attn_implementation=attn_implementation, lora=lora, **options)
     quantised = getattr(model, "is_quantized", False)
-    return Video3D(model if device is None or quantised else model.to(device), processor, prefix_attention)
+    trained = _trained_view(Path(path))
+    return Video3D(
+        model if device is None or quantised else model.to(device),
+        processor,
+        sampler=sampler or trained.get("sampler", "uniform"),
+        max_frames=max_frames or trained.get("max_frames", MAX_FRAMES),
+        prefix_attention=prefix_attention,
+    )
+
+
+def _trained_view(folder: Path) -> dict[str, Any]:
+    """`sampler` and `max_frames` of the checkpoint's training; empty where it does not say."""
+    path = folder / "training.json"
+    if not path.is_file():
+        return {}
+    from video3d_plugin.data.text import read_json
+
+    settings = read_json(path, dict, "delete it: it only records how the checkpoint was trained").get("settings")
+    settings = settings if isinstance(settings, dict) else {}
+    kinds = {"sampler": str, "max_frames": int}
+    return {name: settings[name] for name, kind in kinds.items() if isinstance(settings.get(name), kind)}
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

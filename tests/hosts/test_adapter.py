@@ -24,6 +24,8 @@ class FakeModel:
 
     spec = "spec"
 
+    max_frames, sampler = 32, "uniform"  # what `load_model` gives a checkpoint without training.json
+
     def __init__(self, fits: int = 100):
         self.fits, self.encoded, self.batches = fits, [], []
 
@@ -35,7 +37,7 @@ class FakeModel:
         self._ask(prefix, questions)
         return [f"{q.task} {q.item_id} {max_new_tokens}" for q in questions]
 
-    def ground(self, prefix, questions, batch_size):
+    def ground_scores(self, prefix, questions, batch_size):
         self._ask(prefix, questions)
         return [torch.tensor([0.1, 0.25, -3.0]) for _ in questions]
 

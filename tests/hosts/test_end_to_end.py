@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, ben
     records = []
     for doc in docs:
         inputs = folder.inputs(doc["scene_id"], model.spec, max_frames=QUICK["max_frames"])
-        (scores,) = model.ground(inputs, [question_of(doc)])
+        (scores,) = model.ground_scores(inputs, [question_of(doc)])
         records.append(get("scanrefer").record(for_metrics(doc), grounding_answer(scores, inputs)))
     expected = get("scanrefer").aggregate(records)
     numbers = first_run[0]["scanrefer"]

@@ -17,13 +17,13 @@ def asked(monkeypatch):
     from video3d_plugin.pipeline import Video3D
 
     ids: list[str] = []
-    original = Video3D.ground
+    original = Video3D.ground_scores
 
     def ground(self, scene, questions, **options):
         ids.extend(question.item_id for question in questions)
         return original(self, scene, questions, **options)
 
-    monkeypatch.setattr(Video3D, "ground", ground)
+    monkeypatch.setattr(Video3D, "ground_scores", ground)
     return ids
 
 
@@ -78,7 +78,7 @@ def test_another_scene_at_the_same_place_is_asked_anew(run, benchmark_folder, tm
 def test_what_an_interrupted_run_has_answered_is_not_asked_again(run, monkeypatch):
     from video3d_plugin.pipeline import Video3D
 
-    interruptible = Video3D.ground
+    interruptible = Video3D.ground_scores
     remaining = [3]
 
     def ground(self, *arguments, **options):
@@ -87,10 +87,10 @@ def test_what_an_interrupted_run_has_answered_is_not_asked_again(run, monkeypatc
             raise KeyboardInterrupt
         return interruptible(self, *arguments, **options)
 
-    monkeypatch.setattr(Video3D, "ground", ground)
+    monkeypatch.setattr(Video3D, "ground_scores", ground)
     with pytest.raises(KeyboardInterrupt):
         run()
-    monkeypatch.setattr(Video3D, "ground", interruptible)
+    monkeypatch.setattr(Video3D, "ground_scores", interruptible)
     resumed, asked_again = run()
     assert len(asked_again) == LIMIT - 3
     assert resumed["count_missing"] == 0
@@ -100,15 +100,15 @@ def test_an_unanswered_question_is_asked_again_next_time(run, monkeypatch):
     from video3d_plugin.errors import DataError, Video3DError
     from video3d_plugin.pipeline import Video3D
 
-    answers = Video3D.ground
+    answers = Video3D.ground_scores
 
     def refuse(self, *arguments, **options):
         raise DataError("not now")
 
-    monkeypatch.setattr(Video3D, "ground", refuse)
+    monkeypatch.setattr(Video3D, "ground_scores", refuse)
     with pytest.raises(Video3DError, match="not one question could be answered"):
         run()
-    monkeypatch.setattr(Video3D, "ground", answers)
+    monkeypatch.setattr(Video3D, "ground_scores", answers)
     numbers, asked_again = run()
     assert numbers["count_missing"] == 0 and len(asked_again) == LIMIT
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,18 @@ def fused_points(scene: Scene) -> np.ndarray:
     cells, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
     needed = 2 if len(chosen) > 4 else 1
     return (cells[count >= needed] * CELL_M).astype(np.float32)
+
+
+def with_proposals(scene: Scene, limit: int = 50) -> Scene:
+    """The scene itself where it has proposals; else with the clusters of what its frames see, and a note that says so.
+
+    Takes seconds: up to 60 frames are decoded. A scene in which nothing stands out still has none afterwards.
+    """
+    if len(scene.proposals):
+        return scene
+    notes = tuple(note for note in scene.notes if "proposals" not in note)
+    boxes = propose(fused_points(scene), limit)
+    return replace(scene, proposals=boxes, notes=(*notes, "proposals are clusters of what the frames see"))
 
 
 def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:

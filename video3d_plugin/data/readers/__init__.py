@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,28 @@ if TYPE_CHECKING:
 def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int | None = None) -> Scene:
     """The Scene at `path`, lazily: images stay on disk until a frame is decoded.
 
-    path        a .sens file, a folder of posed frames, a recording that `captures` knows, a scan's own folder
-                scans/<id>, a root in ScanNet's layout, or a data folder made by `video3d prepare`
+    path        a .sens file, a folder of posed frames, a recording that `captures` knows (7-Scenes, TUM RGB-D,
+                ARKitScenes, nerfstudio), a scan's own folder scans/<id>, a root in ScanNet's layout, a data folder
+                made by `video3d prepare`, or any of these folders in a .zip (unpacked to a temporary folder until this
+                process ends). Also DATA/<scene id> of a data folder, and a scene id alone where the environment
+                variable VIDEO3D_DATA names the data folder
     scene_id    which scan of a root; may be left out where there is only one
     frame_step  keep every n-th frame (default: all of a folder; a .sens as `readers.sens.read_sens` says)
 
+    Boxes of the scene, `instances` and `proposals`, are (6,) centre and size, world frame (z up), metres.
     MissingError if nothing is there, DataError if what is there cannot be used; both name the file and the remedy.
+
+    >>> scene = load_scene(my_scan)  # a folder or a .zip
+    >>> len(scene.frames) > 0, scene.frames[0].scan_from_camera.shape, scene.proposals.shape[1]
+    (True, (4, 4), 6)
     """
-    path = Path(path)
+    path, scene_id = _in_data_folder(Path(path), scene_id)
     if not path.exists():
         raise MissingError("no such file or folder", where=path)
+    if path.is_file() and path.suffix.lower() == ".zip":
+        from video3d_plugin.data.readers.zipped import unpacked_here
+
+        path = unpacked_here(path)
     if (path / "video3d.json").is_file():
         from video3d_plugin.data.folder import DataFolder
 
@@ -33,7 +46,7 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
 
     if path.is_file():
         if path.suffix != ".sens":
-            raise DataError("not a .sens file", where=path, remedy="give a .sens file or a folder")
+            raise DataError("not a .sens or .zip file", where=path, remedy="give a .sens, a .zip or a folder")
         return read_scan(ScanFiles(scene_id or path.stem, sens=path), frame_step=frame_step).scene
     root = ScanNetRoot(path)
     if root.scene_ids:
@@ -47,6 +60,18 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     return read_scan(ScanFiles(scene_id or path.resolve().name, posed_images=path), frame_step=frame_step).scene
 
 
+def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]:
+    """(data folder, scene id) where `path` is DATA/<scene id>, or an id of the folder that VIDEO3D_DATA names; else
+    the arguments themselves. What exists as a path is never taken for an id."""
+    if scene_id is not None or path.exists():
+        return path, scene_id
+    named = os.environ.get("VIDEO3D_DATA", "")
+    folder = Path(named) if len(path.parts) == 1 and named else path.parent
+    if (folder / "scenes" / f"{path.name}.json").is_file() and (folder / "video3d.json").is_file():
+        return folder, path.name
+    return path, None
+
+
 def _the_scene(known: tuple[str, ...], wanted: str | None, path: Path) -> str:
     if wanted is not None:
         return wanted
@@ -55,4 +80,4 @@ def _the_scene(known: tuple[str, ...], wanted: str | None, path: Path) -> str:
     if not known:
         raise MissingError("holds no scene", where=path)
     listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-    raise DataError(f"holds {len(known)} scenes: {listed}", where=path, remedy="say which with scene_id")
+    raise DataError(f"holds {len(known)} scenes: {listed}", where=path, remedy="say which, as its scene_id")

@@ -1,0 +1,119 @@
+"""Zipped recordings, as uploaded by strangers: unpacked within bounds, or refused in one line."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+
+import pytest
+
+from video3d_plugin import load_scene
+from video3d_plugin.data.readers.zipped import unpack
+from video3d_plugin.errors import DataError, MissingError
+
+
+def zip_of(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan_zip(my_scan, tmp_path_factory):
+    files = {f"my_scan/{path.name}": path.read_bytes() for path in my_scan.iterdir()}
+    files |= {"__MACOSX/my_scan/._00000.jpg": b"x", "my_scan/.DS_Store": b"x"}
+    return zip_of(tmp_path_factory.mktemp("zip") / "My scan.zip", files)
+
+
+def test_a_zipped_scan_is_the_scan(scan_zip, my_scan):
+    zipped, plain = load_scene(scan_zip), load_scene(my_scan)
+    assert [f.name for f in zipped.frames] == [f.name for f in plain.frames]
+    assert zipped.frames[0].color.read() == plain.frames[0].color.read()
+    again = load_scene(scan_zip)
+    assert again.frames[0].color.path == zipped.frames[0].color.path  # unpacked once
+
+
+def test_the_folder_in_a_zip_is_found_and_litter_left_out(scan_zip, tmp_path):
+    folder = unpack(scan_zip, tmp_path / "out")
+    assert folder == tmp_path / "out" / "my_scan"
+    assert not (tmp_path / "out" / "__MACOSX").exists() and not (folder / ".DS_Store").exists()
+
+
+def test_a_root_in_scannets_layout_stays_a_root(tmp_path):
+    path = zip_of(tmp_path / "a.zip", {"export/posed_images/scene0000_00/00000.txt": "1"})
+    assert unpack(path, tmp_path / "out") == tmp_path / "out" / "export"
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "a/../../evil", "C:/evil", "..\\evil", "a\\..\\..\\evil"])
+def test_a_name_outside_is_refused_and_nothing_is_written(tmp_path, name):
+    path = zip_of(tmp_path / "a.zip", {"good.txt": "1", name: "2"})
+    with pytest.raises(DataError, match="outside of itself"):
+        unpack(path, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.zip"]
+
+
+def test_a_link_is_refused(tmp_path):
+    entry = zipfile.ZipInfo("link")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry, "/etc/passwd")
+    with pytest.raises(DataError, match="holds a link"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    path = zip_of(tmp_path / "a.zip", {"zeros": bytes(5_000_000)})
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match="5 MB unpacked, more than 1"):
+        unpack(path, tmp_path / "out", max_bytes=1_000_000)
+    with pytest.raises(DataError, match="2 files, more than 1"):
+        unpack(zip_of(tmp_path / "b.zip", {"a": "1", "b": "2"}), tmp_path / "out", max_files=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_header_that_understates_the_size_gains_nothing(tmp_path):
+    path = zip_of(tmp_path / "a.zip", {"zeros": bytes(1_000_000)})
+    data = bytearray(path.read_bytes())
+    true, false = (1_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")
+    assert data.count(true) == 2
+    path.write_bytes(bytes(data).replace(true, false))
+    with pytest.raises(DataError, match="not a whole zip"):
+        unpack(path, tmp_path / "out", max_bytes=10_000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_empty_missing_and_doubled(tmp_path):
+    path = zip_of(tmp_path / "a.zip", {"a.txt": "hello " * 100}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 255
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="not a whole zip"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path.write_bytes(b"no zip at all")
+    with pytest.raises(DataError, match="not a whole zip"):
+        load_scene(path)
+    with pytest.raises(DataError, match="is empty"):
+        unpack(zip_of(tmp_path / "e.zip", {}), tmp_path / "out")
+    with pytest.raises(DataError, match="same file twice"):
+        unpack(zip_of(tmp_path / "d.zip", {"a": "1", "./a": "2"}), tmp_path / "out")
+    with pytest.raises(DataError, match="same file twice"):
+        unpack(zip_of(tmp_path / "f.zip", {"a": "1", "a/b": "2"}), tmp_path / "out2")
+    with pytest.raises(MissingError, match="no such file"):
+        unpack(tmp_path / "none.zip", tmp_path / "out")
+
+
+def test_a_scene_of_a_data_folder_by_path_or_by_name(room_root, tmp_path, monkeypatch):
+    from video3d_plugin.data.prepare import prepare
+
+    prepare(room_root, tmp_path / "data")
+    expected = load_scene(tmp_path / "data")
+    scene_id = expected.scene_id
+    assert load_scene(tmp_path / "data" / scene_id).scene_id == scene_id
+    with pytest.raises(MissingError, match="no such file"):
+        load_scene(scene_id)
+    monkeypatch.setenv("VIDEO3D_DATA", str(tmp_path / "data"))
+    assert load_scene(scene_id).scene_id == scene_id
+    with pytest.raises(MissingError, match="no such file"):
+        load_scene("scene9999_99")

@@ -1,0 +1,127 @@
+"""A zipped recording: unpacked with bounds, since a zip file is what strangers upload.
+
+Nothing is written outside the given folder, no links are made, and no more is written than was allowed, whatever the
+archive's headers say.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from video3d_plugin.errors import DataError, MissingError
+
+MAX_BYTES = 16 << 30  # a .sens has up to 5 GB
+MAX_FILES = 100_000
+_LAYOUT = {"scans", "scans_test", "posed_images", "scannet"}  # folders that belong to a root, not to one recording
+_LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
+_CHUNK = 1 << 20
+
+
+def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
+    """Unpack `archive` into `folder` (made if needed) and return the folder that holds the recording.
+
+    max_bytes, max_files    of what is unpacked; more is a DataError before anything is written
+    DataError also for what is no zip file, is damaged or encrypted, or names files outside of itself. What was
+    written before an error or an interruption is removed.
+    """
+    if not archive.is_file():
+        raise MissingError("no such file", where=archive)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _checked(opened, archive, max_bytes, max_files)
+            folder.mkdir(parents=True, exist_ok=True)
+            _need_space(sum(member.file_size for member, _ in members), folder, archive)
+            try:
+                _extract(opened, members, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise DataError(f"not a whole zip file: {error}", where=archive, remedy="zip the folder again") from error
+    return _recording(folder)
+
+
+def unpacked_here(archive: Path) -> Path:
+    """The unpacked recording, in a temporary folder that lasts until this process ends; unpacked once."""
+    status = archive.stat()
+    key = (str(archive.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _unpacked:
+        place = tempfile.TemporaryDirectory(prefix="video3d-zip-")
+        _unpacked[key] = place, unpack(archive, Path(place.name) / (_name(archive.stem)))
+    return _unpacked[key][1]
+
+
+_unpacked: dict[tuple[str, int, int], tuple[tempfile.TemporaryDirectory, Path]] = {}
+
+
+def _name(stem: str) -> str:
+    """The archive's name as that of a folder, and so of the scene."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).strip(".") or "recording"
+
+
+def _checked(
+    opened: zipfile.ZipFile, archive: Path, max_bytes: int, max_files: int
+) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """The files to unpack and where to, after every check that needs no reading."""
+    members, total = [], 0
+    for member in opened.infolist():
+        name = member.filename.replace("\\", "/")
+        if member.is_dir() or name.startswith(_LITTER[0]) or name.rsplit("/", 1)[-1] in _LITTER[1:]:
+            continue
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts or ":" in name or "\0" in name or not parts:
+            raise DataError(f"names a file outside of itself: {name!r:.80}", where=archive, remedy="zip a plain folder")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"holds a link: {name!r:.80}", where=archive, remedy="zip the files themselves")
+        if member.flag_bits & 1:
+            raise DataError("is encrypted", where=archive, remedy="zip the folder without a password")
+        total += member.file_size
+        members.append((member, PurePosixPath(*parts)))
+    if len(members) > max_files:
+        raise DataError(f"holds {len(members)} files, more than {max_files}", where=archive, remedy="zip fewer frames")
+    if total > max_bytes:
+        what = f"holds {total / 1e6:.0f} MB unpacked, more than {max_bytes / 1e6:.0f}"
+        raise DataError(what, where=archive, remedy="zip fewer frames")
+    if not members:
+        raise DataError("is empty", where=archive, remedy="zip a folder of frames")
+    return members
+
+
+def _need_space(size: int, folder: Path, archive: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        what = f"{size / 1e6:.0f} MB unpacked do not fit the {free / 1e6:.0f} MB that are free in {folder.parent}"
+        raise DataError(what, where=archive, remedy="free some space, or set TMPDIR")
+
+
+def _extract(opened: zipfile.ZipFile, members: list[tuple[zipfile.ZipInfo, PurePosixPath]], folder: Path) -> None:
+    total = sum(member.file_size for member, _ in members)
+    with tqdm(total=total, unit="B", unit_scale=True, desc="unpacking", disable=None, delay=1) as bar:
+        for member, name in members:
+            target = folder / name
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as source, open(target, "xb") as file:
+                    while chunk := source.read(_CHUNK):  # never more than file_size: ZipExtFile stops there
+                        file.write(chunk)
+                        bar.update(len(chunk))
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                where, what = opened.filename, f"names the same file twice: {str(name)!r:.80}"
+                raise DataError(what, where=where, remedy="zip a plain folder") from None
+            except OSError as error:
+                raise DataError(f"cannot be unpacked: {error.strerror or error}", where=target) from error
+
+
+def _recording(folder: Path) -> Path:
+    """The folder itself, or the one it holds alone (zip tools put the zipped folder's name in front)."""
+    while True:
+        entries = list(folder.iterdir())
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in _LAYOUT:
+            return folder
+        folder = entries[0]

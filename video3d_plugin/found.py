@@ -1,0 +1,133 @@
+"""What grounding gives to people: boxes with scores, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from video3d_plugin.metrics.selection import best_object, objects_by_mass
+
+
+@dataclass(frozen=True)
+class FoundBox:
+    """One proposal and how well it fits a description.
+
+    box         centre x, y, z and size x, y, z: axis-aligned, world frame (z up), metres
+    score       the head's own number; only its order matters (InfoNCE: a cosine, -1 to 1)
+    confidence  0 to 1. InfoNCE: the share of the softmax over all proposals and "nothing is there"; other heads: the
+                logistic function of the score, each box by itself
+    index       row among the scene's proposals
+    """
+
+    box: tuple[float, float, float, float, float, float]
+    score: float
+    confidence: float
+    index: int
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        return self.box[:3]
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        return self.box[3:]
+
+
+@dataclass(frozen=True)
+class Grounding(Sequence[FoundBox]):
+    """All proposals of a scene for one description, best first: a sequence of FoundBox.
+
+    chosen      what the model is taken to mean: the best box; where several were allowed, all that belong, or none
+    nothing     confidence in "nothing here fits"; None for a head that has no such score
+
+    >>> found = model.ground(scene, "the chair next to the table")
+    >>> len(found) == len(found.boxes) == len(found.scores), found.boxes.shape[1]
+    (True, 6)
+    >>> found[0] == found.best, float(found.scores.max() - found.scores[0])
+    (True, 0.0)
+    """
+
+    description: str
+    found: tuple[FoundBox, ...]
+    chosen: tuple[FoundBox, ...]
+    nothing: float | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> FoundBox: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[FoundBox, ...]: ...
+    def __getitem__(self, index: Any) -> Any:
+        return self.found[index]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[FoundBox]:
+        return iter(self.found)
+
+    @property
+    def best(self) -> FoundBox:
+        """The box that fits best."""
+        return self.found[0]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(N, 6) float32 centre and size, world frame, metres, best first."""
+        return np.array([box.box for box in self.found], np.float32).reshape(-1, 6)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(N,) float32, best first."""
+        return np.array([box.score for box in self.found], np.float32)
+
+    def as_json(self, limit: int | None = None) -> dict[str, Any]:
+        """Plain values: the boxes chosen, and the best `limit` of all."""
+        return {
+            "description": self.description,
+            "chosen": [_plain(box) for box in self.chosen],
+            "boxes": [_plain(box) for box in self.found[:limit]],
+            **({} if self.nothing is None else {"nothing": round(self.nothing, 6)}),
+        }
+
+
+def _plain(box: FoundBox) -> dict[str, Any]:
+    values = [float(str(np.float32(value))) for value in box.box]
+    return {"box": values, "score": round(box.score, 6), "confidence": round(box.confidence, 6), "index": box.index}
+
+
+def grounding_of(
+    description: str,
+    scores: Sequence[float],
+    boxes: np.ndarray,  # (N, 6) metres
+    temperature: float | None,
+    several: bool = False,
+) -> Grounding:
+    """From a head's scores (N,), or (N + 1,) with "nothing is there" last.
+
+    temperature    of the InfoNCE head; None for a head that scores each box by itself
+    The rules for what is chosen are the benchmarks': ScanRefer's best box, Multi3DRefer's cumulative mass.
+    """
+    values = np.asarray(scores, np.float64)
+    has_nothing = len(values) == len(boxes) + 1
+    if temperature is None:
+        confidence = 1 / (1 + np.exp(-values))
+    else:
+        weights = np.exp((values - values.max()) / temperature)
+        confidence = weights / weights.sum()
+    order = np.argsort(-values[: len(boxes)], kind="stable")
+    found = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
+    if several:
+        indices = objects_by_mass(scores, len(boxes), has_nothing)
+    else:
+        best = best_object(scores, len(boxes), has_nothing)
+        indices = [] if best is None else [best]
+    chosen = tuple(found[i] for i in indices)
+    return Grounding(description, tuple(found.values()), chosen, float(confidence[-1]) if has_nothing else None)
+
+
+def _six(box: np.ndarray) -> tuple[float, float, float, float, float, float]:
+    x, y, z, dx, dy, dz = map(float, box)
+    return x, y, z, dx, dy, dz

@@ -1,0 +1,22 @@
+"""The scene viewer: a scan, a model's boxes and answers, in one HTML file that needs no network.
+
+    view = gather(scene, chosen=[0, 10, 20], sampler="uniform")
+    write_page(Path("scene.html"), view, [item_of_grounding(model.ground(scene, "the chair"))])
+
+`scene_view` reads the frames once, `items` turns results into what the page lists, `page` writes it.
+"""
+
+from video3d_plugin.view.items import item_of_answer, item_of_boxes, item_of_grounding, item_of_record
+from video3d_plugin.view.page import page, write_page
+from video3d_plugin.view.scene_view import SceneView, gather
+
+__all__ = [
+    "SceneView",
+    "gather",
+    "item_of_answer",
+    "item_of_boxes",
+    "item_of_grounding",
+    "item_of_record",
+    "page",
+    "write_page",
+]

@@ -1,0 +1,126 @@
+"use strict";
+// Boxes in the room: fat lines that stay visible through the cloud, labels, and choosing one with a click.
+
+const STYLE = {
+  proposal: { color: 0x7f93ad, width: 1, behind: 0.12, front: 0.45 },
+  truth: { color: 0x35d6a0, width: 3, behind: 0.45, front: 1 },
+  predicted: { color: 0xffb020, width: 3, behind: 0.45, front: 1 },
+  selected: { color: 0xffffff, width: 4, behind: 0.8, front: 1 },
+};
+
+/** The boxes of the current item (or of the scene): {kind, box, name, score, confidence, iou}. */
+function currentBoxes() {
+  const item = V.data.items[V.state.item];
+  const boxes = [];
+  const best = item ? item.predicted : [];
+  const truth = item ? item.truth.map((box) => ({ box, label: "" })) : V.data.truth;
+  truth.forEach((t, i) => boxes.push({ kind: "truth", box: t.box, name: t.label || labelOfTruth(t.box) || `true ${i + 1}` }));
+  best.forEach((p, i) => boxes.push({ kind: "predicted", name: best.length > 1 ? `predicted ${i + 1}` : "predicted", ...p }));
+  if (item && item.truth.length) {
+    for (const b of boxes) if (b.kind === "predicted" && b.iou == null) b.iou = Math.max(...item.truth.map((t) => overlap(b.box, t)));
+  }
+  const proposals = (item && item.proposals) || V.data.proposals;
+  const scores = item && item.scores ? item.scores : null;
+  const order = proposals.map((_, i) => i);
+  if (scores) order.sort((a, b) => scores[b] - scores[a]);
+  order.forEach((i) => boxes.push({ kind: "proposal", box: proposals[i], name: `proposal ${i}`, score: scores ? scores[i] : null }));
+  return boxes;
+}
+
+/** The annotated name of a true box, where the scene has it. */
+function labelOfTruth(box) {
+  const same = V.data.truth.find((t) => t.box.every((v, i) => Math.abs(v - box[i]) < 1e-3));
+  return same ? same.label : "";
+}
+
+function makeLines(stage) {
+  const group = new THREE.Group();
+  const layers = {};
+  for (const [kind, style] of Object.entries(STYLE)) {
+    const pair = [false, true].map((front) => {
+      const material = new THREE.LineMaterial({
+        color: style.color, linewidth: style.width, transparent: true, depthWrite: false,
+        opacity: front ? style.front : style.behind, depthTest: front,
+      });
+      const lines = new THREE.LineSegments2(new THREE.LineSegmentsGeometry(), material);
+      lines.frustumCulled = false;
+      lines.renderOrder = kind === "selected" ? 3 : kind === "proposal" ? 1 : 2;
+      lines.visible = false;
+      group.add(lines);
+      return lines;
+    });
+    layers[kind] = pair;
+  }
+  stage.scene.add(group);
+  stage.lines = layers;
+}
+
+function drawBoxes(stage) {
+  for (const kind of Object.keys(STYLE)) {
+    const shown = V.boxes.filter((b) => (kind === "selected" ? b === V.state.selected : b.kind === kind && V.layers[kind]));
+    setLines(stage.lines[kind], shown.map((b) => b.box));
+  }
+}
+
+function setLines(pair, boxes) {
+  const positions = boxes.flatMap((box) => edges(box).flat(2));
+  for (const lines of pair) {
+    lines.visible = positions.length > 0;
+    if (!lines.visible) continue;
+    lines.geometry.dispose();
+    lines.geometry = new THREE.LineSegmentsGeometry();
+    lines.geometry.setPositions(positions);
+  }
+}
+
+const isShown = (box) => V.layers[box.kind] || box === V.state.selected;
+
+function labelText(box) {
+  const parts = [box.name];
+  if (box.kind === "predicted" && box.confidence != null) parts.push(`${Math.round(box.confidence * 100)} %`);
+  else if (box.kind !== "truth" && box.score != null) parts.push(number(box.score));
+  if (box.iou != null) parts.push(`IoU ${number(box.iou)}`);
+  return parts.join(" · ");
+}
+
+/** Labels above the boxes that count; `project` takes a world point to the screen, or null. */
+function drawLabels(project) {
+  const holder = $("labels");
+  const labelled = V.boxes.filter((b) => isShown(b) && (b.kind !== "proposal" || b === V.state.selected)).slice(0, 60);
+  const item = V.data.items[V.state.item];
+  const wanted = labelled.map((b) => {
+    const [low, high] = corners(b.box);
+    const top = V.data.up.map((u, i) => (u > 0.5 ? high[i] : u < -0.5 ? low[i] : b.box[i]));
+    return { at: top, text: labelText(b), kind: b === V.state.selected ? "selected" : b.kind };
+  });
+  if (item && item.point) wanted.push({ at: item.point, text: "asked here", kind: "point" });
+  while (holder.children.length < wanted.length) holder.append(make("div"));
+  const taken = [];
+  [...holder.children].forEach((element, i) => {
+    const spot = wanted[i] && project(wanted[i].at);
+    element.hidden = !spot;
+    if (!spot) return;
+    element.className = `label ${wanted[i].kind}`;
+    if (element.textContent !== wanted[i].text) element.textContent = wanted[i].text;
+    let y = spot[1] - 26;
+    while (taken.some(([tx, ty]) => Math.abs(tx - spot[0]) < 130 && Math.abs(ty - y) < 20)) y -= 21;
+    taken.push([spot[0], y]);
+    element.style.transform = `translate(${Math.round(spot[0])}px, ${Math.round(y)}px) translateX(-50%)`;
+  });
+}
+
+/** The box under the pointer: the smallest one hit, so that what lies inside another can be chosen; a second click on
+ *  the same spot takes the next one. */
+function boxAt(stage, x, y) {
+  const ray = new THREE.Raycaster();
+  ray.setFromCamera(new THREE.Vector2(x, y), stage.camera);
+  const hit = new THREE.Vector3();
+  const found = V.boxes.filter(isShown).filter((b) => {
+    const [low, high] = corners(b.box);
+    return ray.ray.intersectBox(new THREE.Box3(new THREE.Vector3(...low), new THREE.Vector3(...high)), hit);
+  });
+  const rank = (b) => (b.kind === "proposal" ? 1e6 : 0) + Math.abs(b.box[3] * b.box[4] * b.box[5]);
+  found.sort((a, b) => rank(a) - rank(b));
+  if (!found.length) return null;
+  return found[(found.indexOf(V.state.selected) + 1) % found.length];
+}

@@ -1,0 +1,142 @@
+"use strict";
+// The panel: the question and its answer, the list to step through, the boxes and what is known of the selected one.
+
+const VERDICT = { right: "right", wrong: "wrong" };
+const ROWS = 400; // of a list at once: a search finds the others
+
+function showItem(stage, index) {
+  const items = V.data.items;
+  $("question-part").hidden = !items.length;
+  if (!items.length) return refresh(stage);
+  V.state.item = Math.max(0, Math.min(items.length - 1, index));
+  const item = items[V.state.item];
+  const shown = matching();
+  const place = shown.indexOf(V.state.item);
+  $("item-place").textContent = `${place < 0 ? "–" : place + 1} of ${shown.length} · ${item.task} ${item.id}`;
+  const badge = $("item-verdict");
+  badge.hidden = !item.verdict && !item.status;
+  badge.className = `badge ${item.verdict || "open"}`;
+  badge.textContent = [VERDICT[item.verdict], item.status].filter(Boolean).join(", ");
+  $("question").textContent = item.question;
+  $("answer-part").hidden = !item.answer;
+  $("answer").textContent = item.answer || "";
+  $("expected-part").hidden = !item.expected.length;
+  fill($("expected"), item.expected.slice(0, 20).map((text) => make("li", "", text)));
+  const score = item.score === null || item.score === undefined ? "" : `${item.measure}: ${number(item.score)}`;
+  $("item-note").textContent = [score, item.reason].filter(Boolean).join(" · ");
+  refresh(stage);
+  drawList(stage);
+}
+
+function matching() {
+  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const task = $("task-filter").value;
+  return V.data.items.map((_, i) => i).filter((i) => {
+    const item = V.data.items[i];
+    if (V.filter !== "all" && item.verdict !== V.filter) return false;
+    if (task && item.task !== task) return false;
+    const text = `${item.id} ${item.question} ${item.answer || ""}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+function drawList(stage) {
+  const items = V.data.items;
+  $("list-part").hidden = items.length < 2;
+  if (items.length < 2) return;
+  const shown = matching();
+  const right = items.filter((item) => item.verdict === "right").length;
+  const judged = items.filter((item) => item.verdict).length;
+  const cut = shown.length > ROWS ? `, the first ${ROWS} listed` : "";
+  $("list-count").textContent = `${shown.length} of ${items.length}${cut}${judged ? ` · ${right} of ${judged} right` : ""}`;
+  fill($("item-list"), shown.slice(0, ROWS).map((i) => {
+    const row = make("li");
+    row.tabIndex = 0;
+    row.setAttribute("aria-current", String(i === V.state.item));
+    row.append(make("span", `dot ${items[i].verdict || ""}`), make("span", "line", items[i].question || items[i].id));
+    row.title = items[i].question;
+    row.addEventListener("click", () => showItem(stage, i));
+    row.addEventListener("keydown", (event) => event.key === "Enter" && showItem(stage, i));
+    return row;
+  }));
+  const current = $("item-list").querySelector('[aria-current="true"]');
+  if (current) current.scrollIntoView({ block: "nearest" });
+}
+
+function step(stage, by) {
+  const shown = matching();
+  if (!shown.length) return;
+  const place = shown.indexOf(V.state.item);
+  const next = place < 0 ? (by > 0 ? shown.find((i) => i > V.state.item) ?? shown[0] : shown[0]) : shown[(place + by + shown.length) % shown.length];
+  showItem(stage, next);
+}
+
+function makeFilters(stage) {
+  V.filter = "all";
+  const tasks = [...new Set(V.data.items.map((item) => item.task))];
+  fill($("task-filter"), [["", "every kind"], ...tasks.map((t) => [t, t])].map(([value, text]) => {
+    const option = make("option", "", text);
+    option.value = value;
+    return option;
+  }));
+  $("task-filter").hidden = tasks.length < 2;
+  const judged = V.data.items.some((item) => item.verdict);
+  for (const button of document.querySelectorAll("[data-filter]")) {
+    button.hidden = !judged && button.dataset.filter !== "all";
+    button.setAttribute("aria-pressed", String(button.dataset.filter === V.filter));
+    button.addEventListener("click", () => {
+      V.filter = button.dataset.filter;
+      for (const other of document.querySelectorAll("[data-filter]")) other.setAttribute("aria-pressed", String(other === button));
+      const shown = matching();
+      if (shown.length && !shown.includes(V.state.item)) showItem(stage, shown[0]);
+      else showItem(stage, V.state.item);
+    });
+  }
+  for (const id of ["search", "task-filter"]) $(id).addEventListener("input", () => drawList(stage));
+}
+
+/** The boxes of another item: made anew, with the most telling one selected. */
+function refresh(stage) {
+  V.boxes = currentBoxes();
+  const told = V.data.items.length ? ["predicted", "truth"] : [];
+  select(stage, told.map((kind) => V.boxes.find((b) => b.kind === kind)).find(Boolean) || null);
+}
+
+function select(stage, box) {
+  V.state.selected = box;
+  drawBoxes(stage);
+  drawBoxList(stage);
+  drawBoxInfo();
+  markFrames();
+  V.draw();
+}
+
+function drawBoxList(stage) {
+  const rows = V.boxes.filter((b) => b.kind !== "proposal" || V.layers.proposal || b.score !== null).slice(0, 120);
+  fill($("box-list"), rows.map((box) => {
+    const row = make("li");
+    row.tabIndex = 0;
+    row.setAttribute("aria-current", String(box === V.state.selected));
+    const value = box.iou != null ? `IoU ${number(box.iou)}` : box.confidence != null ? `${Math.round(box.confidence * 100)} %` : number(box.score);
+    row.append(make("span", `swatch ${box.kind}`), make("span", "line", box.name), make("span", "number", value));
+    const choose = () => select(stage, box === V.state.selected ? null : box);
+    row.addEventListener("click", choose);
+    row.addEventListener("dblclick", () => { select(stage, box); endLook(stage); fly(stage, boxView(stage, box.box)); });
+    row.addEventListener("keydown", (event) => event.key === "Enter" && choose());
+    return row;
+  }));
+}
+
+function drawBoxInfo() {
+  const box = V.state.selected;
+  if (!box) return fill($("box-info"), []);
+  const list = make("dl");
+  const rows = [["box", box.name], ["centre", `${triple(box.box.slice(0, 3))} m`], ["size", `${triple(box.box.slice(3))} m`]];
+  if (box.score != null) rows.push(["score", number(box.score, 3)]);
+  if (box.confidence != null) rows.push(["confidence", `${(box.confidence * 100).toFixed(1)} %`]);
+  if (box.iou != null) rows.push(["IoU with truth", number(box.iou, 3)]);
+  const seen = V.data.frames.filter((frame) => sees(frame, box.box)).length;
+  rows.push(["in frames", `${seen} of ${V.data.frames.length}`]);
+  for (const [name, value] of rows) list.append(make("dt", "", name), make("dd", "", value));
+  fill($("box-info"), [list]);
+}

@@ -1,0 +1,150 @@
+"""A coloured point cloud from a scene's frames, thinned to voxels until it is small enough to stay smooth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VOXEL_M = 0.015
+MAX_POINTS = 350_000
+SAMPLES = 8_000_000  # pixels read of all frames together, before thinning
+_EDGE = 0.04  # a neighbour further off than this share of the depth: the pixel hangs between two surfaces
+_MERGE_ROWS = 3_000_000
+_HALF = 1 << 20  # cells on either side of the origin that a code can hold
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """points (K, 3) float32, world frame, metres; colors (K, 3) uint8 RGB; a point stands for a cell of voxel_m.
+
+    facing    (K, 3) float32 mean normal of what fell into the cell, towards the cameras that saw it: near length 1 on
+              a surface, shorter where a cell holds both sides of something thin
+    """
+
+    points: np.ndarray
+    colors: np.ndarray
+    facing: np.ndarray
+    voxel_m: float
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+class CloudBuilder:
+    """Takes frames one by one; keeps the means of what fell into each voxel: position, colour, normal.
+
+    stride    every so many rows and columns of a depth image are read
+    """
+
+    def __init__(self, stride: int = 1, voxel_m: float = VOXEL_M):
+        self.stride, self.voxel_m = stride, voxel_m
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self._rows = 0
+
+    def add(
+        self,
+        depth_m: np.ndarray,  # (H, W) float32, 0 where nothing was measured
+        color: np.ndarray,  # (H, W, 3) uint8, same field of view
+        intrinsics: np.ndarray,  # (4, 4) pixels of the depth image
+        world_from_camera: np.ndarray,  # (4, 4)
+    ) -> None:
+        step = self.stride
+        solid = _solid(depth_m)[::step, ::step]
+        rows, columns = np.nonzero(solid)
+        grid = _back_projected(depth_m[::step, ::step].astype(np.float64), step, intrinsics)
+        rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
+        points = grid[rows, columns] @ rotation.T + position
+        facing = _normals(grid, solid)[rows, columns] @ rotation.T
+        values = np.concatenate([points, color[rows * step, columns * step], facing, np.ones((len(rows), 1))], 1)
+        part = _reduced(_codes(points, self.voxel_m), values)
+        self._parts.append(part)
+        self._rows += len(part[0])
+        if self._rows > _MERGE_ROWS:
+            self._parts = [self._merged()]
+            self._rows = len(self._parts[0][0])
+
+    def cloud(self, max_points: int = MAX_POINTS) -> Cloud:
+        """At most `max_points` points, in an order of chance that repeats: any part of it shows the whole room."""
+        codes, values = self._merged()
+        voxel_m = self.voxel_m
+        while len(codes) > max_points:
+            voxel_m *= max(1.02, (len(codes) / max_points) ** 0.5)  # points lie on surfaces
+            codes, values = _reduced(_codes(values[:, :3] / values[:, -1:], voxel_m), values)
+        order = np.random.RandomState(0).permutation(len(codes))
+        means = values[order, :-1] / values[order, -1:]
+        points, colors, facing = means[:, :3], np.rint(means[:, 3:6]), means[:, 6:]
+        return Cloud(points.astype(np.float32), colors.astype(np.uint8), facing.astype(np.float32), float(voxel_m))
+
+    def _merged(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self._parts:
+            return np.zeros(0, np.int64), np.zeros((0, 10))
+        codes, values = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+        return _reduced(codes, values)
+
+
+def stride_for(pixels: int) -> int:
+    """The step at which so many pixels of all frames together become about SAMPLES."""
+    return max(1, int(np.ceil(np.sqrt(pixels / SAMPLES))))
+
+
+def voxel_for(depth_m: np.ndarray, focal_px: float, stride: int) -> float:
+    """A cell no smaller than what lies between two read pixels of a frame, so that surfaces of a coarse scan close."""
+    measured = depth_m[depth_m > 0]
+    between_m = float(np.median(measured)) * stride / focal_px if len(measured) else 0.0
+    return min(max(VOXEL_M, between_m), 20 * VOXEL_M)
+
+
+def _back_projected(depth_m: np.ndarray, step: int, intrinsics: np.ndarray) -> np.ndarray:
+    """(h, w, 3) points in the camera's frame, of every `step`-th pixel."""
+    height, width = depth_m.shape
+    x = (np.arange(width) * step - intrinsics[0, 2])[None] * depth_m / intrinsics[0, 0]
+    y = (np.arange(height) * step - intrinsics[1, 2])[:, None] * depth_m / intrinsics[1, 1]
+    return np.stack([x, y, depth_m], -1)
+
+
+def _normals(grid: np.ndarray, solid: np.ndarray) -> np.ndarray:
+    """(h, w, 3) unit normals towards the camera; the direction to the camera itself where a neighbour is missing."""
+    to_camera = -grid / np.maximum(np.linalg.norm(grid, axis=-1, keepdims=True), 1e-9)
+    if min(solid.shape) < 3:
+        return to_camera
+    normals = to_camera.copy()
+    across, down = grid[1:-1, 2:] - grid[1:-1, :-2], grid[2:, 1:-1] - grid[:-2, 1:-1]
+    inner = np.cross(down, across)
+    length = np.linalg.norm(inner, axis=-1, keepdims=True)
+    known = solid[1:-1, 2:] & solid[1:-1, :-2] & solid[2:, 1:-1] & solid[:-2, 1:-1] & (length[..., 0] > 1e-12)
+    inner = inner / np.maximum(length, 1e-12)
+    inner *= np.where((inner * to_camera[1:-1, 1:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
+    normals[1:-1, 1:-1][known] = inner[known]
+    for border, beside in ((0, 1), (-1, -2)):  # an image's edge has the normal of what lies next to it
+        normals[border], normals[:, border] = normals[beside], normals[:, beside]
+    return normals
+
+
+def _solid(depth_m: np.ndarray) -> np.ndarray:
+    """(H, W) bool: measured, and not hanging between a near and a far surface."""
+    solid = depth_m > 0
+    limit = depth_m * _EDGE
+    for axis in (0, 1):
+        near, far = [slice(None)] * 2, [slice(None)] * 2
+        near[axis], far[axis] = slice(None, -1), slice(1, None)
+        gap = np.abs(np.diff(depth_m, axis=axis))
+        solid[tuple(near)] &= gap <= limit[tuple(near)]
+        solid[tuple(far)] &= gap <= limit[tuple(far)]
+    return solid
+
+
+def _codes(points: np.ndarray, voxel_m: float) -> np.ndarray:
+    """(M,) int64 that number the cells; points further than 10 km (at 1 cm) from the origin fall into the last ones."""
+    cells = np.clip(np.floor(points / voxel_m), -_HALF, _HALF - 1).astype(np.int64) + _HALF
+    return (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
+
+
+def _reduced(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the rows of each distinct code."""
+    if not len(codes):
+        return codes, values
+    order = np.argsort(codes, kind="stable")
+    codes, values = codes[order], values[order]
+    first = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+    return codes[first], np.add.reduceat(values, first, axis=0)

@@ -1,0 +1,190 @@
+"""Questions with their answers and boxes, as the viewer lists them: from benchmark records, and from what was asked.
+
+An item is a plain dict that JSON can hold:
+
+    task, id, question, answer (or None), expected [texts], status ("" where all is well), reason
+    verdict     "right", "wrong", or None where nothing says
+    score       a number and `measure`, what it means; None where there is none
+    point       (3,) what was asked about, or None
+    truth       [(6,) boxes]
+    predicted   [{"box", "score", "confidence", "iou"}], what the model is taken to mean; iou with the nearest true box
+    proposals   [(6,) boxes] that were chosen among, and scores, one each; or None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.found import Grounding
+from video3d_plugin.metrics.boxes import as_boxes, iou_matrix
+from video3d_plugin.report.worst import MEANING, item_scores
+from video3d_plugin.scene import Question
+
+Item = dict[str, Any]
+NEEDED_IOU = 0.5
+TASK_NAMES = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+
+
+def item_of_record(record: Mapping[str, Any]) -> Item:
+    """From the record that the metrics made of a sample; right is what the benchmark's stricter number counts."""
+    task = record["task"]
+    item = _blank(task, str(record["id"]))
+    item["status"] = "" if record["status"] == "ok" else str(record["status"])
+    item["reason"] = str(record.get("reason") or "")
+    item.update(_READERS[task](record))
+    if task != "scan2cap":  # a caption has no score of its own without the whole corpus
+        item["score"] = item_scores(task, [record])[record["id"]]
+        item["measure"] = MEANING[task]
+    prediction = record.get("prediction")
+    if isinstance(prediction, Mapping) and prediction.get("scores") is not None:
+        boxes = _boxes(prediction.get("boxes") or [])
+        scores = [float(s) for s in prediction["scores"]]
+        if len(scores) in (len(boxes), len(boxes) + 1):
+            item["proposals"], item["scores"] = boxes, scores
+    elif isinstance(prediction, str) and item["answer"] is None:
+        item["answer"] = prediction
+    with_iou(item)
+    return item
+
+
+def item_of_grounding(found: Grounding, number: int = 0) -> Item:
+    """From `model.ground`."""
+    item = _blank("ground", str(number), question=found.description)
+    by_index = sorted(found, key=lambda box: box.index)
+    item["proposals"] = [list(box.box) for box in by_index]
+    item["scores"] = [box.score for box in by_index]
+    item["predicted"] = [
+        {"box": list(box.box), "score": box.score, "confidence": box.confidence} for box in found.chosen
+    ]
+    if found.nothing is not None:
+        item["answer"] = f"{len(found.chosen)} chosen; confidence that nothing fits: {found.nothing:.0%}"
+    return item
+
+
+def item_of_answer(
+    question: Question | str, answer: str, point: Sequence[float] | None = None, number: int = 0
+) -> Item:
+    """From `model.answer` or `model.caption`."""
+    text = question if isinstance(question, str) else question.prompt
+    item = _blank("caption" if text == "" else "answer", str(number), question=text, answer=answer)
+    item["point"] = None if point is None else [float(v) for v in point[:3]]
+    return item
+
+
+def item_of_boxes(boxes: Sequence[Sequence[float]], name: str) -> Item:
+    """Boxes alone, from a file."""
+    item = _blank("boxes", name, question=name)
+    item["predicted"] = [{"box": box} for box in _boxes(boxes)]
+    return item
+
+
+def with_iou(item: Item) -> None:
+    """Set `iou` of each predicted box: the overlap with the nearest true one."""
+    if not item["truth"] or not item["predicted"]:
+        return
+    overlap = iou_matrix([p["box"] for p in item["predicted"]], item["truth"]).max(1)
+    for predicted, value in zip(item["predicted"], overlap, strict=True):
+        predicted["iou"] = float(value)
+
+
+def _blank(task: str, name: str, question: str = "", answer: str | None = None) -> Item:
+    return {
+        "task": task,
+        "id": name,
+        "question": question,
+        "answer": answer,
+        "expected": [],
+        "status": "",
+        "reason": "",
+        "verdict": None,
+        "score": None,
+        "measure": "",
+        "point": None,
+        "truth": [],
+        "predicted": [],
+        "proposals": None,
+        "scores": None,
+    }
+
+
+def _boxes(boxes: Any) -> list[list[float]]:
+    return [[float(v) for v in box] for box in as_boxes(boxes, "boxes").tolist()]
+
+
+def _scanrefer(record: Mapping) -> Item:
+    right = record["box"] is not None and record["iou"] >= NEEDED_IOU
+    return {
+        "question": record["description"],
+        "truth": _boxes([record["gt_box"]]),
+        "predicted": [{"box": box} for box in _boxes([record["box"]] if record["box"] else [])],
+        "verdict": "right" if right else "wrong",
+    }
+
+
+def _multi3drefer(record: Mapping) -> Item:
+    mass = next(iter(record["masses"].values()))
+    return {
+        "question": record["description"],
+        "truth": _boxes(record["gt_boxes"]),
+        "predicted": [{"box": box} for box in _boxes(mass["boxes"])],
+        "verdict": "right" if record["status"] != "missing" and mass["m3dref"][1] == 1 else "wrong",
+        "answer": None if mass["boxes"] else "nothing fits",
+        "expected": [] if record["gt_boxes"] else ["nothing fits"],
+    }
+
+
+def _scan2cap(record: Mapping) -> Item:
+    box = _boxes([record["box"]] if record["box"] else [])
+    return {
+        "question": f"Describe the object here ({record['object_name'] or record['object_id']})",
+        "answer": record["caption"],
+        "expected": [str(text) for text in record["references"]],
+        "truth": _boxes([record["gt_box"]]),
+        "predicted": [{"box": b} for b in box],
+        "point": box[0][:3] if box else None,
+    }
+
+
+def _scanqa(record: Mapping) -> Item:
+    return {
+        "question": record["question"],
+        "answer": record["answer"],
+        "expected": [str(text) for text in record["answers"]],
+        "verdict": _exact(record),
+    }
+
+
+def _sqa3d(record: Mapping) -> Item:
+    return {
+        "question": f"{record['situation']} {record['question']}".strip(),
+        "answer": record["answer"],
+        "expected": [str(record["reference"])],
+        "verdict": _exact(record),
+    }
+
+
+def _exact(record: Mapping) -> str:
+    return "right" if item_scores(record["task"], [record])[record["id"]] == 1 else "wrong"
+
+
+_READERS: dict[str, Callable[[Mapping], Item]] = {
+    "scanrefer": _scanrefer,
+    "multi3drefer": _multi3drefer,
+    "scan2cap": _scan2cap,
+    "scanqa": _scanqa,
+    "sqa3d": _sqa3d,
+}
+
+
+def finite(value: Any) -> Any:
+    """The value with numbers that JSON cannot hold made None, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

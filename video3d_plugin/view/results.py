@@ -1,0 +1,115 @@
+"""Files with results, read for the viewer: samples of lmms-eval, `video3d ask --json`, or plain boxes.
+
+samples     <date>_samples_<task>.jsonl of `lmms-eval --log_samples`, or a folder with such files (the newest a task)
+ask         what `video3d ask --json` printed
+boxes       [[cx, cy, cz, dx, dy, dz], ...], or {"<scene id>": [...]} with boxes by scene; world frame, metres
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from video3d_plugin.data.text import TEXT_BYTES, read_json
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.view.items import TASK_NAMES, Item, item_of_boxes, item_of_record, with_iou
+
+_HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
+ASK_FORMAT = "video3d ask"
+
+
+def read_items(path: Path, scene_id: str) -> list[Item]:
+    """The items in `path` that are about this scene; DataError, saying which scenes there are, where none is."""
+    if not path.exists():
+        raise MissingError("no such file or folder", where=path, remedy=_HOW)
+    if path.is_dir():
+        files = _newest(path)
+        if not files:
+            raise MissingError("no *_samples_*.jsonl in it", where=path, remedy="run lmms-eval with --log_samples")
+        return _of_scene([record for file in files for record in read_records(file)], scene_id, path)
+    if path.suffix == ".jsonl":
+        return _of_scene(read_records(path), scene_id, path)
+    content = read_json(path, (dict, list), _HOW)
+    if isinstance(content, dict) and content.get("format") == ASK_FORMAT:
+        return _asked(content, scene_id, path)
+    if isinstance(content, dict):
+        rows = content.get(scene_id, content.get(f"scannet/{scene_id}"))
+        if rows is None:
+            few = ", ".join(list(map(str, content))[:5])
+            raise DataError(f"no boxes of {scene_id}", where=path, remedy=f"it has: {few}; {_HOW}")
+        content = rows
+    return [item_of_boxes(_plain_boxes(content, path), path.name)]
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The metrics' records in a samples file, one a line that has one."""
+    records = []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if len(line) > TEXT_BYTES:
+                    raise DataError(f"line {number} has {len(line)} letters", where=path)
+                sample = json.loads(line)
+                values = sample.values() if isinstance(sample, dict) else ()
+                found = [v for v in values if isinstance(v, dict) and v.get("task") in TASK_NAMES and "status" in v]
+                records += found[:1]  # every metric of a sample has the same record
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=_HOW) from None
+    except ValueError as error:
+        raise DataError(f"line {number} is not JSON: {error}", where=path, remedy=_HOW) from None
+    if not records:
+        raise DataError("no sample of this package's tasks in it", where=path, remedy=_HOW)
+    return records
+
+
+def _newest(folder: Path) -> list[Path]:
+    """The newest samples file of each task of each model: names begin with the date."""
+    by_task = {(p.parent, p.name.split("_samples_", 1)[1]): p for p in sorted(folder.rglob("*_samples_*.jsonl"))}
+    ours = [p for (_, name), p in by_task.items() if name.startswith(TASK_NAMES)]
+    return sorted(ours)
+
+
+def _of_scene(records: list[dict[str, Any]], scene_id: str, path: Path) -> list[Item]:
+    items = []
+    for record in records:
+        if record.get("scene_id") != scene_id:
+            continue
+        try:
+            items.append(item_of_record(record))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"the record of {record.get('task')} {str(record.get('id'))!r:.60} is broken: {error!r:.80}"
+            raise DataError(what, where=path, remedy="run lmms-eval again") from error
+    if not items:
+        scenes = Counter(str(record.get("scene_id")) for record in records)
+        few = ", ".join(f"{name} ({count})" for name, count in sorted(scenes.items())[:5])
+        raise DataError(f"no sample of scene {scene_id}", where=path, remedy=f"it has: {few}")
+    return items
+
+
+def _asked(content: Mapping[str, Any], scene_id: str, path: Path) -> list[Item]:
+    items = content.get("items")
+    if content.get("scene_id") != scene_id:
+        raise DataError(f"is about {content.get('scene_id')!r:.60}, not {scene_id}", where=path)
+    if not isinstance(items, list) or not items:
+        raise DataError("holds no items", where=path, remedy="run video3d ask --json again")
+    needed = {"task", "question", "predicted", "truth"}
+    if not all(isinstance(item, dict) and needed <= item.keys() for item in items):
+        raise DataError("an item is not whole", where=path, remedy="run video3d ask --json again")
+    for item in items:
+        for predicted in item["predicted"]:
+            predicted["box"] = _plain_boxes([predicted.get("box")], path)[0]
+        item["truth"] = _plain_boxes(item["truth"], path)
+        with_iou(item)
+    return items
+
+
+def _plain_boxes(rows: Any, path: Path) -> list[list[float]]:
+    from video3d_plugin.metrics.boxes import as_boxes
+
+    try:
+        return as_boxes(rows, "boxes").tolist()
+    except (DataError, TypeError) as error:
+        raise DataError(str(error), where=path, remedy=_HOW) from error

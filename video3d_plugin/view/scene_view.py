@@ -1,0 +1,165 @@
+"""What the viewer shows of a scene, gathered in one pass over its frames: cloud, cameras, small images, boxes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from video3d_plugin.data.frames import open_color, read_depth
+from video3d_plugin.errors import DataError
+from video3d_plugin.scene import Frame, Scene
+from video3d_plugin.view.cloud import MAX_POINTS, Cloud, CloudBuilder, stride_for, voxel_for
+
+MAX_FRAMES = 300
+IMAGE_BYTES = 18_000_000  # of all frames' JPEGs together, before base64 makes them a third larger
+_SIZES = ((960, 82), (720, 80), (560, 78), (420, 75), (320, 70))  # (longest side in pixels, JPEG quality)
+
+
+@dataclass(frozen=True)
+class ViewFrame:
+    """name; jpeg; world_from_camera (4, 4), camera x right, y down, z forward; fx, fy, cx, cy in pixels of an image of
+    `size` (height, width)."""
+
+    name: str
+    jpeg: bytes = field(repr=False)
+    world_from_camera: np.ndarray
+    camera: tuple[float, float, float, float]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """A scene as the viewer shows it. `chosen` are indices into `frames`, in the order the model sees them.
+
+    unshown    frames of the scene that the page leaves out
+    up         the axis that the cameras hold upright, a unit vector
+    """
+
+    scene: Scene
+    cloud: Cloud
+    frames: tuple[ViewFrame, ...]
+    chosen: tuple[int, ...]
+    sampler: str
+    unshown: int
+    up: tuple[float, float, float]
+
+
+def gather(
+    scene: Scene,
+    chosen: Sequence[int] = (),
+    sampler: str = "",
+    *,
+    max_frames: int = MAX_FRAMES,
+    max_points: int = MAX_POINTS,
+) -> SceneView:
+    """Read the frames and build the cloud.
+
+    chosen        indices into scene.frames that a sampler took; they are shown whatever `max_frames` says
+    max_frames    more are thinned evenly
+    DataError names the file of a frame that cannot be decoded.
+    """
+    shown = _shown(len(scene.frames), chosen, max_frames)
+    frames = [scene.frames[i] for i in shown]
+    side, quality = _image_size(frames)
+    stride, middle = stride_for(sum(f.depth_size[0] * f.depth_size[1] for f in frames)), frames[len(frames) // 2]
+    builder = CloudBuilder(stride, voxel_for(_depth_m(middle), float(middle.depth_intrinsics[0, 0]), stride))
+    views = []
+
+    def read(frame: Frame) -> tuple[ViewFrame, np.ndarray, np.ndarray]:
+        return _read(scene, frame, side, quality)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        results = _in_order(pool, read, frames)
+        bar = tqdm(zip(frames, results, strict=True), total=len(frames), desc="frames", disable=None, delay=1)
+        for frame, (view, depth_m, color) in bar:
+            builder.add(depth_m, color, frame.depth_intrinsics, view.world_from_camera)
+            views.append(view)
+    place = {index: at for at, index in enumerate(shown)}
+    return SceneView(
+        scene=scene,
+        cloud=builder.cloud(max_points),
+        frames=tuple(views),
+        chosen=tuple(dict.fromkeys(place[int(i)] for i in chosen)),
+        sampler=sampler,
+        unshown=len(scene.frames) - len(shown),
+        up=upright([view.world_from_camera for view in views]),
+    )
+
+
+def upright(poses: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """The world axis that the cameras' upward directions lie nearest to; z where they do not agree.
+
+    Boxes are defined for z up, but a scan without an alignment may have another axis up: the page turns it upright.
+    """
+    mean = np.mean([-pose[:3, 1] for pose in poses], axis=0) if len(poses) else np.zeros(3)
+    axis = int(np.argmax(np.abs(mean)))
+    if abs(mean[axis]) < 0.3 or abs(mean[axis]) < 1.3 * np.sort(np.abs(mean))[1]:
+        return (0.0, 0.0, 1.0)
+    up = np.zeros(3)
+    up[axis] = np.sign(mean[axis])
+    return (float(up[0]), float(up[1]), float(up[2]))
+
+
+def _shown(count: int, chosen: Sequence[int], limit: int) -> list[int]:
+    if count <= limit:
+        return list(range(count))
+    return sorted(
+        {*map(int, chosen), *np.linspace(0, count - 1, max(limit - len(set(chosen)), 2)).astype(int).tolist()}
+    )
+
+
+def _image_size(frames: Sequence[Frame]) -> tuple[int, int]:
+    """The largest of _SIZES with which all frames fit IMAGE_BYTES, judged by one of them."""
+    if not frames:
+        raise DataError("the scene has no frame to show")
+    image = open_color(frames[len(frames) // 2])
+    for side, quality in _SIZES[:-1]:
+        if len(_jpeg(image, side, quality)) * 1.15 * len(frames) <= IMAGE_BYTES:
+            return side, quality
+    return _SIZES[-1]
+
+
+def _jpeg(image, side: int, quality: int) -> bytes:
+    small = image.copy()
+    small.thumbnail((side, side))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFrame, np.ndarray, np.ndarray]:
+    """(frame for the page, depth (H, W) metres, colour (H, W, 3) at the depth image's size)."""
+    image = open_color(frame)
+    height, width = frame.depth_size
+    depth_m = _depth_m(frame)
+    color = image if image.size == (width, height) else image.resize((width, height), 2)  # 2: bilinear
+    k = frame.depth_intrinsics
+    view = ViewFrame(
+        name=frame.name,
+        jpeg=_jpeg(image, side, quality),
+        world_from_camera=scene.world_from_scan @ frame.scan_from_camera,
+        camera=(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])),
+        size=(height, width),
+    )
+    return view, depth_m, np.asarray(color)
+
+
+def _depth_m(frame: Frame) -> np.ndarray:
+    return read_depth(frame).astype(np.float32) * np.float32(frame.depth_unit_m)
+
+
+def _in_order(pool: ThreadPoolExecutor, read, frames: Sequence[Frame], ahead: int = 8):
+    """Results in order, at most `ahead` of them waiting: a long scan's images do not pile up in memory."""
+    waiting = []
+    for frame in frames:
+        waiting.append(pool.submit(read, frame))
+        if len(waiting) >= ahead:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
