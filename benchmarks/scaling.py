@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py [--plot docs/scaling.svg]
 
-Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline of the
-first three panels is one full forward pass a question, timed for one question and multiplied (dashed: a straight line
-through that point, not points of its own); that of the proposals is a loop over them, timed at each point up to 100.
+Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline by
+questions, frames and scenes is one full forward pass a question, timed for one question (at each number of frames) and
+multiplied: dashed, without marks. That of the proposals is a loop over them, timed at each mark up to 100.
 """
 
 from __future__ import annotations
