@@ -93,7 +93,7 @@ def on_cpu(say: Transcript, frames: int, rounds: int) -> None:
     ways = {
         "peak": lambda: square @ square,
         "scene": lambda: video.encode_scene(scene),
-        "questions": lambda: video.ground(prefix, questions),
+        "questions": lambda: video.ground_scores(prefix, questions),
     }
     seconds(ways["peak"])
     times, _ = in_turn(ways, rounds)

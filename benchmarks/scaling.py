@@ -2,9 +2,9 @@
 
     python benchmarks/scaling.py [--plot docs/scaling.svg]
 
-Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline of the
-first three panels is one full forward pass a question, timed for one question and multiplied (dashed: a straight line
-through that point, not points of its own); that of the proposals is a loop over them, timed at each point up to 100.
+Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline by
+questions, frames and scenes is one full forward pass a question, timed for one question (at each number of frames) and
+multiplied: dashed, without marks. That of the proposals is a loop over them, timed at each mark up to 100.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def by_questions(video: Video3D) -> Series:
 
     def ask(count):
         prefix = video.encode_scene(scene)
-        return video.ground(prefix, asked[:count])
+        return video.ground_scores(prefix, asked[:count])
 
     return {count: (seconds(lambda count=count: ask(count))[0], one * count) for count in QUESTIONS}
 
@@ -47,7 +47,7 @@ def by_frames(video: Video3D, count: int = 16) -> Series:
     asked, times = made_up.questions("ground", count), {}
     for frames in FRAMES:
         scene = made_up.scene(frames)
-        fast = seconds(lambda scene=scene: video.ground(video.encode_scene(scene), asked))[0]
+        fast = seconds(lambda scene=scene: video.ground_scores(video.encode_scene(scene), asked))[0]
         times[frames] = (fast, full(video, scene) * count)
     return times
 

@@ -27,7 +27,7 @@ from video3d_plugin.model.lockstep import Lockstep, nothing
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens, encode_scenes
-from video3d_plugin.model.shared_rows import extend, is_mark, mark_of
+from video3d_plugin.model.shared_rows import extend, is_mark, mask_of
 from video3d_plugin.model.vision import VisionTower, build_projector
 
 _OWN_INITIALISATION = "_video3d_own_initialisation"
@@ -159,7 +159,8 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
             inputs_embeds, input_ids = rows.embeds, None
-            attention_mask, position_ids = self._attention(rows, output_attentions), rows.position_ids
+            marks, kind = self.model.reads_marks and not output_attentions, self.config._attn_implementation
+            attention_mask, position_ids = mask_of(rows, kind, marks), rows.position_ids
             use_cache = False if is_mark(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
@@ -274,23 +275,6 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         if self.in_lockstep:
             return encode_scenes(self, scenes, grounded, names, lockstep=True)
         return [encode_scene_tokens(self, *part) for part in zip(scenes, grounded, names, strict=True)]
-
-    def _attention(self, rows: seq.Rows, output_attentions: bool | None = None):
-        """The mask of the attention: of rows of several items a mark (`model.shared_rows`), or a mask of all pairs."""
-        if rows.segments is None:
-            return rows.mask
-        kind = self.config._attn_implementation
-        if kind == "flex_attention":
-            return seq.flex_mask(rows.segments)
-        mark = mark_of(rows.segments) if self.model.reads_marks and not output_attentions else None
-        if mark is not None:
-            return mark
-        if kind not in ("sdpa", "eager"):
-            raise DataError(
-                f"rows of several items do not work with {kind}",
-                remedy="load with attn_implementation='sdpa' or 'flex_attention', or pass one item a row",
-            )
-        return seq.additive_mask(rows.segments, rows.embeds.dtype)
 
     # -- from hidden states to scores and losses ----------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 import transformers
 from torch import nn
 
+from video3d_plugin.errors import DataError
 from video3d_plugin.model.cascade import (
     Layout,
     attend,
@@ -28,10 +29,29 @@ from video3d_plugin.model.cascade import (
     join,
     rotated,
 )
+from video3d_plugin.model.sequence import Rows, additive_mask, flex_mask
 
 _PADDING = -(1 << 30)
 # What an attention module returns: also the cache before transformers 4.48.
 _RETURNED = 3 if tuple(int(n) for n in transformers.__version__.split(".")[:2]) < (4, 48) else 2
+
+
+def mask_of(rows: Rows, kind: str, marks: bool):
+    """The attention mask of rows: (R, L) of rows of one item; of several items a mark, if `marks` are read, or a mask
+    of all pairs for attention of this `kind`."""
+    if rows.segments is None:
+        return rows.mask
+    if kind == "flex_attention":
+        return flex_mask(rows.segments)
+    mark = mark_of(rows.segments) if marks else None
+    if mark is not None:
+        return mark
+    if kind not in ("sdpa", "eager"):
+        raise DataError(
+            f"rows of several items do not work with {kind}",
+            remedy="load with attn_implementation='sdpa' or 'flex_attention', or pass one item a row",
+        )
+    return additive_mask(rows.segments, rows.embeds.dtype)
 
 
 def mark_of(segments: torch.Tensor) -> torch.Tensor | None:
