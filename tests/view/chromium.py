@@ -126,7 +126,11 @@ class Page:
 
     def settle(self) -> None:
         """Until what was asked for is drawn and camera flights are over."""
-        self.js("new Promise(r => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(r)), 700))")
+        wait = "await new Promise(r => setTimeout(r, 100))"
+        self.js(
+            "(async () => { await new Promise(r => setTimeout(r, 600));"
+            f"for (let i = 0; i < 200 && !V.complete; i++) {wait}; {wait}; }})()"
+        )
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):

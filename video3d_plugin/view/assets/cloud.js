@@ -4,10 +4,11 @@
 function makeStage() {
   THREE.ColorManagement.enabled = false; // colours come as the camera saw them, and go to the screen so
   const canvas = $("cloud-canvas");
-  const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: true });
+  const slow = drawsOnCpu();
+  const renderer = new THREE.WebGLRenderer({ canvas, antialias: !slow, alpha: true, powerPreference: "high-performance" });
   renderer.outputColorSpace = THREE.LinearSRGBColorSpace;
   renderer.localClippingEnabled = true;
-  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
+  renderer.setPixelRatio(slow ? 1 : Math.min(window.devicePixelRatio || 1, 2));
   const up = new THREE.Vector3(...V.data.up);
   const camera = new THREE.PerspectiveCamera(50, 1, 0.05, 200);
   camera.up.copy(up);
@@ -16,7 +17,16 @@ function makeStage() {
   controls.zoomToCursor = true;
   const scene = new THREE.Scene();
   const ceiling = new THREE.Plane(up.clone().negate(), 1e6); // keeps what lies below
-  return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null };
+  return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null, whole: 0, part: 0 };
+}
+
+/** Whether WebGL runs without a graphics card: then edges are not smoothed, which would take four times as long. */
+function drawsOnCpu() {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  const known = gl && gl.getExtension("WEBGL_debug_renderer_info");
+  const name = known ? String(gl.getParameter(known.UNMASKED_RENDERER_WEBGL)) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
 }
 
 function makeCloud(stage) {
@@ -36,6 +46,8 @@ function makeCloud(stage) {
   points.scale.setScalar(step);
   points.frustumCulled = false;
   stage.cloud = points;
+  stage.whole = count;
+  stage.part = Math.min(count, 80000); // the points are shuffled: any part of them shows the whole room
   stage.scene.add(points);
   return extentOf(geometry, origin, step);
 }
