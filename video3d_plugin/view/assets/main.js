@@ -169,7 +169,7 @@ window.addEventListener("error", (event) => fail(event.message));
 function fail(message) {
   $("busy").hidden = false;
   $("busy").className = "failed";
-  $("busy").textContent = `The viewer cannot go on: ${message}. It needs WebGL 2; another browser, or hardware acceleration, may help.`;
+  $("busy").textContent = `The viewer cannot go on: ${message}. It needs WebGL 2; another browser may help.`;
 }
 
 try {
