@@ -8,13 +8,13 @@ Prints CPU seconds of one thread, which other programs on the machine do not cha
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import Transcript, options
 from PIL import Image
 from room_scan import write_scan
 
@@ -54,10 +54,11 @@ def baseline(scene, surface: set) -> tuple[list[int], list[int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--scan", type=Path, help="an existing root with one scan, instead of a made-up room")
     args = parser.parse_args()
+    say = Transcript()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = args.scan or write_scan(Path(folder), args.frames, color_size=(48, 64))
@@ -71,11 +72,12 @@ def main() -> None:
         order, gains = baseline(scene, {tuple(cell) for cell in cells.tolist()})
         slow = time.process_time() - start
     same = sum(selection.gains) == sum(gains)
-    print(f"{len(scene.frames)} frames of {'x'.join(map(str, scene.frames[0].depth_size[::-1]))}, {len(cells)} voxels")
-    print(f"baseline {slow:.2f} s, video3d {fast:.2f} s: {slow / fast:.1f}x")
-    print(f"coverage: baseline {sum(gains)} voxels, video3d {sum(selection.gains)}, {'equal' if same else 'DIFFERENT'}")
-    print(f"first frames: {order[:8]} and {list(selection.order[:8])}")
-    print(f"target {TARGET}x: {'reached' if slow / fast >= TARGET else 'NOT reached'}")
+    say(f"{len(scene.frames)} frames of {'x'.join(map(str, scene.frames[0].depth_size[::-1]))}, {len(cells)} voxels")
+    say(f"baseline {slow:.2f} s, video3d {fast:.2f} s: {slow / fast:.1f}x")
+    say(f"coverage: baseline {sum(gains)} voxels, video3d {sum(selection.gains)}, {'equal' if same else 'DIFFERENT'}")
+    say(f"first frames: {order[:8]} and {list(selection.order[:8])}")
+    say(f"target {TARGET}x: {'reached' if slow / fast >= TARGET else 'NOT reached'}")
+    say.publish(args.page, "frame-selection", "Frame selection")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ the degraded boxes that the generator writes in place of a detector's masks; the
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from measure import Transcript, options
 
 from video3d_plugin import load_scene
 from video3d_plugin.data.proposals import fused_points, propose
@@ -40,13 +40,14 @@ def line(name: str, overlaps: list[np.ndarray], proposals: list[int]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--scenes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--noise", choices=("none", "realistic"), default="none")
     parser.add_argument("--limit", type=int, default=REFERENCE_LIMIT, help="proposals a room, largest first")
     args = parser.parse_args()
+    say = Transcript()
     overlaps: dict[str, list[np.ndarray]] = {"auto": [], "mask": []}
     proposals: dict[str, list[int]] = {"auto": [], "mask": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -60,9 +61,10 @@ def main() -> None:
                 overlaps[name].append(best_overlaps(scene, boxes))
                 proposals[name].append(len(boxes))
     objects = sum(len(of_room) for of_room in overlaps["auto"])
-    print(f"{args.scenes} rooms, {objects} annotated objects, {args.frames} frames of 320x240, noise: {args.noise}")
+    say(f"{args.scenes} rooms, {objects} annotated objects, {args.frames} frames of 320x240, noise: {args.noise}")
     for name in overlaps:
-        print(line(name, overlaps[name], proposals[name]))
+        say(line(name, overlaps[name], proposals[name]))
+    say.publish(args.page, "proposals-recall", "Recall of automatic proposals")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Prints CPU seconds of one thread and bytes handed to the model.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from measure import Transcript, options
 from PIL import Image
 from room_scan import write_scan
 
@@ -80,11 +80,12 @@ def size(tensors) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--proposals", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
+    say = Transcript()
     torch.set_num_threads(1)
     rng, spec = np.random.RandomState(0), InputsSpec()
     boxes = np.concatenate([rng.rand(args.proposals, 3) * [6, 5, 2.7], 0.3 + rng.rand(args.proposals, 3)], 1)
@@ -105,13 +106,14 @@ def main() -> None:
     slow = slow_files + slow_tokens
     # what the reference's processor hands over is float32 pixels and coordinates
     there, handed = size([pixels.float(), world]), size(made.tensors().values())
-    print(f"{args.frames} frames, {args.proposals} boxes")
-    print(f"values {'agree' if agree else 'DIFFER'}, {differing} of {inside.numel()} patches differ")
-    print(f"baseline {slow:.2f} s (files {slow_files:.2f}, tokens and boxes {slow_tokens:.2f})")
+    say(f"{args.frames} frames, {args.proposals} boxes")
+    say(f"values {'agree' if agree else 'DIFFER'}, {differing} of {inside.numel()} patches differ")
+    say(f"baseline {slow:.2f} s (files {slow_files:.2f}, tokens and boxes {slow_tokens:.2f})")
     results = {"cold": (cold, slow / cold), "store": (stored, slow / stored)}
     for name, (took, ratio) in results.items():
-        print(f"{name:6} {took:.4f} s  {ratio:.1f}x (target {TARGETS[name]}x)")
-    print(f"bytes  {handed:.1f} MB for {there:.1f} MB: {there / handed:.1f}x (target {TARGETS['bytes']}x)")
+        say(f"{name:6} {took:.4f} s  {ratio:.1f}x (target {TARGETS[name]}x)")
+    say(f"bytes  {handed:.1f} MB for {there:.1f} MB: {there / handed:.1f}x (target {TARGETS['bytes']}x)")
+    say.publish(args.page, "scene-inputs", "Scene inputs")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ ScanNet's and EmbodiedScan's exporter, written to be read. Prints CPU seconds of
 
 from __future__ import annotations
 
-import argparse
 import struct
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from measure import Transcript, options
 from PIL import Image
 from room_scan import write_scan
 
@@ -55,9 +55,10 @@ def baseline(path: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=60)
     args = parser.parse_args()
+    say = Transcript()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,8 +79,9 @@ def main() -> None:
             times[name] = time.process_time() - start
         megabytes = path.stat().st_size / 1e6
     for name, took in times.items():
-        print(f"{name:16} {took:7.3f} s  {megabytes / max(took, 1e-9):8.0f} MB/s")
-    print(f"{times['baseline'] / times['video3d']:.1f}x the baseline")
+        say(f"{name:16} {took:7.3f} s  {megabytes / max(took, 1e-9):8.0f} MB/s")
+    say(f"{times['baseline'] / times['video3d']:.1f}x the baseline")
+    say.publish(args.page, "sens-export", "Exporting a .sens")
 
 
 if __name__ == "__main__":

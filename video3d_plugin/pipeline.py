@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from video3d_plugin.ahead import loaded_ahead
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.found import Grounding, grounding_of
 from video3d_plugin.prefix_cache import PrefixCache, scene_key, weights_key
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from video3d_plugin.model.asking import PrefixAttention
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.prefix import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
 MAX_FRAMES = 32
+QUESTIONS_AT_ONCE = 64
 
 InputsOf: TypeAlias = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
 SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
@@ -48,6 +51,9 @@ class Video3D:
 
     A single question in, a single result out; a list in, a list out.
 
+    prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
+    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
+
     >>> model = load_model(checkpoint)
     >>> scene = load_scene(my_scan)
     >>> isinstance(model.answer(scene, "What colour is the chair?", max_new_tokens=8), str)
@@ -60,12 +66,13 @@ class Video3D:
         self,
         model: Video3DForCausalLM,
         processor: Video3DProcessor,
+        prefix_attention: PrefixAttention = "cascade",
         *,
         sampler: str = "uniform",
         max_frames: int = MAX_FRAMES,
         cache_bytes: int | None = None,
     ):
-        self.model, self.processor = model.eval(), processor
+        self.model, self.processor, self.prefix_attention = model.eval(), processor, prefix_attention
         self.sampler, self.max_frames = sampler, max_frames
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
@@ -129,7 +136,7 @@ class Video3D:
         points: Sequence[Point] = (),
         prompt: str = ANSWER_PROMPT,
         max_new_tokens: int = 512,
-        batch_size: int = 16,
+        batch_size: int = QUESTIONS_AT_ONCE,
         **sampling: Any,
     ) -> str | list[str]:
         """The answer's text, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator).
@@ -153,7 +160,15 @@ class Video3D:
         texts = [
             text
             for batch in _batches(asked, batch_size)
-            for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **sampling)
+            for text in answer(
+                self.model,
+                self.processor,
+                prefix,
+                batch,
+                max_new_tokens,
+                prefix_attention=self.prefix_attention,
+                **sampling,
+            )
         ]
         return texts[0] if single else texts
 
@@ -171,7 +186,7 @@ class Video3D:
         descriptions: str | Question | Sequence[str | Question],
         *,
         several: bool = False,
-        batch_size: int = 16,
+        batch_size: int = QUESTIONS_AT_ONCE,
     ) -> Grounding | list[Grounding]:
         """The scene's proposals for a description, best first, each with its score.
 
@@ -196,7 +211,7 @@ class Video3D:
         return found[0] if single else found
 
     def ground_scores(
-        self, scene: SceneLike, questions: Sequence[str | Question], *, batch_size: int = 16
+        self, scene: SceneLike, questions: Sequence[str | Question], *, batch_size: int = QUESTIONS_AT_ONCE
     ) -> list[torch.Tensor]:
         """Raw scores of the scene's proposals, in the proposals' order, for each description: (N,), or (N + 1,) with
         the zero-target slot last; float32, CPU."""
@@ -207,7 +222,7 @@ class Video3D:
         return [
             scores.cpu()
             for batch in _batches(asked, batch_size)
-            for scores in ground(self.model, self.processor, prefix, batch)
+            for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
         ]
 
     @overload
@@ -222,7 +237,7 @@ class Video3D:
         where: Point | Sequence[Point],
         *,
         max_new_tokens: int = 512,
-        batch_size: int = 16,
+        batch_size: int = QUESTIONS_AT_ONCE,
     ) -> str | list[str]:
         """A description of the object at a point (3,), or at the centre of a box (6,): world frame, metres.
 
@@ -253,40 +268,35 @@ class Video3D:
         questions: Sequence[Question],
         inputs_of: InputsOf,
         *,
-        batch_size: int = 16,
+        batch_size: int = QUESTIONS_AT_ONCE,
         max_new_tokens: int = 512,
         on_result: Callable[[int, Any], None] | None = None,
         **sampling: Any,
     ) -> list[Any]:
         """Questions of any tasks and scenes, in any order: a text, or the scores of a grounding question, for each.
 
-        Every scene is read and encoded once; its questions then run in batches of at most `batch_size`.
+        Every scene is read and encoded once; its questions then run in batches of at most `batch_size`. `inputs_of` is
+        called in a thread of its own, one scene ahead.
         `on_result(index, result)` is called as results come (for progress bars and saving on the way).
         """
         results: list[Any] = [None] * len(questions)
         by_scene: dict[str, list[int]] = {}
         for index, question in enumerate(questions):
             by_scene.setdefault(question.scene_id, []).append(index)
-        for scene_id, indices in by_scene.items():
-            inputs = inputs_of(scene_id) if callable(inputs_of) else inputs_of[scene_id]
-            prefix = self.encode_scene(inputs)
-            for grounding in (True, False):
-                chosen = [i for i in indices if questions[i].is_grounding == grounding]
-                # questions of similar length share a batch: less padding
-                chosen.sort(key=lambda i: len(questions[i].prompt))
-                for batch in _batches(chosen, batch_size):
-                    asked = [questions[i] for i in batch]
-                    found: Sequence[Any]
-                    if grounding:
-                        found = self.ground_scores(prefix, asked, batch_size=batch_size)
-                    else:
-                        found = self.answer(
-                            prefix, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling
-                        )
-                    for i, result in zip(batch, found, strict=True):
-                        results[i] = result
-                        if on_result is not None:
-                            on_result(i, result)
+        load = inputs_of if callable(inputs_of) else inputs_of.__getitem__
+        for scene_id, loading in loaded_ahead(list(by_scene), load):
+            prefix = self.encode_scene(loading.result())
+            for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
+                asked = [questions[i] for i in batch]
+                found: Sequence[Any]
+                if asked[0].is_grounding:
+                    found = self.ground_scores(prefix, asked, batch_size=batch_size)
+                else:
+                    found = self.answer(prefix, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
+                for i, result in zip(batch, found, strict=True):
+                    results[i] = result
+                    if on_result is not None:
+                        on_result(i, result)
         return results
 
     def ground_many(self, questions: Sequence[Question], inputs_of: InputsOf, **options: Any) -> list[torch.Tensor]:
@@ -332,6 +342,7 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     attn_implementation: str = "sdpa",
     lora: str | Path | None = None,
+    prefix_attention: PrefixAttention = "cascade",
     sampler: str | None = None,
     max_frames: int | None = None,
     **options: Any,
@@ -343,6 +354,7 @@ def load_model(
     device   "cuda" where there is one, else "cpu"; not with device_map
     dtype    "float32", "bfloat16" or "float16"; bfloat16 on a GPU that has it, float32 on a CPU
     lora     a folder with a PEFT adapter (and non_lora_trainables.bin), merged into the model
+    prefix_attention  see `Video3D`
     options  go to `from_pretrained`: device_map="auto", quantization_config, load_in_4bit, load_in_8bit, ...
 
     >>> model = load_model(checkpoint, max_frames=4)
@@ -368,6 +380,7 @@ def load_model(
     return Video3D(
         model if device is None or quantised else model.to(device),
         processor,
+        prefix_attention,
         sampler=sampler or trained.get("sampler", "uniform"),
         max_frames=max_frames or trained.get("max_frames", MAX_FRAMES),
     )
@@ -390,6 +403,15 @@ def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     if size < 1:
         raise DataError(f"batch_size is {size}", remedy="use 1 or more")
     return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _alike(questions: Sequence[tuple[int, Question]], size: int) -> Iterable[list[int]]:
+    """Indices in batches of one kind, and of similar length: less padding, and answers that end together."""
+    for grounding in (True, False):
+        chosen = [(i, question) for i, question in questions if question.is_grounding == grounding]
+        chosen.sort(key=lambda pair: len(pair[1].prompt))
+        for batch in _batches(chosen, size):
+            yield [i for i, _ in batch]
 
 
 def _all_of_kind(questions: Sequence[Question], grounding: bool) -> None:

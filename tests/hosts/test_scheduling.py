@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, loaded_ahead
+from video3d_plugin.ahead import loaded_ahead
+from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=20), st.randoms())

@@ -68,6 +68,27 @@ def test_a_proposal_without_patches_has_no_feature_and_no_nan():
     assert grounding.proposal_features(patches, inside[:0]).shape == (0, 2)
 
 
+def loop_over_proposals(patches, inside):
+    return torch.stack([patches[own].mean(0) if own.any() else torch.zeros(patches.shape[1]) for own in inside])
+
+
+@pytest.mark.parametrize("way", [grounding.proposal_features, grounding.pooled], ids=["sparse", "dense"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_proposal_features_are_a_loop_over_proposals(way, share):
+    draw = torch.Generator().manual_seed(0)
+    patches = torch.randn(300, 12, generator=draw).requires_grad_()
+    inside = torch.rand(7, 300, generator=draw) < share
+    inside[3] = False
+    found, expected = way(patches, inside), loop_over_proposals(patches, inside)
+    assert torch.allclose(found, expected, atol=1e-6)
+    grad = torch.randn(7, 12, generator=draw)
+    if share:
+        one, other = (torch.autograd.grad(out, patches, grad)[0] for out in (found, expected))
+        assert torch.allclose(one, other, atol=1e-6)
+    half = way(patches.detach().bfloat16(), inside)
+    assert half.dtype == torch.bfloat16 and torch.allclose(half.float(), expected, atol=0.02)
+
+
 def test_infonce_by_hand():
     spec, scores = HeadSpec("infonce", 0.5), torch.tensor([0.5, -0.5, 0.0])
     e = [math.exp(1), math.exp(-1), 1.0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from model_cases import question
+from model_cases import question, random_scene
 from test_batches import gradients
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model import shared_rows
 from video3d_plugin.scene import Question
 
 
@@ -74,11 +77,15 @@ def test_flex_attention_gives_the_same(build, scenes, by_scene):
         assert torch.allclose(found, plain(**batch).item_losses, rtol=1e-4)
 
 
-def test_flash_attention_is_refused_for_shared_rows(pair, scenes, by_scene, monkeypatch):
+def test_without_marks_flash_attention_is_refused_for_shared_rows(pair, scenes, by_scene, monkeypatch):
     model, processor = pair
     monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2", raising=False)
+    shared = processor(by_scene, scenes, with_labels=True, shared=True)
+    with torch.no_grad():
+        assert torch.isfinite(model(**shared).loss)  # marks need no kernel that takes masks
+    monkeypatch.setattr(model.model, "reads_marks", False)
     with pytest.raises(DataError, match="flash_attention_2.*sdpa"):
-        model(**processor(by_scene, scenes, with_labels=True, shared=True))
+        model(**shared)
 
 
 def test_text_before_the_image_cannot_be_shared(pair, scenes):
@@ -91,3 +98,94 @@ def test_shared_rows_are_not_continued(pair, scenes, by_scene):
     model, processor = pair
     with pytest.raises(DataError, match="one item a row"):
         model.generate(**processor(by_scene, scenes, shared=True), max_new_tokens=2)
+
+
+def both_ways(model, batch):
+    """(losses and gradients with marks, the same with a mask of all pairs)."""
+    found = []
+    for reads in (True, False):
+        model.model.reads_marks = reads
+        try:
+            model.zero_grad()
+            output = model(**batch)
+            output.loss.backward()
+        finally:
+            model.model.reads_marks = True
+        found.append(
+            (output.item_losses.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        )
+    return found
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("case", ["all tasks, two lengths", "one question", "one frame", "no proposals"])
+def test_marks_give_the_losses_and_gradients_of_a_mask(build, scenes, by_scene, case, side):
+    model, processor = build()
+    spec = model.config.inputs_spec
+    chosen, items = list(scenes), by_scene
+    if case == "one question":
+        items = by_scene[:1]
+    elif case == "one frame":
+        chosen = [random_scene(spec, "a", 1, 4, seed=3), scenes[1]]
+    elif case == "no proposals":
+        chosen, items = [random_scene(spec, "a", 2, 0)], [question("scanqa", "a"), question("sqa3d", "a")]
+    chosen = [scene for scene in chosen if any(item.scene_id == scene.scene_id for item in items)]
+    batch = processor(items, chosen, with_labels=True, shared=True, padding_side=side)
+    (losses, gradients_), (masked_losses, masked) = both_ways(model, batch)
+    assert len(losses) == len(items) and torch.allclose(losses, masked_losses, rtol=1e-5)
+    assert gradients_.keys() == masked.keys()
+    for name, gradient in gradients_.items():
+        assert float((gradient - masked[name]).norm()) <= 1e-5 * float(masked[name].norm()) + 1e-7, name
+
+
+def test_marks_in_bfloat16_stay_near_the_mask(build, scenes, by_scene):
+    model, processor = build()
+    batch = processor(by_scene, scenes, with_labels=True, shared=True)
+    exact = both_ways(model, batch)[0][1]
+    (losses, marked), (masked_losses, masked) = both_ways(model.bfloat16(), batch)
+    assert torch.allclose(losses, masked_losses, atol=0.05, rtol=0.05)
+    whole, by_marks, by_mask = (
+        torch.cat([part[name].float().flatten() for name in exact]) for part in (exact, marked, masked)
+    )
+    error, other = float((by_marks - whole).norm()), float((by_mask - whole).norm())
+    assert 0 < error <= 1.5 * other  # as near to float32 as the mask is
+
+
+def test_the_fast_way_is_taken(pair, scenes, by_scene, monkeypatch):
+    model, processor = pair
+    calls = []
+    monkeypatch.setattr(
+        shared_rows, "_attend_row", lambda *parts, own=shared_rows._attend_row: calls.append(1) or own(*parts)
+    )
+    batch = processor(by_scene, scenes, with_labels=True, shared=True)
+    model(**batch)
+    assert len(calls) == 2 * model.config.num_hidden_layers  # rows times layers
+    model(**processor(by_scene, scenes, with_labels=True))
+    assert len(calls) == 2 * model.config.num_hidden_layers
+
+
+def test_rows_in_another_order_are_not_marked():
+    def mark(*row):
+        found = shared_rows.mark_of(torch.tensor([row]))
+        return None if found is None else found[0, 0, 0].tolist()
+
+    padding = shared_rows._PADDING
+    assert mark(-1, 0, 0, 1, 2, 2, -1) == [padding, 0, 0, -1, -2, -2, padding]
+    assert mark(0, 1, 0) is None and mark(0, 2, 1) is None and mark(0, -1, 1) is None
+    assert mark(1, 1) is None and mark(0, 0) is None and mark(-1, -1) is None
+
+
+def test_attention_with_dropout_keeps_the_mask(build, scenes, by_scene):
+    model, processor = build(attention_dropout=0.1)
+    plain, _ = build()
+    assert not model.model.reads_marks and plain.model.reads_marks
+    batch = processor(by_scene, scenes, with_labels=True, shared=True)
+    with torch.no_grad():
+        assert torch.allclose(model(**batch).item_losses, plain(**batch).item_losses, rtol=1e-5)
+
+
+def test_an_extended_model_can_be_copied(pair, scenes, by_scene):
+    model, processor = pair
+    batch = processor(by_scene, scenes, with_labels=True, shared=True)
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(model)(**batch).loss, model(**batch).loss)

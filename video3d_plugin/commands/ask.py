@@ -152,6 +152,10 @@ class Chat:
 
 def _open(args: argparse.Namespace) -> Chat:
     """Scan and model, ready; the scan first, since it is read faster and wrong more often."""
+    if args.sampler:
+        from video3d_plugin.sampling import registry
+
+        registry.get(args.sampler)
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
     from video3d_plugin.pipeline import default_checkpoint, load_model
@@ -213,7 +217,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
             raise DataError("/save needs a name", remedy="like /save scan.html")
         chat.save(page_path(Path(rest)))
     elif command == "/frames":
-        print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()))
+        print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()), flush=True)
     elif command == "/help":
         print(HELP)
     else:
@@ -225,7 +229,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
 
 def _show(item: dict[str, Any], show: bool) -> None:
     if show:
-        print(item.get("shown") or item["answer"])
+        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end waits for it
 
 
 def _rows(found: Grounding) -> str:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
+from video3d_plugin.ahead import loaded_ahead
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.hosts import current, identity, outcome
-from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, loaded_ahead, release_memory
+from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, release_memory
 from video3d_plugin.scene import Question, SceneInputs
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Video3DLmms(lmms):
     dtype                auto, float32, bfloat16 or float16
     attn_implementation  sdpa, eager or flash_attention_2; None: the best that is installed
     lora                 folder of a LoRA adapter
+    prefix_attention     cascade, or expanded (slower: a copy of the scene's cache for each question); see model.prefix
     device               cpu, cuda or cuda:N; None: the GPU of this rank where there is one
     """
 
@@ -105,6 +107,7 @@ class Video3DLmms(lmms):
         attn_implementation: str | None = None,
         lora: str | None = None,
         proposals: str = "pred",
+        prefix_attention: str = "cascade",
         **unknown: Any,
     ) -> None:
         super().__init__()
@@ -113,6 +116,8 @@ class Video3DLmms(lmms):
             raise Video3DError("--model video3d needs a checkpoint (--model_args pretrained=FOLDER)")
         if proposals not in ("pred", "gt"):
             raise Video3DError(f"proposals={proposals} is not known (known: pred, gt)")
+        if prefix_attention not in ("cascade", "expanded"):
+            raise Video3DError(f"prefix_attention={prefix_attention} is not known (known: cascade, expanded)")
         apply_needed_patches()
         outcome.start()
         self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
@@ -123,8 +128,9 @@ class Video3DLmms(lmms):
         self.batch_size = self.batches.size
         self._device = device_of_this_rank(device)
         self.video3d = load(pretrained, self._device, dtype, attn_implementation, lora)
+        self.video3d.prefix_attention = prefix_attention
         seen = [identity.of_path(pretrained), identity.of_path(lora), self.sampler, self.max_frames, self.proposals]
-        identity.set_model("/".join(map(str, [*seen, dtype, attn_implementation])))
+        identity.set_model("/".join(map(str, [*seen, dtype, attn_implementation, prefix_attention])))
 
     @staticmethod
     def _refuse_unknown(unknown: dict) -> None:

@@ -1,15 +1,13 @@
-"""The order of work: questions by scene, the next scene loaded meanwhile, batches that halve when memory runs out."""
+"""The order of work: questions by scene, batches that halve when memory runs out."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
-Loaded = TypeVar("Loaded")
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
@@ -21,19 +19,6 @@ def by_key(items: Iterable[Item], key: Callable[[Item], Key], order: Callable[[I
     for item in sorted(items, key=order):
         groups.setdefault(key(item), []).append(item)
     return dict(sorted(groups.items()))
-
-
-def loaded_ahead(keys: Sequence[Key], load: Callable[[Key], Loaded]) -> Iterator[tuple[Key, Future[Loaded]]]:
-    """Yield each key with what `load` makes of it, while one thread loads the next. Errors wait in the future."""
-    if not keys:
-        return
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="video3d-next-scene") as pool:
-        upcoming = pool.submit(load, keys[0])
-        for index, key in enumerate(keys):
-            future = upcoming
-            if index + 1 < len(keys):
-                upcoming = pool.submit(load, keys[index + 1])
-            yield key, future
 
 
 class Batches:

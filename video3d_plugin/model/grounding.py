@@ -42,7 +42,20 @@ def proposal_features(
     patches: torch.Tensor,  # (M, H) features of all patches of all frames
     inside: torch.Tensor,  # (N, M) bool
 ) -> torch.Tensor:
-    """(N, H): the mean feature of the patches inside each proposal; zero where there is none."""
+    """(N, H): the mean feature of the patches inside each proposal; zero where there is none.
+
+    One product of a 0-1 matrix with the patches: N M H multiplications on a GPU. On a CPU, where the zeros would cost
+    more than a loop over proposals, a sparse product (`embedding_bag`): as many additions as there are ones, times H.
+    """
+    if patches.device.type == "cpu" and len(inside):
+        _, index = inside.nonzero(as_tuple=True)
+        counts = inside.sum(1)
+        return F.embedding_bag(index, patches, counts.cumsum(0) - counts, mode="mean")
+    return pooled(patches, inside)
+
+
+def pooled(patches: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """`proposal_features` as a dense product."""
     count = inside.sum(1, keepdim=True)
     return (inside.to(patches.dtype) @ patches / count.clamp(min=1)).to(patches.dtype)
 

@@ -25,6 +25,7 @@ from video3d_plugin.model.host_methods import HostMethods
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
+from video3d_plugin.model.shared_rows import extend, is_mark, mark_of
 from video3d_plugin.model.vision import VisionTower, build_projector
 
 _OWN_INITIALISATION = "_video3d_own_initialisation"
@@ -65,6 +66,7 @@ class Video3DModel(Qwen2Model):
             self.world_position_embedding = build_position(config.hidden_size, config.position)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             _keep_own_initialisation(part)
+        self.reads_marks = extend(self.layers)  # False: rows of several items are masked; can be set, to compare
 
     def get_vision_tower(self) -> VisionTower:
         return self.vision_tower
@@ -153,7 +155,8 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
             inputs_embeds, input_ids = rows.embeds, None
-            attention_mask, position_ids = self._attention(rows), rows.position_ids
+            attention_mask, position_ids = self._attention(rows, output_attentions), rows.position_ids
+            use_cache = False if is_mark(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
         outputs = self.model(
@@ -265,12 +268,16 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             tokens.append(encode_scene_tokens(self, scene, index in with_proposals, name))
         return tokens
 
-    def _attention(self, rows: seq.Rows):
+    def _attention(self, rows: seq.Rows, output_attentions: bool | None = None):
+        """The mask of the attention: of rows of several items a mark (`model.shared_rows`), or a mask of all pairs."""
         if rows.segments is None:
             return rows.mask
         kind = self.config._attn_implementation
         if kind == "flex_attention":
             return seq.flex_mask(rows.segments)
+        mark = mark_of(rows.segments) if self.model.reads_marks and not output_attentions else None
+        if mark is not None:
+            return mark
         if kind not in ("sdpa", "eager"):
             raise DataError(
                 f"rows of several items do not work with {kind}",
@@ -316,34 +323,38 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
     def _text_losses(self, hidden, labels, places) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(logits of the K labelled positions of all items, for each item the mean over its own)."""
         wanted = [labels[row, columns[1:]] for row, columns in places]
-        counts = [label != seq.IGNORE for label in wanted]
-        states = [hidden[row, columns[:-1][kept]] for (row, columns), kept in zip(places, counts, strict=True)]
-        logits = self.lm_head(torch.cat(states) if states else hidden[:0, 0])
-        flat = torch.cat([label[kept] for label, kept in zip(wanted, counts, strict=True)] or [labels[:0, 0]])
+        kept = [label != seq.IGNORE for label in wanted]
+        counts = [int(own.sum()) for own in kept]
+        at = [columns[:-1][own] for (_, columns), own in zip(places, kept, strict=True)]
+        rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
+        # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
+        logits = self.lm_head(hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0])
+        flat = torch.cat([label[own] for label, own in zip(wanted, kept, strict=True)] or [labels[:0, 0]])
         terms = F.cross_entropy(logits.float(), flat.to(logits.device), reduction="none").to(hidden.device)
         # an item without labels has loss 0, not NaN
-        return logits, [own.sum() / max(len(own), 1) for own in terms.split([len(state) for state in states])]
+        return logits, [own.sum() / max(len(own), 1) for own in terms.split(counts)]
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of) -> list[torch.Tensor | None]:
         """Scores of the items that hold a <ground> token, computed scene by scene."""
         scores: list[torch.Tensor | None] = [None] * len(places)
         if self.config.head is None or self.config.ground_token_id is None:
             return scores
-        asked: dict[int, list[tuple[int, torch.Tensor]]] = {}
+        asked: dict[int, list[tuple[int, int, torch.Tensor]]] = {}  # by scene: item, row, column
         for item, (row, columns) in enumerate(places):
             found = columns[rows.ids[row, columns] == self.config.ground_token_id]
             if len(found) > 1:
                 raise DataError(f"item {item} of the batch has {len(found)} <ground> tokens", remedy="use one an item")
             if len(found):
-                asked.setdefault(scene_of[row], []).append((item, hidden[row, found[0]]))
+                asked.setdefault(scene_of[row], []).append((item, row, found[0]))
         for scene, queries in asked.items():
             features = tokens[scene].proposals
             if not len(features):
-                items = ", ".join(str(item) for item, _ in queries)
+                items = ", ".join(str(item) for item, _, _ in queries)
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
-            together = score_proposals(self, self.config.head, torch.stack([q for _, q in queries]), features)
-            for (item, _), row_scores in zip(queries, together, strict=True):
+            states = hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
+            together = score_proposals(self, self.config.head, states, features)
+            for (item, _, _), row_scores in zip(queries, together, strict=True):
                 scores[item] = row_scores
         return scores
 

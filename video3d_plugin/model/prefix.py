@@ -4,6 +4,10 @@ System message, user header and visual tokens precede every question and do not 
 through the language model once and keeps their keys and values; `answer` and `ground` run the questions alone, in
 batches, against them. Results are those of the full computation.
 
+prefix_attention says how a batch of questions reads the prefix: "cascade" in one product for all, without copies;
+"expanded", the plain twin, through transformers' forward pass and a copy of the prefix for each question. Models that
+cannot be run layer by layer (sliding windows, weights offloaded to disk) use the second whatever is asked for.
+
 Memory of a prefix, a token: 2 * layers * key-value heads * head size numbers for the cache and `hidden_size` for the
 embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, so 0.43 GB for the 6,733 tokens of 32 frames.
 """
@@ -18,9 +22,9 @@ import torch
 from transformers import DynamicCache
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model.asking import PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
-from video3d_plugin.model.sequence import IMAGE_ID
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
@@ -67,26 +71,36 @@ class ScenePrefix:
 
 
 @torch.inference_mode()
-def encode_scene(model: Video3DForCausalLM, processor: Video3DProcessor, inputs: SceneInputs) -> ScenePrefix:
-    """Run the part before the question through tower and language model."""
+def encode_scene(
+    model: Video3DForCausalLM, processor: Video3DProcessor, inputs: SceneInputs, by_layer: bool = True
+) -> ScenePrefix:
+    """Run the part before the question through tower and language model. by_layer: without the end of the last layer,
+    which nothing reads; else (the plain twin) by transformers' forward pass."""
     scene = inputs.tensors()
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
     rows, _ = model.assemble(ids, [tokens])
-    output = model.model(
-        inputs_embeds=rows.embeds,
-        attention_mask=rows.mask,
-        past_key_values=DynamicCache(),
-        use_cache=True,
-        return_dict=True,
-    )
-    keys, values = _tensors(output.past_key_values)
+    if by_layer and runs_by_layer(model.model):
+        keys, values = encode_by_layer(model.model, rows.embeds[0])
+    else:
+        output = model.model(
+            inputs_embeds=rows.embeds,
+            attention_mask=rows.mask,
+            past_key_values=DynamicCache(),
+            use_cache=True,
+            return_dict=True,
+        )
+        keys, values = _tensors(output.past_key_values)
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, inputs.proposals.float())
 
 
 @torch.inference_mode()
 def ground(
-    model: Video3DForCausalLM, processor: Video3DProcessor, prefix: ScenePrefix, questions: Sequence[Question]
+    model: Video3DForCausalLM,
+    processor: Video3DProcessor,
+    prefix: ScenePrefix,
+    questions: Sequence[Question],
+    prefix_attention: PrefixAttention = "cascade",
 ) -> list[torch.Tensor]:
     """For every question the scores (N,) of the proposals, or (N + 1,) with the zero-target slot last; float32."""
     if model.config.head is None:
@@ -101,7 +115,7 @@ def ground(
         if model.config.ground_token_id not in ids:
             raise DataError(f"{question.item_id} is no grounding question", remedy="use `answer` for it")
         suffixes.append(ids[: ids.index(model.config.ground_token_id) + 1])  # nothing after it is read
-    step = _Steps(model, prefix, suffixes, _points(questions))
+    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
     scores = score_proposals(model, model.config.head, step.hidden, prefix.proposals.to(step.hidden))
     return list(scores.float())
 
@@ -119,8 +133,9 @@ def answer(
     top_p: float = 1.0,
     top_k: int = 0,
     generator: torch.Generator | None = None,
+    prefix_attention: PrefixAttention = "cascade",
 ) -> list[str]:
-    """The answers' texts: greedy, or sampled. A question that ends early waits for the others of the batch."""
+    """The answers' texts: greedy, or sampled."""
     tokens = answer_tokens(
         model,
         processor,
@@ -128,13 +143,25 @@ def answer(
         questions,
         max_new_tokens,
         choose=_sampler(temperature, top_p, top_k, generator) if do_sample else None,
+        prefix_attention=prefix_attention,
     )
     return processor.batch_decode(tokens)
 
 
 @torch.inference_mode()
-def answer_tokens(model, processor, prefix, questions, max_new_tokens: int, choose=None) -> list[list[int]]:
-    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids, or greedy."""
+def answer_tokens(
+    model,
+    processor,
+    prefix: ScenePrefix,
+    questions: Sequence[Question],
+    max_new_tokens: int,
+    choose=None,
+    prefix_attention: PrefixAttention = "cascade",
+) -> list[list[int]]:
+    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids, or greedy.
+
+    Questions that have ended leave the batch, but not where `choose` draws: what the others draw would change.
+    """
     if not questions or max_new_tokens < 1:
         return [[] for _ in questions]
     suffixes = []
@@ -142,70 +169,22 @@ def answer_tokens(model, processor, prefix, questions, max_new_tokens: int, choo
         if question.is_grounding:
             raise DataError(f"{question.item_id} is a grounding question", remedy="use `ground` for it")
         suffixes.append(processor.suffix_ids(question, answered=False)[0])
-    step = _Steps(model, prefix, suffixes, _points(questions))
-    stop = torch.tensor(processor.stop_ids, device=step.hidden.device)
-    chosen, done = [], torch.zeros(len(questions), dtype=torch.bool, device=stop.device)
+    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
+    stops, answers = set(processor.stop_ids), [[] for _ in questions]
+    running, drops = list(range(len(questions))), step.drops and choose is None
     while True:
         logits = model.lm_head(step.hidden).float()
         ids = logits.argmax(-1) if choose is None else choose(logits)
-        chosen.append(torch.where(done, stop[0], ids))
-        done |= torch.isin(ids, stop)
-        if len(chosen) == max_new_tokens or bool(done.all()):
-            break
-        step.advance(chosen[-1])
-    return [_until(row, processor.stop_ids) for row in torch.stack(chosen, 1).tolist()]
-
-
-class _Steps:
-    """Questions running against a prefix. Rows are aligned at their ends: padding lies between prefix and question."""
-
-    def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
-        self._inner, longest = model.model, max(map(len, suffixes))
-        limit = model.config.longest_sequence
-        if len(prefix) + longest > limit:
-            raise DataError(
-                f"prefix and question take {len(prefix) + longest} positions, the model was made for {limit}",
-                where=prefix.scene_id,
-                remedy="use fewer frames or a shorter prompt",
-            )
-        device = model.get_input_embeddings().weight.device
-        ids = torch.tensor([[0] * (longest - len(suffix)) + suffix for suffix in suffixes], device=device)
-        mask = torch.tensor([[0] * (longest - len(suffix)) + [1] * len(suffix) for suffix in suffixes], device=device)
-        if bool((ids == IMAGE_ID).any()):
-            raise DataError("a question shows the scene again", remedy="put <image> once in its prompt")
-        self._cache = _cache(prefix, len(suffixes), self._inner)
-        self._mask = torch.cat([mask.new_ones(len(ids), len(prefix)), mask], 1)
-        self._next = len(prefix) + mask.sum(1)  # the position of the token after
-        embeds = model.embed_text(ids, mask.bool(), points)
-        self._run(embeds, (len(prefix) + mask.cumsum(1) - 1).clamp(min=0))
-
-    def advance(self, ids: torch.Tensor) -> None:
-        """One more token a row."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], 1)
-        self._run(self._inner.embed_tokens(ids[:, None]), self._next[:, None])
-        self._next = self._next + 1
-
-    def _run(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> None:
-        output = self._inner(
-            inputs_embeds=embeds,
-            attention_mask=self._mask,
-            position_ids=position_ids,
-            past_key_values=self._cache,
-            use_cache=True,
-            return_dict=True,
-        )
-        self._cache, self.hidden = output.past_key_values, output[0][:, -1]
-
-
-def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:
-    """A cache that starts with the prefix for every row. It grows by concatenation: the prefix is not written to."""
-    cache = DynamicCache()
-    dtype = inner.embed_tokens.weight.dtype
-    for index, (key, value) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
-        device = next(inner.layers[index].parameters()).device
-        placed = (t.to(device=device, dtype=dtype).expand(rows, -1, -1, -1) for t in (key, value))
-        cache.update(*placed, index)
-    return cache
+        for index, token in zip(running, ids.tolist(), strict=True):
+            answers[index].append(token)
+        going = [place for place, index in enumerate(running) if not stops.intersection(answers[index])]
+        if not going or len(answers[running[going[0]]]) == max_new_tokens:
+            return [_until(tokens, processor.stop_ids) for tokens in answers]
+        if drops and len(going) < len(running):
+            kept = torch.tensor(going, device=ids.device)
+            step.keep(kept)
+            ids, running = ids[kept], [running[place] for place in going]
+        step.advance(ids)
 
 
 def _tensors(cache) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:

@@ -21,6 +21,9 @@ _OVERRIDES = {
     "seed": int,
     "save_every": int,
     "workers": int,
+    "optimizer": str,
+    "object_rounds": int,
+    "tower_steps": int,
 }
 
 

@@ -15,6 +15,8 @@ import torch
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.as_is import AsIs
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.training.moving import moved
+from video3d_plugin.training.objects import Named, named_objects, object_questions
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -28,9 +30,23 @@ def training_questions(folder: DataFolder, tasks: Sequence[str]) -> list[Questio
     return [question for task in tasks for question in folder.questions(task, "train")]
 
 
+def named_of(folder: DataFolder, questions: Sequence[Question]) -> dict[str, Named]:
+    """The annotated objects of all scenes that `questions` are about, with the attributes that descriptions give."""
+    scenes = [folder.scene(scene_id) for scene_id in sorted({question.scene_id for question in questions})]
+    return named_objects(scenes, questions)
+
+
+def all_object_questions(folder: DataFolder, named: dict[str, Named], rounds: int, seed: int) -> list[Question]:
+    """See `training.objects`; `rounds` for each object."""
+    if not rounds:
+        return []
+    return [q for i, objects in named.items() for q in object_questions(folder.scene(i), objects, rounds, seed)]
+
+
 class SceneGroups(torch.utils.data.Dataset):
     """Groups of at most `questions_per_scene` questions of one scene, regrouped with every epoch.
 
+    move: turn and shift each scene anew every time it is seen (see `training.moving`).
     The order depends on `seed` and the epoch only. `set_epoch` is called by the Trainer's data loader.
     """
 
@@ -45,6 +61,7 @@ class SceneGroups(torch.utils.data.Dataset):
         max_frames: int = 32,
         proposals: str = "gt",
         seed: int = 0,
+        move: bool = False,
     ):
         if questions_per_scene < 1:
             raise DataError(f"questions_per_scene is {questions_per_scene}", remedy="use 1 or more")
@@ -52,7 +69,7 @@ class SceneGroups(torch.utils.data.Dataset):
             raise DataError("no training questions", remedy="run `video3d prepare` on annotations of a train split")
         self._folder, self._spec = folder, spec
         self._inputs = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
-        self._size, self._seed = questions_per_scene, seed
+        self._size, self._seed, self._move = questions_per_scene, seed, move
         self._by_scene: dict[str, list[Question]] = {}
         for question in questions:
             self._by_scene.setdefault(question.scene_id, []).append(question)
@@ -60,6 +77,7 @@ class SceneGroups(torch.utils.data.Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle each scene's questions and cut them into groups; the number of groups stays the same."""
+        self._epoch = epoch
         rng = random.Random(f"{self._seed}/{epoch}")
         self._groups: list[list[Question]] = []
         for scene_id in sorted(self._by_scene):
@@ -72,7 +90,11 @@ class SceneGroups(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Group:
         questions = self._groups[index]
-        return self._folder.inputs(questions[0].scene_id, self._spec, **self._inputs), questions
+        inputs = self._folder.inputs(questions[0].scene_id, self._spec, **self._inputs)
+        if not self._move:
+            return inputs, questions
+        rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
+        return moved(inputs, questions, rng, f"{inputs.scene_id} moved {index}")
 
     def questions(self) -> list[Question]:
         """All questions of the current epoch, in group order."""

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.training.dataset import GroupCollator, SceneGroups, training_questions
+from video3d_plugin.training.dataset import (
+    GroupCollator,
+    SceneGroups,
+    all_object_questions,
+    named_of,
+    training_questions,
+)
+from video3d_plugin.training.optimizer import build_optimizer
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -24,6 +31,10 @@ class TrainSettings:
 
     steps            optimiser steps; None: `epochs` decides
     scenes_per_step  groups in a device batch; each group is one scene with `questions_per_scene` questions
+    optimizer        "adamw", or "muon": for small models from scratch, with `muon_rate` for the layers' matrices
+    move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
+    object_rounds    short questions about each annotated object (`training.objects`), so many times
+    tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
     """
 
     tasks: tuple[str, ...] = ALL_TASKS
@@ -43,6 +54,15 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     precision: str = "float32"
     workers: int = 0
+    optimizer: str = "adamw"
+    muon_rate: float = 0.02
+    move_scenes: bool = False
+    object_rounds: int = 0
+    tower_steps: int = 0
+
+    def __post_init__(self):
+        if self.optimizer not in ("adamw", "muon"):
+            raise DataError(f"no optimizer {self.optimizer!r}", remedy="known: adamw, muon")
 
 
 def train(
@@ -63,10 +83,19 @@ def train(
     from transformers.trainer_utils import get_last_checkpoint
 
     from video3d_plugin.training.progress import show_progress
+    from video3d_plugin.training.tower import teach_tower
 
     output = Path(output)
     set_seed(settings.seed)
     questions = training_questions(folder, settings.tasks)
+    checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
+    if resume and checkpoint is None:
+        raise DataError("nothing to resume", where=output, remedy="start without --resume")
+    if settings.object_rounds or settings.tower_steps:
+        named = named_of(folder, questions)
+        questions += all_object_questions(folder, named, settings.object_rounds, settings.seed)
+    if settings.tower_steps and checkpoint is None:
+        teach_tower(model, folder, named, output, settings)
     dataset = SceneGroups(
         folder,
         questions,
@@ -76,18 +105,16 @@ def train(
         max_frames=settings.max_frames,
         proposals=settings.proposals,
         seed=settings.seed,
+        move=settings.move_scenes,
     )
     trainer = Trainer(
         model=model,
         args=_arguments(output, settings, len(dataset)),
         train_dataset=dataset,
         data_collator=GroupCollator(processor),
-        optimizers=(_optimizer(model, settings), None),
+        optimizers=(build_optimizer(model, settings), None),
     )
     show_progress(trainer)
-    checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
-    if resume and checkpoint is None:
-        raise DataError("nothing to resume", where=output, remedy="start without --resume")
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(output))
@@ -140,30 +167,6 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
         use_cpu=not torch.cuda.is_available(),
         **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
     )
-
-
-def _optimizer(model: Video3DForCausalLM, settings: TrainSettings):
-    """AdamW with a rate of its own for the vision tower; no decay on norms and biases."""
-    import torch
-
-    def group(tower: bool, decay: bool) -> list:
-        return [
-            p
-            for name, p in model.named_parameters()
-            if p.requires_grad and ("vision_tower" in name) == tower and (p.ndim > 1) == decay
-        ]
-
-    tower_lr = settings.learning_rate if settings.vision_tower_lr is None else settings.vision_tower_lr
-    groups = [
-        {
-            "params": group(tower, decay),
-            "lr": tower_lr if tower else settings.learning_rate,
-            "weight_decay": settings.weight_decay if decay else 0.0,
-        }
-        for tower in (False, True)
-        for decay in (False, True)
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.999))
 
 
 def _summary(output: Path, settings: TrainSettings, trainer, questions: int) -> dict[str, Any]:

@@ -90,10 +90,11 @@ def iter_rooms(
     counts: Counts | None = None,
     style: Style | None = None,
     id_gaps: bool = False,
+    plan: str = "full",
 ) -> Iterator[SyntheticScene]:
     """Scenes in memory, one after the other (endless up to the range of numbers if `scenes` is None)."""
     for index in range(len(NUMBERS[split]) if scenes is None else scenes):
-        yield synthetic_scene(seed, split, index, frames=frames, counts=counts, style=style, id_gaps=id_gaps)
+        yield synthetic_scene(seed, split, index, frames=frames, counts=counts, style=style, id_gaps=id_gaps, plan=plan)
 
 
 def synthetic_scene(
@@ -105,10 +106,11 @@ def synthetic_scene(
     counts: Counts | None = None,
     style: Style | None = None,
     id_gaps: bool = False,
+    plan: str = "full",
 ) -> SyntheticScene:
     """Scene `index` of a split: it depends on (seed, split, index) and on nothing else."""
     number, counts = scene_number(split, seed, index), counts or Counts()
-    room = make_room(f"scene{number:04d}_00", (seed, split, index), id_gaps=id_gaps)
+    room = make_room(f"scene{number:04d}_00", (seed, split, index), id_gaps=id_gaps, plan=plan)
     poses, unseen = camera_path(room, frames)
     facts = Facts(room)
     referrer = Referrer(facts, style)
@@ -137,6 +139,7 @@ def make_benchmark(
     style: Style | None = None,
     write: Sequence[str] = WRITES,
     id_gaps: bool = False,
+    plan: str = "full",
     workers: int = 1,
     progress: bool = True,
 ) -> Path:
@@ -148,6 +151,7 @@ def make_benchmark(
     counts, style   how many annotations a scene, and which relations they use (PLAIN_STYLE is an easier one)
     faults          how proposals fail (ProposalFaults, or mesh.EXACT for perfect ones)
     write           what to write of WRITES; ("posed_images", "mesh", "mask", "annotations") saves the time of .sens
+    plan            "full" rooms, or "small" ones with fewer objects and classes (themes.PLANS)
     workers         processes; the result does not depend on it
 
     The same arguments give the same bytes (on the same versions of numpy and opencv). Raises DataError.
@@ -165,6 +169,7 @@ def make_benchmark(
         "frames": frames,
         "noise": noise,
         "id_gaps": id_gaps,
+        "plan": plan,
         "counts": asdict(counts or Counts()),
         "style": asdict(style or Style()),
         "faults": asdict(faults or ProposalFaults()),
@@ -180,6 +185,7 @@ def make_benchmark(
         style or Style(),
         tuple(write),
         id_gaps,
+        plan,
     )
     layout.write_labels(root)
     for name, number in sizes.items():
@@ -219,6 +225,7 @@ class _Job:
     style: Style
     write: tuple[str, ...]
     id_gaps: bool
+    plan: str
 
 
 def _run(job: _Job, split: str, number: int, workers: int, progress: bool) -> list[tuple[str, dict, int]]:
@@ -240,7 +247,14 @@ def _run(job: _Job, split: str, number: int, workers: int, progress: bool) -> li
 def _make_scene(job: _Job, split: str, index: int) -> tuple[str, dict, int]:
     """Make and write one scene; returns its id, its annotations and how many objects no frame shows."""
     scene = synthetic_scene(
-        job.seed, split, index, frames=job.frames, counts=job.counts, style=job.style, id_gaps=job.id_gaps
+        job.seed,
+        split,
+        index,
+        frames=job.frames,
+        counts=job.counts,
+        style=job.style,
+        id_gaps=job.id_gaps,
+        plan=job.plan,
     )
     room, camera = scene.room, intrinsics(*job.image_size)
     if {"posed_images", "sens"} & {*job.write}:

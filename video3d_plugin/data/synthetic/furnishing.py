@@ -9,7 +9,7 @@ import numpy as np
 from video3d_plugin.data.synthetic.objects import KINDS, build, turn
 from video3d_plugin.data.synthetic.rooms import FACING, Room, Thing, stream
 from video3d_plugin.data.synthetic.shapes import Part
-from video3d_plugin.data.synthetic.themes import THEMES, Theme
+from video3d_plugin.data.synthetic.themes import RoomPlan, Theme, plan_called
 from video3d_plugin.errors import DataError
 
 WALL_THICKNESS = 0.08
@@ -171,31 +171,35 @@ def _long_side(table: Thing, k: int) -> bool:
     return float(np.dot((table.hi - table.lo)[:2], side)) > 1.15
 
 
-def make_room(scene_id: str, seed: tuple[int | str, ...], *, id_gaps: bool = False) -> Room:
+def make_room(scene_id: str, seed: tuple[int | str, ...], *, id_gaps: bool = False, plan: str = "full") -> Room:
     """One furnished room. `seed` is any tuple of ints and strings; the same tuple gives the same room.
 
-    At least 8 classes, at least two of them repeated. id_gaps leaves numbers out of the object ids, as some real
-    scans do. Raises DataError if 40 attempts give no such room (a bug in the themes).
+    `plan` is one of themes.PLANS; a full room has at least 8 classes, two of them repeated. id_gaps leaves numbers out
+    of the object ids, as some real scans do. Raises DataError if 40 attempts give no such room (a bug in the themes).
     """
+    chosen = plan_called(plan)
     for attempt in range(40):
         rng = stream(*seed, scene_id, "layout", attempt)
-        theme = THEMES[int(rng.integers(len(THEMES)))]
-        layout = _furnish(rng, theme)
+        theme = chosen.themes[int(rng.integers(len(chosen.themes)))]
+        layout = _furnish(rng, theme, chosen)
         labels = [t.label for t in layout.things]
         repeated = sum(labels.count(label) > 1 for label in set(labels))
-        if len(set(labels)) >= 8 and repeated >= 2 and "door" in labels and "window" in labels:
+        enough = len(set(labels)) >= chosen.classes and repeated >= chosen.repeated
+        if enough and "door" in labels and "window" in labels:
             return _finish(scene_id, theme, layout, rng, id_gaps, seed)
-    raise DataError("no room of 8 classes could be furnished", where=scene_id, remedy="report the seed as a bug")
+    raise DataError(
+        f"no room of {chosen.classes} classes could be furnished", where=scene_id, remedy="report the seed as a bug"
+    )
 
 
-def _furnish(rng: np.random.Generator, theme: Theme) -> _Layout:
-    size = np.array([rng.uniform(4.2, 6.4), rng.uniform(3.6, 5.4), rng.uniform(2.45, 2.75)])
+def _furnish(rng: np.random.Generator, theme: Theme, plan: RoomPlan) -> _Layout:
+    size = np.array([rng.uniform(*bounds) for bounds in plan.size])
     lo = np.array([*(-size[:2] / 2 + rng.uniform(-0.3, 0.3, 2)), 0.0]).round(3)
     layout = _Layout(rng, lo, (lo + size).round(3))
     door = layout.against_wall("door", clear=0.9)
     if rng.random() < 0.12 and door is not None:
         layout.against_wall("door", clear=0.9, wall=(door.quarter_turns + 2) % 4)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(plan.windows[0], plan.windows[1] + 1))):
         layout.against_wall("window", clear=0.55, margin=0.3)
     for label, low, high in theme.mounted:
         for _ in range(int(rng.integers(low, high + 1))):
@@ -218,7 +222,7 @@ def _furnish(rng: np.random.Generator, theme: Theme) -> _Layout:
     for label, low, high in theme.floor:
         for _ in range(int(rng.integers(low, high + 1))):
             layout.on_floor(label)
-    _crowd(layout, theme)
+    _crowd(layout, theme, plan)
     for label, supports, low, high in theme.top:
         stands = [t for t in layout.things if t.label in supports and t.hi[2] < 1.2]
         for _ in range(int(rng.integers(low, high + 1)) if stands else 0):
@@ -226,12 +230,14 @@ def _furnish(rng: np.random.Generator, theme: Theme) -> _Layout:
     return layout
 
 
-def _crowd(layout: _Layout, theme: Theme) -> None:
-    """Bring three classes of the theme up to three to five objects each, as far as there is room."""
+def _crowd(layout: _Layout, theme: Theme, plan: RoomPlan) -> None:
+    """Bring some classes of the theme up to the plan's number of objects each, as far as there is room."""
     rng = layout.rng
-    for index in rng.permutation(len(theme.crowd))[:3]:
+    for index in rng.permutation(len(theme.crowd))[: plan.crowded]:
         label = theme.crowd[index]
-        for _ in range(int(rng.integers(3, 6)) - sum(t.label == label for t in layout.things)):
+        for _ in range(
+            int(rng.integers(plan.crowd[0], plan.crowd[1] + 1)) - sum(t.label == label for t in layout.things)
+        ):
             kind = KINDS[label]
             if kind.sill or kind.size[0][0] >= 0.6:  # hangs on a wall, or is furniture that stands by one
                 layout.against_wall(label, clear=0.5 if kind.sill and label != "curtain" else 0.0)

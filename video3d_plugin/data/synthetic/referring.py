@@ -73,6 +73,30 @@ _PLAIN = ("nearest", "farthest", "between", "corner", "middle", "next_to", "on",
 PLAIN_STYLE = Style({kind: WEIGHTS[kind] for kind in _PLAIN}, color=0.9, extra=0.7)
 
 
+# The mini benchmark's: every sort of relation, the plain ones more often, and redundant as people's descriptions are.
+MINI_STYLE = Style(
+    {
+        "nearest": 3.0,
+        "farthest": 2.0,
+        "between": 2.0,
+        "corner": 2.0,
+        "middle": 1.0,
+        "next_to": 3.0,
+        "on": 5.0,
+        "below": 2.0,
+        "in_front_of": 2.0,
+        "left_of": 0.7,
+        "right_of": 0.7,
+        "leftmost_door": 1.0,
+        "rightmost_door": 1.0,
+        "biggest": 1.5,
+        "smallest": 1.5,
+    },
+    color=0.9,
+    extra=0.8,
+)
+
+
 @dataclass(frozen=True)
 class Clue:
     """A relation with its anchors; `holders` are the sisters (ids, the object included) it may be true of."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from video3d_plugin.errors import DataError
+
 Range = tuple[str, int, int]  # label, fewest, most
 
 
@@ -83,3 +85,76 @@ THEMES: tuple[Theme, ...] = (
         crowd=("ottoman", "suitcase", "backpack", "stool", "lamp", "couch", "dresser", "chair", "box"),
     ),
 )
+
+
+@dataclass(frozen=True)
+class RoomPlan:
+    """What rooms are furnished like: from `themes`; width, depth and height ranges in metres; how many classes of a
+    theme's crowd a room repeats, and up to how many objects each; how many windows; and the fewest classes, and
+    repeated classes, that a room must end up with."""
+
+    themes: tuple[Theme, ...]
+    size: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    crowded: int
+    crowd: tuple[int, int]
+    windows: tuple[int, int]
+    classes: int
+    repeated: int
+
+
+_STANDS = ("desk", "table", "cabinet")
+_HUNG = (("picture", 0, 1), ("tv", 0, 1))
+_SMALL_THEMES = (
+    Theme(
+        "bedroom",
+        wall=(("bed", 1, 1), ("cabinet", 0, 1), ("desk", 0, 1), ("bookshelf", 0, 1)),
+        middle=(),
+        chairs=(0, 0),
+        floor=(("trash can", 0, 1), ("lamp", 0, 1), ("plant", 0, 1)),
+        mounted=_HUNG,
+        top=(("box", _STANDS, 0, 1),),
+        crowd=("chair", "box", "lamp", "cabinet", "trash can", "plant"),
+    ),
+    Theme(
+        "living room",
+        wall=(("couch", 1, 1), ("bookshelf", 0, 1), ("cabinet", 0, 1), ("refrigerator", 0, 1)),
+        middle=(("table", 0, 1),),
+        chairs=(1, 3),
+        floor=(("lamp", 0, 1), ("plant", 0, 1), ("trash can", 0, 1)),
+        mounted=_HUNG,
+        top=(("box", _STANDS, 0, 1),),
+        crowd=("lamp", "plant", "box", "couch", "bookshelf", "chair"),
+    ),
+    Theme(
+        "office",
+        wall=(("desk", 1, 2), ("bookshelf", 0, 1), ("cabinet", 0, 1)),
+        middle=(("table", 0, 1),),
+        chairs=(1, 3),
+        floor=(("trash can", 0, 1), ("plant", 0, 1), ("lamp", 0, 1)),
+        mounted=_HUNG,
+        top=(("box", _STANDS, 0, 1),),
+        crowd=("chair", "trash can", "box", "cabinet", "bookshelf", "plant"),
+    ),
+    Theme(
+        "dining room",
+        wall=(("refrigerator", 0, 1), ("cabinet", 0, 1), ("couch", 0, 1), ("bookshelf", 0, 1)),
+        middle=(("table", 1, 1),),
+        chairs=(2, 4),
+        floor=(("trash can", 0, 1), ("plant", 0, 1), ("lamp", 0, 1)),
+        mounted=_HUNG,
+        top=(("box", _STANDS, 0, 1),),
+        crowd=("trash can", "cabinet", "box", "plant", "refrigerator", "chair"),
+    ),
+)
+# "full" rooms hold about 24 objects of 25 classes; "small" ones about 14 of 17, for models that have minutes to learn.
+PLANS: dict[str, RoomPlan] = {
+    "full": RoomPlan(THEMES, ((4.2, 6.4), (3.6, 5.4), (2.45, 2.75)), 3, (3, 5), (1, 3), 8, 2),
+    "small": RoomPlan(_SMALL_THEMES, ((3.8, 5.4), (3.4, 4.8), (2.45, 2.75)), 2, (2, 4), (1, 2), 5, 1),
+}
+
+
+def plan_called(name: str) -> RoomPlan:
+    """The plan called `name`; an unknown name is an error that lists the known ones."""
+    if name not in PLANS:
+        raise DataError(f"no room plan {name!r}", remedy=f"known: {', '.join(PLANS)}")
+    return PLANS[name]

@@ -1,0 +1,274 @@
+"""What a small model from scratch needs: moved scenes, short questions about objects, a tower that learns to see."""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.scene import Instance, Question, Scene
+from video3d_plugin.training import optimizer as optimizers
+from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
+from video3d_plugin.training.moving import moved
+from video3d_plugin.training.objects import attributes, named_objects, object_questions
+from video3d_plugin.training.presets import Preset, from_scratch, preset
+from video3d_plugin.training.run import TrainSettings, train
+from video3d_plugin.training.tower import TowerLesson, teach_tower
+
+SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.1}
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory) -> DataFolder:
+    root = tmp_path_factory.mktemp("rooms")
+    counts = Counts(objects=8, references=(3, 3), multi3drefer=4, scanqa=4, sqa3d=4)
+    parts = ("posed_images", "mesh", "mask", "annotations")
+    make_benchmark(
+        root / "s", split={"train": 3}, image_size=(60, 80), frames=4, counts=counts, plan="small", write=parts
+    )
+    prepare(root / "s", root / "data")
+    return DataFolder.open(root / "data")
+
+
+@pytest.fixture(scope="module")
+def questions(rooms):
+    return rooms.questions("scanrefer", "train")
+
+
+@pytest.fixture(scope="module")
+def build(questions):
+    return lambda: from_scratch(Preset(TrainSettings(), SIZES, TOWER, 400), questions)
+
+
+# -- moved scenes --------------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_turn_worked_by_hand(rooms, build):
+    spec = build()[0].config.inputs_spec
+    inputs = rooms.inputs(rooms.scene_ids[0], spec, max_frames=2, proposals="gt")
+    question = Question("scan2cap", "q", inputs.scene_id, "<image> <coord>", "x", coords=((1.0, 2.0, 3.0),))
+    seen = set()
+    for seed in range(12):
+        there, (asked,) = moved(inputs, [question], random.Random(seed), "elsewhere", shift_m=0.0)
+        seen.add(asked.coords[0])
+        assert there.scene_id == asked.scene_id == "elsewhere"
+        assert torch.equal(there.pixels, inputs.pixels) and torch.equal(there.proposal_bits, inputs.proposal_bits)
+    assert seen == {(1.0, 2.0, 3.0), (-2.0, 1.0, 3.0), (-1.0, -2.0, 3.0), (2.0, -1.0, 3.0)}
+
+
+def test_points_boxes_and_coords_move_together_and_keep_their_distances(rooms, build):
+    spec = build()[0].config.inputs_spec
+    inputs = rooms.inputs(rooms.scene_ids[0], spec, max_frames=2, proposals="gt")
+    centre = tuple(inputs.proposals[0, :3].double().tolist())
+    question = Question("scan2cap", "q", inputs.scene_id, "<image> <coord>", "x", coords=(centre,))
+    there, (asked,) = moved(inputs, [question], random.Random(3), "b")
+    assert torch.allclose(there.proposals[0, :3].double(), torch.tensor(asked.coords[0]).double(), atol=1e-5)
+
+    def spread(part):
+        return torch.cdist(part.token_points.flatten(0, 3)[None], part.proposals[:, :3][None])
+
+    assert torch.allclose(spread(there), spread(inputs), atol=1e-3)
+    assert not torch.allclose(there.token_points, inputs.token_points)
+    # a token inside a box (by each axis) is inside the moved box
+    inside = [
+        ((p.token_points.reshape(-1, 1, 3) - p.proposals[:, :3]).abs() <= p.proposals[:, 3:] / 2 + 1e-4).all(-1)
+        for p in (inputs, there)
+    ]
+    assert torch.equal(*inside) and inside[0].any()
+
+
+def test_a_batch_may_hold_one_room_in_two_places(rooms, build, questions):
+    model, processor = build()
+    dataset = SceneGroups(rooms, questions, model.config.inputs_spec, questions_per_scene=4, max_frames=2, move=True)
+    same = [i for i in range(len(dataset)) if dataset[i][0].scene_id.startswith(rooms.scene_ids[0])][:2]
+    pair = [dataset[i] for i in same]
+    batch = GroupCollator(processor)(pair)
+    assert len(batch["scenes"]) == 2 and not torch.equal(*(s["token_points"] for s in batch["scenes"]))
+    assert torch.equal(dataset[same[0]][0].token_points, pair[0][0].token_points), "repeats within an epoch"
+    dataset.set_epoch(1)
+    assert not torch.equal(dataset[same[0]][0].token_points, pair[0][0].token_points)
+
+
+# -- short questions -----------------------------------------------------------------------------------------------
+
+
+def scene_of(*things: tuple[int, str]) -> Scene:
+    box = (0.0, 0.0, 0.5, 1.0, 1.0, 1.0)
+    return Scene("s", (), np.eye(4), tuple(Instance(i, label, (i, *box[1:])) for i, label in things))
+
+
+def refer(target: int, text: str) -> Question:
+    return Question("scanrefer", f"{target}", "s", f"<image>Identify\n{text}", "<ground>", targets=(target,))
+
+
+def test_attributes_worked_by_hand():
+    labels = {("s", 1): "chair", ("s", 2): "trash can"}
+    said = [refer(1, "The red chair. It is next to the blue trash can."), refer(2, "This is a blue trash can.")] * 20
+    assert attributes(said, labels) == {("s", 1): "red", ("s", 2): "blue"}
+    rare = refer(1, "the wobbly chair")
+    assert attributes([rare], labels) == {("s", 1): "wobbly"}
+    assert attributes([rare] + [refer(2, "a blue trash can")] * 200, labels) == {("s", 2): "blue"}
+    assert attributes([refer(1, "The chair.")] * 50, labels) == {}
+    assert attributes([replace(refer(1, "red chair"), targets=(1, 2))] * 50, labels) == {}
+
+
+def test_object_questions_name_all_of_a_kind_and_leave_the_shell_out():
+    scene = scene_of((1, "chair"), (2, "chair"), (3, "chair"), (4, "lamp"), (5, "wall"))
+    said = [refer(1, "a red chair"), refer(2, "the red chair"), refer(3, "the blue chair")] * 20
+    made = object_questions(scene, named_objects([scene], said)["s"])
+    found = {q.item_id.split("|")[2]: q for q in made if q.is_grounding}
+    assert {key: q.targets for key, q in found.items()} == {"1": (1, 2), "2": (1, 2), "3": (3,), "4": (4,)}
+    assert "red chair" in found["1"].prompt and "lamp" in found["4"].prompt
+    names = {q.item_id.split("|")[2]: (q.answer, q.coords[0][0]) for q in made if not q.is_grounding}
+    assert names == {"1": ("Red chair.", 1), "2": ("Red chair.", 2), "3": ("Blue chair.", 3), "4": ("Lamp.", 4)}
+
+
+def test_an_attribute_that_one_sister_lacks_is_not_said():
+    scene = scene_of((1, "chair"), (2, "chair"))
+    made = object_questions(scene, named_objects([scene], [refer(1, "a red chair")] * 20)["s"])
+    assert all("red" not in (q.prompt + q.answer).lower() for q in made)
+    assert all(q.targets == (1, 2) for q in made if q.is_grounding)
+
+
+def test_rounds_and_seeds(rooms, questions):
+    named = named_of(rooms, questions)
+    once, twice = (all_object_questions(rooms, named, rounds, 0) for rounds in (1, 2))
+    assert all_object_questions(rooms, named, 0, 0) == [] and len(twice) == 2 * len(once) > 20
+    assert len({q.item_id for q in twice}) == len(twice)
+    assert twice == all_object_questions(rooms, named, 2, 0)
+    assert any(q.answer.split()[0].lower() in ("red", "blue", "white", "green", "brown") for q in once)
+
+
+# -- the tower -----------------------------------------------------------------------------------------------------
+
+
+def test_the_tower_learns_labels_and_attributes(rooms, build, questions, tmp_path):
+    model, _ = build()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    named = named_of(rooms, questions)
+    settings = TrainSettings(max_frames=4)
+    first = teach_tower(model, rooms, named, tmp_path, replace(settings, tower_steps=2))
+    last = teach_tower(model, rooms, named, tmp_path, replace(settings, tower_steps=60))
+    assert last < 0.7 * first
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed and all("vision_tower" in name or "mm_projector" in name for name in changed)
+
+
+def test_after_it_features_are_as_large_as_the_position_encoding(rooms, build, questions, tmp_path):
+    model, _ = build()
+    teach_tower(model, rooms, named_of(rooms, questions), tmp_path, TrainSettings(max_frames=4, tower_steps=2))
+    inner, scene = model.get_model(), rooms.inputs(rooms.scene_ids[0], model.config.inputs_spec, max_frames=4)
+    with torch.no_grad():
+        features = inner.mm_projector(inner.vision_tower(scene.pixels)).std()
+        position = inner.world_position_embedding(scene.token_points).std()
+    assert 0.5 < float(features / position) < 2
+
+
+def test_objects_that_no_frame_shows_are_not_asked(build):
+    model, _ = build()
+    lesson = TowerLesson(model.get_model().get_vision_tower(), 8, 2, 0)
+    scene = {"pixels": torch.zeros(1, 112, 112, 3, dtype=torch.uint8), "proposal_bits": torch.zeros(1, 1, 8).byte()}
+    loss = lesson([scene], torch.full((1, 2), -100))["loss"]
+    loss.backward()
+    assert float(loss.detach()) == 0
+
+
+def test_without_annotated_objects_there_is_nothing_to_learn_from(rooms, build, tmp_path):
+    with pytest.raises(DataError, match="no annotated objects"):
+        teach_tower(build()[0], rooms, {"scene": {}}, tmp_path, TrainSettings(tower_steps=1))
+
+
+# -- the optimiser -------------------------------------------------------------------------------------------------
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon (2.9 or later has)")
+
+
+@needs_muon
+def test_muon_takes_the_layers_matrices_and_adamw_the_rest_each_parameter_once(build):
+    model, _ = build()
+    settings = TrainSettings(optimizer="muon", vision_tower_lr=1e-4, learning_rate=1e-3)
+    together = optimizers.build_optimizer(model, settings)
+    held = [id(p) for group in together.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    names = {id(p): name for name, p in model.named_parameters()}
+    muon = {names[id(p)] for group in together.parts[0].param_groups for p in group["params"]}
+    assert muon and all(name.startswith("model.layers.") and name.endswith("proj.weight") for name in muon)
+    rates = {names[id(p)]: group["lr"] for group in together.param_groups for p in group["params"]}
+    assert all((rate == 1e-4) == ("vision_tower" in name) for name, rate in rates.items() if name not in muon)
+
+
+@needs_muon
+def test_a_scheduler_reaches_both_and_a_stored_state_goes_on_alike(build):
+    def run(model, together, steps):
+        for step in range(steps):
+            together.zero_grad()
+            sum((p * (step + 1)).square().sum() for p in model.parameters()).backward()
+            together.step()
+
+    settings = TrainSettings(optimizer="muon", learning_rate=1e-3, vision_tower_lr=None)
+    model, _ = build()
+    together = optimizers.build_optimizer(model, settings)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(together, lambda step: 0.5)
+    assert [g["lr"] for g in together.parts[0].param_groups] == [0.01]
+    assert all(g["lr"] == 5e-4 for g in together.parts[1].param_groups)
+    del scheduler
+    run(model, together, 2)
+    twin, _ = build()
+    twin.load_state_dict(model.state_dict())
+    other = optimizers.build_optimizer(twin, settings)
+    other.load_state_dict(copy.deepcopy(together.state_dict()))
+    run(model, together, 1)
+    run(twin, other, 1)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_an_old_torch_without_muon_is_said(build, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(MissingError, match="adamw"):
+        optimizers.build_optimizer(build()[0], TrainSettings(optimizer="muon"))
+
+
+def test_an_unknown_optimiser_lists_the_known():
+    with pytest.raises(DataError, match="adamw, muon"):
+        TrainSettings(optimizer="sgd")
+
+
+class Killed(Exception):
+    pass
+
+
+@needs_muon
+def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(rooms, questions, tmp_path, monkeypatch):
+    import transformers
+
+    chosen = preset("mini")
+    settings = replace(chosen.settings, steps=4, save_every=2, tower_steps=2, max_frames=2, tasks=("scanrefer",))
+    small = Preset(settings, {**chosen.language, **SIZES, "num_attention_heads": 4}, TOWER, 400)
+    step = transformers.Trainer.training_step
+
+    def killed(self, *args, **kwargs):
+        if self.state.global_step == 2 and self.state.max_steps == 4:
+            raise Killed
+        return step(self, *args, **kwargs)
+
+    def run(output, resume=False):
+        model, processor = from_scratch(small, questions)
+        train(model.train(), processor, rooms, tmp_path / output, settings, resume=resume)
+        return model
+
+    whole = run("whole")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(transformers.Trainer, "training_step", killed)
+        run("half")
+    resumed = run("half", resume=True)
+    for (name, one), other in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=lambda m, name=name: f"{name}: {m}")
