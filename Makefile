@@ -6,26 +6,31 @@ STAMP  := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all test-versions lint bench clean help
+DEFAULT := -m "not slow and not gpu and not host"
+# Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
+VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify
+
+.PHONY: demo test test-all test-versions test-lowest coverage lint wheel bench clean help
 help:
-	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | lint | bench | clean"
+	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-lowest | coverage | lint |"
+	@echo "     wheel (build it, install it by itself, check it) | bench | clean"
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[eval,train,dev]'
+	@$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[eval,train,serve,dev]'
 	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/video3d demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not host"
+	$(BIN)/python -m pytest -q $(DEFAULT)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-# The model's tests on the lowest transformers and on the newest 4; `make test` runs them on the newest 5.
+# On transformers 4.45 and on the newest 4; `make test` runs everything on the newest 5.
 test-versions:
 	@for version in 4.45 4.57; do \
 		test -x .venv-$$version/bin/pytest || { \
@@ -33,16 +38,40 @@ test-versions:
 			.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
 				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
 		echo "transformers $$version" && \
-		.venv-$$version/bin/python -m pytest -q -m "not slow and not gpu and not host" \
-			tests/model tests/training tests/verify || exit 1; \
+		.venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
 	done
+
+# On the lowest version of every dependency. Those exist for Python 3.10 and 3.11: `make test-lowest PYTHON=python3.10`.
+test-lowest:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info >= (3, 12) and 'needs Python 3.10 or 3.11: add PYTHON=python3.10')"
+	@test -x .venv-lowest/bin/pytest || { \
+		$(PYTHON) -m venv .venv-lowest && \
+		.venv-lowest/bin/python -m pip install --quiet --progress-bar off \
+			--constraint constraints-lowest.txt --editable '.[train]' 'pytest>=8' 'hypothesis>=6.100'; }
+	.venv-lowest/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS)
+
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -q $(DEFAULT) --cov --cov-report=term --cov-report=xml
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The wheel as users get it: built from the sdist's content, installed without the checkout, checked from outside it.
+wheel: $(STAMP)
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m hatchling build -d dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt \
+		"$$(ls dist/*.whl)[eval,serve]" pytest hypothesis hatchling
+	.venv-wheel/bin/python -m pip check
+	cd .venv-wheel && bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
+		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider \
+		../tests/test_package.py ../tests/test_installed.py ../tests/patches ../tests/lmms_tasks ../tests/hosts
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .venv-4.45 .venv-4.57 build dist demo-data runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-wheel build dist demo-data runs .pytest_cache .ruff_cache .mypy_cache .coverage coverage.xml

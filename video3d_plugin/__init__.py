@@ -21,13 +21,24 @@ _PUBLIC = {
 }
 __all__ = [*sorted(_PUBLIC), "__version__"]
 
+TYPE_CHECKING = False  # typing's own would have to be imported; type checkers know the name
+if TYPE_CHECKING:
+    from video3d_plugin.config import Video3DConfig as Video3DConfig
+    from video3d_plugin.data.folder import DataFolder as DataFolder
+    from video3d_plugin.data.readers import load_scene as load_scene
+    from video3d_plugin.model.modeling import Video3DForCausalLM as Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor as Video3DProcessor
+    from video3d_plugin.pipeline import load_model as load_model
+    from video3d_plugin.scene import Scene as Scene
+    from video3d_plugin.scene import SceneInputs as SceneInputs
+
 # A wheel carries `patches/` and `lmms_tasks/` inside this folder; in a checkout (pip install -e) they
 # lie beside it. Either way they are the sub-packages video3d_plugin.patches and video3d_plugin.lmms_tasks.
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "patches")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         from importlib import import_module
 

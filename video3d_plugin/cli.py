@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -48,6 +48,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "video3d_plugin.training.cli",
         "train or fine-tune a model on a data folder",
         "video3d train --preset mini --data ~/video3d-data --output runs/mini",
+    ),
+    "serve": (
+        "video3d_plugin.serve.cli",
+        "ask scenes in a browser: choose or upload a scan, type, see the answer and the boxes",
+        "video3d serve my_scan/ other_scan.zip",
     ),
     "score": (
         "video3d_plugin.score.cli",
@@ -134,15 +139,35 @@ class Parser(argparse.ArgumentParser):
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    name = next((a for a in argv if not a.startswith("-")), None)
+    name = None if "--print-completion" in argv else next((a for a in argv if not a.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         raise Video3DError(f"no command {name!r} ({suggestion(name, COMMANDS)})")
+    parser = build_parser(() if name is None else (name,))
+    args, unknown = parser.parse_known_args(argv)
+    if args.command is None and not unknown:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    if unknown and "take_rest" in args:
+        unknown = args.take_rest(args, unknown)
+    if unknown:
+        (parser if name is None else commands_of(parser)[name]).complain_of(unknown)
+    return args
+
+
+def build_parser(loaded: Collection[str] = tuple(COMMANDS)) -> Parser:
+    """The parser, with the arguments of the commands in `loaded`; the others have their name and line of help only."""
     parser = Parser(
         prog="video3d",
         description="3D scene understanding from posed RGB-D video, as an add-on to LLaVA-NeXT and lmms-eval.",
     )
     parser.add_argument("--version", action="version", version=f"video3d-plugin {__version__}")
-    module = None
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        metavar="SHELL",
+        choices=("bash", "zsh", "tcsh"),
+        help="print a completion script for bash, zsh or tcsh",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command, (module_name, summary, example) in COMMANDS.items():
         sub = commands.add_parser(
@@ -151,21 +176,31 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             description=summary[0].upper() + summary[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if command == name:
+        if command in loaded:
             module = import_module(module_name)
             module.add_arguments(sub)
             given = sub.epilog or ""
             sub.epilog = given if "examples:" in given else f"{given}\nexample: {example}".lstrip()
             sub.set_defaults(run=module.run)
-    args, unknown = parser.parse_known_args(argv)
-    if args.command is None and not unknown:
-        parser.print_help(sys.stderr)
-        raise SystemExit(2)
-    if unknown and hasattr(module, "take_rest"):
-        unknown = module.take_rest(args, unknown)
-    if unknown:
-        (parser if name is None else commands.choices[name]).complain_of(unknown)
-    return args
+            if hasattr(module, "take_rest"):
+                sub.set_defaults(take_rest=module.take_rest)
+    return parser
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, Parser]:
+    """{name: parser} of the sub-commands."""
+    actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: sub for action in actions for name, sub in action.choices.items()}
+
+
+class _PrintCompletion(argparse.Action):
+    """As argparse's own `version` action: prints and ends, whatever else is on the line."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from video3d_plugin.completion import completion_script
+
+        print(completion_script(build_parser(), values))
+        parser.exit()
 
 
 if __name__ == "__main__":

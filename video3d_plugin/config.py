@@ -6,6 +6,7 @@ Here one function a string knows the grammar, and everything else reads the reco
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +41,7 @@ _POINT_WORDS: dict[str, Points] = {
     "sample9": "nine",
     "minmax": "minmax",
 }
-_ENCODINGS = {"sin3d": "sine", "mlp": "mlp"}
+_ENCODINGS: dict[str, Literal["sine", "mlp"]] = {"sin3d": "sine", "mlp": "mlp"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ def parse_object_feature(text: str | None) -> ObjectPatch:
     """`patch14-pe` -> "patch14". The box centre's position is added wherever the model has one, with or without `-pe`,
     as the reference does (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py)."""
     words = (text or "patch14").split("-")
-    patches = [word for word in words if word in ("patch14", "patch27")]
-    if len(patches) != 1 or set(words) - {"patch14", "patch27", "pe"}:
+    known: dict[str, ObjectPatch] = {"patch14": "patch14", "patch27": "patch27"}
+    patches = [known[word] for word in words if word in known]
+    if len(patches) != 1 or set(words) - {*known, "pe"}:
         raise DataError(
             f"object_feature_type {text!r} is not understood",
             remedy="known: patch14, patch14-pe, patch27, patch27-pe",
@@ -177,7 +179,9 @@ class Video3DConfig(Qwen2Config):
             setattr(self, name, value)
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As transformers reads it; LLaVA-NeXT's own type names stand for ours (no warning about another type)."""
         content, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if content.get("model_type") in HOST_MODEL_TYPES:
@@ -279,10 +283,12 @@ def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str,
         return _siglip_sizes(folder / "config.json")
     if name in KNOWN_TOWERS:
         return dict(KNOWN_TOWERS[name])
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
-        return _siglip_sizes(Path(cached_file(name, "config.json")))
+        path = cached_file(name, "config.json")
+        assert path is not None  # it raises rather than return None, unless told otherwise
+        return _siglip_sizes(Path(path))
     except OSError as error:
         raise MissingError(
             f"vision tower {name!r} is no local folder, and the hub or its cache did not give its config.json",

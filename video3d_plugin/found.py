@@ -118,9 +118,7 @@ def grounding_of(
         weights = np.exp((values - values.max()) / temperature)
         confidence = weights / weights.sum()
     order = np.argsort(-values[: len(boxes)], kind="stable")
-    found = {
-        int(i): FoundBox(tuple(map(float, boxes[i])), float(values[i]), float(confidence[i]), int(i)) for i in order
-    }
+    found = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
     if several:
         indices = objects_by_mass(scores, len(boxes), has_nothing)
     else:
@@ -128,3 +126,8 @@ def grounding_of(
         indices = [] if best is None else [best]
     chosen = tuple(found[i] for i in indices)
     return Grounding(description, tuple(found.values()), chosen, float(confidence[-1]) if has_nothing else None)
+
+
+def _six(box: np.ndarray) -> tuple[float, float, float, float, float, float]:
+    x, y, z, dx, dy, dz = map(float, box)
+    return x, y, z, dx, dy, dz

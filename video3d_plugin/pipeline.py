@@ -173,9 +173,13 @@ class Video3D:
         return texts[0] if single else texts
 
     @overload
-    def ground(self, scene: SceneLike, descriptions: str | Question, **options: Any) -> Grounding: ...
+    def ground(  # type: ignore[overload-overlap]  # text is a sequence of texts too; the first that fits counts
+        self, scene: SceneLike, descriptions: str | Question, *, several: bool = ..., batch_size: int = ...
+    ) -> Grounding: ...
     @overload
-    def ground(self, scene: SceneLike, descriptions: Sequence[str | Question], **options: Any) -> list[Grounding]: ...
+    def ground(
+        self, scene: SceneLike, descriptions: Sequence[str | Question], *, several: bool = ..., batch_size: int = ...
+    ) -> list[Grounding]: ...
     def ground(
         self,
         scene: SceneLike,
@@ -222,9 +226,11 @@ class Video3D:
         ]
 
     @overload
-    def caption(self, scene: SceneLike, where: Point, **options: Any) -> str: ...
+    def caption(self, scene: SceneLike, where: Point, *, max_new_tokens: int = ..., batch_size: int = ...) -> str: ...
     @overload
-    def caption(self, scene: SceneLike, where: Sequence[Point], **options: Any) -> list[str]: ...
+    def caption(
+        self, scene: SceneLike, where: Sequence[Point], *, max_new_tokens: int = ..., batch_size: int = ...
+    ) -> list[str]: ...
     def caption(
         self,
         scene: SceneLike,
@@ -247,7 +253,8 @@ class Video3D:
         import numpy as np
 
         single = len(where) > 0 and np.ndim(where[0]) == 0
-        points = [as_point(point) for point in ([where] if single else where)]
+        listed: Sequence[Any] = [where] if single else where
+        points = [as_point(point) for point in listed]
         prefix = self._encoded(scene)
         questions = [
             Question("caption", str(i), prefix.scene_id, CAPTION_PROMPT, coords=(point,))
@@ -281,6 +288,7 @@ class Video3D:
             prefix = self.encode_scene(loading.result())
             for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
                 asked = [questions[i] for i in batch]
+                found: Sequence[Any]
                 if asked[0].is_grounding:
                     found = self.ground_scores(prefix, asked, batch_size=batch_size)
                 else:

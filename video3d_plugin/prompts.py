@@ -48,4 +48,4 @@ def as_point(values: Point) -> tuple[float, float, float]:
     if len(numbers) not in (3, 6) or not all(map(isfinite, numbers)):
         what = f"{numbers} is neither a point (x, y, z) nor a box (centre and size)"
         raise DataError(what, remedy="give three or six finite numbers, metres")
-    return numbers[:3]
+    return numbers[0], numbers[1], numbers[2]

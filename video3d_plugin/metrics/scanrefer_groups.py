@@ -40,12 +40,15 @@ class Labels:
         path = Path(path)
         if not path.is_file():
             raise MissingError("no label table", where=path, remedy="it is scannetv2-labels.combined.tsv of ScanNet")
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        if not rows or not {"raw_category", "nyu40class", "nyu40id"} <= set(rows[0]):
-            raise DataError("not ScanNet's label table: a column is missing", where=path)
-        names = {row["raw_category"]: row["nyu40class"] for row in rows}
-        return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            if not rows or not {"raw_category", "nyu40class", "nyu40id"} <= set(rows[0]):
+                raise DataError("not ScanNet's label table: a column is missing", where=path)
+            names = {row["raw_category"]: row["nyu40class"] for row in rows}
+            return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
+        except (csv.Error, UnicodeDecodeError, TypeError) as error:
+            raise DataError(f"not ScanNet's label table: {error}", where=path) from error
 
     def official_class(self, object_name: str) -> int:
         """0..16, or 17 for "others"."""

@@ -94,7 +94,7 @@ class Task:
     def record(self, doc: Mapping, prediction: Any) -> dict:
         """Everything about one sample; `prediction` inside it is the raw one, for drawing and for scoring again."""
         unpacked = unpack(prediction)
-        record = {"task": self.name, "status": "missing" if unpacked.is_missing else "ok"}
+        record: dict[str, Any] = {"task": self.name, "status": "missing" if unpacked.is_missing else "ok"}
         record.update(self.make_record(doc, unpacked))
         record["prediction"] = unpacked.fields if unpacked.fields is not None else unpacked.text
         if unpacked.reason:

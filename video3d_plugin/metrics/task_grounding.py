@@ -34,14 +34,16 @@ def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:
             return "ok", _direct_boxes(prediction.fields)
         except (DataError, TypeError, IndexError):
             return "unreadable", []
-    if not prediction.text.strip():
+    text = prediction.text or ""
+    if not text.strip():
         return "empty", []
-    boxes = parse_boxes(prediction.text)
+    boxes = parse_boxes(text)
     return ("unreadable", []) if boxes is None else ("ok", boxes)
 
 
-def _proposals(fields: Mapping) -> tuple[list, list, bool]:
+def _proposals(prediction: Unpacked) -> tuple[list, list, bool]:
     """Scores, boxes, and whether there is a zero-target slot (if it is not said: by the number of scores)."""
+    fields = prediction.fields or {}
     scores, boxes = list(fields["scores"]), as_boxes(fields.get("boxes", ()), "proposals").tolist()
     return scores, boxes, bool(fields.get("has_zero_target", len(scores) == len(boxes) + 1))
 
@@ -56,7 +58,7 @@ def predicted_box(prediction: Unpacked) -> tuple[str, list[float] | None]:
         status, boxes = _read_boxes(prediction)
         return (status, boxes[0]) if boxes else ("empty" if status == "ok" else status, None)
     try:
-        scores, boxes, zero = _proposals(prediction.fields)
+        scores, boxes, zero = _proposals(prediction)
         best = best_object(scores, len(boxes), zero)
     except (DataError, TypeError, ValueError):
         return "unreadable", None
@@ -71,7 +73,7 @@ def predicted_boxes(
         status, boxes = _read_boxes(prediction)
         return status, dict.fromkeys(masses, boxes)
     try:
-        scores, boxes, zero = _proposals(prediction.fields)
+        scores, boxes, zero = _proposals(prediction)
         return "ok", {m: [boxes[i] for i in objects_by_mass(scores, len(boxes), zero, m)] for m in masses}
     except (DataError, TypeError, ValueError):
         return "unreadable", dict.fromkeys(masses, [])

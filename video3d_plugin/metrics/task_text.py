@@ -10,6 +10,7 @@ scores the lines it finds, so `v3d_` leaves it out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import answers, captions
@@ -28,7 +29,9 @@ class _Numbers:
     """Collects values and the reasons for missing ones over several corpora."""
 
     def __init__(self, score: Scorer) -> None:
-        self.score, self.values, self.missing = score, {}, {}
+        self.score = score
+        self.values: dict[str, float | None] = {}
+        self.missing: dict[str, str] = {}
 
     def add(self, pairs: Callable[[], Pairs], prefix: str, suffix: str = "", names: Sequence[str] = NAMES) -> None:
         """Score the corpus that `pairs` makes; where making it needs a Java that is not there, all of it is missing."""
@@ -106,11 +109,11 @@ def scan2cap_scores(records: Sequence[dict], score: Scorer) -> Scores:
     lines = [captioned(r) for r in known if r["status"] != "missing"]
     numbers = _Numbers(score)
     for at in (0.5, 0.25):
-        numbers.add(lambda at=at: captions.official_pairs(items, at), "", f"@{at:g}")
+        numbers.add(partial(captions.official_pairs, items, at), "", f"@{at:g}")
     numbers.add(lambda: captions.v3d_pairs(lines), "v3d_", "@0.5")
     numbers.add(lambda: captions.leo_pairs(items), "leo_", "@0.5", LEO_NAMES)
     for at in (0.5, 0.25):
-        numbers.add(lambda at=at: captions.chatscene_pairs(items, at), "chatscene_", f"@{at:g}")
+        numbers.add(partial(captions.chatscene_pairs, items, at), "chatscene_", f"@{at:g}")
     values, missing = benchmark(*_benchmark_inputs(known), score)
     counts = {"no_box": sum(r["box"] is None for r in known)}
     return Scores({**numbers.values, **values}, counts, {**numbers.missing, **missing})
@@ -181,7 +184,13 @@ def _chatscene_clean(answer: str) -> str:
     return clean_answer(answers.chatscene_prepare(answer))
 
 
-def _refined(records, prefix, match, clean, clean_reference) -> dict[str, float | None]:
+def _refined(
+    records: Sequence[dict],
+    prefix: str,
+    match: Callable[[str, list[str]], tuple[int, int]],
+    clean: Callable[[str], str],
+    clean_reference: Callable[[str], str],
+) -> dict[str, float | None]:
     """EM and refined EM. A missing answer is wrong: refined EM would find an empty one in any reference."""
     wrong = (0, 0)
     pairs = [
@@ -194,7 +203,7 @@ def _refined(records, prefix, match, clean, clean_reference) -> dict[str, float 
     }
 
 
-def _answer_pairs(records, clean, clean_reference) -> Pairs:
+def _answer_pairs(records: Sequence[dict], clean: Callable[[str], str], clean_reference: Callable[[str], str]) -> Pairs:
     return (
         {r["id"]: clean(r["answer"]) for r in records},
         {r["id"]: [clean_reference(a) for a in r["answers"]] for r in records},

@@ -171,7 +171,7 @@ def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
 def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Tensors of a .bin file, and nothing else: what is pickled beside tensors is refused by torch."""
     try:
-        return torch.load(path, map_location=device, weights_only=True, mmap=True)
+        return torch.load(str(path), map_location=device, weights_only=True, mmap=True)
     except RuntimeError:  # written by a torch before 1.6, which cannot be memory-mapped
         return torch.load(path, map_location=device, weights_only=True)
 

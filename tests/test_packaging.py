@@ -1,0 +1,118 @@
+"""What is shipped and what CI runs: the wheel holds the package and nothing else, bounds are those that are tested."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = {
+    "video3d_plugin": "video3d_plugin",
+    "lmms_tasks": "video3d_plugin/lmms_tasks",
+    "patches": "video3d_plugin/patches",
+}
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def build(source: Path, output: Path, target: str) -> Path:
+    if find_spec("hatchling") is None:
+        pytest.skip("building needs hatchling in this environment (pip install hatchling)")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(output)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, text=True)
+    (path,) = output.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """The checkout without what builds and tests leave in it."""
+    folder = tmp_path_factory.mktemp("source") / "checkout"
+    left = (".git", ".venv*", "__pycache__", "runs", "demo-data", "dist", "shared", ".*_cache", ".hypothesis")
+    return Path(shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left)))
+
+
+def content(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    return content(build(source, tmp_path_factory.mktemp("wheel"), "wheel"))
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(source, wheel):
+    expected = {"video3d_plugin_hooks.pth"}
+    for folder, place in SHIPPED.items():
+        files = (path for path in (source / folder).rglob("*") if path.is_file())
+        expected |= {f"{place}/{path.relative_to(source / folder).as_posix()}" for path in files}
+    assert {name for name in wheel if ".dist-info/" not in name} == expected
+    assert any(name.endswith("licenses/LICENSE") for name in wheel) and "video3d_plugin/py.typed" in wheel
+
+
+def test_the_source_distribution_gives_the_same_wheel(source, wheel, tmp_path):
+    with tarfile.open(build(source, tmp_path / "sdist", "sdist")) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert not (unpacked / "tests").exists()
+    assert content(build(unpacked, tmp_path / "again", "wheel")) == wheel
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (line.split("#")[0].split(";")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    return {key.lower().replace("_", "-"): version for key, version in (line.split("==") for line in lines if line)}
+
+
+def bounds(*extras: str) -> dict[str, str]:
+    """{name: lowest version} of the dependencies that have a lower bound."""
+    texts = [*PROJECT["dependencies"], *(t for extra in extras for t in PROJECT["optional-dependencies"][extra])]
+    found = {}
+    for requirement in map(Requirement, texts):
+        (low,) = [s.version for s in requirement.specifier if s.operator == ">="]
+        found[requirement.name.lower().replace("_", "-")] = low
+    return found
+
+
+def test_the_lowest_versions_that_are_promised_are_those_that_are_tested():
+    tested = pins("constraints-lowest.txt")
+    for name, low in bounds("train").items():
+        assert name in tested, f"{name} is not in constraints-lowest.txt"
+        assert re.fullmatch(re.escape(low) + r"(\.\d+)*", tested[name]), (
+            f"{name}: {low} promised, {tested[name]} tested"
+        )
+
+
+def test_the_tested_set_pins_everything_that_make_installs():
+    missing = bounds("eval", "train", "serve", "dev").keys() - pins("constraints.txt").keys()
+    assert not missing, f"not in constraints.txt: {sorted(missing)}"
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    return workflow["jobs"]
+
+
+def test_ci_runs_make_targets_and_nothing_else(jobs):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for job in jobs.values():
+        assert [step["run"] for step in job["steps"] if "run" in step] == ["make ${{ matrix.target }}"]
+        run = {row["target"] for row in job["strategy"]["matrix"]["include"]}
+        assert run <= targets and run >= {"lint", "test", "coverage", "test-lowest", "test-versions", "wheel"}
+
+
+def test_ci_covers_the_first_and_the_last_python_that_is_promised(jobs):
+    low, high = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups()
+    pythons = {row["python"] for job in jobs.values() for row in job["strategy"]["matrix"]["include"]}
+    assert {f"3.{low}", f"3.{int(high) - 1}"} <= pythons

@@ -1,0 +1,25 @@
+"""Shell completion: a static script, made by shtab from the same parser that reads the command line.
+
+eval "$(video3d --print-completion bash)"
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from video3d_plugin.cli import commands_of
+from video3d_plugin.errors import MissingError
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """A script for `shell` ("bash", "zsh" or "tcsh") that completes commands, options, choices and paths."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise MissingError("shell completion needs shtab", remedy="pip install shtab") from error
+    for command in commands_of(parser).values():
+        for action in command._actions:
+            if (action.type is Path or action.dest == "scene") and action.choices is None:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return shtab.complete(parser, shell)

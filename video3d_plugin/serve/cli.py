@@ -1,0 +1,110 @@
+"""`video3d serve [SCENE ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from video3d_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from video3d_plugin.scene import Scene
+
+EPILOG = """\
+Only this machine can reach the page, unless --host says otherwise. There is no password: whoever reaches it may ask and
+upload. Uploads are checked, seen by nobody but their owner, and deleted when the server stops.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to choose from: folders, .zip, .sens"
+    )
+    parser.add_argument("--data", type=Path, help="also all scenes of a folder made by `video3d prepare`")
+    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="default: the small one that is shipped")
+    parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--no-upload", action="store_true", help="no scans but those named here")
+    parser.add_argument("--max-upload-mb", type=int, default=500, help="size of an uploaded zip (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    from video3d_plugin.pipeline import load_model
+    from video3d_plugin.serve.app import build
+    from video3d_plugin.serve.desk import Desk, Limits
+
+    if args.max_upload_mb < 1:
+        raise DataError(f"--max-upload-mb is {args.max_upload_mb}", remedy="give 1 or more, or --no-upload")
+    limits = Limits(bytes=args.max_upload_mb << 20, unpacked_bytes=4 * args.max_upload_mb << 20)
+    scenes = scene_loaders(args.scenes, args.data)
+    if not scenes and args.no_upload:
+        raise DataError("there is no scene to serve", remedy="name one, or --data, or allow uploads")
+    with _listening(args.host, args.port) as listener:  # before the model is read, which takes longer than to say no
+        desk = Desk(load_model(args.model, device=args.device), scenes, uploads=not args.no_upload, limits=limits)
+        try:
+            _serve(build(desk, allowed_hosts(args.host)), listener, args.host)
+        finally:
+            desk.close()
+    return 0
+
+
+def scene_loaders(paths: list[Path], data: Path | None) -> dict[str, Callable[[], Scene]]:
+    """{name: function that loads the scene}. Same names are told apart by their folders; a missing file is an error."""
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.data.readers import load_scene
+    from video3d_plugin.errors import MissingError
+
+    loaders: dict[str, Callable[[], Scene]] = {}
+    for path in paths:
+        if not path.exists():
+            raise MissingError("no such file or folder", where=path)
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        loaders[str(path) if name in loaders else name] = partial(load_scene, path)
+    if data is not None:
+        folder = DataFolder.open(data)
+        for scene_id in folder.scene_ids:
+            loaders[f"{data}/{scene_id}" if scene_id in loaders else scene_id] = partial(folder.scene, scene_id)
+    return loaders
+
+
+def allowed_hosts(host: str) -> list[str]:
+    """What a browser may call this server: on loopback its own names only; elsewhere any, as names cannot be known."""
+    if _is_loopback(host):
+        return ["127.0.0.1", "localhost", "[::1]", "::1", host]
+    print(f"video3d serve: everyone who can reach {host} may ask and upload; there is no password", file=sys.stderr)
+    return ["*"]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise DataError(
+            f"cannot listen on {host}, port {port}: {error}", remedy="choose another --port; 0 takes any free one"
+        ) from error
+
+
+def _serve(app: object, listener: socket.socket, host: str) -> None:
+    import uvicorn
+
+    shown = f"[{host}]" if ":" in host else host
+    print(f"open http://{shown}:{listener.getsockname()[1]}   (Ctrl-C stops)", flush=True)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    server.run(sockets=[listener])
