@@ -28,7 +28,7 @@ class Case:
     def __init__(self, kind: str, args):
         self.kind, self.device = kind, args.device
         self.model, self.processor = made_up.model_of(args.size, args.device, args.dtype)
-        self.video = Video3D(self.model, self.processor, args.prefix_attention)
+        self.video = Video3D(self.model, self.processor, prefix_attention=args.prefix_attention)
         self.scene = made_up.scene(args.frames)
         self.questions = made_up.questions(kind, args.ground if kind == "ground" else args.answer)
 
