@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,7 +93,7 @@ HOW: list[Run | Listed] = [
     Run(r"video3d prepare (SCANNET|SOURCE|captures/) "),
     Run(r"video3d (ask|view|sample|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),
     Run(r"video3d (report results|view DATA/\w+ --boxes results.*)", swap=((SCENE_IN_DOCS, "SCENE"),), slow=True),
-    Run(r"video3d train --preset mini .*--resume", more=("--steps", "2"), slow=True),
+    Run(r"video3d train --preset mini .*--resume", more=("--steps", "1", "--save-every", "1"), slow=True),
     Run(r"video3d train --preset mini ", more=("--steps", "1", "--save-every", "1"), slow=True),
     Run(r"video3d train --preset paper ", more=("--steps", "1", "--precision", "float32"), slow=True),
     Run(r"lmms-eval --model video3d ", more=FEW, swap=LAUNCH, slow=True),
@@ -176,7 +177,16 @@ def test_the_listed_command_holds_up_to_its_check(command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", of_kind(Run, slow=True))
-def test_the_long_command_runs(command, desk, results, request):
+def test_the_long_command_runs(command, desk, request):
+    words = command.words
+    if words[0] == "video3d" and "results" in words:
+        request.getfixturevalue("results")
+    if words[1] == "train":
+        output = desk / words[words.index("--output") + 1]
+        if "--resume" not in words:
+            shutil.rmtree(output, ignore_errors=True)  # another page's line wrote there
+        elif not output.exists():  # this test alone: an earlier line makes it
+            run_long(next(c for c in COMMANDS if c.words == tuple(w for w in words if w != "--resume")), desk)
     run_long(command, desk)
 
 
