@@ -23,6 +23,7 @@ def small(output, *more):
         str(output),
         "--rooms",
         "1",
+        "--train",
         "--train-rooms",
         "2",
         "--steps",

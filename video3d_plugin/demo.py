@@ -1,7 +1,7 @@
-"""`video3d demo`: made-up rooms -> prepare -> a small model -> the five benchmarks through lmms-eval -> one table.
+"""`video3d demo`: made-up rooms -> prepare -> the five benchmarks through lmms-eval -> one table.
 
 Needs no network and no downloads. Every stage is the one that real scans go through; only the rooms are made up, and
-the model is small.
+the model is the small one that the package ships (or one trained on the spot, with --train).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.pipeline import default_checkpoint
 
-PARTS = ("posed_images", "mesh", "mask", "annotations")  # a .sens would hold the same frames once more
 TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 # What the table shows: task -> (metric, its name in print, the guess beside it in data.synthetic.baselines)
 ROWS: dict[str, tuple[tuple[str, str, str | None], ...]] = {
@@ -47,13 +47,17 @@ class Stages:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("demo-data"), help="default: %(default)s")
-    parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint; default: train a small one now")
+    parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint; default: the small one that ships")
+    parser.add_argument("--train", action="store_true", help="train a small model now, for minutes, and evaluate that")
     parser.add_argument(
         "--scans", type=Path, help="evaluate on these scans (ScanNet's layout, with annotations) instead"
     )
     parser.add_argument("--rooms", type=int, default=6, help="rooms to evaluate on (default: 6)")
-    parser.add_argument("--train-rooms", type=int, default=60, help="rooms to train on (default: 60)")
-    parser.add_argument("--steps", type=int, help="training steps (default: the demo preset's)")
+    parser.add_argument("--train-rooms", type=int, default=60, help="with --train: rooms (default: 60)")
+    parser.add_argument("--steps", type=int, help="with --train: steps (default: the demo preset's)")
+    parser.add_argument(
+        "--proposals", choices=["gt", "pred"], help="boxes to choose from (default: gt in made-up rooms, pred in scans)"
+    )
     parser.add_argument("--limit", type=int, help="at most so many questions a task")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -63,15 +67,15 @@ def run(args: argparse.Namespace) -> int:
         raise MissingError("no checkpoint here", where=args.checkpoint, remedy="give a folder with config.json")
     stages = Stages()
     print(f"video3d demo: everything goes to {args.output}", flush=True)
-    rooms, data = (None, None) if args.checkpoint and args.scans else _rooms(args, stages)
+    proposals = args.proposals or ("pred" if args.scans else "gt")
+    rooms, data = (None, None) if args.scans and not args.train else _rooms(args, stages)
     checkpoint, origin = _checkpoint(args, data, stages)
     if args.scans:
         data = _scans(args, stages)
     results = args.output / "results"
     with stages.stage("the benchmarks through lmms-eval"):
-        numbers = _evaluate(checkpoint, data, results, args.limit)
-    print()
-    print(origin)
+        numbers = _evaluate(checkpoint, data, results, args.limit, proposals)
+    print(f"\n{origin}\nboxes to choose from: {'annotated' if proposals == 'gt' else 'predicted'}")
     print(table(numbers, {} if args.scans else _guesses(rooms)))
     print(f"\nsamples and results: {results}   total {sum(stages.seconds.values()):.0f} s")
     return 0
@@ -80,15 +84,15 @@ def run(args: argparse.Namespace) -> int:
 def _rooms(args: argparse.Namespace, stages: Stages) -> tuple[Path, Path]:
     """Makes the rooms and the data folder, or finds those of an earlier run with the same arguments."""
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.data.synthetic.mini import make_mini
 
-    sizes = {"val": 0 if args.scans else args.rooms, "train": 0 if args.checkpoint else args.train_rooms}
+    sizes = {"val": 0 if args.scans else args.rooms, "train": args.train_rooms if args.train else 0}
     sizes = {split: count for split, count in sizes.items() if count}
     name = "-".join([f"seed{args.seed}", *(f"{split}{count}" for split, count in sizes.items())])
     rooms, data, mark = args.output / name / "rooms", args.output / name / "data", args.output / name / "made"
     if not mark.is_file():
         with stages.stage(f"{sum(sizes.values())} furnished rooms in ScanNet's layout, with the five annotation sets"):
-            make_benchmark(rooms, split=sizes, seed=args.seed, frames=12, image_size=(120, 160), write=PARTS, workers=2)
+            make_mini(rooms, **sizes, seed=args.seed, workers=2)
             mark.touch()
     with stages.stage("video3d prepare"):
         prepare(rooms, data, jobs=2)
@@ -108,6 +112,11 @@ def _checkpoint(args: argparse.Namespace, data: Path, stages: Stages) -> tuple[P
     """The checkpoint to evaluate, and one sentence on where it comes from."""
     if args.checkpoint:
         return args.checkpoint, f"checkpoint: {args.checkpoint}"
+    if not args.train:
+        return (
+            default_checkpoint(),
+            "model: the small one that ships, trained on other made-up rooms (see its README.md)",
+        )
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.training.dataset import training_questions
     from video3d_plugin.training.presets import from_scratch, preset
@@ -141,7 +150,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _evaluate(checkpoint: Path, data: Path, results: Path, limit: int | None) -> dict[str, dict]:
+def _evaluate(checkpoint: Path, data: Path, results: Path, limit: int | None, proposals: str) -> dict[str, dict]:
     """{task: {metric: number}}; a failed evaluation, or one with unanswered questions, is an error."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.evaluate import evaluate
@@ -153,7 +162,14 @@ def _evaluate(checkpoint: Path, data: Path, results: Path, limit: int | None) ->
             "has no evaluation questions", where=data, remedy="put official annotation files into the scans"
         )
     numbers = evaluate(
-        tasks, pretrained=checkpoint, data=data, output=results, batch_size=32, limit=limit, max_new_tokens=48
+        tasks,
+        pretrained=checkpoint,
+        data=data,
+        output=results,
+        batch_size=64,
+        limit=limit,
+        max_new_tokens=48,
+        proposals=proposals,
     )
     missing = {task: n for task in tasks if (n := numbers[task].get("count_missing"))}
     if missing:

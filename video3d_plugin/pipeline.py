@@ -48,11 +48,10 @@ class Video3D:
     A scene is a `Scene` (what `load_scene` gives), `SceneInputs`, or an encoded scene from `encode_scene`. A Scene is
     seen through at most `max_frames` frames that `sampler` chooses, and encoded when first asked about; what was
     encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs only itself.
-
-    A single question in, a single result out; a list in, a list out.
-
     prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
     batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
+
+    A single question in, a single result out; a list in, a list out.
 
     >>> model = load_model(checkpoint)
     >>> scene = load_scene(my_scan)
@@ -66,14 +65,14 @@ class Video3D:
         self,
         model: Video3DForCausalLM,
         processor: Video3DProcessor,
-        prefix_attention: PrefixAttention = "cascade",
         *,
         sampler: str = "uniform",
         max_frames: int = MAX_FRAMES,
         cache_bytes: int | None = None,
+        prefix_attention: PrefixAttention = "cascade",
     ):
-        self.model, self.processor, self.prefix_attention = model.eval(), processor, prefix_attention
-        self.sampler, self.max_frames = sampler, max_frames
+        self.model, self.processor = model.eval(), processor
+        self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
     @property
@@ -288,9 +287,8 @@ class Video3D:
             prefix = self.encode_scene(loading.result())
             for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
                 asked = [questions[i] for i in batch]
-                found: Sequence[Any]
                 if asked[0].is_grounding:
-                    found = self.ground_scores(prefix, asked, batch_size=batch_size)
+                    found: Sequence[Any] = self.ground_scores(prefix, asked, batch_size=batch_size)
                 else:
                     found = self.answer(prefix, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
                 for i, result in zip(batch, found, strict=True):
@@ -380,9 +378,9 @@ def load_model(
     return Video3D(
         model if device is None or quantised else model.to(device),
         processor,
-        prefix_attention,
         sampler=sampler or trained.get("sampler", "uniform"),
         max_frames=max_frames or trained.get("max_frames", MAX_FRAMES),
+        prefix_attention=prefix_attention,
     )
 
 

@@ -24,6 +24,8 @@ class FakeModel:
 
     spec = "spec"
 
+    max_frames, sampler = 32, "uniform"  # what `load_model` gives a checkpoint without training.json
+
     def __init__(self, fits: int = 100):
         self.fits, self.encoded, self.batches = fits, [], []
 

@@ -154,13 +154,6 @@ def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
             "flash_attention_2 (the host's default) needs flash-attn, which is not installed",
             remedy="add --attn_implementation sdpa, or pip install flash-attn",
         )
-    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
-    if deepspeed is not None and deepspeed.is_zero3():
-        raise DataError(
-            "ZeRO-3 does not train this model yet: all ranks must gather the same parameters in the same order, and "
-            "grounding head and position embedding run on those ranks only whose items need them",
-            remedy="use ZeRO-2 (examples/deepspeed/zero2.json)",
-        )
     if data_args.questions_per_scene < 1:
         raise DataError(f"--questions_per_scene {data_args.questions_per_scene}", remedy="use 1 or more")
     if data_args.questions_per_scene > 1 and training_args.attn_implementation not in ("sdpa", "eager"):
@@ -200,7 +193,8 @@ def _settle(model_args: Any, data_args: Any, training_args: Any, config: Video3D
     data_args.image_grid_pinpoints = getattr(config, "image_grid_pinpoints", None)  # of single pictures; as it was
     if getattr(training_args, "gradient_checkpointing", False) and not training_args.gradient_checkpointing_kwargs:
         # The tower runs once a scene: with the re-entrant kind, DDP and ZeRO-2 see its gradients come more than once.
-        training_args.gradient_checkpointing_kwargs = {"use_reentrant": False}
+        # Under ZeRO-3 it runs once, and DeepSpeed is used with the re-entrant kind by most.
+        training_args.gradient_checkpointing_kwargs = {"use_reentrant": _zero3(training_args)}
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding, in any number")
     for name in _GROUPINGS:
@@ -210,6 +204,11 @@ def _settle(model_args: Any, data_args: Any, training_args: Any, config: Video3D
     if data_args.embodiedscan_folder:
         notes.append("--embodiedscan_folder is not read: boxes come from the data folder, which was made with them")
     return notes
+
+
+def _zero3(training_args: Any) -> bool:
+    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
+    return deepspeed is not None and bool(deepspeed.is_zero3())
 
 
 def sampler_name(strategy: str) -> str:

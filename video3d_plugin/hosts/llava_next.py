@@ -95,6 +95,9 @@ def load_checkpoint(run: Any, model_args: Any, training_args: Any, bnb_model_fro
     """In the place of the script's get_model."""
     import torch
 
+    from video3d_plugin.model import zero3
+
+    zero3.join_process_group()
     options = dict(bnb_model_from_pretrained_args)
     if training_args.bf16:
         options["torch_dtype"] = torch.bfloat16

@@ -77,13 +77,22 @@ def is_undetected(question: Question) -> bool:
     return "<coord>" in question.prompt and not question.coords
 
 
+def registry_checked(sampler: str) -> str:
+    """The sampler's name; an unknown one is an error that lists the known, before any weight is loaded."""
+    from video3d_plugin.sampling import registry
+
+    registry.get(sampler)
+    return sampler
+
+
 class Video3DLmms(lmms):
     """The model as lmms-eval knows it. Arguments are those of --model_args, plus what lmms-eval adds itself.
 
     pretrained           checkpoint folder, or a name on the hub
     data                 data folder; overrides VIDEO3D_DATA
     batch_size           questions answered at a time; 1 gives the same digits whatever else is asked
-    max_frames, sampler  how a scene is seen: at most so many frames, chosen by this sampler
+    max_frames, sampler  how a scene is seen: at most so many frames, chosen by this sampler; None: as in the
+                         checkpoint's training (training.json), else 32 and uniform, as the published weights were
     proposals            "pred" (the scene's predicted boxes) or "gt" (its annotated ones)
     dtype                auto, float32, bfloat16 or float16
     attn_implementation  sdpa, eager or flash_attention_2; None: the best that is installed
@@ -101,8 +110,8 @@ class Video3DLmms(lmms):
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
         device: str | None = None,
-        max_frames: int = 32,
-        sampler: str = "uniform",
+        max_frames: int | None = None,
+        sampler: str | None = None,
         dtype: str = "auto",
         attn_implementation: str | None = None,
         lora: str | None = None,
@@ -122,13 +131,16 @@ class Video3DLmms(lmms):
         outcome.start()
         self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
         self.data = current.choose(data)  # before the weights: a missing folder is said at once
-        self.max_frames, self.sampler, self.proposals = _number("max_frames", max_frames), str(sampler), proposals
-        self._check_sampler()
+        self.proposals = proposals
+        self.max_frames = None if max_frames is None else _number("max_frames", max_frames)
+        self.sampler = None if sampler is None else registry_checked(str(sampler))
         self.batches = Batches(_batch_size(batch_size, max_batch_size))
         self.batch_size = self.batches.size
         self._device = device_of_this_rank(device)
         self.video3d = load(pretrained, self._device, dtype, attn_implementation, lora)
         self.video3d.prefix_attention = prefix_attention
+        self.max_frames = self.max_frames or self.video3d.max_frames
+        self.sampler = self.sampler or registry_checked(self.video3d.sampler)
         seen = [identity.of_path(pretrained), identity.of_path(lora), self.sampler, self.max_frames, self.proposals]
         identity.set_model("/".join(map(str, [*seen, dtype, attn_implementation, prefix_attention])))
 
@@ -139,11 +151,6 @@ class Video3DLmms(lmms):
             guess = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(known)}"
             raise Video3DError(f"--model_args {name} is not known ({hint})")
-
-    def _check_sampler(self) -> None:
-        from video3d_plugin.sampling import registry
-
-        registry.get(self.sampler)
 
     @property
     def device(self):

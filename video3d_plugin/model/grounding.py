@@ -6,11 +6,14 @@ Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/language_model/llava_qwen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.config import HeadSpec
+from video3d_plugin.model.lockstep import once
 
 _SCORE_WIDTH = 1024  # the reference's inner width of the `score` head; its checkpoints have parameters of this size
 
@@ -67,15 +70,26 @@ def score_proposals(
     features: torch.Tensor,  # (N, H)
 ) -> torch.Tensor:
     """(Q, N) scores; for infonce (Q, N + 1), cosines with the zero-target slot last."""
-    features = features.to(queries)
+    return score_scenes(model, spec, [(queries, features)])[0]
+
+
+def score_scenes(
+    model: nn.Module, spec: HeadSpec, scenes: Sequence[tuple[torch.Tensor, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """`score_proposals` of several scenes' (queries, features); each part of the head runs once."""
+    queries = [query for query, _ in scenes]
+    features = [own.to(query) for query, own in scenes]
     if spec.kind == "mlp":
-        return model.ground_head(queries) @ features.T
+        return [wanted @ own.T for wanted, own in zip(once(model.ground_head, queries), features, strict=True)]
     if spec.has_zero_target:
-        features = torch.cat([features, model.ground_head_zero_target[None].to(features)])
-    objects, wanted = model.ground_head_obj(features), model.ground_head_query(queries)
+        zero_target = model.ground_head_zero_target[None]
+        features = [torch.cat([own, zero_target.to(own)]) for own in features]
+    objects, wanted = once(model.ground_head_obj, features), once(model.ground_head_query, queries)
     if spec.kind == "score":
-        return model.ground_head_score(wanted[:, None] * objects[None]).squeeze(-1)
-    return F.normalize(wanted, dim=-1) @ F.normalize(objects, dim=-1).T
+        pairs = [(w[:, None] * o[None]).flatten(0, 1) for w, o in zip(wanted, objects, strict=True)]
+        scores = once(model.ground_head_score, pairs)
+        return [own.view(len(w), len(o)) for own, w, o in zip(scores, wanted, objects, strict=True)]
+    return [F.normalize(w, dim=-1) @ F.normalize(o, dim=-1).T for w, o in zip(wanted, objects, strict=True)]
 
 
 def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> torch.Tensor:

@@ -47,7 +47,7 @@ class HostMethods:
         known = tokenizer.get_vocab()
         new = [token for token in (IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN) if token not in known]
         tokenizer.add_tokens(new)
-        old = self.get_input_embeddings().weight.shape[0]
+        old = zero3.whole_shape(self.get_input_embeddings().weight)[0]
         fresh = list(tokenizer.convert_tokens_to_ids(new))
         if len(tokenizer) > old:
             self._grow_embeddings(old, len(tokenizer))

@@ -19,12 +19,14 @@ from transformers.modeling_outputs import ModelOutput
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
+from video3d_plugin.model import zero3
 from video3d_plugin.model.as_is import unwrap
-from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals
+from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
 from video3d_plugin.model.host_methods import HostMethods
+from video3d_plugin.model.lockstep import nothing
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
-from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
+from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens, encode_scenes
 from video3d_plugin.model.shared_rows import extend, is_mark, mark_of
 from video3d_plugin.model.vision import VisionTower, build_projector
 
@@ -108,10 +110,12 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         """The language model as Qwen2 starts; everything that it is extended by as torch does."""
         if not getattr(module, _OWN_INITIALISATION, False):
             super()._init_weights(module)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+            return
+        with zero3.gathered(module.parameters(recurse=False)):
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+            elif hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
     def forward(
         self,
@@ -230,6 +234,9 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 f"the batch has {int(at.sum())} <coord> tokens (by item: {per_item}) and {wanted} points",
                 remedy="give one point for each <coord>, in the order of the items",
             )
+        if self.config.position is not None and not wanted and self.in_lockstep:
+            nowhere = embeds.new_zeros(1, self.config.position.points_per_token, 3)
+            return embeds + nothing(self.model.world_position_embedding(nowhere)).to(embeds)
         if not wanted or self.config.position is None:
             return embeds
         if coords.shape[1:] != (3,):
@@ -261,12 +268,14 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 
     def _encode_scenes(self, input_ids, scenes, scene_index, with_proposals: set[int]) -> list[SceneTokens]:
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
-        tokens = []
-        for index, scene in enumerate(scenes):
+        grounded, names = [index in with_proposals for index in range(len(scenes))], []
+        for index in range(len(scenes)):
             rows = ", ".join(str(row) for row, own in enumerate(scene_of) if own == index)
-            name = f"item {rows} of the batch (scene {index})"
-            tokens.append(encode_scene_tokens(self, scene, index in with_proposals, name))
-        return tokens
+            names.append(f"item {rows} of the batch (scene {index})")
+        if self.in_lockstep:
+            return encode_scenes(self, scenes, grounded, names, lockstep=True)
+        parts = zip(scenes, grounded, names, strict=True)
+        return [encode_scene_tokens(self, *part) for part in parts]
 
     def _attention(self, rows: seq.Rows, output_attentions: bool | None = None):
         """The mask of the attention: of rows of several items a mark (`model.shared_rows`), or a mask of all pairs."""
@@ -300,12 +309,13 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         """loss, item_losses, logits and ground_scores of the output."""
         hidden = hidden.to(rows.embeds.device)  # a model over several devices ends on another one than it starts
         places = seq.item_places(rows.mask, rows.segments)
-        all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of)
+        unused: list[torch.Tensor] = []  # results of parts that ran for the other ranks' sake, see model.lockstep
+        all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of, unused)
         if rows.labels is None:
             return {"logits": self.lm_head(hidden), "ground_scores": all_scores}
         losses: list[torch.Tensor | None] = [None] * len(places)
         texts = [item for item, scores in enumerate(all_scores) if scores is None]
-        labelled, text_losses = self._text_losses(hidden, rows.labels, [places[item] for item in texts])
+        labelled, text_losses = self._text_losses(hidden, rows.labels, [places[item] for item in texts], unused)
         for item, loss in zip(texts, text_losses, strict=True):
             losses[item] = loss
         for item, scores in enumerate(all_scores):
@@ -314,13 +324,13 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 losses[item] = ground_loss(scores, chosen, self.config.head).to(hidden.device)
         item_losses = torch.stack(losses)
         return {
-            "loss": item_losses.mean() + self._touch_unused(),
+            "loss": item_losses.mean() + self._touch_unused() + sum(nothing(result) for result in unused),
             "item_losses": item_losses,
             "logits": labelled if self.training else self.lm_head(hidden),
             "ground_scores": all_scores,
         }
 
-    def _text_losses(self, hidden, labels, places) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _text_losses(self, hidden, labels, places, unused: list) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(logits of the K labelled positions of all items, for each item the mean over its own)."""
         wanted = [labels[row, columns[1:]] for row, columns in places]
         kept = [label != seq.IGNORE for label in wanted]
@@ -328,13 +338,18 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         at = [columns[:-1][own] for (_, columns), own in zip(places, kept, strict=True)]
         rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
         # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
-        logits = self.lm_head(hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0])
+        states = hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0]
+        more = hidden[: int(self.in_lockstep), 0]  # a row that no item needs, or none
+        logits = self.lm_head(torch.cat([states, more]) if len(more) else states)
+        if len(more):
+            logits, made_up = logits.split([sum(counts), 1])
+            unused.append(made_up)
         flat = torch.cat([label[own] for label, own in zip(wanted, kept, strict=True)] or [labels[:0, 0]])
         terms = F.cross_entropy(logits.float(), flat.to(logits.device), reduction="none").to(hidden.device)
         # an item without labels has loss 0, not NaN
         return logits, [own.sum() / max(len(own), 1) for own in terms.split(counts)]
 
-    def _ground_scores(self, hidden, rows, places, tokens, scene_of) -> list[torch.Tensor | None]:
+    def _ground_scores(self, hidden, rows, places, tokens, scene_of, unused: list) -> list[torch.Tensor | None]:
         """Scores of the items that hold a <ground> token, computed scene by scene."""
         scores: list[torch.Tensor | None] = [None] * len(places)
         if self.config.head is None or self.config.ground_token_id is None:
@@ -347,14 +362,18 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             if len(found):
                 asked.setdefault(scene_of[row], []).append((item, row, found[0]))
         for scene, queries in asked.items():
-            features = tokens[scene].proposals
-            if not len(features):
+            if not len(tokens[scene].proposals):
                 items = ", ".join(str(item) for item, _, _ in queries)
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
-            states = hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
-            together = score_proposals(self, self.config.head, states, features)
-            for (item, _, _), row_scores in zip(queries, together, strict=True):
+        pairs = [(_states(hidden, own), tokens[scene].proposals) for scene, own in asked.items()]
+        if self.in_lockstep:
+            together = score_scenes(self, self.config.head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
+            unused += [] if pairs else together
+        else:
+            together = [score_proposals(self, self.config.head, *pair) for pair in pairs]
+        for own, all_rows in zip(asked.values(), together if pairs else [], strict=True):
+            for (item, _, _), row_scores in zip(own, all_rows, strict=True):
                 scores[item] = row_scores
         return scores
 
@@ -371,17 +390,20 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
             )
         return chosen
 
-    def _touch_unused(self) -> torch.Tensor | float:
-        """Zero, but a function of every head: ranks with other kinds of items in their batch still reduce alike.
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether all ranks must run the same parts in the same order, see `model.lockstep`."""
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return several and self.training or zero3.scattered(self)
 
-        Not of the layers, which every batch uses: under gradient checkpointing their gradients come from a backward
-        pass of their own, and a second one makes DDP and ZeRO-2 stop ("already been reduced").
-        """
-        if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
+    def _touch_unused(self) -> torch.Tensor | float:
+        """Zero, but a function of the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
+        if not self.in_lockstep or zero3.scattered(self):
             return 0.0
+        idle = ["vision_model.post_layernorm"] + ["ground_head"] * (self.config.ground_token_id is None)
         named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
-        parts = [p for name, p in named if "model.layers." not in name and "encoder.layers." not in name]
-        return sum((p.float().reshape(-1)[:1].sum() * 0.0 for p in parts), torch.zeros((), device=self.device))
+        parts = [nothing(p) for name, p in named if any(part in name for part in idle)]
+        return sum(parts, torch.zeros((), device=self.device))
 
     # -- generation ----------------------------------------------------------------------------------------------
 
@@ -419,6 +441,11 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
         from video3d_plugin.model.checkpoint import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _states(hidden: torch.Tensor, queries: list[tuple[int, int, torch.Tensor]]) -> torch.Tensor:
+    """(Q, H): the hidden states of (item, row, column) queries, in one go."""
+    return hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
 
 
 def _keep_own_initialisation(part: nn.Module | None) -> None:

@@ -1,7 +1,8 @@
-"""One scene's tensors -> its visual tokens and its proposals' features. Nothing here depends on the question."""
+"""Scenes' tensors -> their visual tokens and proposals' features. Nothing here depends on the question."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import torch
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.model.vision import lay_out, pool_grid
+from video3d_plugin.model.lockstep import once
+from video3d_plugin.model.vision import lay_out, normalise_pixels, pool_grid
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
@@ -37,31 +39,66 @@ def encode_scene_tokens(
 
     Errors call it by `name`.
     """
+    return encode_scenes(model, [scene], [with_proposals], [name])[0]
+
+
+def encode_scenes(
+    model: Video3DForCausalLM,
+    scenes: Sequence[dict[str, torch.Tensor]],
+    with_proposals: Sequence[bool],
+    names: Sequence[str],
+    lockstep: bool = False,
+) -> list[SceneTokens]:
+    """As `encode_scene_tokens`; each part of the model runs once, on all scenes together.
+
+    lockstep: where no scene needs its proposals, the first one gets a made-up one, see `model.lockstep`.
+    """
     inner, config = model.get_model(), model.config
-    _check(scene, config, with_proposals, name)
+    for scene, proposals, name in zip(scenes, with_proposals, names, strict=True):
+        _check(scene, config, proposals, name)
     # Projected patches keep their own grid for proposals; the pooled grid becomes tokens.
-    patches = inner.mm_projector(inner.vision_tower(scene["pixels"]))
-    grid = pool_grid(patches, config.layout)
-    placed = grid
-    if config.position is not None:
-        points = scene["token_points"].to(grid.device)
-        embedding = inner.world_position_embedding(points).to(grid)
+    patches = once(lambda pixels: inner.mm_projector(inner.vision_tower(pixels)), _pixels(scenes, inner.vision_tower))
+    grids = [pool_grid(own, config.layout) for own in patches]
+    newline = inner.image_newline if config.layout.has_newline else None
+    placed = grids if config.position is None else _placed(inner, config, grids, scenes)
+    visual = [lay_out(grid, newline, config.layout) for grid in placed]
+    features = [tokens.new_zeros(0, tokens.shape[1]) for tokens in visual]
+    for index, scene in enumerate(scenes):
+        if with_proposals[index]:
+            source = patches[index] if config.object_patch == "patch14" else grids[index].flatten(1, 2)
+            bits = scene["proposal_bits"].to(source.device)
+            inside = unpack_patches(bits, config.inputs_spec.object_grid_side).flatten(1)
+            features[index] = proposal_features(source.flatten(0, 1), inside)
+    some = [index for index, own in enumerate(features) if len(own)]
+    centres = [scenes[index]["proposals"].to(features[index].device).float()[:, :3] for index in some]
+    if lockstep and not any(with_proposals):
+        some, features[0] = [0], patches[0][0, :1]
+        centres = [torch.zeros(1, 3, device=features[0].device)]
+    if config.position is not None and some:  # proposals saw features without positions: they get their centre's
+        points = [own[:, None].expand(-1, config.position.points_per_token, -1) for own in centres]
+        for index, embedding in zip(some, once(inner.world_position_embedding, points), strict=True):
+            features[index] = features[index] + embedding.to(features[index])
+    return [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
+
+
+def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tensor]:
+    """Of one kind, so that they can be joined: normalised floats where some scene has them."""
+    pixels = [scene["pixels"].to(tower.device, non_blocking=True) for scene in scenes]
+    if len({one.dtype for one in pixels}) == 1:
+        return pixels
+    return [normalise_pixels(one, torch.float32, one.device).permute(0, 2, 3, 1) for one in pixels]
+
+
+def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
+    """The grids with the position embedding of each cell's points added."""
+    points = [scene["token_points"].to(grid.device) for grid, scene in zip(grids, scenes, strict=True)]
+    placed = []
+    for grid, embedding, scene in zip(grids, once(inner.world_position_embedding, points), scenes, strict=True):
+        embedding = embedding.to(grid)
         if "token_valid" in scene and config.mask_invalid_depth:
             embedding = embedding * scene["token_valid"].to(grid.device)[..., None]
-        placed = grid + embedding
-    newline = inner.image_newline if config.layout.has_newline else None
-    visual = lay_out(placed, newline, config.layout)
-    if not with_proposals:
-        return SceneTokens(visual, visual.new_zeros(0, visual.shape[1]))
-    # Proposals see the features before positions are added, and their box centre's position instead.
-    source = patches if config.object_patch == "patch14" else grid.flatten(1, 2)
-    inside = unpack_patches(scene["proposal_bits"].to(grid.device), config.inputs_spec.object_grid_side).flatten(1)
-    features = proposal_features(source.flatten(0, 1), inside)
-    if config.position is not None and len(features):
-        centres = scene["proposals"].to(grid.device).float()[:, None, :3]
-        centres = centres.expand(-1, config.position.points_per_token, -1)
-        features = features + inner.world_position_embedding(centres).to(features)
-    return SceneTokens(visual, features)
+        placed.append(grid + embedding)
+    return placed
 
 
 def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: str) -> None:

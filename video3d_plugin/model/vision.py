@@ -44,7 +44,9 @@ class VisionModel(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:  # (V, 3, U, U) in [-1, 1] -> (V, n * n, C)
         patches = self.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
         # All positions in order: SigLIP's position_ids buffer is not saved and is garbage after a meta-device load.
-        patches = patches + self.embeddings.position_embedding.weight
+        # Asked of the layer and not of its weight, which under ZeRO-3 is whole only while the layer runs.
+        places = torch.arange(patches.shape[1], device=patches.device)
+        patches = patches + self.embeddings.position_embedding(places)
         return self.encoder(inputs_embeds=patches)[0]
 
 

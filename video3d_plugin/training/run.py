@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.scene import Question
 from video3d_plugin.training.dataset import (
     GroupCollator,
     SceneGroups,
@@ -35,6 +36,7 @@ class TrainSettings:
     move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
     object_rounds    short questions about each annotated object (`training.objects`), so many times
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
+    object_steps     steps on the short questions alone, before the others join
     """
 
     tasks: tuple[str, ...] = ALL_TASKS
@@ -59,6 +61,7 @@ class TrainSettings:
     move_scenes: bool = False
     object_rounds: int = 0
     tower_steps: int = 0
+    object_steps: int = 0
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
@@ -79,47 +82,66 @@ def train(
     Returns {"steps", "loss_first", "loss_last", "questions"}. The mean of the first and the last tenth of the
     logged losses is given, not single noisy values. With `resume`, continues from the newest checkpoint in `output`.
     """
-    from transformers import Trainer, set_seed
+    from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
-    from video3d_plugin.training.progress import show_progress
     from video3d_plugin.training.tower import teach_tower
 
     output = Path(output)
     set_seed(settings.seed)
-    questions = training_questions(folder, settings.tasks)
     checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
     if resume and checkpoint is None:
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
+    questions, first = training_questions(folder, settings.tasks), []
     if settings.object_rounds or settings.tower_steps:
         named = named_of(folder, questions)
-        questions += all_object_questions(folder, named, settings.object_rounds, settings.seed)
+        first = all_object_questions(folder, named, settings.object_rounds, settings.seed)
     if settings.tower_steps and checkpoint is None:
         teach_tower(model, folder, named, output, settings)
-    dataset = SceneGroups(
+    if settings.object_steps and checkpoint is None:
+        groups = _groups(folder, model, first, settings, settings.questions_per_scene)
+        alone = replace(settings, steps=settings.object_steps)
+        _trainer(model, processor, groups, output, alone, "objects", save=False).train()
+    questions += first
+    groups = _groups(folder, model, questions, settings, settings.questions_per_scene)
+    trainer = _trainer(model, processor, groups, output, settings, "training")
+    with random_state_allowed():
+        trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(output))
+    processor.save_pretrained(str(output))
+    return _summary(output, settings, trainer, len(questions))
+
+
+def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings, size: int) -> SceneGroups:
+    return SceneGroups(
         folder,
         questions,
         model.config.inputs_spec,
-        questions_per_scene=settings.questions_per_scene,
+        questions_per_scene=size,
         sampler=settings.sampler,
         max_frames=settings.max_frames,
         proposals=settings.proposals,
         seed=settings.seed,
         move=settings.move_scenes,
     )
+
+
+def _trainer(
+    model, processor, groups: SceneGroups, output: Path, settings: TrainSettings, what: str, save: bool = True
+):
+    from transformers import Trainer
+
+    from video3d_plugin.training.progress import show_progress
+
     trainer = Trainer(
         model=model,
-        args=_arguments(output, settings, len(dataset)),
-        train_dataset=dataset,
+        args=_arguments(output, settings, len(groups), save),
+        train_dataset=groups,
         data_collator=GroupCollator(processor),
         optimizers=(build_optimizer(model, settings), None),
     )
-    show_progress(trainer)
-    with random_state_allowed():
-        trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(str(output))
-    processor.save_pretrained(str(output))
-    return _summary(output, settings, trainer, len(questions))
+    show_progress(trainer, what)
+    return trainer
 
 
 def random_state_allowed():
@@ -138,7 +160,7 @@ def random_state_allowed():
     )
 
 
-def _arguments(output: Path, settings: TrainSettings, groups: int):
+def _arguments(output: Path, settings: TrainSettings, groups: int, save: bool):
     import torch
     from transformers import TrainingArguments
 
@@ -155,7 +177,7 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
         logging_steps=max(1, steps // 100),
         save_steps=settings.save_every,
         save_total_limit=1,
-        save_strategy="steps",
+        save_strategy="steps" if save else "no",
         seed=settings.seed,
         data_seed=settings.seed,
         bf16=settings.precision == "bfloat16",
