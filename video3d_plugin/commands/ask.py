@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -175,6 +176,8 @@ def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
     """Lines of stdin until it ends, or /quit. On a terminal a wrong line is said and forgotten; in a pipe it is an
     error, so that nobody takes a shorter list of answers for a whole one."""
     if on_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  (gives input() a history and arrow keys)
         print(f"{chat.scene.scene_id}: {len(chat.scene.frames)} frames, {len(chat.scene.proposals)} proposals. /help")
     while True:
         try:

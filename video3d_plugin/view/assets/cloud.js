@@ -37,7 +37,7 @@ function makeCloud(stage) {
   geometry.setAttribute("position", new THREE.BufferAttribute(new Uint16Array(bytes.buffer, 0, count * 3), 3));
   geometry.setAttribute("color", new THREE.BufferAttribute(new Uint8Array(bytes.buffer, count * 6, count * 3), 3, true));
   const material = new THREE.PointsMaterial({
-    size: voxel * 2.1, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
+    size: voxel * 2.3, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
   });
   geometry.setAttribute("facing", new THREE.BufferAttribute(new Int8Array(bytes.buffer, count * 9, count * 3), 3, true));
   seeInto(stage, material);

@@ -108,7 +108,7 @@ function makeLayers(stage) {
 function makeSliders(stage) {
   const size = $("point-size");
   size.addEventListener("input", () => {
-    stage.cloud.material.size = (V.data.cloud.voxel * 2.1 * size.value) / 13;
+    stage.cloud.material.size = (V.data.cloud.voxel * 2.3 * size.value) / 13;
     V.draw();
   });
   const along = (v) => v.dot(stage.up);
