@@ -64,10 +64,13 @@ def all_blocks() -> list[Block]:
 
 
 def commands_in(block: Block) -> list[Command]:
-    """The command lines of a bash block. `export A=b` counts for the lines after it."""
+    """The command lines of a bash block, or those after `$ ` in a transcript. `export A=b` counts for what follows."""
     exported: list[tuple[str, str]] = []
     commands = []
-    for line in block.text.replace("\\\n", " ").splitlines():
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if block.language != "bash":
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    for line in lines:
         words = shlex.split(line, comments=True)
         if not words:
             continue
