@@ -228,7 +228,7 @@ def test_a_real_process_is_quiet_in_a_pipe_and_ctrl_c_is_one_line_and_130(my_sca
     process.stdin.flush()
     assert len(process.stdout.readline().split()) == 4
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert process.returncode == 130
     assert error == "video3d: interrupted; what was finished is kept\n"
     assert list(tmp_path.iterdir()) == []

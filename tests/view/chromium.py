@@ -104,7 +104,7 @@ class Page:
         os.close(self._out)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, path: Path, timeout_s: float = 60) -> float:
+    def open(self, path: Path, timeout_s: float = 240) -> float:
         """Open the file; returns the seconds until the viewer says it is ready and its first picture is drawn."""
         start = time.monotonic()
         self.call("Page.navigate", url=path.resolve().as_uri())
@@ -207,7 +207,7 @@ class Page:
             if not url.startswith(("data:", "blob:")):
                 self.requests.append(url)
 
-    def _read(self, timeout_s: float = 60) -> dict:
+    def _read(self, timeout_s: float = 240) -> dict:
         while b"\0" not in self._buffer:
             if not select.select([self._in], [], [], timeout_s)[0]:
                 raise AssertionError(f"Chromium said nothing for {timeout_s} s")
