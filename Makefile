@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# What LLaVA-NeXT's training script imports beside torch and transformers.
+LLAVA_NEXT_IMPORTS = deepspeed decord av tyro einops einops-exts timm sentencepiece
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -10,9 +12,9 @@ DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
 VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify
 
-.PHONY: demo test test-all test-versions test-lowest coverage lint wheel bench clean help
+.PHONY: demo test test-all test-versions test-hosts test-lowest coverage lint wheel bench clean help
 help:
-	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-lowest | coverage | lint |"
+	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-hosts | test-lowest | coverage | lint |"
 	@echo "     wheel (build it, install it by itself, check it) | bench | clean"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,6 +41,24 @@ test-versions:
 				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
 		echo "transformers $$version" && \
 		.venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+	done
+
+# Training inside LLaVA-NeXT, on the lowest and the highest transformers that it trains with.
+# LLAVA_NEXT_SRC names a checkout; results are evaluated in .venv, where lmms-eval is.
+test-hosts: $(STAMP)
+	@test -f "$(LLAVA_NEXT_SRC)/llava/train/train_mem.py" || { \
+		echo "make test-hosts LLAVA_NEXT_SRC=CHECKOUT: no LLaVA-NeXT checkout in '$(LLAVA_NEXT_SRC)'"; exit 2; }
+	@for version in 4.45 4.57; do \
+		test -x .venv-$$version/bin/pytest || { \
+			$(PYTHON) -m venv .venv-$$version && \
+			.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
+				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
+		.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
+			--constraint constraints-$$version.txt $(LLAVA_NEXT_IMPORTS) || exit 1; \
+		echo "transformers $$version" && \
+		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
+			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
+			tests/model/test_lockstep.py || exit 1; \
 	done
 
 # On the lowest version of every dependency. Those exist for Python 3.10 and 3.11: `make test-lowest PYTHON=python3.10`.

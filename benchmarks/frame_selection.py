@@ -9,12 +9,11 @@ Prints CPU seconds of one thread, which other programs on the machine do not cha
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import Transcript, options
+from measure import Transcript, in_process, options, peak_megabytes, seconds
 from PIL import Image
 from room_scan import write_scan
 
@@ -57,6 +56,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--scan", type=Path, help="an existing root with one scan, instead of a made-up room")
+    parser.add_argument("--memory", default="", help="one way only, printing its peak memory")
     args = parser.parse_args()
     say = Transcript()
     torch.set_num_threads(1)
@@ -65,18 +65,24 @@ def main() -> None:
         scene = load_scene(root)
         points = [frame_points(scene, index, stride=4) for index in range(0, len(scene.frames), 3)]
         cells = unique_voxels(np.concatenate(points), VOXEL_M)
-        start = time.process_time()
-        selection = scene_coverage(scene, lambda: cells).select(LIMIT)
-        fast = time.process_time() - start
-        start = time.process_time()
-        order, gains = baseline(scene, {tuple(cell) for cell in cells.tolist()})
-        slow = time.process_time() - start
+        surface = {tuple(cell) for cell in cells.tolist()}
+        ways = {
+            "video3d": lambda: scene_coverage(scene, lambda: cells).select(LIMIT),
+            "baseline": lambda: baseline(scene, surface),
+        }
+        if args.memory:
+            print(peak_megabytes(ways[args.memory]))
+            return
+        fast, selection = seconds(ways["video3d"])
+        slow, (order, gains) = seconds(ways["baseline"])
+        memory = {way: in_process(way, "--scan", str(root)) for way in ways}
     same = sum(selection.gains) == sum(gains)
     say(f"{len(scene.frames)} frames of {'x'.join(map(str, scene.frames[0].depth_size[::-1]))}, {len(cells)} voxels")
-    say(f"baseline {slow:.2f} s, video3d {fast:.2f} s: {slow / fast:.1f}x")
+    say.row(f"{LIMIT} frames of {len(scene.frames)}", slow, fast, TARGET)
     say(f"coverage: baseline {sum(gains)} voxels, video3d {sum(selection.gains)}, {'equal' if same else 'DIFFERENT'}")
     say(f"first frames: {order[:8]} and {list(selection.order[:8])}")
-    say(f"target {TARGET}x: {'reached' if slow / fast >= TARGET else 'NOT reached'}")
+    if None not in memory.values():
+        say(f"peak memory: baseline {memory['baseline']:.0f} MB, video3d {memory['video3d']:.0f} MB")
     say.publish(args.page, "frame-selection", "Frame selection")
 
 

@@ -101,15 +101,16 @@ def peak_megabytes(work: Callable[[], Any], device: str = "cpu") -> float:
     return (_status("VmHWM") - before) / 1e3
 
 
-def in_process(way: str) -> float | None:
-    """Megabytes that this script reports for `--memory way`, run again in a process of its own; None not on Linux."""
+def in_process(way: str, *more: str) -> float | None:
+    """Megabytes that this script reports for `--memory way` and `more` arguments, run again in a process of its own;
+    None not on Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     kept = [part for part in sys.argv[1:] if not part.startswith("--page")]
     if "--page" in sys.argv:
         at = sys.argv.index("--page")
         kept = sys.argv[1:at] + sys.argv[at + 2 :]
-    done = subprocess.run([sys.executable, sys.argv[0], *kept, "--memory", way], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, sys.argv[0], *kept, *more, "--memory", way], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"--memory {way} failed:\n{done.stderr[-2000:]}")
     return float(done.stdout.split()[-1])

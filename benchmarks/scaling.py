@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import made_up
@@ -132,6 +133,9 @@ def main() -> None:
             rows.append([name, str(size), f"{fast:.4g}", other, "" if slow is None else f"{slow / fast:.1f}x"])
             say(" ".join(rows[-1]))
     plot = args.plot or (args.page.parent / "scaling.svg" if args.page else None)
+    if plot and find_spec("matplotlib") is None:
+        print("no plot: matplotlib is not installed (pip install '.[train]')")
+        plot = None
     if plot:
         draw_panels(series, plot)
     picture = f"![seconds by questions, frames, proposals and scenes]({plot.name})\n\n" if plot else ""

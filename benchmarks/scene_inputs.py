@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measure import Transcript, options
+from measure import Transcript, in_process, options, peak_megabytes
 from PIL import Image
 from room_scan import write_scan
 
@@ -84,15 +84,26 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--proposals", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--scan", type=Path, help="an existing root with one scan, instead of a made-up room")
+    parser.add_argument("--memory", default="", help="one way only, printing its peak memory")
     args = parser.parse_args()
     say = Transcript()
     torch.set_num_threads(1)
     rng, spec = np.random.RandomState(0), InputsSpec()
     boxes = np.concatenate([rng.rand(args.proposals, 3) * [6, 5, 2.7], 0.3 + rng.rand(args.proposals, 3)], 1)
     with tempfile.TemporaryDirectory() as folder:
-        scene = load_scene(write_scan(Path(folder), args.frames))
+        root = args.scan or write_scan(Path(folder), args.frames)
+        scene = load_scene(root)
         names = range(len(scene.frames))
-        cold, made = seconds(lambda: scene_inputs(scene, names, spec, boxes, threads=1), args.repeats)
+        ways = {"video3d": lambda: scene_inputs(scene, names, spec, boxes, threads=1)}
+        ways["baseline"] = lambda: baseline_tokens(
+            baseline_inputs(scene, spec.image_size)[1], torch.tensor(boxes), spec
+        )
+        if args.memory:
+            print(peak_megabytes(ways[args.memory]))
+            return
+        memory = {way: in_process(way, "--scan", str(root)) for way in ways}
+        cold, made = seconds(ways["video3d"], args.repeats)
         slow_files, (pixels, world) = seconds(lambda: baseline_inputs(scene, spec.image_size), args.repeats)
         slow_tokens, (tokens, inside) = seconds(lambda: baseline_tokens(world, made.proposals, spec), args.repeats)
         path = Path(folder) / "store" / "scene.safetensors"
@@ -109,10 +120,11 @@ def main() -> None:
     say(f"{args.frames} frames, {args.proposals} boxes")
     say(f"values {'agree' if agree else 'DIFFER'}, {differing} of {inside.numel()} patches differ")
     say(f"baseline {slow:.2f} s (files {slow_files:.2f}, tokens and boxes {slow_tokens:.2f})")
-    results = {"cold": (cold, slow / cold), "store": (stored, slow / stored)}
-    for name, (took, ratio) in results.items():
-        say(f"{name:6} {took:.4f} s  {ratio:.1f}x (target {TARGETS[name]}x)")
-    say(f"bytes  {handed:.1f} MB for {there:.1f} MB: {there / handed:.1f}x (target {TARGETS['bytes']}x)")
+    say.row("cold: from files", slow, cold, TARGETS["cold"])
+    say.row("warm: from the store", slow, stored, TARGETS["store"])
+    say.row("bytes handed to the model", there, handed, TARGETS["bytes"], "MB")
+    if None not in memory.values():
+        say(f"peak memory: baseline {memory['baseline']:.0f} MB, video3d {memory['video3d']:.0f} MB")
     say.publish(args.page, "scene-inputs", "Scene inputs")
 
 

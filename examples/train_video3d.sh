@@ -9,10 +9,17 @@
 # tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Other than there: no --torch_compile (refused, with its reason)
 # and no --group_by_task_length (a batch may mix tasks).
 #
+# DeepSpeed: ZeRO-2, or with ZERO=3 the reference's ZeRO-3.
+#
 # Memory, calculated and not measured: 8.0e9 parameters in bfloat16 are 16 GB on every GPU, and as much again for
 # gradients while they are reduced; float32 masters and AdamW states, 12 bytes each, are spread by ZeRO-2: 12 GB on each
-# of 8; activations of 6800 tokens with gradient checkpointing some 15 GB. About 60 GB: 8 x 80 GB. Nobody has timed this
-# script yet. ZeRO-3 is refused, with its reason.
+# of 8; activations of 6800 tokens with gradient checkpointing some 15 GB. About 60 GB: 8 x 80 GB. ZeRO-3 spreads
+# parameters and gradients as well: 2 + 2 + 12 + 15 GB and the layers in use, about 35 GB.
+#
+# Time, not measured here: the paper reports 32 hours on 8 A100-80G for its 223k items, which is 13,900 steps of 8.3 s.
+# Calculated: 8 x 7.6e9 x 6800 = 4.1e14 FLOP an item in the language model (forward, recomputed, backward), 0.4e14 in its
+# attention, 0.8e14 in the tower; 223k items in 32 h are then 40 % of 8 x 312 TFLOP/s. --questions_per_scene N pays for
+# tower and prefix once in up to N items.
 set -euo pipefail
 
 : "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"
@@ -28,7 +35,7 @@ ITEMS_PER_STEP=16
 cd "$LLAVA_NEXT"
 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" torchrun --standalone --nproc_per_node "$GPUS" llava/train/train_mem.py \
     --model video3d \
-    --deepspeed "$HERE/deepspeed/zero2.json" \
+    --deepspeed "$HERE/deepspeed/zero${ZERO:-2}.json" \
     --model_name_or_path "$CHECKPOINT" \
     --version qwen_1_5 \
     --data_path "$DATA" \

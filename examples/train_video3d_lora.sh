@@ -9,7 +9,12 @@
 #
 # Memory, calculated and not measured: 8.0e9 frozen and full parameters in bfloat16 are 16 GB; 1.1e9 trained in full (two
 # embeddings) and 0.3e9 of adapters with gradients and AdamW states 8 bytes each, 9 GB; activations of 6800 tokens with
-# gradient checkpointing some 15 GB: about 40 GB. Nobody has timed this script yet.
+# gradient checkpointing some 15 GB: about 40 GB.
+#
+# Time, calculated and not measured: 6 x 7.6e9 x 6800 = 3.1e14 FLOP an item in the language model (frozen weights need no
+# gradients), 0.4e14 in its attention, 0.2e14 in the frozen tower. At 40 % of peak (what the paper's 32 hours on 8 A100
+# come to, see train_video3d.sh) an A100 takes 3 s an item, an H100 0.9 s: for the paper's 223k items 190 or 58 hours.
+# --questions_per_scene N pays for tower and prefix once in up to N items.
 set -euo pipefail
 
 : "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"

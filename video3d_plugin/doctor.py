@@ -21,7 +21,7 @@ from video3d_plugin import __version__
 from video3d_plugin.hosts.guard import find_host
 
 Status = Literal["ok", "absent", "problem"]
-NEEDS = ("lmms-eval", "llava", "gpu", "flash-attn", "java", "data", "hooks")
+NEEDS = ("lmms-eval", "llava", "llava-training", "deepspeed", "lora", "gpu", "flash-attn", "java", "data", "hooks")
 ENTRY_POINTS = {"lmms_eval.models": ("video3d",), "video3d.frame_samplers": ("uniform", "mc")}
 
 # Run in a process of its own: hosts are imported and patched there, and one that breaks takes only that process down.
@@ -66,12 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="count the absence of this as a problem (may be given several times)",
     )
+    parser.add_argument("--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)")
     parser.add_argument("--quick", action="store_true", help="leave out the patches: importing the hosts takes seconds")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 1 if something that is there, or was asked for, cannot work."""
-    checks = [asked_for(check, args.need) for check in all_checks(args.quick)]
+    checks = [asked_for(check, args.need) for check in all_checks(args.quick, args.llava)]
     problems = [check for check in checks if check.status == "problem"]
     if args.json:
         print(json.dumps({"ok": not problems, "checks": [asdict(check) for check in checks]}, indent=1))
@@ -91,15 +92,19 @@ def asked_for(check: Check, needed: list[str]) -> Check:
     return check
 
 
-def all_checks(quick: bool = False) -> Iterator[Check]:
+def all_checks(quick: bool = False, llava: str | None = None) -> Iterator[Check]:
+    from video3d_plugin import doctor_training
+
+    llava = llava or os.environ.get(doctor_training.VARIABLE)
     yield Check("video3d-plugin", "ok", f"{__version__} in {Path(__file__).parent}")
     yield Check("python", "ok", f"{sys.version.split()[0]} ({sys.executable})")
     yield from libraries()
     yield from hosts()
     yield hooks()
     yield from entry_points()
+    yield from doctor_training.checks(llava)
     if not quick:
-        yield from patches()
+        yield from patches(llava)
     yield gpu()
     yield flash_attention()
     yield java()
@@ -160,9 +165,10 @@ def entry_points() -> Iterator[Check]:
                 yield Check(part, "problem", f"{points[name].value}: {type(error).__name__}: {error}")
 
 
-def patches() -> Iterator[Check]:
-    """Apply every patch in a process of its own, and say what became of it."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+def patches(llava: str | None = None) -> Iterator[Check]:
+    """Apply every patch in a process of its own (on a checkout, where one is given), and say what became of it."""
+    paths = [llava, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, env=environment, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("PATCHES ")]
     if not lines:

@@ -105,7 +105,8 @@ def requests(lm, docs, options=None, **metadata):
 
 
 def test_each_scene_is_encoded_once_for_the_questions_of_all_tasks(adapter):
-    lm = adapter.make(batch_size="4", max_frames=8, sampler="mc", proposals="gt")
+    lm = adapter.make(batch_size="4", max_frames=8, sampler="mc", proposals="gt", prefix_attention="expanded")
+    assert adapter.model.prefix_attention == "expanded"
     answers = lm.generate_until(requests(lm, DOCS))
     assert adapter.model.encoded == ["a", "b"]
     assert adapter.folder.loaded == [("a", "spec", "mc", 8, "gt"), ("b", "spec", "mc", 8, "gt")]
@@ -203,6 +204,7 @@ def test_a_question_of_another_benchmark_is_refused_with_a_hint(adapter):
         ({"temperature": 1}, "temperature is not known .known: pretrained"),
         ({"pretrained": None}, "needs a checkpoint"),
         ({"proposals": "all"}, "proposals=all is not known .known: pred, gt"),
+        ({"prefix_attention": "tree"}, "prefix_attention=tree is not known .known: cascade, expanded"),
         ({"sampler": "ratio95"}, "did you mean 'mc-ratio95'"),
         ({"max_frames": 0}, "max_frames=0 is not a whole number above 0"),
         ({"max_frames": 2.5}, "max_frames=2.5 is not a whole number above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,8 @@ def report(capsys, monkeypatch):
         assert content["ok"] == (status == 0)
         return status, {check["part"]: check for check in content["checks"]}
 
-    monkeypatch.delenv("VIDEO3D_DATA", raising=False)
+    for name in ("VIDEO3D_DATA", "LLAVA_NEXT_SRC"):
+        monkeypatch.delenv(name, raising=False)
     return report
 
 
@@ -89,6 +91,50 @@ def test_a_host_that_cannot_be_imported_is_a_problem_not_a_crash(monkeypatch):
     assert check.status == "problem" and "libcudart.so" in check.found
 
 
+def checkout(folder, body: str = "pass"):
+    (folder / "llava" / "train").mkdir(parents=True)
+    (folder / "llava" / "train" / "train.py").write_text(f"import deepspeed\n\ndef train():\n    {body}\n")
+    return folder
+
+
+def test_a_checkout_that_train_was_written_for_is_told_from_others(report, tmp_path, monkeypatch):
+    from video3d_plugin.hosts import llava_next
+    from video3d_plugin.hosts.guard import digest_in_file
+
+    known, other = checkout(tmp_path / "known", "return 1"), checkout(tmp_path / "other", "return 2")
+    digest = digest_in_file(known / "llava" / "train" / "train.py", "train")
+    monkeypatch.setattr(llava_next, "KNOWN_TRAIN", {digest: "LLaVA-NeXT 1234567"})
+    status, checks = report("--llava", str(known))
+    assert checks["LLaVA-NeXT checkout"]["status"] == "ok" and "1234567" in checks["LLaVA-NeXT checkout"]["found"]
+    assert status == 0
+    status, checks = report(LLAVA_NEXT_SRC=str(other))
+    assert status == 1 and "LLaVA-NeXT 1234567" in checks["LLaVA-NeXT checkout"]["remedy"]
+    status, checks = report("--llava", str(tmp_path))
+    assert status == 1 and str(tmp_path) in checks["LLaVA-NeXT checkout"]["found"]
+
+
+def test_the_digest_of_a_file_is_that_of_the_function(tmp_path):
+    from video3d_plugin.hosts import guard
+
+    assert guard.digest_in_file(Path(guard.__file__), "find_host") == guard.source_digest(guard.find_host)
+    assert guard.digest_in_file(Path(guard.__file__), "no_such") is None
+
+
+def test_what_training_needs_is_a_problem_when_asked_for(report, monkeypatch):
+    from video3d_plugin import doctor_training
+
+    monkeypatch.setattr(doctor, "find_host", lambda *names: None)
+    monkeypatch.setattr(doctor_training, "find_host", lambda *names: None)
+    monkeypatch.setattr(doctor_training, "version_of", {"transformers": "5.1.0"}.get)
+    status, checks = report()
+    assert status == 0
+    for part in ("LLaVA-NeXT checkout", "transformers under LLaVA-NeXT", "deepspeed", "LoRA"):
+        assert checks[part]["status"] == "absent" and checks[part]["remedy"], part
+    assert "torchrun" in checks["launchers"]["found"]
+    for need in ("llava-training", "deepspeed", "lora"):
+        assert report("--need", need)[0] == 1
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [("applied", "ok"), ("not needed", "ok"), ("absent", "absent"), ("mismatch", "problem"), ("failed", "problem")],
@@ -112,7 +158,7 @@ def test_the_probe_reports_every_patch():
 
 def test_the_report_for_people_has_a_line_each_and_a_verdict(capsys, monkeypatch):
     monkeypatch.setattr(
-        doctor, "all_checks", lambda quick: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
+        doctor, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
     )
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == ["ok      a   fine", "problem bb  x  -> do y", "1 problem"]

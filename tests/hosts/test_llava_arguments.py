@@ -248,15 +248,15 @@ def test_another_programs_parser_is_left_alone(script, monkeypatch):
         run("--model", "video3d")
 
 
-def test_zero_3_is_refused_before_it_hangs(parse):
+@pytest.mark.parametrize("zero3", [False, True])
+def test_gradient_checkpointing_is_of_the_kind_that_goes_with_the_ranks(parse, zero3):
     import types
 
-    stage = {"three": True}
-    TrainingArguments.hf_deepspeed_config = types.SimpleNamespace(is_zero3=lambda: stage["three"])
+    TrainingArguments.hf_deepspeed_config = types.SimpleNamespace(is_zero3=lambda: zero3)
+    TrainingArguments.gradient_checkpointing, TrainingArguments.gradient_checkpointing_kwargs = True, None
     try:
-        with pytest.raises(DataError, match="ZeRO-3 does not train this model yet.*zero2.json"):
-            parse()
-        stage["three"] = False
-        parse()
+        _, (_, _, training) = parse()
+        assert training.gradient_checkpointing_kwargs == {"use_reentrant": zero3}
     finally:
-        del TrainingArguments.hf_deepspeed_config
+        for name in ("hf_deepspeed_config", "gradient_checkpointing", "gradient_checkpointing_kwargs"):
+            delattr(TrainingArguments, name)

@@ -130,6 +130,13 @@ def test_a_layout_by_hand():
     assert after.visible(4).tolist() == [[[1, 1, 1, 0]], [[1, 1, 0, 0]], [[1, 1, 1, 1]]]
 
 
+def test_a_layout_moves():
+    layout = Layout.of([2, 1], torch.device("cpu"))
+    assert layout.to(torch.device("cpu")) is layout
+    moved = layout.to(torch.device("meta"))
+    assert {t.device.type for t in (moved.rows, moved.columns, moved.first)} == {"meta"} and moved.longest == 2
+
+
 def test_rotation_turns_pairs_of_halves():
     cos, sin = torch.tensor([[0.6, 0.6]]), torch.tensor([[0.8, 0.8]])
     assert close(cascade.rotated(torch.tensor([[[1.0, 2.0]]]), cos, sin), torch.tensor([[[0.6 - 1.6, 1.2 + 0.8]]]))

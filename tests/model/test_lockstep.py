@@ -124,7 +124,7 @@ def test_two_ranks_under_deepspeed_train_as_one_process_does(overrides, stage, c
     }  # fmt: skip
     words = [HERE / "lockstep_probe.py", json.dumps(overrides), stage, checkpointing]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment, timeout=1200)
     found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
     assert found, done.stderr[-3000:]
     result = json.loads(found[1])

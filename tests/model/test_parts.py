@@ -131,3 +131,19 @@ def test_projectors_by_name():
     assert names[:4] == ["0.weight", "0.bias", "2.weight", "2.bias"] and "3.pre_norm.weight" in names
     assert [n for n, _ in vision.build_projector("linear", 4, 6).named_parameters()] == ["weight", "bias"]
     assert not list(vision.build_projector("identity", 4, 4).parameters())
+
+
+def test_frames_in_a_batch_alone_and_compiled_give_the_same_features():
+    tower = vision.VisionTower(
+        {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
+         "image_size": 28, "patch_size": 7}
+    ).eval()  # fmt: skip
+    pixels = torch.randint(0, 256, (5, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    names = list(tower.state_dict())
+    with torch.no_grad():
+        together = tower(pixels)
+        alone = torch.cat([tower(frame[None]) for frame in pixels])
+        tower.compile_layers(backend="aot_eager")
+        compiled = tower(pixels)
+    assert torch.allclose(together, alone, atol=1e-5) and torch.allclose(together, compiled, atol=1e-5)
+    assert list(tower.state_dict()) == names

@@ -106,6 +106,18 @@ def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
     assert rows == [count for count in running if count] and rows[0] < 3
 
 
+@torch.inference_mode()
+def test_what_is_kept_goes_on_alone(encoded):
+    model, processor, (prefix, _) = encoded
+    suffixes = [processor.suffix_ids(question(task, "a"), answered=False)[0] for task in ("scanqa", "sqa3d")]
+    both, one = (asking.start(model, prefix, asked, None, "cascade") for asked in (suffixes, suffixes[1:]))
+    both.keep(torch.tensor([1]))
+    for _ in range(2):
+        assert both.hidden.shape == one.hidden.shape and float((both.hidden - one.hidden).abs().max()) < 1e-5
+        both.advance(torch.tensor([5]))
+        one.advance(torch.tensor([5]))
+
+
 def test_in_bfloat16_few_tokens_differ_from_the_twins(build, scenes):
     """Rounding may turn a near tie; after it an answer goes its own way. So first tokens and scores are compared."""
     model, processor = build()
@@ -118,6 +130,16 @@ def test_in_bfloat16_few_tokens_differ_from_the_twins(build, scenes):
     assert differing <= 4  # of 64
     cascade, expanded = asked_both_ways(model, processor, prefix, [question("scanrefer", "a")] * 3)
     assert all(float((one - other).abs().max()) < 0.05 for one, other in zip(cascade, expanded, strict=True))
+
+
+def test_under_autocast_the_scores_are_near(encoded):
+    model, processor, (prefix, _) = encoded
+    items = [question("scanrefer", "a"), question("multi3drefer", "a")]
+    exact = prefixes.ground(model, processor, prefix, items)
+    with torch.autocast("cpu", torch.bfloat16):
+        loose = prefixes.ground(model, processor, prefix, items)
+        assert len(prefixes.answer(model, processor, prefix, [question("scanqa", "a")], 3)) == 1
+    assert all(float((one - other).abs().max()) < 0.05 for one, other in zip(exact, loose, strict=True))
 
 
 def test_models_that_cannot_be_taken_apart_use_the_twin(encoded, monkeypatch):

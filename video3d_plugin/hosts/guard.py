@@ -20,7 +20,18 @@ def source_digest(function: Callable) -> str:
 
     Wrappers that name what they wrap (functools.wraps) are looked through. Raises OSError where there is no source.
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    return _digest(ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))))
+
+
+def digest_in_file(path: Path, name: str) -> str | None:
+    """`source_digest` of a module-level function without importing its file; None where it has no such function."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return _digest(ast.Module(body=[node], type_ignores=[]))
+    return None
+
+
+def _digest(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]

@@ -96,7 +96,7 @@ class Cascade:
 
     def keep(self, kept: torch.Tensor) -> None:
         """Go on with the questions `kept` (K,) only."""
-        self._lengths, self.hidden = self._lengths[kept], self.hidden[kept]
+        self._lengths, self.hidden = self._lengths[kept.to(self._lengths.device)], self.hidden[kept]
         self._own = [(key[kept.to(key.device)], value[kept.to(value.device)]) for key, value in self._own]
 
     def _run(self, hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -104,7 +104,7 @@ class Cascade:
         for index, layer in enumerate(self._inner.layers):
             hidden = hidden.to(_device_of(layer))
             query, key, value = _projected(layer, hidden, rotation)
-            mixed = self._attend(index, query, key, value, layout)
+            mixed = self._attend(index, query, key, value, layout.to(hidden.device))
             hidden = _rest_of_layer(layer, hidden, mixed)
         return self._inner.norm(hidden)
 
@@ -112,7 +112,7 @@ class Cascade:
         """query (T, K, G, d), key and value (T, K, d) -> (T, K * G, d)."""
         tokens, heads, groups, size = query.shape
         keys, values = self._grown(index, key, value, layout)
-        key, value = (part[0] for part in self._shared[index])  # (K, P, d)
+        key, value = (part[0].to(query.dtype) for part in self._shared[index])  # (K, P, d)
         out, lse = attend(query.permute(1, 0, 2, 3).reshape(heads, tokens * groups, size), key, value)
         out, lse = (t.unflatten(1, (tokens, groups)).transpose(0, 1) for t in (out, lse))
         own = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
@@ -197,7 +197,8 @@ def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, tor
     query, key, value = (
         project(normed).unflatten(-1, (-1, size)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    query, key = rotated(query, *rotation), rotated(key, *rotation)
+    # Under autocast the projections are in its format and the rotation is not.
+    query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
     return query.unflatten(1, (key.shape[1], -1)), key, value
 
 

@@ -38,7 +38,10 @@ def attend(
 def attend_plain(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`attend` as two matrix products, some queries at a time: the scores of all would take G T P numbers."""
+    """`attend` as two matrix products, some queries at a time: the scores of all would take G T P numbers.
+
+    In half precision the scores are rounded before the softmax, as in transformers' eager attention.
+    """
     outs, sums = [], []
     for start, part in _blocks(query, key):
         scores = _scores(part, key, start if causal else None)
@@ -120,6 +123,12 @@ class Layout:
         """One more token after each of the questions' `lengths` (B,)."""
         return cls(torch.arange(len(lengths), device=lengths.device), lengths, 1, lengths)
 
+    def to(self, device: torch.device) -> Layout:
+        """Itself, or a copy on another device."""
+        if self.rows.device == device:
+            return self
+        return Layout(self.rows.to(device), self.columns.to(device), self.longest, self.first.to(device))
+
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
         """(T, ...) -> (B, longest, ...), zero where a question has no query."""
         result = packed.new_zeros(len(self.first), self.longest, *packed.shape[1:])
@@ -175,7 +184,7 @@ def attend_own_backward(grad, query, key, value, visible, out, lse) -> tuple[tor
 
 def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
     """(B, K, G, L, S) float32, the lowest number where a key is not visible."""
-    scores = torch.einsum("blkgd,bskd->bkgls", query, key).float() * query.shape[-1] ** -0.5
+    scores = torch.einsum("blkgd,bskd->bkgls", query.float(), key.float()).float() * query.shape[-1] ** -0.5
     return scores.masked_fill_(~visible[:, None, None], torch.finfo(torch.float32).min)
 
 

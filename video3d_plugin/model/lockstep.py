@@ -24,6 +24,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from video3d_plugin.model import zero3
+
 
 def once(function: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """function(part) for each part, by one call on all of them joined along the first axis."""
@@ -35,3 +37,22 @@ def once(function: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch
 def nothing(result: torch.Tensor) -> torch.Tensor:
     """Zero, and its gradient is zero, but a function of `result`."""
     return result.float().sum() * 0.0
+
+
+class Lockstep:
+    """Mixed into Video3DForCausalLM."""
+
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether all ranks must run the same parts in the same order, see `model.lockstep`."""
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return several and self.training or zero3.scattered(self)
+
+    def _touch_unused(self) -> torch.Tensor | float:
+        """Zero, but a function of the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
+        if not self.in_lockstep or zero3.scattered(self):
+            return 0.0
+        idle = ["vision_model.post_layernorm"] + ["ground_head"] * (self.config.ground_token_id is None)
+        named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+        parts = [nothing(p) for name, p in named if any(part in name for part in idle)]
+        return sum(parts, torch.zeros((), device=self.device))

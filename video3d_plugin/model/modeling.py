@@ -23,7 +23,7 @@ from video3d_plugin.model import zero3
 from video3d_plugin.model.as_is import unwrap
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
 from video3d_plugin.model.host_methods import HostMethods
-from video3d_plugin.model.lockstep import nothing
+from video3d_plugin.model.lockstep import Lockstep, nothing
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens, encode_scenes
@@ -83,7 +83,7 @@ class Video3DModel(Qwen2Model):
         self.vision_tower.keeps_dtype = True
 
 
-class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
+class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
     """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`."""
 
     config_class = Video3DConfig
@@ -235,8 +235,8 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 remedy="give one point for each <coord>, in the order of the items",
             )
         if self.config.position is not None and not wanted and self.in_lockstep:
-            nowhere = embeds.new_zeros(1, self.config.position.points_per_token, 3)
-            return embeds + nothing(self.model.world_position_embedding(nowhere)).to(embeds)
+            coords = embeds.new_zeros(1, self.config.position.points_per_token, 3)  # for the other ranks' sake
+            return embeds + nothing(self.model.world_position_embedding(coords)).to(embeds)
         if not wanted or self.config.position is None:
             return embeds
         if coords.shape[1:] != (3,):
@@ -268,14 +268,12 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
 
     def _encode_scenes(self, input_ids, scenes, scene_index, with_proposals: set[int]) -> list[SceneTokens]:
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
-        grounded, names = [index in with_proposals for index in range(len(scenes))], []
-        for index in range(len(scenes)):
-            rows = ", ".join(str(row) for row, own in enumerate(scene_of) if own == index)
-            names.append(f"item {rows} of the batch (scene {index})")
+        rows = [", ".join(str(row) for row, own in enumerate(scene_of) if own == i) for i in range(len(scenes))]
+        names = [f"item {own} of the batch (scene {i})" for i, own in enumerate(rows)]
+        grounded = [i in with_proposals for i in range(len(scenes))]
         if self.in_lockstep:
             return encode_scenes(self, scenes, grounded, names, lockstep=True)
-        parts = zip(scenes, grounded, names, strict=True)
-        return [encode_scene_tokens(self, *part) for part in parts]
+        return [encode_scene_tokens(self, *part) for part in zip(scenes, grounded, names, strict=True)]
 
     def _attention(self, rows: seq.Rows, output_attentions: bool | None = None):
         """The mask of the attention: of rows of several items a mark (`model.shared_rows`), or a mask of all pairs."""
@@ -389,21 +387,6 @@ class Video3DForCausalLM(HostMethods, Qwen2ForCausalLM):
                 remedy="give indices of proposals",
             )
         return chosen
-
-    @property
-    def in_lockstep(self) -> bool:
-        """Whether all ranks must run the same parts in the same order, see `model.lockstep`."""
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        return several and self.training or zero3.scattered(self)
-
-    def _touch_unused(self) -> torch.Tensor | float:
-        """Zero, but a function of the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
-        if not self.in_lockstep or zero3.scattered(self):
-            return 0.0
-        idle = ["vision_model.post_layernorm"] + ["ground_head"] * (self.config.ground_token_id is None)
-        named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
-        parts = [nothing(p) for name, p in named if any(part in name for part in idle)]
-        return sum(parts, torch.zeros((), device=self.device))
 
     # -- generation ----------------------------------------------------------------------------------------------
 

@@ -86,7 +86,8 @@ def _attend_rows(attention: nn.Module, hidden: torch.Tensor, mark: torch.Tensor,
     query, key, value = (project(hidden).unflatten(-1, (-1, size)) for project in projections)
     # Under autocast the projections are in its format and the rotation is not.
     query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
-    rows = [_attend_row(*parts) for parts in zip(query, key, value, mark[:, 0, 0], strict=True)]
+    with torch.autocast(value.device.type, enabled=False):
+        rows = [_attend_row(*parts) for parts in zip(query, key, value, mark[:, 0, 0], strict=True)]
     return torch.stack(rows).flatten(2)
 
 

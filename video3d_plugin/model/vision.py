@@ -24,6 +24,8 @@ _TOWER_ATTENTION = {
     "flash_attention_3": "flash_attention_3",
 }
 
+_FRAMES_AT_ONCE_ON_CPU = 4
+
 
 class VisionModel(nn.Module):
     """SigLIP's embeddings and all encoder layers but the last; `post_layernorm` is carried, not applied.
@@ -86,12 +88,24 @@ class VisionTower(nn.Module):
             args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
         return super().to(*args, **kwargs) if args or kwargs else self
 
+    def compile_layers(self, **options: Any) -> None:
+        """torch.compile the layers, in place, names unchanged; options are torch.compile's. The first call takes
+        minutes. Measured on one CPU core it does not pay (benchmarks/vision_tower.py --compile 1)."""
+        self.vision_tower.vision_model.encoder.compile(**options)
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(V, U, U, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features; U = n * p, the pixels of n patches.
 
         The rest of a crop that the patch size does not divide changes nothing: the convolution has no padding.
+        All frames at once; where nothing is trained on a CPU a few at a time, which is as fast there and takes less
+        memory (benchmarks/vision_tower.py).
         """
-        return self.vision_tower.vision_model(normalise_pixels(pixels, self.dtype, self.device))
+        few = self.device.type == "cpu" and not torch.is_grad_enabled()
+        parts = pixels.split(_FRAMES_AT_ONCE_ON_CPU if few else max(1, len(pixels)))
+        return torch.cat([self.vision_tower.vision_model(self._normalised(part)) for part in parts])
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return normalise_pixels(pixels, self.dtype, self.device)
 
     @property
     def dtype(self) -> torch.dtype:
