@@ -57,17 +57,23 @@ def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ..
     keys, values, hidden = [], [], embeds
     for layer in inner.layers:
         hidden = hidden.to(_device_of(layer))
-        query, key, value = _projected(layer, hidden, rotation)
-        keys.append(key.transpose(0, 1)[None].contiguous())
-        values.append(value.transpose(0, 1)[None].contiguous())
-        if len(keys) < len(inner.layers):
-            groups = query.shape[2]
-            key, value = (t[0].repeat_interleave(groups, 0)[None] for t in (keys[-1], values[-1]))
-            mixed = F.scaled_dot_product_attention(
-                query.flatten(1, 2).transpose(0, 1)[None], key, value, is_causal=True
-            )
-            hidden = _rest_of_layer(layer, hidden, mixed[0].transpose(0, 1))
+        last = layer is inner.layers[-1]
+        mixed, key, value = _attended_causally(layer, hidden, rotation, last)
+        keys.append(key)
+        values.append(value)
+        hidden = hidden if last else _rest_of_layer(layer, hidden, mixed)
     return tuple(keys), tuple(values)
+
+
+def _attended_causally(layer, hidden: torch.Tensor, rotation, only_keys: bool):
+    """(heads' outputs (T, heads, d), or None with only_keys; keys (1, K, T, d); values likewise)."""
+    query, key, value = _projected(layer, hidden, rotation)
+    key, value = (t.transpose(0, 1)[None].contiguous() for t in (key, value))
+    if only_keys:
+        return None, key, value
+    repeated = (t.repeat_interleave(query.shape[2], 1) for t in (key, value))
+    mixed = F.scaled_dot_product_attention(query.flatten(1, 2).transpose(0, 1)[None], *repeated, is_causal=True)
+    return mixed[0].transpose(0, 1), key, value
 
 
 class Cascade:
