@@ -12,10 +12,10 @@ DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
 VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify
 
-.PHONY: demo test test-all test-versions test-hosts test-lowest coverage lint wheel bench clean help
+.PHONY: demo test test-all test-versions test-hosts test-lowest coverage lint wheel bench ablation clean help
 help:
 	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-hosts | test-lowest | coverage | lint |"
-	@echo "     wheel (build it, install it by itself, check it) | bench | clean"
+	@echo "     wheel (build it, install it by itself, check it) | bench | ablation | clean"
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
@@ -93,6 +93,10 @@ wheel: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Hours on two cores; goes on where it was stopped.
+ablation: $(STAMP)
+	$(BIN)/python -m benchmarks.ablation
 
 clean:
 	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-wheel build dist demo-data runs .pytest_cache .ruff_cache .mypy_cache .coverage coverage.xml

@@ -36,7 +36,7 @@ class Bench:
 
     def numbers(self, variant: Variant, seed: int) -> dict[str, Numbers]:
         """{"sampler frames": numbers}; from the file of an earlier run where there is one."""
-        path = self.output / f"{_slug(variant.name)}-seed{seed}.json"
+        path = self.output / f"{slug(variant.name)}-seed{seed}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
         checkpoint = self._trained(variant, seed)
@@ -46,7 +46,7 @@ class Bench:
         return found
 
     def _trained(self, variant: Variant, seed: int) -> Path:
-        checkpoint = self.output / f"{_slug(variant.name)}-seed{seed}"
+        checkpoint = self.output / f"{slug(variant.name)}-seed{seed}"
         if (checkpoint / "training.json").is_file():
             return checkpoint
         folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
@@ -90,5 +90,5 @@ class Bench:
         return {column: float(results[task][metric]) for column, task, metric in COLUMNS}
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
