@@ -78,17 +78,18 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The wheel as users get it: built from the sdist's content, installed without the checkout, checked from outside it.
+# The wheel as users get it: built, installed into an environment of its own, and checked from outside the checkout.
+WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py hosts/test_doctor.py)
 wheel: $(STAMP)
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt \
-		"$$(ls dist/*.whl)[eval,serve]" pytest hypothesis hatchling
+		"$$(ls dist/*.whl)[eval,serve]" pytest hypothesis
 	.venv-wheel/bin/python -m pip check
-	cd .venv-wheel && bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
-		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider \
-		../tests/test_package.py ../tests/test_installed.py ../tests/patches ../tests/lmms_tasks ../tests/hosts
+	cd .venv-wheel && bin/python -c "import video3d_plugin as v; assert 'site-packages' in v.__file__, v.__file__" && \
+		bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
+		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider $(WHEEL_TESTS)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

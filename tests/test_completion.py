@@ -71,7 +71,7 @@ def test_other_shells_get_a_script_that_knows_every_command(shell, capsys):
     assert not stop.value.code and all(command in text for command in cli.COMMANDS)
 
 
-def test_an_unknown_shell_is_an_error_that_lists_the_known_ones(capsys):
+def test_an_unknown_shell_is_an_error(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--print-completion", "fish"])
-    assert stop.value.code == 2 and "bash" in capsys.readouterr().err
+    assert stop.value.code == 2 and "fish" in capsys.readouterr().err

@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "sampling": {"geometry"},
     "data": {"geometry", "metrics", "sampling"},
     "model": {"geometry"},
+    "view": {"geometry", "metrics", "sampling", "data", "report"},
 }
 
 

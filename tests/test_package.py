@@ -55,6 +55,32 @@ def test_an_unknown_command_lists_the_known_ones(capsys):
     assert "demo, prepare" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ask", "scan", "--groud", "x"], "video3d ask: error: no option --groud (did you mean --ground?)"),
+        (["view", "scan", "--proposals", "aut"], "invalid choice: 'aut' (did you mean auto?)"),
+        (["view", "scan", "scan2", "scan3"], "video3d view: error: too many arguments: scan2 scan3"),
+        (["sample", "scan", "--max-frames", "0"], "'0' is not a whole number above 0"),
+        (["report", "--exmples=3", "results"], "no option --exmples (did you mean --examples?)"),
+        (["view"], "required: SCENE"),
+        (["--versoin"], "video3d: error: no option --versoin (did you mean --version?)"),
+    ],
+)
+def test_a_mistyped_option_is_answered_in_one_line_with_a_suggestion(capsys, words, said):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and said in error and error.count("\n") == 1 and "--help" in error
+
+
+def test_without_a_command_the_commands_are_listed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and all(name in said for name in cli.COMMANDS)
+
+
 def test_a_missing_file_is_one_line_and_status_2(tmp_path, capsys):
     assert cli.main(["verify", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err

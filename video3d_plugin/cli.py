@@ -102,7 +102,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"video3d: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("video3d: interrupted; what was finished is kept", file=sys.stderr)
+        start = "\n" if sys.stderr.isatty() else ""  # after the ^C that the terminal shows
+        print(f"{start}video3d: interrupted; what was finished is kept", file=sys.stderr)
         return 130
 
 

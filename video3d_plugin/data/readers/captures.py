@@ -17,6 +17,7 @@ import numpy as np
 
 from video3d_plugin.data.frames import of_one_size, png_size
 from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, Listed, numbers
+from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.data.text import MATRIX_BYTES, check_intrinsics, is_rigid, leaves, read_matrix, read_text
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Blob, Frame, Omission
@@ -30,10 +31,13 @@ def detect(folder: Path) -> str | None:
 
 
 def find_captures(root: Path) -> dict[str, Path]:
-    """{scene id: folder} of the recordings at `root` or up to two folders below it."""
+    """{scene id: folder} of the recordings at `root` or up to two folders below it, and of folders of posed frames
+    below it (one at `root` itself is no root of scans: `load_scene` reads it as it is)."""
     found: dict[str, Path] = {}
     for folder in [root, *_subfolders(root), *(inner for sub in _subfolders(root) for inner in _subfolders(sub))]:
-        if any(folder.is_relative_to(done) for done in found.values()) or detect(folder) is None:
+        if any(folder.is_relative_to(done) for done in found.values()):
+            continue
+        if detect(folder) is None and (folder == root or not is_posed(folder)):
             continue
         relative = folder.relative_to(root).parts
         name = _plain("_".join(relative) if relative else folder.resolve().name)
@@ -115,7 +119,8 @@ def _intrinsics(entry: Listed, depth_size: tuple[int, int]) -> np.ndarray:
     return check_intrinsics(matrix, "camera")
 
 
-def _alignment(folder: Path, kind: str, notes: list[str]) -> np.ndarray:
+def given_alignment(folder: Path) -> np.ndarray | None:
+    """(4, 4) world from scan of the folder's world_from_scan.txt or gravity.txt; None where it has neither."""
     path = folder / "world_from_scan.txt"
     if path.is_file():
         matrix = read_matrix(path)
@@ -125,6 +130,13 @@ def _alignment(folder: Path, kind: str, notes: list[str]) -> np.ndarray:
     path = folder / "gravity.txt"
     if path.is_file():
         return from_gravity(numbers(read_text(path, MATRIX_BYTES), 3, path))
+    return None
+
+
+def _alignment(folder: Path, kind: str, notes: list[str]) -> np.ndarray:
+    given = given_alignment(folder)
+    if given is not None:
+        return given
     known = "its world frame is taken as it is (z up)" if kind != "7-Scenes" else "its world frame has no known up"
     notes.append(f"no axis alignment is given: {known}; a gravity.txt or world_from_scan.txt would align it")
     return np.eye(4)

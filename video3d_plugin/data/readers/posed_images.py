@@ -16,7 +16,9 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Blob, Frame, Omission
 
 _COLOR_SUFFIXES = (".jpg", ".jpeg")
-_NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth"}
+_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt")
+_ALIGNMENT = {"gravity", "world_from_scan"}  # which way is up: `captures.given_alignment`
+_NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth", *_ALIGNMENT}
 
 
 def read_posed_images(
@@ -53,8 +55,16 @@ def read_posed_images(
     return of_one_size(frames, omissions), omissions, notes
 
 
+def is_posed(folder: Path) -> bool:
+    """Whether a folder holds posed frames: a camera, and a colour image with its pose."""
+    if not any((folder / name).is_file() for name in _INTRINSICS):
+        return False
+    images = (path for suffix in _COLOR_SUFFIXES for path in folder.glob(f"*{suffix}"))
+    return any(image.with_suffix(".txt").is_file() for image in images)
+
+
 def _read_intrinsics(folder: Path) -> np.ndarray:
-    for name in ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt"):
+    for name in _INTRINSICS:
         path = folder / name
         if path.is_file():
             return check_intrinsics(read_matrix(path), path)

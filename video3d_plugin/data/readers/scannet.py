@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.readers import masks, mesh, ply, released
-from video3d_plugin.data.readers.captures import find_captures, read_capture
+from video3d_plugin.data.readers.captures import detect, find_captures, given_alignment, read_capture
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
@@ -129,7 +129,8 @@ class ScanNetRoot:
         if scene_id not in self.scene_ids:
             raise MissingError(f"no scan {scene_id!r} with frames", where=self.root, remedy=_known(self.scene_ids))
         if scene_id in self.captures:
-            return ScanFiles(scene_id, capture=self.captures[scene_id])
+            folder = self.captures[scene_id]
+            return ScanFiles(scene_id, capture=folder) if detect(folder) else ScanFiles(scene_id, posed_images=folder)
         scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]
         posed = [folder for folder in self.folders("posed_images")]
 
@@ -257,6 +258,8 @@ def _alignment(files: ScanFiles, notes: list[str]) -> np.ndarray:
     if listed is None and stated is None:
         if files.capture is not None:
             return np.eye(4)  # the capture's reader says what is known of its frame
+        if files.posed_images is not None and (given := given_alignment(files.posed_images)) is not None:
+            return given
         notes.append("no axis alignment is given: the world frame is the scan's own")
         return np.eye(4)
     return listed if listed is not None else stated  # type: ignore[return-value]

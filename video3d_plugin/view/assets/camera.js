@@ -10,7 +10,7 @@ function roomView(stage, fromAbove = false) {
   const side = Math.abs(up.z) > 0.5 ? new THREE.Vector3(-0.55, -0.8, 0) : new THREE.Vector3(-0.55, 0, 0.8);
   const direction = fromAbove ? up.clone().addScaledVector(side, 0.02) : side.clone().addScaledVector(up, 0.95);
   const half = Math.tan(((stage.camera.fov / 2) * Math.PI) / 180) * Math.min(1, stage.camera.aspect);
-  const distance = (radius * (fromAbove ? 0.8 : 0.62)) / half;
+  const distance = (radius * (fromAbove ? 0.8 : 0.68)) / half;
   return { target: centre, position: centre.clone().addScaledVector(direction.normalize(), distance) };
 }
 

@@ -4,10 +4,11 @@
 function makeStage() {
   THREE.ColorManagement.enabled = false; // colours come as the camera saw them, and go to the screen so
   const canvas = $("cloud-canvas");
-  const renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, preserveDrawingBuffer: true });
+  const { context, slow } = contextOf(canvas);
+  const renderer = new THREE.WebGLRenderer({ canvas, context });
   renderer.outputColorSpace = THREE.LinearSRGBColorSpace;
   renderer.localClippingEnabled = true;
-  renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 2));
+  renderer.setPixelRatio(slow ? 1 : Math.min(window.devicePixelRatio || 1, 2));
   const up = new THREE.Vector3(...V.data.up);
   const camera = new THREE.PerspectiveCamera(50, 1, 0.05, 200);
   camera.up.copy(up);
@@ -16,7 +17,16 @@ function makeStage() {
   controls.zoomToCursor = true;
   const scene = new THREE.Scene();
   const ceiling = new THREE.Plane(up.clone().negate(), 1e6); // keeps what lies below
-  return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null };
+  return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null, whole: 0, part: 0 };
+}
+
+/** A WebGL 2 context. Where there is no graphics card, one without smoothed edges, which would take four times as long. */
+function contextOf(canvas) {
+  const wanted = { alpha: true, powerPreference: "high-performance", antialias: true };
+  const fast = canvas.getContext("webgl2", { ...wanted, failIfMajorPerformanceCaveat: true });
+  const context = fast || canvas.getContext("webgl2", { ...wanted, antialias: false });
+  if (!context) throw new Error("this browser has no WebGL 2");
+  return { context, slow: !fast };
 }
 
 function makeCloud(stage) {
@@ -27,7 +37,7 @@ function makeCloud(stage) {
   geometry.setAttribute("position", new THREE.BufferAttribute(new Uint16Array(bytes.buffer, 0, count * 3), 3));
   geometry.setAttribute("color", new THREE.BufferAttribute(new Uint8Array(bytes.buffer, count * 6, count * 3), 3, true));
   const material = new THREE.PointsMaterial({
-    size: voxel * 2.1, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
+    size: voxel * 2.3, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
   });
   geometry.setAttribute("facing", new THREE.BufferAttribute(new Int8Array(bytes.buffer, count * 9, count * 3), 3, true));
   seeInto(stage, material);
@@ -36,6 +46,8 @@ function makeCloud(stage) {
   points.scale.setScalar(step);
   points.frustumCulled = false;
   stage.cloud = points;
+  stage.whole = count;
+  stage.part = Math.min(count, 80000); // the points are shuffled: any part of them shows the whole room
   stage.scene.add(points);
   return extentOf(geometry, origin, step);
 }
@@ -78,7 +90,10 @@ function makePath(stage) {
   group.add(new THREE.Line(line, new THREE.LineBasicMaterial({ color: 0x5aa9ff, transparent: true, opacity: 0.55 })));
   const chosen = new Set(V.data.chosen);
   const marks = { true: [], false: [] };
-  V.data.frames.forEach((frame, index) => marks[chosen.has(index)].push(...pyramid(frame, chosen.has(index) ? 0.16 : 0.07)));
+  const few = V.data.frames.length <= 60; // else the line alone says where the others were
+  V.data.frames.forEach((frame, index) => {
+    if (few || chosen.has(index)) marks[chosen.has(index)].push(...pyramid(frame, chosen.has(index) ? 0.16 : 0.07));
+  });
   for (const [kind, color, opacity] of [["true", 0x9fd0ff, 0.95], ["false", 0x5aa9ff, 0.35]]) {
     const geometry = new THREE.BufferGeometry();
     geometry.setAttribute("position", new THREE.Float32BufferAttribute(marks[kind], 3));

@@ -7,6 +7,7 @@ const LAYERS = [
 ];
 
 function start() {
+  V.times = { start: performance.now() };
   V.data = JSON.parse($("data").textContent);
   document.title = `${V.data.scene} · video3d`;
   $("scene-name").textContent = V.data.scene;
@@ -18,8 +19,10 @@ function start() {
   if (!V.data.items.length) {
     V.layers.proposal = V.data.proposals.length > 0 && !V.data.truth.length;
   }
+  V.times.parsed = performance.now();
   const stage = (V.stage = makeStage());
   stage.extent = makeCloud(stage);
+  V.times.cloud = performance.now();
   makePath(stage);
   makeLines(stage);
   V.draw = drawer(stage);
@@ -36,28 +39,45 @@ function start() {
   showItem(stage, 0);
   drawList(stage);
   $("busy").hidden = true;
+  V.times.ready = performance.now();
   document.body.dataset.ready = "true";
 }
 
-/** Draw once in the next animation frame, however often it is asked for: a still page costs nothing. */
+/** Draw once in the next animation frame, however often it is asked for: a still page costs nothing.
+ *
+ *  The first picture, and those of a movement where the machine is slow, have a part of the points; the whole follows
+ *  as soon as nothing moves. */
 function drawer(stage) {
-  let waiting = false;
-  const draw = () => {
+  let waiting = false, refining = 0, whole = false;
+  const draw = (now) => {
     waiting = false;
     stage.cloud.visible = V.layers.cloud;
     stage.inside.value = V.layers.inside && V.state.look === null ? 1 : 0;
     stage.path.visible = V.layers.path && V.state.look === null;
+    stage.cloud.geometry.setDrawRange(0, whole ? stage.whole : stage.part);
     stage.renderer.render(stage.scene, stage.camera);
     drawOverlay(stage);
     $("labels").hidden = !V.layers.labels;
     if (V.layers.labels) drawLabels(projector(stage));
     V.drawn = (V.drawn || 0) + 1;
+    V.complete = whole || stage.part === stage.whole;
+    clearTimeout(refining);
+    if (!V.complete) refining = setTimeout(() => ask(true), 120);
+    // how long the pictures of a movement take says how many points the next ones may have
+    requestAnimationFrame((next) => {
+      const took = next - now;
+      if (whole || !waiting) return;
+      if (took > 50) stage.part = Math.max(40000, Math.round(stage.part * 0.7));
+      else if (took < 25) stage.part = Math.min(stage.whole, Math.round(stage.part * 1.4));
+    });
   };
-  return () => {
+  const ask = (all) => {
+    whole = all;
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(draw);
   };
+  return () => ask(false);
 }
 
 function resize(stage) {
@@ -88,7 +108,7 @@ function makeLayers(stage) {
 function makeSliders(stage) {
   const size = $("point-size");
   size.addEventListener("input", () => {
-    stage.cloud.material.size = (V.data.cloud.voxel * 2.1 * size.value) / 13;
+    stage.cloud.material.size = (V.data.cloud.voxel * 2.3 * size.value) / 13;
     V.draw();
   });
   const along = (v) => v.dot(stage.up);
@@ -149,7 +169,7 @@ window.addEventListener("error", (event) => fail(event.message));
 function fail(message) {
   $("busy").hidden = false;
   $("busy").className = "failed";
-  $("busy").textContent = `The viewer cannot go on: ${message}. It needs WebGL 2; another browser, or hardware acceleration, may help.`;
+  $("busy").textContent = `The viewer cannot go on: ${message}. It needs WebGL 2; another browser may help.`;
 }
 
 try {

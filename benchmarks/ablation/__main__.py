@@ -1,0 +1,75 @@
+"""The paper's ablations on the mini benchmark, several seeds each; the table goes to docs/results.md.
+
+    python -m benchmarks.ablation [--seeds 3] [--output runs/ablation] [--page docs/results.md]
+
+Hours on two cores: a run is kept in a file as it ends, and the command goes on where it was stopped. Reported is what
+was run, with the steps and rooms of it: the model is small and is trained for minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.ablation.report import plot, section
+from benchmarks.ablation.runs import Bench, Numbers
+from benchmarks.ablation.variants import VARIANTS
+from benchmarks.page import write_section
+from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.synthetic.mini import make_mini
+from video3d_plugin.training.presets import preset
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = _arguments(arguments)
+    chosen = preset("mini")
+    settings = replace(
+        chosen.settings,
+        tower_steps=args.tower_steps,
+        object_steps=args.object_steps,
+        steps=args.steps,
+        scenes_per_step=1,
+        save_every=args.steps,
+    )
+    bench = Bench(_rooms(args), args.output, replace(chosen, settings=settings), args.limit)
+    found: dict[str, list[dict[str, Numbers]]] = {variant.name: [] for variant in VARIANTS}
+    for seed in range(args.seeds):  # seed by seed, so that a stopped ablation has all variants of some seeds
+        for variant in VARIANTS:
+            print(f"seed {seed}: {variant.name}", flush=True)
+            found[variant.name].append(bench.numbers(variant, seed))
+    picture = args.page.parent / "ablation.svg"
+    rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
+    what = f"{rooms}, {args.object_steps} + {args.steps} steps, {args.seeds} seeds"
+    plot(found, bench, picture)
+    write_section(args.page, "ablation", section(found, bench, what, picture.name))
+    return 0
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--train-rooms", type=int, default=400)
+    parser.add_argument("--val-rooms", type=int, default=20)
+    parser.add_argument("--tower-steps", type=int, default=800)
+    parser.add_argument("--object-steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--limit", type=int, help="at most so many questions of a task")
+    return parser.parse_args(arguments)
+
+
+def _rooms(args: argparse.Namespace) -> Path:
+    folder = args.output / f"rooms{args.train_rooms}-{args.val_rooms}"
+    if not (folder / "made").is_file():
+        make_mini(folder / "source", train=args.train_rooms, val=args.val_rooms, workers=2)
+        prepare(folder / "source", folder / "data", jobs=2)
+        (folder / "made").touch()
+    return folder / "data"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""Trains and scores one variant with one seed, and keeps the numbers in a file: a stopped one goes on from there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ablation.variants import COLUMNS, VIEWS, Variant
+from video3d_plugin.data.atomic import write_bytes
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.evaluate import evaluate
+from video3d_plugin.training.dataset import named_of, training_questions
+from video3d_plugin.training.presets import Preset, from_scratch
+from video3d_plugin.training.run import train
+from video3d_plugin.training.tower import balance, teach_tower
+
+TASKS = ("scanrefer", "scan2cap", "scanqa")
+Numbers = dict[str, float]  # column -> number
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the rooms lie, where runs go, what a run is like, and how many questions of a task score it."""
+
+    data: Path
+    output: Path
+    preset: Preset
+    limit: int | None
+
+    def folder(self) -> DataFolder:
+        return DataFolder.open(self.data)
+
+    def numbers(self, variant: Variant, seed: int) -> dict[str, Numbers]:
+        """{"sampler frames": numbers}; from the file of an earlier run where there is one."""
+        path = self.output / f"{_slug(variant.name)}-seed{seed}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+        checkpoint = self._trained(variant, seed)
+        views = VIEWS if not variant.options else [(self.preset.settings.sampler, self.preset.settings.max_frames)]
+        found = {f"{sampler} {frames}": self._score(checkpoint, sampler, frames) for sampler, frames in views}
+        write_bytes(path, json.dumps(found, indent=1).encode())
+        return found
+
+    def _trained(self, variant: Variant, seed: int) -> Path:
+        checkpoint = self.output / f"{_slug(variant.name)}-seed{seed}"
+        if (checkpoint / "training.json").is_file():
+            return checkpoint
+        folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
+        chosen = replace(self.preset, language={**self.preset.language, **variant.options})
+        model, processor = from_scratch(chosen, training_questions(folder, TASKS), seed=seed)
+        model.get_model().get_vision_tower().load_state_dict(self._tower(seed))
+        first = folder.inputs(
+            folder.scene_ids[0], model.config.inputs_spec, sampler=settings.sampler, max_frames=settings.max_frames
+        )
+        balance(model, first.tensors())
+        train(model.train(), processor, folder, checkpoint, settings)
+        return checkpoint
+
+    def _tower(self, seed: int) -> dict[str, torch.Tensor]:
+        """The tower of this seed, which all variants start from: how it learns to see does not depend on them."""
+        from safetensors.torch import load_file, save_file
+
+        path = self.output / f"tower-seed{seed}.safetensors"
+        if not path.is_file():
+            folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS)
+            questions = training_questions(folder, TASKS)
+            model, _ = from_scratch(self.preset, questions, seed=seed)
+            teach_tower(model, folder, named_of(folder, questions), self.output / "tower", settings)
+            state = {k: v.contiguous() for k, v in model.get_model().get_vision_tower().state_dict().items()}
+            save_file(state, path)
+        return load_file(path)
+
+    def _score(self, checkpoint: Path, sampler: str, frames: int) -> Numbers:
+        results: dict[str, dict[str, Any]] = evaluate(
+            list(TASKS),
+            pretrained=checkpoint,
+            data=self.data,
+            output=self.output / "results",
+            batch_size=64,
+            limit=self.limit,
+            max_new_tokens=48,
+            proposals="gt",
+            sampler=sampler,
+            max_frames=frames,
+        )
+        return {column: float(results[task][metric]) for column, task, metric in COLUMNS}
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())

@@ -1,0 +1,161 @@
+"""The page in a real browser: it loads without an error, shows the room, and a click does what it should."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hostile_text import HOSTILE
+from test_page import hostile_view
+
+from video3d_plugin.view import write_page
+
+
+@pytest.fixture
+def opened(chromium, view, item, tmp_path):
+    """open(items, view) -> the tab, showing the page; afterwards: no error, and nothing asked of the network."""
+    chromium.errors.clear()
+    chromium.requests.clear()
+
+    def open_page(items=(), shown=view, name="scene.html", **about):
+        write_page(tmp_path / name, shown, items, **about)
+        chromium.open(tmp_path / name)
+        chromium.settle()
+        return chromium
+
+    yield open_page
+    assert chromium.errors == []
+    assert all(url.startswith("file:") and url.endswith(".html") for url in chromium.requests), chromium.requests
+
+
+def stage_pixels(page) -> np.ndarray:
+    x, y, width, height = page.js(
+        "(() => {const r = $('stage').getBoundingClientRect(); return [r.x, r.y, r.width, r.height]})()"
+    )
+    return np.asarray(page.screenshot().crop((x, y, x + width, y + height)))
+
+
+def spot(page, box) -> list[float]:
+    """Where a box's centre is in the window."""
+    return page.js(
+        f"(() => {{const p = projector(V.stage)({json.dumps(box[:3])}), r = $('cloud-canvas').getBoundingClientRect();"
+        "return [p[0] + r.x, p[1] + r.y]})()"
+    )
+
+
+def test_the_room_is_shown_in_its_colours_and_goes_with_its_layer(opened, view):
+    page = opened()
+    shown = stage_pixels(page)
+    page.click_on("#layer-path")
+    page.click_on("#layer-truth")
+    page.click_on("#layer-labels")
+    page.settle()
+    bare = stage_pixels(page)
+    page.click_on("#layer-cloud")
+    page.settle()
+    without = stage_pixels(page)
+    changed = (np.abs(bare.astype(int) - without).max(-1) > 24).mean()
+    assert changed > 0.15, f"the cloud covers {changed:.1%} of the stage"
+    assert (np.abs(shown.astype(int) - bare).max(-1) > 24).mean() > 0.005  # path, boxes and labels were there
+    # the colours on screen are those of the cloud: a common colour of the cloud is common on screen
+    mask = np.abs(bare.astype(int) - without).max(-1) > 24
+    cells, counts = np.unique(view.cloud.colors // 32, axis=0, return_counts=True)
+    common = cells[counts.argmax()]
+    assert ((bare[mask] // 32) == common).all(-1).mean() > 0.02
+
+
+def test_a_click_on_a_box_selects_it_and_a_click_beside_all_boxes_selects_none(opened, item):
+    page = opened([item])
+    page.key("Escape")
+    assert page.js("V.state.selected") is None
+    page.click(*spot(page, item["predicted"][0]["box"]))
+    page.settle()
+    assert page.js("V.state.selected.kind") in ("predicted", "truth")
+    chosen = page.js("V.state.selected.box")
+    assert f"{chosen[0]:.2f}" in page.js("$('box-info').textContent")
+    assert page.js("document.querySelector('#box-list [aria-current=true]') !== null")
+    page.click(5, 5)
+    assert page.js("V.state.selected") is None and page.js("$('box-info').textContent") == ""
+
+
+def test_question_answer_overlap_and_scores_are_on_the_page(opened, item):
+    page = opened([{**item, "answer": "the left one", "expected": ["the right one"]}], model="a model")
+    text = page.js("$('panel').innerText")
+    for part in ("the first object", "the left one", "the right one", "a model", "IoU 0.33", "wrong"):
+        assert part in text, part
+    assert "predicted · 25 % · IoU 0.33" in page.js("$('labels').textContent")
+
+
+def test_a_frame_is_looked_through_with_the_boxes_where_the_camera_saw_them(opened, view, item):
+    page = opened([item])
+    page.click_on("#strip .frame", 1)
+    page.settle()
+    index = page.js("V.state.look")
+    assert index == view.chosen[1] and not page.js("$('photo').hidden")
+    frame = view.frames[index]
+    # the projection by hand: pinhole camera, pixel centres at integers, drawn at the photo's place and scale
+    camera_from_world = np.linalg.inv(frame.world_from_camera)
+    points = [b.box[:3] for b in view.scene.instances]
+    inside = [p for p in points if (camera_from_world @ [*p, 1])[2] > 0.3]
+    assert inside
+    fx, fy, cx, cy = frame.camera
+    left, top, width = page.js("(() => {const r = $('photo').getBoundingClientRect(); return [r.x, r.y, r.width]})()")
+    scale = width / frame.size[1]
+    for point in inside[:5]:
+        x, y, z = (camera_from_world @ [*point, 1])[:3]
+        expected = [left + (fx * x / z + cx + 0.5) * scale, top + (fy * y / z + cy + 0.5) * scale]
+        assert spot(page, [float(v) for v in point]) == pytest.approx(expected, abs=0.6)
+    # the photo and the cloud behind it agree: fading the photo changes its place little
+    before = stage_pixels(page)
+    page.js("$('look-opacity').value = 0; $('look-opacity').dispatchEvent(new Event('input'))")
+    page.settle()
+    spot_of = [int(v) for v in (left, top, left + width, top + width * frame.size[0] / frame.size[1])]
+    area = (slice(spot_of[1] + 20, spot_of[3] - 20), slice(spot_of[0] + 20, spot_of[2] - 20))
+    difference = np.abs(before[area].astype(int) - stage_pixels(page)[area]).mean()
+    assert difference < 45, f"photo and cloud differ by {difference:.0f} grey levels"
+    page.key("Escape")
+    assert page.js("V.state.look") is None and page.js("$('photo').hidden")
+
+
+def test_samples_are_stepped_through_filtered_and_searched(opened, item):
+    items = [
+        {**item, "id": str(i), "question": f"thing {i}", "verdict": "right" if i % 3 else "wrong"} for i in range(9)
+    ]
+    items.append({**item, "id": "9", "task": "scanqa", "question": "how many?", "verdict": None})
+    page = opened(items)
+    assert page.js("$('question').textContent") == "thing 0"
+    page.key("ArrowRight")
+    assert page.js("$('question').textContent") == "thing 1"
+    page.click_on("[data-filter=wrong]")
+    rows = page.js("[...document.querySelectorAll('#item-list li')].map(r => r.textContent)")
+    assert rows == ["thing 0", "thing 3", "thing 6"] and page.js("$('question').textContent") == "thing 0"
+    page.key("ArrowRight")
+    page.key("ArrowRight")
+    page.key("ArrowRight")
+    assert page.js("$('question').textContent") == "thing 0"  # round
+    page.click_on("[data-filter=all]")
+    page.js("$('search').value = 'HOW many'; $('search').dispatchEvent(new Event('input'))")
+    assert page.js("[...document.querySelectorAll('#item-list li')].map(r => r.textContent)") == ["how many?"]
+    assert "6 of 9 right" in page.js("$('list-count').textContent")
+
+
+def test_hostile_text_is_shown_as_text_and_runs_nothing(opened, view, item):
+    nasty = {**item, "question": HOSTILE, "answer": HOSTILE, "expected": [HOSTILE], "id": HOSTILE, "task": HOSTILE,
+             "reason": HOSTILE, "status": HOSTILE, "measure": HOSTILE}  # fmt: skip
+    page = opened([nasty, item], hostile_view(view), model=HOSTILE)
+    page.click_on("#strip .frame", 0)
+    page.settle()
+    assert page.js("window.hacked === undefined && document.querySelectorAll('#panel img, #panel b').length === 0")
+    assert page.js("$('question').textContent") == HOSTILE and page.js("$('scene-name').textContent") == HOSTILE
+
+
+def test_a_scene_without_boxes_or_points_says_no_error(opened, view):
+    from dataclasses import replace
+
+    bare = replace(view.scene, instances=(), proposals=np.zeros((0, 6), np.float32))
+    empty = replace(view.cloud, points=np.zeros((0, 3), np.float32), colors=np.zeros((0, 3), np.uint8),
+                    facing=np.zeros((0, 3), np.float32))  # fmt: skip
+    page = opened((), replace(view, scene=bare, cloud=empty, chosen=()))
+    page.click(300, 300)
+    assert page.js("V.state.selected") is None and "frames" in page.js("$('strip-title').textContent")
