@@ -45,7 +45,7 @@ def test_the_table_has_every_variant_and_view(found, tmp_path):
 
 def test_what_goes_the_other_way_is_said_and_what_lies_within_the_spread_too(found, tmp_path):
     lines = "\n".join(orderings(found, bench(tmp_path)))
-    # 42 against 51 with spreads of 2 and 1: lower. The paper's Scan2Cap without position is too, its ScanRefer by MLP not.
+    # 42 against 51 with spreads of 2 and 1: lower..
     assert "no 3D position, Scan2Cap CIDEr@0.5: -9.0 here, -52.73 in the paper: as in the paper" in lines
     assert "MLP position, ScanRefer Acc@0.5: -9.0 here, +1.26 in the paper: the other way round" in lines
     close = {**found, "BCE head": [run for run in found[BASE.name]]}
