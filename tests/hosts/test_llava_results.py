@@ -206,9 +206,10 @@ def test_errors_come_before_a_weight_is_loaded(train, source, no_weights, tmp_pa
         paths, script = [tmp_path / "altered"], (str(tmp_path / "altered" / "llava" / "train" / "train_mem.py"),)
     version = options.pop("transformers", None)
     if version:
-        (tmp_path / "site").mkdir()
-        lines = f"import transformers; transformers.__version__ = {version!r}\n"
-        (tmp_path / "site" / "sitecustomize.py").write_text((ROOT / "video3d_plugin_hooks.pth").read_text() + lines)
+        # what is installed is known by its metadata, and the first on the path counts
+        (tmp_path / "site" / f"transformers-{version}.dist-info").mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: transformers\nVersion: {version}\n"
+        (tmp_path / "site" / f"transformers-{version}.dist-info" / "METADATA").write_text(metadata)
         paths = [tmp_path / "site"]
     options = {"video3d_data": training_folder, "model_name_or_path": no_weights, **options}
     done, _ = train(tmp_path / "out", script=script, first_paths=paths, **options)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
+from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -129,12 +130,11 @@ def plan(model_args: Any, data_args: Any, training_args: Any) -> Plan:
 
 
 def _check_versions() -> None:
-    import transformers
-
-    version = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+    found = installed_version("transformers")
+    version = tuple(int(part) for part in found.split(".")[:2])
     if not (4, 45) <= version < (5, 0):
         raise DataError(
-            f"transformers {transformers.__version__} does not train under LLaVA-NeXT",
+            f"transformers {found} does not train under LLaVA-NeXT",
             remedy="install one from 4.45 to 4.57 (`video3d train` needs no host and takes any)",
         )
 

@@ -117,6 +117,8 @@ def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) ->
     from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 
+    if getattr(training_args, "lora_enable", False):
+        freeze_what_adapters_stand_for(run.model)
     processor = Video3DProcessor(tokenizer, run.model.config)
     dataset = SceneGroups(
         run.folder,
@@ -135,6 +137,14 @@ def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) ->
         "data_collator": GroupCollator(processor, shared=run.questions_per_scene > 1, as_is=True),
         "callbacks": [SaveWhole(processor)],
     }
+
+
+def freeze_what_adapters_stand_for(model: Any) -> None:
+    """With LoRA, the language model's layers learn through their adapters alone. The script of b42941c sets all of them
+    to train where --mm_tunable_parts names mm_language_model; that of df17966 does not."""
+    for name, parameter in model.named_parameters():
+        if "vision_tower" not in name and ("layers." in name or name.endswith("model.norm.weight")):
+            parameter.requires_grad_(parameter.requires_grad and "lora_" in name)
 
 
 def load_pretrained_model(original: Callable) -> Callable:
