@@ -240,8 +240,12 @@ def test_an_unknown_checkout_names_the_commits_that_work(script, checkpoint, tra
 def test_another_programs_parser_is_left_alone(script, monkeypatch):
     scope, run = script
     del scope["get_model"]
-    with pytest.raises((SystemExit, ValueError)):  # `--model` abbreviates several of its own options
-        run("--model", "video3d")
+    # To argparse, `--model` abbreviates an option of the program's own: one (transformers 4.45), or several, an error.
+    try:
+        groups = run("--model", "video3d")
+    except (SystemExit, ValueError):
+        return
+    assert groups[0].model_name_or_path == "video3d" and not hasattr(groups[0], "model")
 
 
 @pytest.mark.parametrize("zero3", [False, True])
