@@ -251,7 +251,8 @@ def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(rooms, qu
     import transformers
 
     chosen = preset("mini")
-    settings = replace(chosen.settings, steps=4, save_every=2, tower_steps=2, max_frames=2, tasks=("scanrefer",))
+    few = {"steps": 4, "save_every": 2, "tower_steps": 2, "object_steps": 2, "max_frames": 2}
+    settings = replace(chosen.settings, **few, tasks=("scanrefer",))
     small = Preset(settings, {**chosen.language, **SIZES, "num_attention_heads": 4}, TOWER, 400)
     step = transformers.Trainer.training_step
 
