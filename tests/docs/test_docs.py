@@ -239,10 +239,23 @@ def shorten_answers(monkeypatch) -> None:
 PYTHON = [pytest.param(block, id=block.place) for block in BLOCKS if block.language == "python"]
 
 
+@pytest.fixture
+def patches_stay():
+    """What the code undoes is applied again: the start-up hook would not, and other tests share the process."""
+    from video3d_plugin.patches import registry
+
+    before = {state.name for state in registry.states() if state.status == "undone"}
+    yield
+    for state in registry.states():
+        if state.status == "undone" and state.name not in before:
+            registry.apply(state.name)
+
+
 @pytest.mark.parametrize("block", PYTHON)
-def test_the_code_runs(block: Block, at_desk, monkeypatch):
+def test_the_code_runs(block: Block, at_desk, monkeypatch, request):
     if "registry.apply(" in block.text:
         pytest.importorskip("lmms_eval", reason="the code applies a patch of lmms-eval")
+        request.getfixturevalue("patches_stay")
     names = {"recording": Recording()}
     shorten_answers(monkeypatch)
     exec(compile(block.text, block.place, "exec"), names)
