@@ -11,15 +11,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from video3d_plugin.prompts import GROUND_PROMPT
 from video3d_plugin.scene import Question, Scene
 
 TASK = "objects"
 NAME_PROMPT = "<image> Given an object located at <coord> , name it."
-FIND_PROMPT = "<image>Identify the object according to the following description.\n{}"
 _WORDINGS = ("The {}.", "Find the {}.", "This is a {}.", "There is a {}.", "I am looking for the {}.")
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
 _SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
-
 _SHELL = frozenset(("wall", "floor", "ceiling", "object"))  # what no question is about
 
 Named = Mapping[int, tuple[str | None, str]]  # object id -> (attribute or None, label)
@@ -82,6 +81,6 @@ def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0)
             made.append(
                 Question(TASK, f"name|{item}", scene.scene_id, NAME_PROMPT, name.capitalize() + ".", coords=(place,))
             )
-            text = FIND_PROMPT.format(rng.choice(_WORDINGS).format(name))
+            text = GROUND_PROMPT.format(description=rng.choice(_WORDINGS).format(name))
             made.append(Question(TASK, f"find|{item}", scene.scene_id, text, "<ground>", targets=targets))
     return made

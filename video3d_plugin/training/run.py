@@ -99,11 +99,11 @@ def train(
     if settings.tower_steps and checkpoint is None:
         teach_tower(model, folder, named, output, settings)
     if settings.object_steps and checkpoint is None:
-        groups = _groups(folder, model, first, settings, settings.questions_per_scene)
+        groups = _groups(folder, model, first, settings)
         alone = replace(settings, steps=settings.object_steps)
         _trainer(model, processor, groups, output, alone, "objects", save=False).train()
     questions += first
-    groups = _groups(folder, model, questions, settings, settings.questions_per_scene)
+    groups = _groups(folder, model, questions, settings)
     trainer = _trainer(model, processor, groups, output, settings, "training")
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -112,12 +112,12 @@ def train(
     return _summary(output, settings, trainer, len(questions))
 
 
-def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings, size: int) -> SceneGroups:
+def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:
     return SceneGroups(
         folder,
         questions,
         model.config.inputs_spec,
-        questions_per_scene=size,
+        questions_per_scene=settings.questions_per_scene,
         sampler=settings.sampler,
         max_frames=settings.max_frames,
         proposals=settings.proposals,

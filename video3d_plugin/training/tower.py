@@ -6,7 +6,6 @@ through the language model, which takes hours. Trained on the features that the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ class _Scenes(torch.utils.data.Dataset):
 
 
 def _numbers(words) -> dict[str, int]:
-    return {word: number for number, word in enumerate(sorted(Counter(words)))}
+    return {word: number for number, word in enumerate(sorted(set(words)))}
 
 
 def _collate(items) -> dict[str, Any]:
