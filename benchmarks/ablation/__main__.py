@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     settings = replace(
         chosen.settings,
         tower_steps=args.tower_steps,
+        lookup_steps=args.lookup_steps,
         object_steps=args.object_steps,
         steps=args.steps,
-        scenes_per_step=1,
         save_every=args.steps,
     )
     bench = Bench(_rooms(args), args.output, replace(chosen, settings=settings), args.limit)
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             found[variant.name].append(bench.numbers(variant, seed))
     picture = args.page.parent / "ablation.svg"
     rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
-    what = f"{rooms}, {args.object_steps} + {args.steps} steps, {args.seeds} seeds"
+    what = f"{rooms}, {args.lookup_steps} + {args.object_steps} + {args.steps} steps, {args.seeds} seeds"
     plot(found, bench, picture)
     write_section(args.page, "ablation", section(found, bench, what, picture.name))
     return 0
@@ -55,9 +55,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-rooms", type=int, default=400)
     parser.add_argument("--val-rooms", type=int, default=20)
-    parser.add_argument("--tower-steps", type=int, default=800)
-    parser.add_argument("--object-steps", type=int, default=800)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--tower-steps", type=int, default=2500)
+    parser.add_argument("--lookup-steps", type=int, default=400)
+    parser.add_argument("--object-steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--limit", type=int, help="at most so many questions of a task")
     return parser.parse_args(arguments)
 

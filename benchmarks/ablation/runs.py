@@ -19,6 +19,7 @@ from video3d_plugin.training.run import train
 from video3d_plugin.training.tower import balance, teach_tower
 
 TASKS = ("scanrefer", "scan2cap", "scanqa")
+_SEEING = ("vision_tower", "mm_projector")
 Numbers = dict[str, float]  # column -> number
 
 
@@ -52,7 +53,10 @@ class Bench:
         folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
         chosen = replace(self.preset, language={**self.preset.language, **variant.options})
         model, processor = from_scratch(chosen, training_questions(folder, TASKS), seed=seed)
-        model.get_model().get_vision_tower().load_state_dict(self._tower(seed))
+        seeing = self._seeing(seed)
+        for name in _SEEING:
+            part = getattr(model.get_model(), name)
+            part.load_state_dict({k.removeprefix(name + "."): v for k, v in seeing.items() if k.startswith(name)})
         first = folder.inputs(
             folder.scene_ids[0], model.config.inputs_spec, sampler=settings.sampler, max_frames=settings.max_frames
         )
@@ -60,18 +64,19 @@ class Bench:
         train(model.train(), processor, folder, checkpoint, settings)
         return checkpoint
 
-    def _tower(self, seed: int) -> dict[str, torch.Tensor]:
-        """The tower of this seed, which all variants start from: how it learns to see does not depend on them."""
+    def _seeing(self, seed: int) -> dict[str, torch.Tensor]:
+        """Tower and projector of this seed, which all variants start from: how they learn to see does not depend on
+        the variant, and words begin alike."""
         from safetensors.torch import load_file, save_file
 
-        path = self.output / f"tower-seed{seed}.safetensors"
+        path = self.output / f"seeing-seed{seed}.safetensors"
         if not path.is_file():
             folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS)
             questions = training_questions(folder, TASKS)
-            model, _ = from_scratch(self.preset, questions, seed=seed)
-            teach_tower(model, folder, named_of(folder, questions), self.output / "tower", settings)
-            state = {k: v.contiguous() for k, v in model.get_model().get_vision_tower().state_dict().items()}
-            save_file(state, path)
+            model, processor = from_scratch(self.preset, questions, seed=seed)
+            teach_tower(model, processor, folder, named_of(folder, questions), self.output / "seeing", settings)
+            parts = {name: getattr(model.get_model(), name).state_dict() for name in _SEEING}
+            save_file({f"{name}.{k}": v.contiguous() for name, state in parts.items() for k, v in state.items()}, path)
         return load_file(path)
 
     def _score(self, checkpoint: Path, sampler: str, frames: int) -> Numbers:

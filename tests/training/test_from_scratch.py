@@ -18,10 +18,11 @@ from video3d_plugin.scene import Instance, Question, Scene
 from video3d_plugin.training import optimizer as optimizers
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
 from video3d_plugin.training.moving import moved
-from video3d_plugin.training.objects import attributes, named_objects, object_questions
+from video3d_plugin.training.naming import NONE, Naming
+from video3d_plugin.training.objects import attributes, named_objects, object_questions, phrases
 from video3d_plugin.training.presets import Preset, from_scratch, preset
 from video3d_plugin.training.run import TrainSettings, train
-from video3d_plugin.training.tower import TowerLesson, teach_tower
+from video3d_plugin.training.tower import TowerLesson, patch_numbers, teach_tower
 
 SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.1}
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
@@ -125,7 +126,7 @@ def test_object_questions_name_all_of_a_kind_and_leave_the_shell_out():
     scene = scene_of((1, "chair"), (2, "chair"), (3, "chair"), (4, "lamp"), (5, "wall"))
     said = [refer(1, "a red chair"), refer(2, "the red chair"), refer(3, "the blue chair")] * 20
     made = object_questions(scene, named_objects([scene], said)["s"])
-    found = {q.item_id.split("|")[2]: q for q in made if q.is_grounding}
+    found = {q.item_id.split("|")[2]: q for q in made if q.item_id.startswith("find")}
     assert {key: q.targets for key, q in found.items()} == {"1": (1, 2), "2": (1, 2), "3": (3,), "4": (4,)}
     assert "red chair" in found["1"].prompt and "lamp" in found["4"].prompt
     names = {q.item_id.split("|")[2]: (q.answer, q.coords[0][0]) for q in made if not q.is_grounding}
@@ -142,30 +143,87 @@ def test_an_attribute_that_one_sister_lacks_is_not_said():
 def test_rounds_and_seeds(rooms, questions):
     named = named_of(rooms, questions)
     once, twice = (all_object_questions(rooms, named, rounds, 0) for rounds in (1, 2))
-    assert all_object_questions(rooms, named, 0, 0) == [] and len(twice) == 2 * len(once) > 20
+    assert all_object_questions(rooms, named, 0, 0) == [] and len(twice) > len(once) > 20
     assert len({q.item_id for q in twice}) == len(twice)
     assert twice == all_object_questions(rooms, named, 2, 0)
     assert any(q.answer.split()[0].lower() in ("red", "blue", "white", "green", "brown") for q in once)
+
+
+def test_what_is_nearest_and_farthest_worked_by_hand():
+    scene = scene_of((0, "lamp"), (1, "chair"), (4, "chair"), (9, "chair"), (5, "table"))
+    made = object_questions(scene, named_objects([scene], [])["s"], rounds=30)
+    asked = {q.item_id.split("|")[2]: set() for q in made}
+    for question in made:
+        if question.item_id.startswith("near"):
+            asked[question.item_id.split("|")[2]].add(("nearest" in question.prompt, question.targets))
+    told = {key: {(near, targets) for near, targets in found} for key, found in asked.items() if found}
+    # The lamp at 0: chair 1 is nearest, 9 farthest. The table at 5: chair 4 is nearest; 9 and 1 are as far: not asked.
+    assert {targets for _, targets in told["0"]} == {(1,), (9,)}
+    assert {targets for _, targets in told["5"]} == {(4,)}
+    assert set(told) == {"0", "5"}, "chairs cannot be named alone"
+
+
+def test_phrases_end_their_name_where_they_say():
+    objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "trash can")}
+    made = phrases(objects, [1, 2, 3], 60, random.Random(0))
+    names = {
+        phrase.text[: phrase.name_end].removeprefix("the ").removeprefix("a "): phrase.object_ids for phrase in made
+    }
+    assert {name.split("the ")[-1].split(" a ")[-1]: ids for name, ids in names.items()} == {
+        "red chair": (1,),
+        "blue chair": (2,),
+        "chair": (1, 2),
+        "trash can": (3,),
+    }
+    assert phrases(objects, [], 5, random.Random(0)) == []
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_naming_numbers_words_and_prefers_what_is_like_them(build):
+    _, processor = build()
+    naming = Naming.of([{1: ("red", "chair"), 2: (None, "trash can")}], processor.tokenizer)
+    assert naming.numbers({7: ("red", "trash can")}, 7) == (naming.labels["trash can"], naming.attributes["red"])
+    assert naming.numbers({}, 7) == (NONE, NONE)
+    words = torch.randn(len(processor.tokenizer), 16, generator=torch.Generator().manual_seed(0))
+    vectors = torch.stack([words[list(ids)].mean(0) for ids in naming.tokens])
+    right = torch.tensor([[naming.labels["chair"], NONE], [naming.labels["trash can"], NONE]])
+    states = vectors[[naming.labels["chair"], naming.labels["trash can"]]] * 5
+    assert naming.loss(states, right, words) < 0.1 < 1 < naming.loss(states.flip(0), right, words)
+    assert float(naming.loss(states, torch.full((2, 2), NONE), words)) == 0
 
 
 # -- the tower -----------------------------------------------------------------------------------------------------
 
 
 def test_the_tower_learns_labels_and_attributes(rooms, build, questions, tmp_path):
-    model, _ = build()
+    model, processor = build()
     before = {name: p.clone() for name, p in model.named_parameters()}
     named = named_of(rooms, questions)
     settings = TrainSettings(max_frames=4)
-    first = teach_tower(model, rooms, named, tmp_path, replace(settings, tower_steps=2))
-    last = teach_tower(model, rooms, named, tmp_path, replace(settings, tower_steps=60))
+    first = teach_tower(model, processor, rooms, named, tmp_path, replace(settings, tower_steps=2))
+    last = teach_tower(model, processor, rooms, named, tmp_path, replace(settings, tower_steps=60))
     assert last < 0.7 * first
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed and all("vision_tower" in name or "mm_projector" in name for name in changed)
 
 
+def test_a_tower_that_is_to_stay_is_taught_all_the_same_and_stays_from_then_on(rooms, build, questions, tmp_path):
+    model, processor = build()
+    tower = model.get_model().get_vision_tower()
+    tower.requires_grad_(False)
+    before = [p.clone() for p in tower.parameters()]
+    named = named_of(rooms, questions)
+    teach_tower(model, processor, rooms, named, tmp_path, TrainSettings(max_frames=2, tower_steps=2))
+    assert any(not torch.equal(p, old) for p, old in zip(tower.parameters(), before, strict=True))
+    assert not any(p.requires_grad for p in tower.parameters())
+
+
 def test_after_it_features_are_as_large_as_the_position_encoding(rooms, build, questions, tmp_path):
-    model, _ = build()
-    teach_tower(model, rooms, named_of(rooms, questions), tmp_path, TrainSettings(max_frames=4, tower_steps=2))
+    model, processor = build()
+    settings = TrainSettings(max_frames=4, tower_steps=2)
+    teach_tower(model, processor, rooms, named_of(rooms, questions), tmp_path, settings)
     inner, scene = model.get_model(), rooms.inputs(rooms.scene_ids[0], model.config.inputs_spec, max_frames=4)
     with torch.no_grad():
         features = inner.mm_projector(inner.vision_tower(scene.pixels)).std()
@@ -173,18 +231,31 @@ def test_after_it_features_are_as_large_as_the_position_encoding(rooms, build, q
     assert 0.5 < float(features / position) < 2
 
 
+def test_a_patch_is_of_the_smallest_box_it_lies_in():
+    inside = torch.tensor([[True, True, False], [False, True, False]])
+    boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2], [0, 0, 0, 1, 1, 1]])
+    numbers = patch_numbers(inside, boxes, torch.tensor([[4, 0], [5, 1]]))
+    assert numbers.tolist() == [[4, 0], [5, 1], [NONE, NONE]]
+    assert patch_numbers(inside[:0], boxes[:0], torch.zeros(0, 2).long()).tolist() == [[NONE, NONE]] * 3
+
+
 def test_objects_that_no_frame_shows_are_not_asked(build):
-    model, _ = build()
-    lesson = TowerLesson(model.get_model().get_vision_tower(), 8, 2, 0)
-    scene = {"pixels": torch.zeros(1, 112, 112, 3, dtype=torch.uint8), "proposal_bits": torch.zeros(1, 1, 8).byte()}
-    loss = lesson([scene], torch.full((1, 2), -100))["loss"]
+    model, processor = build()
+    lesson = TowerLesson(model, Naming.of([{1: ("red", "chair")}], processor.tokenizer))
+    side = model.config.inputs_spec.object_grid_side
+    scene = {
+        "pixels": torch.zeros(1, 112, 112, 3, dtype=torch.uint8),
+        "proposals": torch.ones(1, 6),
+        "proposal_bits": torch.zeros(1, 1, -(-(side**2) // 8)).byte(),
+    }
+    loss = lesson([scene], torch.full((1, 2), NONE))["loss"]
     loss.backward()
     assert float(loss.detach()) == 0
 
 
 def test_without_annotated_objects_there_is_nothing_to_learn_from(rooms, build, tmp_path):
     with pytest.raises(DataError, match="no annotated objects"):
-        teach_tower(build()[0], rooms, {"scene": {}}, tmp_path, TrainSettings(tower_steps=1))
+        teach_tower(*build(), rooms, {"scene": {}}, tmp_path, TrainSettings(tower_steps=1))
 
 
 # -- the optimiser -------------------------------------------------------------------------------------------------
@@ -251,7 +322,7 @@ def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(rooms, qu
     import transformers
 
     chosen = preset("mini")
-    few = {"steps": 4, "save_every": 2, "tower_steps": 2, "object_steps": 2, "max_frames": 2}
+    few = {"steps": 4, "save_every": 2, "tower_steps": 2, "lookup_steps": 2, "object_steps": 2, "max_frames": 2}
     settings = replace(chosen.settings, **few, tasks=("scanrefer",))
     small = Preset(settings, {**chosen.language, **SIZES, "num_attention_heads": 4}, TOWER, 400)
     step = transformers.Trainer.training_step

@@ -24,6 +24,8 @@ _OVERRIDES = {
     "optimizer": str,
     "object_rounds": int,
     "tower_steps": int,
+    "lookup_steps": int,
+    "object_steps": int,
 }
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import dist
+from typing import Any
 
 from video3d_plugin.prompts import GROUND_PROMPT
 from video3d_plugin.scene import Question, Scene
@@ -17,6 +20,16 @@ from video3d_plugin.scene import Question, Scene
 TASK = "objects"
 NAME_PROMPT = "<image> Given an object located at <coord> , name it."
 _WORDINGS = ("The {}.", "Find the {}.", "This is a {}.", "There is a {}.", "I am looking for the {}.")
+_PHRASES = ("the {}.", "a {}.", "find the {}.", "next to the {}.", "{}", "there is a {}.", "closest to the {}.")
+_NEAREST = (
+    "The {} nearest to the",
+    "The {} closest to the",
+    "The {} next to the",
+    "Find the {} that is nearest to the",
+)
+_FARTHEST = ("The {} farthest from the", "The {} that is farthest away from the")
+_CLEAR = 0.8  # the nearer of two is at most this part as far as the other
+_LABEL_ALONE = 0.25  # share of phrases that leave the attribute out
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
 _SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
 _SHELL = frozenset(("wall", "floor", "ceiling", "object"))  # what no question is about
@@ -62,8 +75,32 @@ def named_objects(scenes: Iterable[Scene], questions: Iterable[Question]) -> dic
     }
 
 
+@dataclass(frozen=True)
+class Phrase:
+    """A few words that name objects; the name ends before character `name_end`."""
+
+    text: str
+    name_end: int
+    object_ids: tuple[int, ...]
+
+
+def phrases(objects: Named, among: Sequence[int], count: int, rng: random.Random) -> list[Phrase]:
+    """`count` phrases that each name objects of `among` by label, most of them by attribute and label."""
+    made = []
+    for _ in range(count if among else 0):
+        attribute, label = objects[rng.choice(among)]
+        if attribute is None or rng.random() < _LABEL_ALONE:
+            name, meant = label, [i for i in among if objects[i][1] == label]
+        else:
+            name, meant = f"{attribute} {label}", [i for i in among if objects[i] == (attribute, label)]
+        before, after = rng.choice(_PHRASES).split("{}")
+        made.append(Phrase(before + name + after, len(before + name), tuple(meant)))
+    return made
+
+
 def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0) -> list[Question]:
-    """For each object, `rounds` times: its name, asked by its place, and its place, asked by its name.
+    """For each object, `rounds` times: its name, asked by its place; its place, asked by its name; and what is nearest
+    to it, or farthest from it, where that is clear and the object can be named.
 
     An attribute is said where every object of that label has a known one, so that the targets are all of its kind.
     """
@@ -71,16 +108,44 @@ def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0)
     boxes = {instance.object_id: instance.box for instance in scene.instances}
     made = []
     for number in range(rounds):
-        for object_id, (_, label) in named.items():
-            sisters = {i: word for i, (word, other) in named.items() if other == label}
-            told = all(sisters.values())
-            name = f"{sisters[object_id]} {label}" if told else label
-            targets = tuple(i for i, word in sisters.items() if not told or word == sisters[object_id])
+        for object_id in named:
+            name, meant = _name(named, object_id)
             item = f"{scene.scene_id}|{object_id}|{number}"
             place = tuple(float(v) for v in boxes[object_id][:3])
             made.append(
                 Question(TASK, f"name|{item}", scene.scene_id, NAME_PROMPT, name.capitalize() + ".", coords=(place,))
             )
-            text = GROUND_PROMPT.format(description=rng.choice(_WORDINGS).format(name))
-            made.append(Question(TASK, f"find|{item}", scene.scene_id, text, "<ground>", targets=targets))
+            made.append(_grounding(f"find|{item}", scene, rng.choice(_WORDINGS).format(name), meant))
+            found = _by_distance(named, boxes, object_id, rng) if len(meant) == 1 else None
+            if found:
+                made.append(_grounding(f"near|{item}", scene, f"{found[0]} {name}.", (found[1],)))
     return made
+
+
+def _name(named: Named, object_id: int) -> tuple[str, tuple[int, ...]]:
+    """What an object is called, and the ids of all that are called so."""
+    label = named[object_id][1]
+    sisters = {i: word for i, (word, other) in named.items() if other == label}
+    told = all(sisters.values())
+    name = f"{sisters[object_id]} {label}" if told else label
+    return name, tuple(i for i, word in sisters.items() if not told or word == sisters[object_id])
+
+
+def _grounding(item_id: str, scene: Scene, description: str, targets: tuple[int, ...]) -> Question:
+    text = GROUND_PROMPT.format(description=description)
+    return Question(TASK, item_id, scene.scene_id, text, "<ground>", targets=targets)
+
+
+def _by_distance(named: Named, boxes: Mapping[int, Any], anchor: int, rng: random.Random) -> tuple[str, int] | None:
+    """("The chair nearest to the", id) of some label of which there are several; None where it would not be clear."""
+    counts = Counter(label for _, label in named.values())
+    several = [label for label, count in counts.items() if count > 1 and label != named[anchor][1]]
+    if not several:
+        return None
+    label = rng.choice(several)
+    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i, (_, own) in named.items() if own == label)
+    if rng.random() < 0.7:
+        clear, words, chosen = away[0][0] < _CLEAR * away[1][0], _NEAREST, away[0][1]
+    else:
+        clear, words, chosen = away[-2][0] < _CLEAR * away[-1][0], _FARTHEST, away[-1][1]
+    return (rng.choice(words).format(label), chosen) if clear else None

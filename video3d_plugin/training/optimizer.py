@@ -10,33 +10,35 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from video3d_plugin.errors import MissingError
 
 if TYPE_CHECKING:
-    from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.training.run import TrainSettings
 
 _BETAS = (0.9, 0.999)
 
 
-def build_optimizer(model: Video3DForCausalLM, settings: TrainSettings) -> torch.optim.Optimizer:
-    """`settings.optimizer` with the tower at a rate of its own; no decay on norms and biases."""
+LANGUAGE_LAYERS, TOWER_LAYERS = "model.layers.", "encoder.layers."  # in parameters' names
+
+
+def build_optimizer(model: nn.Module, settings: TrainSettings, layers: str = LANGUAGE_LAYERS) -> torch.optim.Optimizer:
+    """`settings.optimizer` with the tower at a rate of its own; no decay on norms and biases.
+
+    model    a Video3DForCausalLM, or a module that holds it or parts of it
+    layers   what the names of the layers' parameters hold, whose matrices Muon takes
+    """
     if settings.optimizer == "adamw":
         return _adamw(model, settings, set())
     if not hasattr(torch.optim, "Muon"):
         raise MissingError(f"torch {torch.__version__} has no Muon", remedy="use torch 2.9, or --optimizer adamw")
-    matrices = [p for name, p in model.named_parameters() if _is_layer_matrix(name, p)]
+    matrices = [p for name, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and layers in name]
     muon = torch.optim.Muon(matrices, lr=settings.muon_rate, momentum=0.95, weight_decay=settings.weight_decay)
     return Together([muon, _adamw(model, settings, {id(p) for p in matrices})])
 
 
-def _is_layer_matrix(name: str, parameter: torch.nn.Parameter) -> bool:
-    """Whether it is a matrix within the language model's layers: neither an embedding nor a head."""
-    return parameter.requires_grad and parameter.ndim == 2 and "model.layers." in name
-
-
-def _adamw(model: Video3DForCausalLM, settings: TrainSettings, elsewhere: set[int]) -> torch.optim.Optimizer:
+def _adamw(model: nn.Module, settings: TrainSettings, elsewhere: set[int]) -> torch.optim.Optimizer:
     tower_rate = settings.learning_rate if settings.vision_tower_lr is None else settings.vision_tower_lr
     groups = []
     for tower in (False, True):

