@@ -129,7 +129,7 @@ def test_object_questions_name_all_of_a_kind_and_leave_the_shell_out():
     found = {q.item_id.split("|")[2]: q for q in made if q.item_id.startswith("find")}
     assert {key: q.targets for key, q in found.items()} == {"1": (1, 2), "2": (1, 2), "3": (3,), "4": (4,)}
     assert "red chair" in found["1"].prompt and "lamp" in found["4"].prompt
-    names = {q.item_id.split("|")[2]: (q.answer, q.coords[0][0]) for q in made if not q.is_grounding}
+    names = {q.item_id.split("|")[2]: (q.answer, q.coords[0][0]) for q in made if q.coords}
     assert names == {"1": ("Red chair.", 1), "2": ("Red chair.", 2), "3": ("Blue chair.", 3), "4": ("Lamp.", 4)}
 
 
@@ -146,7 +146,7 @@ def test_rounds_and_seeds(rooms, questions):
     assert all_object_questions(rooms, named, 0, 0) == [] and len(twice) > len(once) > 20
     assert len({q.item_id for q in twice}) == len(twice)
     assert twice == all_object_questions(rooms, named, 2, 0)
-    assert any(q.answer.split()[0].lower() in ("red", "blue", "white", "green", "brown") for q in once)
+    assert any(q.coords and q.answer.split()[0].lower() in ("red", "blue", "white", "green", "brown") for q in once)
 
 
 def test_what_is_nearest_and_farthest_worked_by_hand():
@@ -161,6 +161,19 @@ def test_what_is_nearest_and_farthest_worked_by_hand():
     assert {targets for _, targets in told["0"]} == {(1,), (9,)}
     assert {targets for _, targets in told["5"]} == {(4,)}
     assert set(told) == {"0", "5"}, "chairs cannot be named alone"
+    answers = {(q.prompt.split("to the ")[1].split("?")[0], q.answer) for q in made if q.item_id.startswith("ask")}
+    assert answers == {("lamp", "Chair"), ("table", "Chair")}
+
+
+def test_whether_there_is_something_with_an_attribute_worked_by_hand():
+    scene = scene_of((1, "chair"), (2, "chair"), (3, "lamp"))
+    said = [refer(1, "a red chair"), refer(2, "a blue chair"), refer(3, "a white lamp")] * 20
+    made = object_questions(scene, named_objects([scene], said)["s"], rounds=40)
+    answers = {(q.prompt.split("there a ")[1].split("?")[0], q.answer) for q in made if "there a " in q.prompt}
+    assert answers == {
+        *((name, "Yes") for name in ("red chair", "blue chair", "white lamp")),
+        *((name, "No") for name in ("white chair", "red lamp", "blue lamp")),
+    }
 
 
 def test_phrases_end_their_name_where_they_say():

@@ -14,7 +14,7 @@ from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.training.dataset import named_of
 from video3d_plugin.training.lookup import LookupLesson, attention_shares, scene_lesson, teach_lookup
-from video3d_plugin.training.naming import Naming
+from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.presets import Preset, from_scratch
 from video3d_plugin.training.run import TrainSettings
 
@@ -91,7 +91,8 @@ def test_points_and_names_are_to_look_at_cells_in_the_boxes_of_what_is_meant(roo
         boxes = inputs.proposals[named]
         for cell in cells[row]:
             assert bool(((cell - boxes[:, :3]).abs() <= boxes[:, 3:] / 2 + 0.11).all(1).any())
-    assert set(lesson["wanted"][:, 0].tolist()) <= set(naming.labels.values())
+    assert set(lesson["wanted"][:points, 0].tolist()) <= set(naming.labels.values())
+    assert set(lesson["wanted"][points:, 0].tolist()) == {NONE}, "a name says its label: there is nothing to look up"
 
 
 def test_items_are_rows_of_the_processors_kind(rooms, questions, build):

@@ -8,7 +8,7 @@ at once, and the states behind it what is to be found there. Measured in docs/tr
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,7 @@ from video3d_plugin.model.shared_rows import mask_of
 from video3d_plugin.model.vision import lay_out
 from video3d_plugin.scene import SceneInputs
 from video3d_plugin.training.moving import moved
-from video3d_plugin.training.naming import Naming
+from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import Named, Phrase, phrases
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.stage import run_stage
@@ -105,7 +105,8 @@ class LookupLesson(nn.Module):
 
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
         model, head = self.model, self.model.config.head
-        total = self._naming.loss(seen[first + own["point_columns"]], own["wanted"], model.lm_head.weight)
+        looks = first + torch.cat([own["point_columns"], own["name_columns"]])
+        total = self._naming.loss(seen[looks], own["wanted"], model.lm_head.weight)
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
         if not len(at_name):
             return total
@@ -155,7 +156,7 @@ def scene_lesson(
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K, 3)              world, metres
-    wanted (K, 2)              numbers of what is there, see `Naming`
+    wanted (K + M, 2)          numbers of what is there, see `Naming`; of a name only the attribute of what it names
     named (M, N) bool          proposals that each phrase names
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
@@ -170,17 +171,24 @@ def scene_lesson(
     named = torch.zeros(len(said), len(boxes), dtype=torch.bool)
     for number, phrase in enumerate(said):
         named[number, [row_of[i] for i in phrase.object_ids]] = True
-    wanted = torch.tensor([naming.numbers(objects, ids[owner]) for owner in owners]).reshape(-1, 2)
+    found = [naming.numbers(objects, ids[owner]) for owner in owners]
+    found += [(NONE, _shared(naming.numbers(objects, i)[1] for i in phrase.object_ids)) for phrase in said]
     looked = torch.stack([inside[owner] for owner in owners] + [inside[own].any(0) for own in named])
     return {
         "scene": inputs.tensors(),
         "points": points,
-        "wanted": wanted,
+        "wanted": torch.tensor(found).reshape(-1, 2),
         "named": named,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
         **_items(len(points), said, processor),
     }
+
+
+def _shared(numbers: Iterable[int]) -> int:
+    """The one number of all, or NONE."""
+    different = set(numbers)
+    return different.pop() if len(different) == 1 else NONE
 
 
 def _points(boxes, cells, inside, rows: Sequence[int], rng: random.Random) -> tuple[torch.Tensor, list[int]]:

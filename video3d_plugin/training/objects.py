@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import dist
 from typing import Any
 
-from video3d_plugin.prompts import GROUND_PROMPT
+from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question, Scene
 
 TASK = "objects"
@@ -99,8 +99,9 @@ def phrases(objects: Named, among: Sequence[int], count: int, rng: random.Random
 
 
 def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0) -> list[Question]:
-    """For each object, `rounds` times: its name, asked by its place; its place, asked by its name; and what is nearest
-    to it, or farthest from it, where that is clear and the object can be named.
+    """For each object, `rounds` times: its name, asked by its place; its place, asked by its name; which of several of
+    another label is nearest to it, or farthest from it, where that is clear and the object can be named; and in words
+    what is nearest to it, or whether there is something of its label with an attribute that may be another's.
 
     An attribute is said where every object of that label has a known one, so that the targets are all of its kind.
     """
@@ -116,9 +117,17 @@ def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0)
                 Question(TASK, f"name|{item}", scene.scene_id, NAME_PROMPT, name.capitalize() + ".", coords=(place,))
             )
             made.append(_grounding(f"find|{item}", scene, rng.choice(_WORDINGS).format(name), meant))
-            found = _by_distance(named, boxes, object_id, rng) if len(meant) == 1 else None
-            if found:
-                made.append(_grounding(f"near|{item}", scene, f"{found[0]} {name}.", (found[1],)))
+            asked = _is_there(named, object_id, rng)
+            if len(meant) == 1:
+                found = _by_distance(named, boxes, object_id, rng)
+                if found:
+                    made.append(_grounding(f"near|{item}", scene, f"{found[0]} {name}.", (found[1],)))
+                beside = _beside(named, boxes, object_id)
+                if beside and rng.random() < 0.7:
+                    asked = f"What is nearest to the {name}?", beside
+            if asked:
+                text = ANSWER_PROMPT.format(question=asked[0])
+                made.append(Question(TASK, f"ask|{item}", scene.scene_id, text, asked[1].capitalize()))
     return made
 
 
@@ -134,6 +143,25 @@ def _name(named: Named, object_id: int) -> tuple[str, tuple[int, ...]]:
 def _grounding(item_id: str, scene: Scene, description: str, targets: tuple[int, ...]) -> Question:
     text = GROUND_PROMPT.format(description=description)
     return Question(TASK, item_id, scene.scene_id, text, "<ground>", targets=targets)
+
+
+def _beside(named: Named, boxes: Mapping[int, Any], anchor: int) -> str | None:
+    """The label of what is nearest to an object; None where that is not clear."""
+    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i in named if i != anchor)
+    clear = len(away) > 1 and away[0][0] < _CLEAR * away[1][0]
+    return named[away[0][1]][1] if clear else None
+
+
+def _is_there(named: Named, object_id: int, rng: random.Random) -> tuple[str, str] | None:
+    """("Is there a red chair?", "yes" or "no", either as often); None where attributes are not known."""
+    label = named[object_id][1]
+    have = {word for word, other in named.values() if other == label}
+    others = sorted({word for word, _ in named.values() if word} - have)
+    if None in have or not others:
+        return None
+    there = rng.random() < 0.5
+    word = named[object_id][0] if there else rng.choice(others)
+    return f"Is there a {word} {label}?", "yes" if there else "no"
 
 
 def _by_distance(named: Named, boxes: Mapping[int, Any], anchor: int, rng: random.Random) -> tuple[str, int] | None:
