@@ -157,10 +157,12 @@ def test_what_is_nearest_and_farthest_worked_by_hand():
         if question.item_id.startswith("near"):
             asked[question.item_id.split("|")[2]].add(("nearest" in question.prompt, question.targets))
     told = {key: {(near, targets) for near, targets in found} for key, found in asked.items() if found}
-    # The lamp at 0: chair 1 is nearest, 9 farthest. The table at 5: chair 4 is nearest; 9 and 1 are as far: not asked.
+    # The lamp at 0: chair 1 is nearest, of chairs and of all, chair 9 farthest. The table at 5: chair 4 is nearest, of
+    # chairs and of all; 9 and 1 are as far, so that is not asked.
     assert {targets for _, targets in told["0"]} == {(1,), (9,)}
     assert {targets for _, targets in told["5"]} == {(4,)}
     assert set(told) == {"0", "5"}, "chairs cannot be named alone"
+    assert any("The object" in q.prompt for q in made) and any("The chair" in q.prompt for q in made)
     answers = {(q.prompt.split("to the ")[1].split("?")[0], q.answer) for q in made if q.item_id.startswith("ask")}
     assert answers == {("lamp", "Chair"), ("table", "Chair")}
 

@@ -29,6 +29,7 @@ _NEAREST = (
 )
 _FARTHEST = ("The {} farthest from the", "The {} that is farthest away from the")
 _CLEAR = 0.8  # the nearer of two is at most this part as far as the other
+_OF_A_LABEL = 0.65  # share of questions by distance that say a label
 _LABEL_ALONE = 0.25  # share of phrases that leave the attribute out
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
 _SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
@@ -165,14 +166,16 @@ def _is_there(named: Named, object_id: int, rng: random.Random) -> tuple[str, st
 
 
 def _by_distance(named: Named, boxes: Mapping[int, Any], anchor: int, rng: random.Random) -> tuple[str, int] | None:
-    """("The chair nearest to the", id) of some label of which there are several; None where it would not be clear."""
+    """("The chair nearest to the", id) of some label of which there are several, or of all objects; None where it
+    would not be clear."""
     counts = Counter(label for _, label in named.values())
     several = [label for label, count in counts.items() if count > 1 and label != named[anchor][1]]
-    if not several:
+    label = rng.choice(several) if several and rng.random() < _OF_A_LABEL else "object"
+    among = [i for i, (_, own) in named.items() if i != anchor and label in (own, "object")]
+    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i in among)
+    if len(away) < 2:
         return None
-    label = rng.choice(several)
-    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i, (_, own) in named.items() if own == label)
-    if rng.random() < 0.7:
+    if label == "object" or rng.random() < 0.7:
         clear, words, chosen = away[0][0] < _CLEAR * away[1][0], _NEAREST, away[0][1]
     else:
         clear, words, chosen = away[-2][0] < _CLEAR * away[-1][0], _FARTHEST, away[-1][1]
