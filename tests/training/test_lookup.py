@@ -160,14 +160,16 @@ def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build
     named = named_of(rooms, questions)
     _, naming, lesson = lesson_of(rooms, questions, processor, seed=9)
     before = share_of_the_right_cells(model, naming, lesson)
-    settings = TrainSettings(learning_rate=3e-3, vision_tower_lr=None, max_frames=3, lookup_steps=40)
-    teach_lookup(model, processor, rooms, named, tmp_path, settings)
+    settings = TrainSettings(learning_rate=3e-3, vision_tower_lr=None, max_frames=3)
+    teach_lookup(model, processor, rooms, named, tmp_path, settings, steps=40)
     assert share_of_the_right_cells(model, naming, lesson) > 1.5 * before
     assert isinstance(model, Video3DForCausalLM) and all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_a_model_without_positions_can_be_taught_too(rooms, questions, build, tmp_path):
-    model, processor = build(world_position_embedding_type=None)
-    settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2, lookup_steps=2)
-    loss = teach_lookup(model.train(), processor, rooms, named_of(rooms, questions), tmp_path, settings)
+@pytest.mark.parametrize("lacks", ["world_position_embedding_type", "ground_head_type"])
+def test_a_model_without_positions_or_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path, lacks):
+    model, processor = build(**{lacks: None})
+    settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2)
+    named = named_of(rooms, questions)
+    loss = teach_lookup(model.train(), processor, rooms, named, tmp_path, settings, steps=2)
     assert loss > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from video3d_plugin.model.sequence import IMAGE_ID
 from video3d_plugin.model.shared_rows import mask_of
 from video3d_plugin.model.vision import lay_out
 from video3d_plugin.scene import SceneInputs
+from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import Named, Phrase, phrases
@@ -57,10 +59,19 @@ class LookupLesson(nn.Module):
         size = model.config.hidden_size
         self.place = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size))
 
-    def forward(self, scenes: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """scenes: what `scene_lesson` makes, with the scene's tensors as "scene"."""
+    def forward(
+        self, scenes: list[dict[str, torch.Tensor]], questions: dict[str, Any] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """scenes: what `scene_lesson` makes, with the scene's tensors as "scene".
+
+        questions: a batch of the processor's, whose loss is added: what is not used while it is learnt is forgotten.
+        """
+        loss = self._looks_and_finds(scenes)
+        return {"loss": loss if questions is None else loss + self.model(**questions).loss}
+
+    def _looks_and_finds(self, scenes) -> torch.Tensor:
         model = self.model
-        tokens = [encode_scene_tokens(model, own["scene"]) for own in scenes]
+        tokens = [encode_scene_tokens(model, own["scene"], model.config.head is not None) for own in scenes]
         ids, segments = (
             nn.utils.rnn.pad_sequence([own[name] for own in scenes], batch_first=True, padding_value=fill)
             for name, fill in (("ids", 0), ("segments", -1))
@@ -85,7 +96,7 @@ class LookupLesson(nn.Module):
             looks = first + torch.cat([own["point_columns"], own["name_columns"]])
             losses.append(self._looking(outputs.hidden_states[_LAYER], rotation, row, first, looks, own))
             losses.append(self._found(seen[row], outputs[0][row], first, own, tokens[row]))
-        return {"loss": torch.stack(losses).sum() / len(scenes)}
+        return torch.stack(losses).sum() / len(scenes)
 
     def _looking(self, states, rotation, row: int, first: int, looks: torch.Tensor, own) -> torch.Tensor:
         """-log of the share of attention that falls on the right cells, over points and over names."""
@@ -110,9 +121,8 @@ class LookupLesson(nn.Module):
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
         if not len(at_name):
             return total
-        for states in (at_name, at_end):
-            scores = score_proposals(model, head, states, tokens.proposals)
-            pairs = zip(scores, own["named"], strict=True)
+        for states in (at_name, at_end) if head is not None else ():
+            pairs = zip(score_proposals(model, head, states, tokens.proposals), own["named"], strict=True)
             total = total + torch.stack([ground_loss(s, named.nonzero()[:, 0], head) for s, named in pairs]).mean()
         if model.config.position is None:
             return total
@@ -233,25 +243,31 @@ def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> 
 
 
 class _Scenes(torch.utils.data.Dataset):
-    """A lesson a scene, with other points, phrases and another place in the world each time it is seen."""
+    """A lesson a scene, with other points, phrases and another place in the world each time it is seen; and, where
+    there are some, a group of questions with it, of that scene or another."""
 
-    def __init__(self, folder, named: Mapping[str, Named], naming: Naming, processor, settings: TrainSettings):
+    def __init__(self, folder, named: Mapping[str, Named], naming, processor, settings: TrainSettings, groups):
         self._folder, self._named, self._naming, self._processor = folder, named, naming, processor
         self._inputs = {"sampler": settings.sampler, "max_frames": settings.max_frames, "proposals": "gt"}
-        self._ids, self._seed, self._epoch = sorted(i for i, own in named.items() if own), settings.seed, 0
+        self._ids, self._seed = sorted(i for i, own in named.items() if own), settings.seed
+        self._groups = groups
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
+        if self._groups is not None:
+            self._groups.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids if self._groups is None else self._groups)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        scene_id = self._ids[index]
-        rng = random.Random(f"{self._seed}/{self._epoch}/{scene_id}")
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], Group | None]:
+        scene_id = self._ids[index % len(self._ids)]
+        rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
         inputs, _ = moved(inputs, [], rng, scene_id)
-        return scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng)
+        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng)
+        return lesson, None if self._groups is None else self._groups[index]
 
 
 def teach_lookup(
@@ -259,15 +275,21 @@ def teach_lookup(
     processor: Video3DProcessor,
     folder: DataFolder,
     named: Mapping[str, Named],
-    output: str,
+    output: str | Path,
     settings: TrainSettings,
+    *,
+    steps: int,
+    groups: SceneGroups | None = None,
 ) -> float:
-    """Train the model in place for `settings.lookup_steps` steps; returns the last logged loss."""
+    """Train the model in place; returns the last logged loss. With `groups`, on their questions as well."""
     naming = Naming.of(named.values(), processor.tokenizer)
     lesson = LookupLesson(model, naming)
-    scenes = _Scenes(folder, named, naming, processor, settings)
-    optimizer = build_optimizer(lesson, settings)
-    return run_stage(
-        lesson, scenes, lambda items: {"scenes": items}, optimizer, settings.lookup_steps, output, settings,
-        "learning to look",
-    )  # fmt: skip
+    scenes = _Scenes(folder, named, naming, processor, settings, groups)
+    collate_groups = GroupCollator(processor)
+
+    def collate(items) -> dict[str, Any]:
+        asked = [group for _, group in items if group is not None]
+        return {"scenes": [own for own, _ in items], "questions": collate_groups(asked) if asked else None}
+
+    what = "learning to look" if groups is None else "looking and answering"
+    return run_stage(lesson, scenes, collate, build_optimizer(lesson, settings), steps, output, settings, what)

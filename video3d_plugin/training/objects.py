@@ -114,9 +114,7 @@ def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0)
             name, meant = _name(named, object_id)
             item = f"{scene.scene_id}|{object_id}|{number}"
             place = tuple(float(v) for v in boxes[object_id][:3])
-            made.append(
-                Question(TASK, f"name|{item}", scene.scene_id, NAME_PROMPT, name.capitalize() + ".", coords=(place,))
-            )
+            made.append(Question(TASK, f"name|{item}", scene.scene_id, NAME_PROMPT, name, coords=(place,)))
             made.append(_grounding(f"find|{item}", scene, rng.choice(_WORDINGS).format(name), meant))
             asked = _is_there(named, object_id, rng)
             if len(meant) == 1:
@@ -128,7 +126,7 @@ def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0)
                     asked = f"What is nearest to the {name}?", beside
             if asked:
                 text = ANSWER_PROMPT.format(question=asked[0])
-                made.append(Question(TASK, f"ask|{item}", scene.scene_id, text, asked[1].capitalize()))
+                made.append(Question(TASK, f"ask|{item}", scene.scene_id, text, asked[1]))
     return made
 
 

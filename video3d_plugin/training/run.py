@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class TrainSettings:
     vision_tower_lr  None: as the rest; 0: the tower stays as it is
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
     lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`)
-    object_steps     steps on the short questions alone, before the others join
+    object_steps     then, on the short questions as well, before the others join
     """
 
     tasks: tuple[str, ...] = ALL_TASKS
@@ -108,7 +108,7 @@ def train(
             _first_stages(model, processor, folder, output, settings, named, of_objects)
         questions += of_objects
     groups = _groups(folder, model, questions, settings)
-    trainer = _trainer(model, processor, groups, output, settings, "training")
+    trainer = _trainer(model, processor, groups, output, settings)
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(output))
@@ -124,11 +124,10 @@ def _first_stages(model, processor, folder, output: Path, settings: TrainSetting
     if settings.tower_steps:
         teach_tower(model, processor, folder, named, output, settings)
     if settings.lookup_steps:
-        teach_lookup(model, processor, folder, named, output, settings)
+        teach_lookup(model, processor, folder, named, output, settings, steps=settings.lookup_steps)
     if settings.object_steps:
         groups = _groups(folder, model, of_objects, settings)
-        alone = replace(settings, steps=settings.object_steps)
-        _trainer(model, processor, groups, output, alone, "objects", save=False).train()
+        teach_lookup(model, processor, folder, named, output, settings, steps=settings.object_steps, groups=groups)
 
 
 def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:
@@ -145,21 +144,19 @@ def _groups(folder: DataFolder, model, questions: list[Question], settings: Trai
     )
 
 
-def _trainer(
-    model, processor, groups: SceneGroups, output: Path, settings: TrainSettings, what: str, save: bool = True
-):
+def _trainer(model, processor, groups: SceneGroups, output: Path, settings: TrainSettings):
     from transformers import Trainer
 
     from video3d_plugin.training.progress import show_progress
 
     trainer = Trainer(
         model=model,
-        args=_arguments(output, settings, len(groups), save),
+        args=_arguments(output, settings, len(groups)),
         train_dataset=groups,
         data_collator=GroupCollator(processor),
         optimizers=(build_optimizer(model, settings), None),
     )
-    show_progress(trainer, what)
+    show_progress(trainer)
     return trainer
 
 
@@ -179,7 +176,7 @@ def random_state_allowed():
     )
 
 
-def _arguments(output: Path, settings: TrainSettings, groups: int, save: bool):
+def _arguments(output: Path, settings: TrainSettings, groups: int):
     import torch
     from transformers import TrainingArguments
 
@@ -196,7 +193,7 @@ def _arguments(output: Path, settings: TrainSettings, groups: int, save: bool):
         logging_steps=max(1, steps // 100),
         save_steps=settings.save_every,
         save_total_limit=1,
-        save_strategy="steps" if save else "no",
+        save_strategy="steps",
         seed=settings.seed,
         data_seed=settings.seed,
         bf16=settings.precision == "bfloat16",
