@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             object_rounds=3,
             tower_steps=2500,
             lookup_steps=500,
-            object_steps=700,
+            object_steps=1500,
         ),
         language={
             "hidden_size": 128,
