@@ -11,6 +11,7 @@ import torch
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
+from video3d_plugin.errors import DataError
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.training.dataset import named_of
 from video3d_plugin.training.lookup import LookupLesson, attention_shares, scene_lesson, teach_lookup
@@ -173,3 +174,11 @@ def test_a_model_without_positions_or_without_a_head_can_be_taught_too(rooms, qu
     named = named_of(rooms, questions)
     loss = teach_lookup(model.train(), processor, rooms, named, tmp_path, settings, steps=2)
     assert loss > 0
+
+
+def test_what_cannot_be_taught_is_said(rooms, questions, build, tmp_path):
+    settings = TrainSettings(max_frames=2)
+    with pytest.raises(DataError, match="has one"):
+        teach_lookup(*build(num_hidden_layers=1), rooms, named_of(rooms, questions), tmp_path, settings, steps=1)
+    with pytest.raises(DataError, match="no annotated objects"):
+        teach_lookup(*build(), rooms, {"scene": {}}, tmp_path, settings, steps=1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from video3d_plugin.errors import DataError
 from video3d_plugin.model.cascade import rotated
 from video3d_plugin.model.grounding import ground_loss, score_proposals
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
@@ -281,7 +282,14 @@ def teach_lookup(
     steps: int,
     groups: SceneGroups | None = None,
 ) -> float:
-    """Train the model in place; returns the last logged loss. With `groups`, on their questions as well."""
+    """Train the model in place; returns the last logged loss. With `groups`, on their questions as well.
+
+    Raises DataError for a model of one layer, and where no scene has annotated objects.
+    """
+    if len(model.get_model().layers) <= _LAYER:
+        raise DataError("the layer that learns to look is the second, the model has one", remedy="set lookup_steps 0")
+    if not any(named.values()):
+        raise DataError("no annotated objects to look for", remedy="prepare scans with labels, or set lookup_steps 0")
     naming = Naming.of(named.values(), processor.tokenizer)
     lesson = LookupLesson(model, naming)
     scenes = _Scenes(folder, named, naming, processor, settings, groups)
