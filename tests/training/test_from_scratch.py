@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from video3d_plugin.data.folder import DataFolder
-from video3d_plugin.data.prepare import prepare
-from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Instance, Question, Scene
 from video3d_plugin.training import optimizer as optimizers
@@ -26,23 +23,6 @@ from video3d_plugin.training.tower import TowerLesson, patch_numbers, teach_towe
 
 SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.1}
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
-
-
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory) -> DataFolder:
-    root = tmp_path_factory.mktemp("rooms")
-    counts = Counts(objects=8, references=(3, 3), multi3drefer=4, scanqa=4, sqa3d=4)
-    parts = ("posed_images", "mesh", "mask", "annotations")
-    make_benchmark(
-        root / "s", split={"train": 3}, image_size=(60, 80), frames=4, counts=counts, plan="small", write=parts
-    )
-    prepare(root / "s", root / "data")
-    return DataFolder.open(root / "data")
-
-
-@pytest.fixture(scope="module")
-def questions(rooms):
-    return rooms.questions("scanrefer", "train")
 
 
 @pytest.fixture(scope="module")

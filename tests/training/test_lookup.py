@@ -8,9 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from video3d_plugin.data.folder import DataFolder
-from video3d_plugin.data.prepare import prepare
-from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.training.dataset import named_of
@@ -21,23 +18,6 @@ from video3d_plugin.training.run import TrainSettings
 
 SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "initializer_range": 0.1}
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
-
-
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory) -> DataFolder:
-    root = tmp_path_factory.mktemp("rooms")
-    counts = Counts(objects=8, references=(3, 3), multi3drefer=0, scanqa=0, sqa3d=0)
-    parts = ("posed_images", "mesh", "mask", "annotations")
-    make_benchmark(
-        root / "s", split={"train": 2}, image_size=(60, 80), frames=4, counts=counts, plan="small", write=parts
-    )
-    prepare(root / "s", root / "data")
-    return DataFolder.open(root / "data")
-
-
-@pytest.fixture(scope="module")
-def questions(rooms):
-    return rooms.questions("scanrefer", "train")
 
 
 @pytest.fixture
