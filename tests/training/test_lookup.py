@@ -10,11 +10,14 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.modeling import Video3DForCausalLM
-from video3d_plugin.training.dataset import named_of
-from video3d_plugin.training.lookup import LookupLesson, attention_shares, scene_lesson, teach_lookup
+from video3d_plugin.training.dataset import SceneGroups, named_of
+from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson
+from video3d_plugin.training.lookup import LookupLesson, attention_shares
 from video3d_plugin.training.naming import NONE, Naming
+from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.presets import Preset, from_scratch
-from video3d_plugin.training.run import TrainSettings
+from video3d_plugin.training.run import TrainSettings, train
+from video3d_plugin.training.stage import run_stage
 
 SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "initializer_range": 0.1}
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
@@ -135,6 +138,13 @@ def share_of_the_right_cells(model, naming, lesson) -> float:
     return float((shares[:, shown][..., lesson["columns"]] * lesson["cells"][shown]).sum(-1).amax(0).mean())
 
 
+def teach(model, processor, rooms, named, output, settings, steps):
+    lesson = LookupLesson.of(model, processor, named)
+    scenes = SceneLessons(rooms, named, lesson.naming, processor, settings)
+    optimizer = build_optimizer(lesson, settings)
+    return run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, "learning to look")
+
+
 def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build, tmp_path):
     model, processor = build()
     model.train()
@@ -142,7 +152,7 @@ def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build
     _, naming, lesson = lesson_of(rooms, questions, processor, seed=9)
     before = share_of_the_right_cells(model, naming, lesson)
     settings = TrainSettings(learning_rate=3e-3, vision_tower_lr=None, max_frames=3)
-    teach_lookup(model, processor, rooms, named, tmp_path, settings, steps=40)
+    teach(model, processor, rooms, named, tmp_path, settings, steps=40)
     assert share_of_the_right_cells(model, naming, lesson) > 1.5 * before
     assert isinstance(model, Video3DForCausalLM) and all(torch.isfinite(p).all() for p in model.parameters())
 
@@ -152,13 +162,39 @@ def test_a_model_without_positions_or_without_a_head_can_be_taught_too(rooms, qu
     model, processor = build(**{lacks: None})
     settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2)
     named = named_of(rooms, questions)
-    loss = teach_lookup(model.train(), processor, rooms, named, tmp_path, settings, steps=2)
+    loss = teach(model.train(), processor, rooms, named, tmp_path, settings, steps=2)
     assert loss > 0
 
 
-def test_what_cannot_be_taught_is_said(rooms, questions, build, tmp_path):
-    settings = TrainSettings(max_frames=2)
+def test_what_cannot_be_taught_is_said(rooms, questions, build):
     with pytest.raises(DataError, match="has one"):
-        teach_lookup(*build(num_hidden_layers=1), rooms, named_of(rooms, questions), tmp_path, settings, steps=1)
+        LookupLesson.of(*build(num_hidden_layers=1), named_of(rooms, questions))
     with pytest.raises(DataError, match="no annotated objects"):
-        teach_lookup(*build(), rooms, {"scene": {}}, tmp_path, settings, steps=1)
+        LookupLesson.of(*build(), {"scene": {}})
+
+
+def test_questions_are_asked_beside_a_lesson_of_one_scene_and_their_loss_is_added(rooms, questions, build):
+    model, processor = build()
+    lesson = LookupLesson.of(model, processor, named_of(rooms, questions))
+    groups = SceneGroups(rooms, questions, model.config.inputs_spec, questions_per_scene=3, max_frames=2, move=True)
+    scenes = SceneLessons(
+        rooms, named_of(rooms, questions), lesson.naming, processor, TrainSettings(max_frames=2), groups
+    )
+    assert len(scenes) == len(groups)
+    batch = LessonCollator(processor)([scenes[0], scenes[1]])
+    assert len(batch["scenes"]) == 1
+    with torch.no_grad():
+        alone, asked = lesson(batch["scenes"])["loss"], model(**batch["questions"]).loss
+        torch.testing.assert_close(lesson(**batch)["loss"], alone + asked)
+    scenes.set_epoch(1)
+    again = LessonCollator(processor)([scenes[0], scenes[1]])
+    assert not torch.equal(again["scenes"][0]["scene"]["token_points"], batch["scenes"][0]["scene"]["token_points"])
+
+
+def test_what_a_run_that_rehearses_leaves_is_the_model_and_not_the_lesson(rooms, questions, build, tmp_path):
+    model, processor = build()
+    settings = TrainSettings(("scanrefer",), steps=2, lookup_steps=1, object_rounds=1, max_frames=2, save_every=9)
+    train(model.train(), processor, rooms, tmp_path, settings)
+    loaded = Video3DForCausalLM.from_pretrained(tmp_path)
+    for (name, one), other in zip(model.named_parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(one, other), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,16 @@ from video3d_plugin.training.dataset import (
     named_of,
     training_questions,
 )
+from video3d_plugin.training.lessons import LessonCollator, SceneLessons
+from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
+from video3d_plugin.training.stage import run_stage
+from video3d_plugin.training.tower import teach_tower
 
 if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.data import Dataset
+
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
@@ -37,7 +45,8 @@ class TrainSettings:
     object_rounds    short questions about each annotated object (`training.objects`), so many times
     vision_tower_lr  None: as the rest; 0: the tower stays as it is
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
-    lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`)
+    lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`), and
+                     goes on rehearsing it
     object_steps     then, on the short questions as well, before the others join
     """
 
@@ -71,6 +80,11 @@ class TrainSettings:
         """Whether any part of the run is about the annotated objects themselves."""
         return bool(self.tower_steps or self.lookup_steps or self.object_steps or self.object_rounds)
 
+    @property
+    def learns_to_look(self) -> bool:
+        """Whether the language model is taught where to look; then it rehearses to the end of the run."""
+        return bool(self.lookup_steps or self.object_steps)
+
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
             raise DataError(f"no optimizer {self.optimizer!r}", remedy="known: adamw, muon")
@@ -101,33 +115,44 @@ def train(
     if settings.vision_tower_lr == 0:
         model.get_model().get_vision_tower().requires_grad_(False)
     questions = training_questions(folder, settings.tasks)
+    lesson, named = None, {}
     if settings.learns_objects:
         named = named_of(folder, questions)
         of_objects = all_object_questions(folder, named, settings.object_rounds, settings.seed)
+        if settings.learns_to_look:
+            lesson = LookupLesson.of(model, processor, named)
         if checkpoint is None:
-            _first_stages(model, processor, folder, output, settings, named, of_objects)
+            _first_stages(model, lesson, processor, folder, output, settings, named, of_objects)
         questions += of_objects
     groups = _groups(folder, model, questions, settings)
-    trainer = _trainer(model, processor, groups, output, settings)
+    if lesson is None:
+        trainer = _trainer(model, groups, GroupCollator(processor), output, settings)
+    else:
+        scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups)
+        trainer = _trainer(lesson, scenes, LessonCollator(processor), output, settings)
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(str(output))
+    if lesson is None:
+        trainer.save_model(str(output))
+    elif trainer.is_world_process_zero():
+        model.save_pretrained(str(output))
     processor.save_pretrained(str(output))
     return _summary(output, settings, trainer, len(questions))
 
 
-def _first_stages(model, processor, folder, output: Path, settings: TrainSettings, named, of_objects) -> None:
+def _first_stages(model, lesson, processor, folder, output: Path, settings: TrainSettings, named, of_objects) -> None:
     """What a model from scratch learns before it is asked the benchmarks' questions; none of it is resumed."""
-    from video3d_plugin.training.lookup import teach_lookup
-    from video3d_plugin.training.tower import teach_tower
-
     if settings.tower_steps:
         teach_tower(model, processor, folder, named, output, settings)
-    if settings.lookup_steps:
-        teach_lookup(model, processor, folder, named, output, settings, steps=settings.lookup_steps)
-    if settings.object_steps:
-        groups = _groups(folder, model, of_objects, settings)
-        teach_lookup(model, processor, folder, named, output, settings, steps=settings.object_steps, groups=groups)
+    for steps, asked, what in (
+        (settings.lookup_steps, None, "learning to look"),
+        (settings.object_steps, of_objects, "looking and answering"),
+    ):
+        if steps:
+            groups = None if asked is None else _groups(folder, model, asked, settings)
+            scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups)
+            optimizer = build_optimizer(lesson, settings)
+            run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, what)
 
 
 def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:
@@ -144,16 +169,16 @@ def _groups(folder: DataFolder, model, questions: list[Question], settings: Trai
     )
 
 
-def _trainer(model, processor, groups: SceneGroups, output: Path, settings: TrainSettings):
+def _trainer(model: nn.Module, items: Dataset, collate: Callable[[Any], Any], output: Path, settings: TrainSettings):
     from transformers import Trainer
 
     from video3d_plugin.training.progress import show_progress
 
     trainer = Trainer(
         model=model,
-        args=_arguments(output, settings, len(groups)),
-        train_dataset=groups,
-        data_collator=GroupCollator(processor),
+        args=_arguments(output, settings, len(items)),
+        train_dataset=items,
+        data_collator=collate,
         optimizers=(build_optimizer(model, settings), None),
     )
     show_progress(trainer)

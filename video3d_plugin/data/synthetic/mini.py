@@ -13,7 +13,7 @@ from video3d_plugin.data.synthetic.referring import MINI_STYLE
 
 FRAMES, IMAGE_SIZE = 16, (120, 160)
 PARTS = ("posed_images", "mesh", "mask", "annotations")  # a .sens would hold the same frames once more
-COUNTS = Counts(objects=14, references=(3, 5), multi3drefer=32, scanqa=36, sqa3d=36)
+COUNTS = Counts(objects=14, references=(3, 5), multi3drefer=32, scanqa=36, sqa3d=16)
 
 
 def make_mini(output: str | Path, *, train: int = 0, val: int = 0, seed: int = 0, workers: int = 1) -> Path:
