@@ -1,6 +1,6 @@
 """The paper's ablations on the mini benchmark, several seeds each; the table goes to docs/results.md.
 
-    python -m benchmarks.ablation [--seeds 3] [--output runs/ablation] [--page docs/results.md]
+    python -m benchmarks.ablation [--seeds 3] [--jobs 2] [--output runs/ablation] [--page docs/results.md]
 
 Hours on two cores: a run is kept in a file as it ends, and the command goes on where it was stopped. Reported is what
 was run, with the steps and rooms of it: the model is small and is trained for minutes.
@@ -9,12 +9,14 @@ was run, with the steps and rooms of it: the model is small and is trained for m
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.ablation.report import plot, section
-from benchmarks.ablation.runs import Bench, Numbers
-from benchmarks.ablation.variants import VARIANTS
+from benchmarks.ablation.runs import Bench, Numbers, share_cores
+from benchmarks.ablation.variants import HOME, VARIANTS
 from benchmarks.page import write_section
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.synthetic.mini import make_mini
@@ -33,18 +35,23 @@ def main(arguments: list[str] | None = None) -> int:
         object_steps=args.object_steps,
         steps=args.steps,
         save_every=args.steps,
+        sampler=HOME[0],
+        max_frames=HOME[1],
     )
     bench = Bench(_rooms(args), args.output, replace(chosen, settings=settings), args.limit)
+    for seed in range(args.seeds):  # beforehand: all variants of a seed start from it
+        bench.seeing(seed)
+    runs = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS]
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), share_cores, (args.jobs,)) as pool:
+        numbers = list(pool.map(bench.numbers, *zip(*runs, strict=True)))
     found: dict[str, list[dict[str, Numbers]]] = {variant.name: [] for variant in VARIANTS}
-    for seed in range(args.seeds):  # seed by seed, so that a stopped ablation has all variants of some seeds
-        for variant in VARIANTS:
-            print(f"seed {seed}: {variant.name}", flush=True)
-            found[variant.name].append(bench.numbers(variant, seed))
+    for (variant, _), run in zip(runs, numbers, strict=True):
+        found[variant.name].append(run)
     picture = args.page.parent / "ablation.svg"
     rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
     what = f"{rooms}, {args.lookup_steps} + {args.object_steps} + {args.steps} steps, {args.seeds} seeds"
-    plot(found, bench, picture)
-    write_section(args.page, "ablation", section(found, bench, what, picture.name))
+    plot(found, picture)
+    write_section(args.page, "ablation", section(found, what, picture.name))
     return 0
 
 
@@ -53,12 +60,13 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--train-rooms", type=int, default=400)
     parser.add_argument("--val-rooms", type=int, default=20)
     parser.add_argument("--tower-steps", type=int, default=2500)
-    parser.add_argument("--lookup-steps", type=int, default=400)
-    parser.add_argument("--object-steps", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--lookup-steps", type=int, default=250)
+    parser.add_argument("--object-steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--limit", type=int, help="at most so many questions of a task")
     return parser.parse_args(arguments)
 

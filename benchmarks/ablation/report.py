@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean, pstdev
 
-from benchmarks.ablation.runs import Bench, Numbers
-from benchmarks.ablation.variants import BASE, COLUMNS, VARIANTS, VIEWS
+from benchmarks.ablation.runs import Numbers
+from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
 from benchmarks.page import machine
 
 Found = dict[str, list[dict[str, Numbers]]]  # by variant: one a seed
+_HOME = f"{HOME[0]} {HOME[1]}"
 _PAPER = ("ScanRefer Acc@0.5", "Scan2Cap CIDEr@0.5", "ScanQA EM@1")
 
 
@@ -18,24 +19,19 @@ def of(found: Found, name: str, view: str, column: str) -> list[float]:
     return [run[view][column] for run in found[name]]
 
 
-def home(bench: Bench) -> str:
-    """The view that all variants are compared in: as they were trained."""
-    return f"{bench.preset.settings.sampler} {bench.preset.settings.max_frames}"
-
-
-def section(found: Found, bench: Bench, what: str, picture: str) -> str:
+def section(found: Found, what: str, picture: str) -> str:
     names = [column for column, _, _ in COLUMNS]
     lines = [
         "## Ablation",
         "",
-        f"`make ablation` on the mini benchmark ({what}), annotated boxes as proposals; mean ± spread (standard",
-        f"deviation) over the seeds. {machine()}.",
+        f"`make ablation` on the mini benchmark ({what}), annotated boxes as proposals, {HOME[1]} frames",
+        f"by `{HOME[0]}`; mean ± spread (standard deviation) over the seeds. {machine()}.",
         "",
         "| variant | " + " | ".join(names) + " | paper: " + " / ".join(_PAPER) + " |",
         "|---" * (len(names) + 2) + "|",
     ]
     for variant in VARIANTS:
-        cells = [spread(of(found, variant.name, home(bench), name)) for name in names]
+        cells = [spread(of(found, variant.name, _HOME, name)) for name in names]
         paper = " / ".join("—" if value is None else f"{value:.2f}" for value in variant.paper)
         lines.append(f"| {variant.name} | " + " | ".join(cells) + f" | {paper} |")
     lines += ["", "The base, asked with other frames than it was trained with:", ""]
@@ -43,22 +39,22 @@ def section(found: Found, bench: Bench, what: str, picture: str) -> str:
     for sampler, frames in VIEWS:
         cells = [spread(of(found, BASE.name, f"{sampler} {frames}", name)) for name in names]
         lines.append(f"| {sampler} | {frames} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *orderings(found, bench), "", f"![ablation]({picture})"])
+    return "\n".join([*lines, "", *orderings(found), "", f"![ablation]({picture})"])
 
 
 def spread(values: list[float]) -> str:
     return f"{mean(values):.1f} ± {pstdev(values):.1f}"
 
 
-def orderings(found: Found, bench: Bench) -> list[str]:
+def orderings(found: Found) -> list[str]:
     """For each figure of the paper that can be compared: whether the variant is on the same side of the base."""
     lines = ["Against the base, per figure that the paper gives:", ""]
     for variant in VARIANTS[1:]:
         for column, theirs, base in zip(_PAPER, variant.paper, BASE.paper, strict=True):
             if theirs is None or base is None:
                 continue
-            ours = of(found, variant.name, home(bench), column)
-            ours_base = of(found, BASE.name, home(bench), column)
+            ours = of(found, variant.name, _HOME, column)
+            ours_base = of(found, BASE.name, _HOME, column)
             gap, noise = mean(ours) - mean(ours_base), pstdev(ours) + pstdev(ours_base)
             same = (gap > 0) == (theirs > base)
             verdict = "within the spread" if abs(gap) <= noise else "as in the paper" if same else "the other way round"
@@ -66,13 +62,13 @@ def orderings(found: Found, bench: Bench) -> list[str]:
     return lines
 
 
-def plot(found: Found, bench: Bench, path: Path) -> None:
+def plot(found: Found, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, (column, _, _) in zip(figure.subplots(1, len(COLUMNS)), COLUMNS, strict=True):
         for row, variant in enumerate(reversed(VARIANTS)):
-            values = of(found, variant.name, home(bench), column)
+            values = of(found, variant.name, _HOME, column)
             axes.barh(row, mean(values), color="#4878a8" if variant is BASE else "#b8c8d8")
             axes.plot(values, [row] * len(values), "k.", markersize=4)
         axes.set_title(column, fontsize=9)

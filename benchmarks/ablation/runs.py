@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ablation.variants import COLUMNS, VIEWS, Variant
+from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
 from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.evaluate import evaluate
@@ -40,8 +40,9 @@ class Bench:
         path = self.output / f"{slug(variant.name)}-seed{seed}.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
+        print(f"{variant.name}, seed {seed}", flush=True)
         checkpoint = self._trained(variant, seed)
-        views = VIEWS if not variant.options else [(self.preset.settings.sampler, self.preset.settings.max_frames)]
+        views = [HOME] if variant.options else VIEWS
         found = {f"{sampler} {frames}": self._score(checkpoint, sampler, frames) for sampler, frames in views}
         write_bytes(path, json.dumps(found, indent=1).encode())
         return found
@@ -53,7 +54,7 @@ class Bench:
         folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
         chosen = replace(self.preset, language={**self.preset.language, **variant.options})
         model, processor = from_scratch(chosen, training_questions(folder, TASKS), seed=seed)
-        seeing = self._seeing(seed)
+        seeing = self.seeing(seed)
         for name in _SEEING:
             part = getattr(model.get_model(), name)
             part.load_state_dict({k.removeprefix(name + "."): v for k, v in seeing.items() if k.startswith(name)})
@@ -64,7 +65,7 @@ class Bench:
         train(model.train(), processor, folder, checkpoint, settings)
         return checkpoint
 
-    def _seeing(self, seed: int) -> dict[str, torch.Tensor]:
+    def seeing(self, seed: int) -> dict[str, torch.Tensor]:
         """Tower and projector of this seed, which all variants start from: how they learn to see does not depend on
         the variant, and words begin alike."""
         from safetensors.torch import load_file, save_file
@@ -84,7 +85,7 @@ class Bench:
             list(TASKS),
             pretrained=checkpoint,
             data=self.data,
-            output=self.output / "results",
+            output=checkpoint / "results",
             batch_size=64,
             limit=self.limit,
             max_new_tokens=48,
@@ -97,3 +98,8 @@ class Bench:
 
 def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name.lower())
+
+
+def share_cores(jobs: int) -> None:
+    """In one of `jobs` worker processes: take its part of the cores."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))

@@ -34,5 +34,6 @@ VARIANTS = (
     Variant("min and max point", {"world_position_embedding_type": "minmax-discrete-sin3d"}, (None, 82.75, None)),
     Variant("BCE head", {"ground_head_type": "mlp"}, (45.82, None, None)),
 )
+HOME = ("mc", 8)  # how all are trained, and compared
 # The base, asked with other frames than it was trained with. The paper gives ScanRefer Acc@0.25 for 8, 16, 32 frames.
 VIEWS = tuple((sampler, frames) for sampler in ("uniform", "mc") for frames in (4, 8, 16))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson
@@ -77,6 +78,36 @@ def test_points_and_names_are_to_look_at_cells_in_the_boxes_of_what_is_meant(roo
             assert bool(((cell - boxes[:, :3]).abs() <= boxes[:, 3:] / 2 + 0.11).all(1).any())
     assert set(lesson["wanted"][:points, 0].tolist()) <= set(naming.labels.values())
     assert set(lesson["wanted"][points:, 0].tolist()) == {NONE}, "a name says its label: there is nothing to look up"
+
+
+def test_where_a_cell_has_its_extremes_its_patches_say_what_it_shows(rooms, questions, build):
+    _, processor = build(world_position_embedding_type="minmax-discrete-sin3d")
+    inputs, _, lesson = lesson_of(rooms, questions, processor)
+    points = len(lesson["points"])
+    assert points > 50 and bool(lesson["cells"][:points].any(1).all())
+    side = processor.config.inputs_spec.object_grid_side
+    patches = unpack_patches(inputs.proposal_bits, side)
+    owners = (lesson["points"][:, None] - inputs.proposals[None, :, :3]).norm(dim=-1).argmin(1)
+    for owner, cells in zip(owners, lesson["cells"], strict=False):
+        assert int(cells.sum()) <= int(patches[owner].sum()), "no cell without a patch of its own"
+    empty = scene_lesson(
+        replace(inputs, proposal_bits=torch.zeros_like(inputs.proposal_bits)),
+        named_of(rooms, questions)[inputs.scene_id],
+        Naming.of(named_of(rooms, questions).values(), processor.tokenizer),
+        processor,
+        random.Random(0),
+    )
+    assert len(empty["points"]) == 0 and empty["point_columns"].dtype == torch.long
+
+
+@pytest.mark.parametrize(
+    "kind", ["avg-discrete-sin3d", "avg-mlp", "sample1-discrete-sin3d", "minmax-discrete-sin3d", None]
+)
+def test_every_position_encoding_can_be_taught(rooms, questions, build, tmp_path, kind):
+    model, processor = build(world_position_embedding_type=kind)
+    settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2)
+    loss = teach(model.train(), processor, rooms, named_of(rooms, questions), tmp_path, settings, steps=1)
+    assert loss > 0
 
 
 def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
@@ -157,9 +188,8 @@ def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build
     assert isinstance(model, Video3DForCausalLM) and all(torch.isfinite(p).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("lacks", ["world_position_embedding_type", "ground_head_type"])
-def test_a_model_without_positions_or_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path, lacks):
-    model, processor = build(**{lacks: None})
+def test_a_model_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path):
+    model, processor = build(ground_head_type=None)
     settings = TrainSettings(learning_rate=1e-3, vision_tower_lr=None, max_frames=2)
     named = named_of(rooms, questions)
     loss = teach(model.train(), processor, rooms, named, tmp_path, settings, steps=2)

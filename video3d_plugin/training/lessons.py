@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 
+from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.sequence import IMAGE_ID
 from video3d_plugin.model.vision import lay_out
 from video3d_plugin.scene import SceneInputs
@@ -94,9 +96,8 @@ def scene_lesson(
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects}
-    cells = inputs.token_points.float().mean(-2).reshape(-1, 3)
-    inside = ((cells[None] - boxes[:, None, :3]).abs() <= boxes[:, None, 3:] / 2 + _MARGIN_M).all(-1)  # (N, C)
-    points, owners = _points(boxes, cells, inside, sorted(row_of.values()), rng)
+    inside = _shown(inputs, processor.config.inputs_spec.object_grid_side)
+    points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     said = phrases(objects, sorted(row_of), PHRASES, rng)
     named = torch.zeros(len(said), len(boxes), dtype=torch.bool)
     for number, phrase in enumerate(said):
@@ -121,14 +122,31 @@ def _shared(numbers: Iterable[int]) -> int:
     return different.pop() if len(different) == 1 else NONE
 
 
-def _points(boxes, cells, inside, rows: Sequence[int], rng: random.Random) -> tuple[torch.Tensor, list[int]]:
+def _shown(inputs: SceneInputs, side: int) -> torch.Tensor:
+    """(N, C) bool: the cells that show each proposal, which are those whose point lies in its box. Where a cell has its
+    least and greatest coordinates instead, which depth holes throw to the camera, those with a patch in the box.
+
+    side: of the grid of patches that `proposal_bits` speaks of
+    """
+    if inputs.token_points.shape[-2] > 1:
+        patches = unpack_patches(inputs.proposal_bits, side).float()
+        return F.adaptive_max_pool2d(patches, inputs.token_points.shape[1]).flatten(1) > 0
+    cells, boxes = inputs.token_points.float().reshape(-1, 3), inputs.proposals
+    return ((cells[None] - boxes[:, None, :3]).abs() <= boxes[:, None, 3:] / 2 + _MARGIN_M).all(-1)
+
+
+def _points(
+    inputs: SceneInputs, inside: torch.Tensor, rows: Sequence[int], rng: random.Random
+) -> tuple[torch.Tensor, list[int]]:
     """Points of the objects that some cell shows, as many of each: on its surface, or its centre; and whose each is."""
     shown = [row for row in rows if bool(inside[row].any())]
     owners = [row for row in shown for _ in range(max(1, POINTS // len(shown)))]
+    on_surface = _ON_SURFACE if inputs.token_points.shape[-2] == 1 else 0.0
+    cells = inputs.token_points.reshape(inside.shape[1], -1)[:, :3]
     points = []
     for row in owners:
         there = inside[row].nonzero()[:, 0].tolist()
-        point = cells[rng.choice(there)] if rng.random() < _ON_SURFACE else boxes[row, :3]
+        point = cells[rng.choice(there)] if rng.random() < on_surface else inputs.proposals[row, :3]
         points.append([float(v) + rng.gauss(0, _JITTER_M) for v in point])
     return torch.tensor(points).reshape(-1, 3), owners
 
@@ -159,4 +177,5 @@ def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> 
         ids += [*before, *after]
         segments += [number] * (len(before) + len(after))
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
-    return {name: torch.tensor(part) for name, part in {"ids": ids, "segments": segments, **columns}.items()}
+    parts = {"ids": ids, "segments": segments, **columns}
+    return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
