@@ -221,9 +221,11 @@ def test_questions_are_asked_beside_a_lesson_of_one_scene_and_their_loss_is_adde
     assert not torch.equal(again["scenes"][0]["scene"]["token_points"], batch["scenes"][0]["scene"]["token_points"])
 
 
-def test_what_a_run_that_rehearses_leaves_is_the_model_and_not_the_lesson(rooms, questions, build, tmp_path):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_a_run_that_rehearses_leaves_is_the_model(rooms, questions, build, tmp_path, checkpointing):
     model, processor = build()
     settings = TrainSettings(("scanrefer",), steps=2, lookup_steps=1, object_rounds=1, max_frames=2, save_every=9)
+    settings = replace(settings, gradient_checkpointing=checkpointing)
     train(model.train(), processor, rooms, tmp_path, settings)
     loaded = Video3DForCausalLM.from_pretrained(tmp_path)
     for (name, one), other in zip(model.named_parameters(), loaded.parameters(), strict=True):

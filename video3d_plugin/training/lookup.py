@@ -65,6 +65,10 @@ class LookupLesson(nn.Module):
         loss = self._looks_and_finds(scenes)
         return {"loss": loss if questions is None else loss + self.model(**questions).loss}
 
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """What the Trainer asks of its model."""
+        self.model.gradient_checkpointing_enable(**options)
+
     def _looks_and_finds(self, scenes) -> torch.Tensor:
         model = self.model
         tokens = [encode_scene_tokens(model, own["scene"], model.config.head is not None) for own in scenes]
