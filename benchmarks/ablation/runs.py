@@ -13,7 +13,10 @@ from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
 from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.evaluate import evaluate
+from video3d_plugin.pipeline import load_model
 from video3d_plugin.training.dataset import named_of, training_questions
+from video3d_plugin.training.objects import TASK as OBJECTS
+from video3d_plugin.training.objects import object_questions
 from video3d_plugin.training.presets import Preset, from_scratch
 from video3d_plugin.training.run import train
 from video3d_plugin.training.tower import balance, teach_tower
@@ -93,7 +96,20 @@ class Bench:
             sampler=sampler,
             max_frames=frames,
         )
+        results[OBJECTS] = {"em": self._named(checkpoint, sampler, frames)}
         return {column: float(results[task][metric]) for column, task, metric in COLUMNS}
+
+    def _named(self, checkpoint: Path, sampler: str, frames: int) -> float:
+        """Per cent of the held-out objects that are named rightly, attribute and label, from their box's centre."""
+        folder, model = self.folder(), load_model(checkpoint)
+        named = named_of(folder, folder.questions("scanrefer", "val"))
+        right: list[bool] = []
+        for scene_id, objects in named.items():
+            inputs = folder.inputs(scene_id, model.spec, sampler=sampler, max_frames=frames, proposals="gt")
+            asked = [question for question in object_questions(folder.scene(scene_id), objects) if question.coords]
+            answers = model.answer(model.encode_scene(inputs), asked, max_new_tokens=8)
+            right += [said.strip().lower() == q.answer for said, q in zip(answers, asked, strict=True)]
+        return 100 * sum(right) / len(right)
 
 
 def slug(name: str) -> str:
