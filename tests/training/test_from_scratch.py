@@ -158,19 +158,31 @@ def test_whether_there_is_something_with_an_attribute_worked_by_hand():
     }
 
 
-def test_phrases_end_their_name_where_they_say():
+def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_farthest():
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "trash can")}
-    made = phrases(objects, [1, 2, 3], 60, random.Random(0))
-    names = {
-        phrase.text[: phrase.name_end].removeprefix("the ").removeprefix("a "): phrase.object_ids for phrase in made
-    }
-    assert {name.split("the ")[-1].split(" a ")[-1]: ids for name, ids in names.items()} == {
-        "red chair": (1,),
-        "blue chair": (2,),
-        "chair": (1, 2),
-        "trash can": (3,),
-    }
-    assert phrases(objects, [], 5, random.Random(0)) == []
+    boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0)}
+    called = {"red chair": (1,), "blue chair": (2,), "chair": (1, 2), "trash can": (3,)}
+    made = phrases(objects, boxes, [1, 2, 3], 3000, random.Random(0))
+    assert len(made) == 3000
+    for phrase in made:
+        for end, ids in phrase.names:
+            name = max((n for n in called if phrase.text[:end].endswith(n)), key=len)
+            assert called[name] == ids
+        if len(phrase.names) == 1 and "object" not in phrase.text:
+            assert phrase.meant == phrase.names[0][1]
+    told = {phrase.text: phrase.meant for phrase in made}
+    assert told["the chair nearest to the trash can."] == (1,)
+    assert told["this is a chair. it is far away from the trash can."] == (2,)
+    assert told["closest to the trash can there is a chair."] == (1,)
+    assert told["the object nearest to the red chair."] == (3,)
+    assert phrases(objects, boxes, [], 5, random.Random(0)) == []
+
+
+def test_what_is_about_as_near_is_not_called_the_nearest():
+    objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "lamp")}
+    boxes = {1: (0, 0, 0), 2: (2.1, 0, 0), 3: (1, 0, 0)}
+    made = phrases(objects, boxes, [1, 2, 3], 300, random.Random(0))
+    assert not [phrase for phrase in made if "chair nearest to the lamp" in phrase.text and len(phrase.names[0][1]) > 1]
 
 
 # -- names ---------------------------------------------------------------------------------------------------------

@@ -89,31 +89,41 @@ def scene_lesson(
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K, 3)              world, metres
     wanted (K + M, 2)          numbers of what is there, see `Naming`; of a name only the attribute of what it names
-    named (M, N) bool          proposals that each phrase names
+    named (M, N) bool          proposals that each name in the phrases names
+    meant (PHRASES, N) bool    proposals that each phrase denotes
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
-    point_columns, name_columns, end_columns: of the items' tokens, from the first item on
+    point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects}
     inside = _shown(inputs, processor.config.inputs_spec.object_grid_side)
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
-    said = phrases(objects, sorted(row_of), PHRASES, rng)
-    named = torch.zeros(len(said), len(boxes), dtype=torch.bool)
-    for number, phrase in enumerate(said):
-        named[number, [row_of[i] for i in phrase.object_ids]] = True
+    of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
+    said = phrases(objects, of_id, sorted(row_of), PHRASES, rng)
+    names = [named for phrase in said for _, named in phrase.names]
+    named, meant = (_rows(chosen, row_of, len(boxes)) for chosen in (names, [phrase.meant for phrase in said]))
     found = [naming.numbers(objects, ids[owner]) for owner in owners]
-    found += [(NONE, _shared(naming.numbers(objects, i)[1] for i in phrase.object_ids)) for phrase in said]
+    found += [(NONE, _shared(naming.numbers(objects, i)[1] for i in name)) for name in names]
     looked = torch.stack([inside[owner] for owner in owners] + [inside[own].any(0) for own in named])
     return {
         "scene": inputs.tensors(),
         "points": points,
         "wanted": torch.tensor(found).reshape(-1, 2),
         "named": named,
+        "meant": meant,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
         **_items(len(points), said, processor),
     }
+
+
+def _rows(chosen: Sequence[Iterable[int]], row_of: Mapping[int, int], count: int) -> torch.Tensor:
+    """(M, count) bool: the proposals' rows of each of M choices of object ids."""
+    rows = torch.zeros(len(chosen), count, dtype=torch.bool)
+    for number, object_ids in enumerate(chosen):
+        rows[number, [row_of[i] for i in object_ids]] = True
+    return rows
 
 
 def _shared(numbers: Iterable[int]) -> int:
@@ -167,15 +177,14 @@ def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> 
     segments += range(1, points + 1)
     names, ends = [], []
     for number, phrase in enumerate(said, points + 1):
-        before, after = (
-            processor.tokenizer(text, add_special_tokens=False).input_ids if text else []
-            for text in (phrase.text[: phrase.name_end], phrase.text[phrase.name_end :])
-        )
-        start = len(ids) - len(prefix)
-        names.append(start + len(before) - 1)
-        ends.append(start + len(before) + len(after) - 1)
-        ids += [*before, *after]
-        segments += [number] * (len(before) + len(after))
+        begin = 0
+        for end in [*(end for end, _ in phrase.names), len(phrase.text)]:
+            part = phrase.text[begin:end]
+            ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
+            names.append(len(ids) - len(prefix) - 1)
+            begin = end
+        ends.append(names.pop())
+        segments += [number] * (len(ids) - len(segments))
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
     parts = {"ids": ids, "segments": segments, **columns}
     return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}

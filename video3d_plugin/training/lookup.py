@@ -37,7 +37,7 @@ class LookupLesson(nn.Module):
     At half of that layer's heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place; the last layer's at the end of the phrase to choose them as well.
+    their place; the last layer's at the end of the phrase to choose what it denotes, such as the nearest to another.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -66,8 +66,12 @@ class LookupLesson(nn.Module):
         return {"loss": loss if questions is None else loss + self.model(**questions).loss}
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """What the Trainer asks of its model."""
+        """What the Trainer asks of its model, under transformers 4."""
         self.model.gradient_checkpointing_enable(**options)
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """The same, under transformers 5."""
+        self.model.activation_checkpointing_enable(**options)
 
     def _looks_and_finds(self, scenes) -> torch.Tensor:
         model = self.model
@@ -121,9 +125,9 @@ class LookupLesson(nn.Module):
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
         if not len(at_name):
             return total
-        for states in (at_name, at_end) if head is not None else ():
-            pairs = zip(score_proposals(model, head, states, tokens.proposals), own["named"], strict=True)
-            total = total + torch.stack([ground_loss(s, named.nonzero()[:, 0], head) for s, named in pairs]).mean()
+        for states, wanted in ((at_name, own["named"]), (at_end, own["meant"])) if head is not None else ():
+            pairs = zip(score_proposals(model, head, states, tokens.proposals), wanted, strict=True)
+            total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
         if model.config.position is None:
             return total
         centres = own["scene"]["proposals"].to(at_name.device).float()[:, None, :3]
