@@ -16,7 +16,8 @@ from video3d_plugin.training import optimizer as optimizers
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
-from video3d_plugin.training.objects import attributes, named_objects, object_questions, phrases
+from video3d_plugin.training.objects import attributes, named_objects, object_questions
+from video3d_plugin.training.phrases import phrases
 from video3d_plugin.training.presets import Preset, from_scratch, preset
 from video3d_plugin.training.run import TrainSettings, train
 from video3d_plugin.training.tower import TowerLesson, patch_numbers, teach_tower

@@ -16,7 +16,8 @@ from video3d_plugin.scene import SceneInputs
 from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
-from video3d_plugin.training.objects import Named, Phrase, phrases
+from video3d_plugin.training.objects import Named
+from video3d_plugin.training.phrases import Phrase, phrases
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder

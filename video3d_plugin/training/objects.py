@@ -10,7 +10,6 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import dist
 from typing import Any
 
@@ -20,16 +19,6 @@ from video3d_plugin.scene import Question, Scene
 TASK = "objects"
 NAME_PROMPT = "<image> Given an object located at <coord> , name it."
 _WORDINGS = ("The {}.", "Find the {}.", "This is a {}.", "There is a {}.", "I am looking for the {}.")
-_PHRASES = ("the {a}.", "a {a}.", "find the {a}.", "this is a {a}.", "{a}", "there is a {a}.", "the {a} in the room.")
-_NEAR_PHRASES = (
-    "the {a} nearest to the {b}.",
-    "the {a} closest to the {b}.",
-    "the {a} next to the {b}.",
-    "find the {a} that is nearest to the {b}.",
-    "this is a {a}. it is close to the {b}.",
-    "closest to the {b} there is a {a}.",
-)
-_FAR_PHRASES = ("the {a} farthest from the {b}.", "this is a {a}. it is far away from the {b}.")
 _NEAREST = (
     "The {} nearest to the",
     "The {} closest to the",
@@ -39,8 +28,6 @@ _NEAREST = (
 _FARTHEST = ("The {} farthest from the", "The {} that is farthest away from the")
 _CLEAR = 0.8  # the nearer of two is at most this part as far as the other
 _OF_A_LABEL = 0.65  # share of questions by distance that say a label
-_LABEL_ALONE = 0.25  # share of names in phrases that leave the attribute out
-_RELATED, _TRIES = 0.5, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
 _SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
 _SHELL = frozenset(("wall", "floor", "ceiling", "object"))  # what no question is about
@@ -84,81 +71,6 @@ def named_objects(scenes: Iterable[Scene], questions: Iterable[Question]) -> dic
         }
         for scene in scenes
     }
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A few words about objects of a scene.
-
-    names   of each name in it, in order: the character that it ends before, and the ids of all that are called so
-    meant   what the whole denotes
-    """
-
-    text: str
-    names: tuple[tuple[int, tuple[int, ...]], ...]
-    meant: tuple[int, ...]
-
-
-def phrases(
-    objects: Named, boxes: Mapping[int, Sequence[float]], among: Sequence[int], count: int, rng: random.Random
-) -> list[Phrase]:
-    """`count` phrases about objects of `among`: some by label, most by attribute and label, half of them by what is
-    nearest to another as well, or farthest from it. boxes: by id, centre first, metres."""
-    made: list[Phrase] = []
-    while among and len(made) < count:
-        tries = _TRIES if rng.random() < _RELATED else 0
-        related = next(filter(None, (_related(objects, boxes, among, rng) for _ in range(tries))), None)
-        made.append(related or _plain(objects, among, rng))
-    return made
-
-
-def _called(objects: Named, among: Sequence[int], object_id: int, rng: random.Random) -> tuple[str, tuple[int, ...]]:
-    """What to call an object, and all that are called so."""
-    attribute, label = objects[object_id]
-    if attribute is None or rng.random() < _LABEL_ALONE:
-        return label, tuple(i for i in among if objects[i][1] == label)
-    return f"{attribute} {label}", tuple(i for i in among if objects[i] == (attribute, label))
-
-
-def _plain(objects: Named, among: Sequence[int], rng: random.Random) -> Phrase:
-    name, meant = _called(objects, among, rng.choice(among), rng)
-    return _phrase(rng.choice(_PHRASES), {"a": (name, meant)}, meant)
-
-
-def _related(objects: Named, boxes, among: Sequence[int], rng: random.Random) -> Phrase | None:
-    anchor = rng.choice(among)
-    anchor_name, called_so = _called(objects, among, anchor, rng)
-    others = [i for i in among if objects[i][1] != objects[anchor][1]]
-    if len(called_so) > 1 or not others:
-        return None
-    counts = Counter(objects[i][1] for i in others)
-    several = [i for i in others if counts[objects[i][1]] > 1]
-    name, candidates = _called(objects, others, rng.choice(several or others), rng)
-    names = {"a": (name, candidates), "b": (anchor_name, called_so)}
-    if rng.random() >= _OF_A_LABEL:
-        names["a"], candidates = ("object", ()), tuple(i for i in among if i != anchor)
-    forms, far = (_FAR_PHRASES, True) if rng.random() < 0.2 else (_NEAR_PHRASES, False)
-    chosen = candidates[0] if len(candidates) == 1 else _clearly(boxes, candidates, anchor, far)
-    return None if chosen is None else _phrase(rng.choice(forms), names, (chosen,))
-
-
-def _phrase(form: str, names: Mapping[str, tuple[str, tuple[int, ...]]], meant: tuple[int, ...]) -> Phrase:
-    """`form` with "{a}" and "{b}" replaced; a name of no object is only said."""
-    text, ends = "", []
-    for number, part in enumerate(re.split(r"\{(\w)\}", form)):
-        name, ids = names[part] if number % 2 else (part, ())
-        text += name
-        ends += [(len(text), ids)] if ids else []
-    return Phrase(text, tuple(ends), meant)
-
-
-def _clearly(boxes: Mapping[int, Sequence[float]], among: Iterable[int], anchor: int, far: bool = False) -> int | None:
-    """Which of several is nearest to `anchor`, or farthest; None where that is not clear, or there are not two."""
-    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i in among)
-    if len(away) < 2:
-        return None
-    (nearer, first), (farther, last) = away[-2:] if far else away[:2]
-    return (last if far else first) if nearer < _CLEAR * farther else None
 
 
 def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0) -> list[Question]:
@@ -208,7 +120,7 @@ def _grounding(item_id: str, scene: Scene, description: str, targets: tuple[int,
 
 def _beside(named: Named, boxes: Mapping[int, Any], anchor: int) -> str | None:
     """The label of what is nearest to an object; None where that is not clear."""
-    nearest = _clearly(boxes, [i for i in named if i != anchor], anchor)
+    nearest = clearly_nearest(boxes, [i for i in named if i != anchor], anchor)
     return None if nearest is None else named[nearest][1]
 
 
@@ -232,5 +144,16 @@ def _by_distance(named: Named, boxes: Mapping[int, Any], anchor: int, rng: rando
     label = rng.choice(several) if several and rng.random() < _OF_A_LABEL else "object"
     among = [i for i, (_, own) in named.items() if i != anchor and label in (own, "object")]
     far = label != "object" and rng.random() >= 0.7
-    chosen = _clearly(boxes, among, anchor, far)
+    chosen = clearly_nearest(boxes, among, anchor, far)
     return None if chosen is None else (rng.choice(_FARTHEST if far else _NEAREST).format(label), chosen)
+
+
+def clearly_nearest(
+    boxes: Mapping[int, Sequence[float]], among: Iterable[int], anchor: int, far: bool = False
+) -> int | None:
+    """Which of several is nearest to `anchor`, or farthest; None where that is not clear, or there are not two."""
+    away = sorted((dist(boxes[i][:3], boxes[anchor][:3]), i) for i in among)
+    if len(away) < 2:
+        return None
+    (nearer, first), (farther, last) = away[-2:] if far else away[:2]
+    return (last if far else first) if nearer < _CLEAR * farther else None
