@@ -223,6 +223,7 @@ def test_a_real_process_is_quiet_in_a_pipe_and_ctrl_c_is_one_line_and_130(my_sca
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     )
     process.stdin.write("/frames\n")
     process.stdin.flush()
