@@ -25,15 +25,15 @@ def section(found: Found, what: str, picture: str) -> str:
         "## Ablation",
         "",
         f"`make ablation` on the mini benchmark ({what}), annotated boxes as proposals, {HOME[1]} frames",
-        f"by `{HOME[0]}`; mean ± spread (standard deviation) over the seeds. {machine()}.",
+        f"by `{HOME[0]}`; mean ± spread (standard deviation) over runs with seeds 0, 1, ... {machine()}.",
         "",
-        "| variant | " + " | ".join(names) + " | paper: " + " / ".join(_PAPER) + " |",
-        "|---" * (len(names) + 2) + "|",
+        "| variant | runs | " + " | ".join(names) + " | paper: " + " / ".join(_PAPER) + " |",
+        "|---" * (len(names) + 3) + "|",
     ]
     for variant in VARIANTS:
         cells = [spread(of(found, variant.name, _HOME, name)) for name in names]
         paper = " / ".join("—" if value is None else f"{value:.2f}" for value in variant.paper)
-        lines.append(f"| {variant.name} | " + " | ".join(cells) + f" | {paper} |")
+        lines.append(f"| {variant.name} | {len(found[variant.name])} | " + " | ".join(cells) + f" | {paper} |")
     lines += ["", "The base, asked with other frames than it was trained with:", ""]
     lines += ["| sampler | frames | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for sampler, frames in VIEWS:
@@ -43,6 +43,9 @@ def section(found: Found, what: str, picture: str) -> str:
 
 
 def spread(values: list[float]) -> str:
+    """The mean, and the spread where there is more than one."""
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if values else "—"
     return f"{mean(values):.1f} ± {pstdev(values):.1f}"
 
 
@@ -55,9 +58,13 @@ def orderings(found: Found) -> list[str]:
                 continue
             ours = of(found, variant.name, _HOME, column)
             ours_base = of(found, BASE.name, _HOME, column)
+            if not ours or not ours_base:
+                continue
             gap, noise = mean(ours) - mean(ours_base), pstdev(ours) + pstdev(ours_base)
             same = (gap > 0) == (theirs > base)
             verdict = "within the spread" if abs(gap) <= noise else "as in the paper" if same else "the other way round"
+            if min(len(ours), len(ours_base)) < 2:
+                verdict = "one run, which does not tell chance from effect"
             lines.append(f"- {variant.name}, {column}: {gap:+.1f} here, {theirs - base:+.2f} in the paper: {verdict}")
     return lines
 
@@ -69,7 +76,7 @@ def plot(found: Found, path: Path) -> None:
     for axes, (column, _, _) in zip(figure.subplots(1, len(COLUMNS)), COLUMNS, strict=True):
         for row, variant in enumerate(reversed(VARIANTS)):
             values = of(found, variant.name, _HOME, column)
-            axes.barh(row, mean(values), color="#4878a8" if variant is BASE else "#b8c8d8")
+            axes.barh(row, mean(values) if values else 0, color="#4878a8" if variant is BASE else "#b8c8d8")
             axes.plot(values, [row] * len(values), "k.", markersize=4)
         axes.set_title(column, fontsize=9)
         labelled = axes.get_subplotspec().is_first_col()

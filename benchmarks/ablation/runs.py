@@ -28,9 +28,9 @@ Numbers = dict[str, float]  # column -> number
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the rooms lie, where runs go, what a run is like, and how many questions of a task score it."""
+    """Where the rooms lie (None: nothing is trained), where runs go, what one is like, how many questions score it."""
 
-    data: Path
+    data: Path | None
     output: Path
     preset: Preset
     limit: int | None
@@ -40,15 +40,23 @@ class Bench:
 
     def numbers(self, variant: Variant, seed: int) -> dict[str, Numbers]:
         """{"sampler frames": numbers}; from the file of an earlier run where there is one."""
-        path = self.output / f"{slug(variant.name)}-seed{seed}.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+        kept = self.kept(variant, seed)
+        if kept is not None:
+            return kept
         print(f"{variant.name}, seed {seed}", flush=True)
         checkpoint = self._trained(variant, seed)
         views = [HOME] if variant.options else VIEWS
         found = {f"{sampler} {frames}": self._score(checkpoint, sampler, frames) for sampler, frames in views}
-        write_bytes(path, json.dumps(found, indent=1).encode())
+        write_bytes(self._file(variant, seed), json.dumps(found, indent=1).encode())
         return found
+
+    def kept(self, variant: Variant, seed: int) -> dict[str, Numbers] | None:
+        """The numbers of a run that has ended."""
+        path = self._file(variant, seed)
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def _file(self, variant: Variant, seed: int) -> Path:
+        return self.output / f"{slug(variant.name)}-seed{seed}.json"
 
     def _trained(self, variant: Variant, seed: int) -> Path:
         checkpoint = self.output / f"{slug(variant.name)}-seed{seed}"

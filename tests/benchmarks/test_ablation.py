@@ -32,14 +32,14 @@ def found():
 
 
 def test_mean_and_spread_worked_by_hand():
-    assert spread([40.0, 44.0]) == "42.0 ± 2.0" and spread([1.0]) == "1.0 ± 0.0"
+    assert spread([40.0, 44.0]) == "42.0 ± 2.0" and spread([1.0]) == "1.0" and spread([]) == "—"
 
 
 def test_the_table_has_every_variant_and_view(found):
     text = section(found, "2 rooms", "ablation.svg")
     for variant in VARIANTS:
         assert f"| {variant.name} | " in text
-    assert f"| {BASE.name} | 51.0 ± 1.0 |" in text and "| uniform | 4 | 51.0 ± 1.0 |" in text
+    assert f"| {BASE.name} | 2 | 51.0 ± 1.0 |" in text and "| uniform | 4 | 51.0 ± 1.0 |" in text
     assert "51.72 / 83.76 / 30.09" in text and "2 rooms" in text
 
 
@@ -52,6 +52,24 @@ def test_what_goes_the_other_way_is_said_and_what_lies_within_the_spread_too(fou
     assert "BCE head, ScanRefer Acc@0.5: +0.0 here, -5.90 in the paper: within the spread" in "\n".join(
         orderings(close)
     )
+
+
+def test_one_run_is_no_verdict_and_none_is_no_line(found):
+    one = {**found, "BCE head": found["BCE head"][:1], "MLP position": []}
+    text = section(one, "2 rooms", "ablation.svg")
+    assert "BCE head, ScanRefer Acc@0.5: -11.0 here, -5.90 in the paper: one run" in text
+    assert "| MLP position | 0 | — |" in text and "- MLP position" not in text
+
+
+def test_the_report_is_written_from_the_runs_there_are(tmp_path):
+    from benchmarks.ablation.__main__ import main
+
+    pytest.importorskip("matplotlib")
+    (tmp_path / "bce-head-seed1.json").write_text(json.dumps({" ".join(map(str, HOME)): numbers(12.0)}))
+    page = tmp_path / "results.md"
+    page.write_text("# Results\n")
+    assert main(["--report", "--output", str(tmp_path), "--page", str(page)]) == 0
+    assert "| BCE head | 1 | 12.0 |" in page.read_text() and (tmp_path / "ablation.svg").is_file()
 
 
 def test_a_run_that_was_kept_is_read_and_not_run_again(tmp_path):
