@@ -19,7 +19,7 @@ from video3d_plugin.training.objects import TASK as OBJECTS
 from video3d_plugin.training.objects import object_questions
 from video3d_plugin.training.presets import Preset, from_scratch
 from video3d_plugin.training.run import train
-from video3d_plugin.training.tower import balance, teach_tower
+from video3d_plugin.training.tower import balance, sample_of, teach_tower
 
 TASKS = ("scanrefer", "scan2cap", "scanqa")
 _SEEING = ("vision_tower", "mm_projector")
@@ -69,10 +69,7 @@ class Bench:
         for name in _SEEING:
             part = getattr(model.get_model(), name)
             part.load_state_dict({k.removeprefix(name + "."): v for k, v in seeing.items() if k.startswith(name)})
-        first = folder.inputs(
-            folder.scene_ids[0], model.config.inputs_spec, sampler=settings.sampler, max_frames=settings.max_frames
-        )
-        balance(model, first.tensors())
+        balance(model, sample_of(folder, model.config.inputs_spec, settings))
         train(model.train(), processor, folder, checkpoint, settings)
         return checkpoint
 

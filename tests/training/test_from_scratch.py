@@ -169,9 +169,17 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
         for end, ids in phrase.names:
             name = max((n for n in called if phrase.text[:end].endswith(n)), key=len)
             assert called[name] == ids
-        if len(phrase.names) == 1 and "object" not in phrase.text:
-            assert phrase.meant == phrase.names[0][1]
+        assert len(phrase.points) == phrase.text.count("<coord>") <= 1
+        if phrase.points:
+            assert phrase.beside == phrase.points and not set(phrase.meant) & set(phrase.points)
+        elif len(phrase.names) == 1 and "object" not in phrase.text:
+            assert phrase.meant == phrase.beside == phrase.names[0][1]
+        else:
+            assert phrase.beside in {ids for _, ids in phrase.names} and not set(phrase.meant) & set(phrase.beside)
     told = {phrase.text: phrase.meant for phrase in made}
+    by_point = {phrase.points: phrase.meant for phrase in made if "the chair nearest to <coord>" in phrase.text}
+    assert by_point == {(3,): (1,)}
+    assert 0.1 < sum(phrase.framed for phrase in made) / 3000 < 0.2
     assert told["the chair nearest to the trash can."] == (1,)
     assert told["this is a chair. it is far away from the trash can."] == (2,)
     assert told["closest to the trash can there is a chair."] == (1,)

@@ -11,6 +11,8 @@ import torch
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.modeling import Video3DForCausalLM
+from video3d_plugin.prompts import GROUND_PROMPT
+from video3d_plugin.scene import Question
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson
 from video3d_plugin.training.lookup import LookupLesson, attention_shares
@@ -69,8 +71,8 @@ def test_points_and_names_are_to_look_at_cells_in_the_boxes_of_what_is_meant(roo
     _, processor = build()
     inputs, naming, lesson = lesson_of(rooms, questions, processor)
     cells = inputs.token_points.mean(-2).reshape(-1, 3)
-    points, names = len(lesson["points"]), len(lesson["named"])
-    assert points > 50 and names > 20 and lesson["cells"].shape == (points + names, len(cells))
+    points, names = len(lesson["point_columns"]), len(lesson["named"])
+    assert points > 10 and names > 10 and lesson["cells"].shape == (points + names, len(cells))
     assert bool(lesson["cells"][:points].any(1).all()), "a point of what no cell shows is not asked"
     for row, named in zip(lesson["cells"][points:], lesson["named"], strict=True):
         boxes = inputs.proposals[named]
@@ -81,13 +83,13 @@ def test_points_and_names_are_to_look_at_cells_in_the_boxes_of_what_is_meant(roo
 
 
 def test_where_a_cell_has_its_extremes_its_patches_say_what_it_shows(rooms, questions, build):
-    _, processor = build(world_position_embedding_type="minmax-discrete-sin3d")
+    model, processor = build(world_position_embedding_type="minmax-discrete-sin3d")
     inputs, _, lesson = lesson_of(rooms, questions, processor)
-    points = len(lesson["points"])
-    assert points > 50 and bool(lesson["cells"][:points].any(1).all())
+    points = len(lesson["point_columns"])
+    assert points > 10 and bool(lesson["cells"][:points].any(1).all())
     side = processor.config.inputs_spec.object_grid_side
     patches = unpack_patches(inputs.proposal_bits, side)
-    owners = (lesson["points"][:, None] - inputs.proposals[None, :, :3]).norm(dim=-1).argmin(1)
+    owners = (lesson["points"][:points, None] - inputs.proposals[None, :, :3]).norm(dim=-1).argmin(1)
     for owner, cells in zip(owners, lesson["cells"], strict=False):
         assert int(cells.sum()) <= int(patches[owner].sum()), "no cell without a patch of its own"
     empty = scene_lesson(
@@ -97,7 +99,9 @@ def test_where_a_cell_has_its_extremes_its_patches_say_what_it_shows(rooms, ques
         processor,
         random.Random(0),
     )
-    assert len(empty["points"]) == 0 and empty["point_columns"].dtype == torch.long
+    assert len(empty["points"]) == len(empty["meant"]) == 0 and empty["point_columns"].dtype == torch.long
+    loss = LookupLesson.of(model, processor, named_of(rooms, questions))([empty])["loss"]
+    assert float(loss.detach()) == 0, "frames that show no object teach nothing, and break nothing"
 
 
 @pytest.mark.parametrize(
@@ -116,13 +120,26 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
     prefix, points = processor.prefix_ids(), len(lesson["points"])
     assert lesson["ids"][: len(prefix)].tolist() == prefix and not lesson["segments"][: len(prefix)].any()
     items = lesson["ids"][len(prefix) :]
-    assert set(items[lesson["point_columns"]].tolist()) == {processor.config.coord_token_id}
+    coord, ground = processor.config.coord_token_id, processor.config.ground_token_id
+    assert set(items[lesson["point_columns"]].tolist()) == {coord} and int((items == coord).sum()) == points
+    asked = len(lesson["point_columns"])
     segments = lesson["segments"][len(prefix) :]
-    assert segments[lesson["end_columns"]].tolist() == list(range(points + 1, points + 1 + len(lesson["meant"])))
-    assert set(segments[lesson["name_columns"]].tolist()) == set(segments[lesson["end_columns"]].tolist())
-    assert len(lesson["name_columns"]) == len(lesson["named"]) > len(lesson["meant"]), "some phrases have two names"
-    assert segments.unique().tolist() == list(range(1, points + len(lesson["meant"]) + 1))
-    text = processor.tokenizer.decode(items[segments == points + 1])
+    assert segments[lesson["end_columns"]].tolist() == list(range(asked + 1, asked + 1 + len(lesson["meant"])))
+    assert set(segments[lesson["name_columns"]].tolist()) <= set(segments[lesson["end_columns"]].tolist())
+    assert len(lesson["name_columns"]) == len(lesson["named"])
+    assert segments.unique().tolist() == list(range(1, asked + len(lesson["meant"]) + 1))
+    framed = (items == ground).nonzero()[:, 0]
+    assert len(framed) and set(framed.tolist()) <= set(lesson["end_columns"].tolist())
+    for number in segments[framed].tolist():
+        own = processor.tokenizer.decode(items[segments == number])
+        said = own.split("\n")[1].removesuffix("<|im_end|>")
+        question = Question("", "", "", GROUND_PROMPT.format(description=said), "<ground>", (), ())
+        assert (
+            own
+            == processor.tokenizer.decode(processor.suffix_ids(question, answered=True)[0]).split("<ground>")[0]
+            + "<ground>"
+        )
+    text = processor.tokenizer.decode(items[segments == asked + 1])
     assert any(label in text for label in ("chair", "table", "bed", "desk", "lamp", "box", "plant")) or text.strip()
 
 
@@ -205,7 +222,7 @@ def test_what_cannot_be_taught_is_said(rooms, questions, build):
         LookupLesson.of(*build(), {"scene": {}})
 
 
-def test_questions_are_asked_beside_a_lesson_of_one_scene_and_their_loss_is_added(rooms, questions, build):
+def test_questions_are_asked_beside_a_lesson_and_their_loss_is_added(rooms, questions, build):
     model, processor = build()
     lesson = LookupLesson.of(model, processor, named_of(rooms, questions))
     groups = SceneGroups(rooms, questions, model.config.inputs_spec, questions_per_scene=3, max_frames=2, move=True)
@@ -214,7 +231,7 @@ def test_questions_are_asked_beside_a_lesson_of_one_scene_and_their_loss_is_adde
     )
     assert len(scenes) == len(groups)
     batch = LessonCollator(processor)([scenes[0], scenes[1]])
-    assert len(batch["scenes"]) == 1
+    assert len(batch["scenes"]) == 2
     with torch.no_grad():
         alone, asked = lesson(batch["scenes"])["loss"], model(**batch["questions"]).loss
         torch.testing.assert_close(lesson(**batch)["loss"], alone + asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.sequence import IMAGE_ID
 from video3d_plugin.model.vision import lay_out
-from video3d_plugin.scene import SceneInputs
+from video3d_plugin.prompts import GROUND_PROMPT
+from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.training.run import TrainSettings
 
-POINTS, PHRASES = 112, 40  # of a scene
+Lesson = dict[str, Any]  # see `scene_lesson`
+SCENES = 6  # a step, where there are no questions beside the lesson
+FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
+POINTS, PHRASES = 16, 24  # of a scene
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
 _ON_SURFACE = 0.6  # share of the points; the others are centres of boxes, as Scan2Cap asks
@@ -57,25 +62,35 @@ class SceneLessons(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self._ids if self._groups is None else self._groups)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any], Group | None]:
+    def __getitem__(self, index: int) -> tuple[Lesson, Group | None]:
         rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
         scene_id = self._ids[index] if self._groups is None else rng.choice(self._ids)
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
-        inputs, _ = moved(inputs, [], rng, scene_id)
+        inputs, _ = moved(some_frames(inputs, FRAMES, rng), [], rng, scene_id)
         lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng)
         return lesson, None if self._groups is None else self._groups[index]
 
 
 class LessonCollator:
-    """A batch of the lesson's. Beside questions one scene a step is enough to keep what was learnt."""
+    """A batch of the lesson's: the scenes' lessons, and their groups of questions where they have some."""
 
     def __init__(self, processor: Video3DProcessor):
         self._collate = GroupCollator(processor)
 
-    def __call__(self, items: Sequence[tuple[dict[str, Any], Group | None]]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[tuple[Lesson, Group | None]]) -> dict[str, Any]:
         groups = [group for _, group in items if group is not None]
-        scenes = [lesson for lesson, _ in items]
-        return {"scenes": scenes[:1], "questions": self._collate(groups)} if groups else {"scenes": scenes}
+        batch: dict[str, Any] = {"scenes": [lesson for lesson, _ in items]}
+        return {**batch, "questions": self._collate(groups)} if groups else batch
+
+
+def some_frames(inputs: SceneInputs, count: int, rng: random.Random) -> SceneInputs:
+    """The scene as `count` of its frames show it, drawn at random, in order."""
+    if count >= len(inputs.frames):
+        return inputs
+    kept = sorted(rng.sample(range(len(inputs.frames)), count))
+    parts = {name: getattr(inputs, name)[kept] for name in ("pixels", "token_points", "token_valid")}
+    names = tuple(inputs.frames[index] for index in kept)
+    return replace(inputs, frames=names, proposal_bits=inputs.proposal_bits[:, kept], **parts)
 
 
 def scene_lesson(
@@ -84,35 +99,43 @@ def scene_lesson(
     naming: Naming,
     processor: Video3DProcessor,
     rng: random.Random,
-) -> dict[str, Any]:
-    """What the lesson asks of one scene: POINTS points in boxes, and PHRASES phrases, as items of one row.
+) -> Lesson:
+    """What the lesson asks of one scene: points in boxes, about POINTS, and PHRASES phrases, as items of one row; of
+    objects that some cell shows.
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
-    points (K, 3)              world, metres
+    points (K + J, 3)          world, metres: those that are asked of, then those that phrases speak of
     wanted (K + M, 2)          numbers of what is there, see `Naming`; of a name only the attribute of what it names
     named (M, N) bool          proposals that each name in the phrases names
     meant (PHRASES, N) bool    proposals that each phrase denotes
+    beside (PHRASES, N) bool   proposals whose place tells which that is
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
-    row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects}
     inside = _shown(inputs, processor.config.inputs_spec.object_grid_side)
+    shown = inside.any(1).tolist()
+    row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects and shown[row]}
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
     said = phrases(objects, of_id, sorted(row_of), PHRASES, rng)
     names = [named for phrase in said for _, named in phrase.names]
-    named, meant = (_rows(chosen, row_of, len(boxes)) for chosen in (names, [phrase.meant for phrase in said]))
+    named, meant, beside = (
+        _rows(chosen, row_of, len(boxes))
+        for chosen in (names, [phrase.meant for phrase in said], [phrase.beside for phrase in said])
+    )
+    spoken_of = torch.tensor([of_id[i][:3] for phrase in said for i in phrase.points]).reshape(-1, 3)
     found = [naming.numbers(objects, ids[owner]) for owner in owners]
     found += [(NONE, _shared(naming.numbers(objects, i)[1] for i in name)) for name in names]
-    looked = torch.stack([inside[owner] for owner in owners] + [inside[own].any(0) for own in named])
+    looked = torch.cat([inside[torch.tensor(owners, dtype=torch.long)], named.float() @ inside.float() > 0])
     return {
         "scene": inputs.tensors(),
-        "points": points,
+        "points": torch.cat([points, spoken_of]),
         "wanted": torch.tensor(found).reshape(-1, 2),
         "named": named,
         "meant": meant,
+        "beside": beside,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
         **_items(len(points), said, processor),
@@ -149,9 +172,8 @@ def _shown(inputs: SceneInputs, side: int) -> torch.Tensor:
 def _points(
     inputs: SceneInputs, inside: torch.Tensor, rows: Sequence[int], rng: random.Random
 ) -> tuple[torch.Tensor, list[int]]:
-    """Points of the objects that some cell shows, as many of each: on its surface, or its centre; and whose each is."""
-    shown = [row for row in rows if bool(inside[row].any())]
-    owners = [row for row in shown for _ in range(max(1, POINTS // len(shown)))]
+    """Points of the objects in `rows`, as many of each: on its surface, or its centre; and whose each is."""
+    owners = [row for row in rows for _ in range(max(1, POINTS // len(rows)))]
     on_surface = _ON_SURFACE if inputs.token_points.shape[-2] == 1 else 0.0
     cells = inputs.token_points.reshape(inside.shape[1], -1)[:, :3]
     points = []
@@ -172,20 +194,33 @@ def _cell_columns(inputs: SceneInputs, processor: Video3DProcessor) -> torch.Ten
 
 
 def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
-    prefix = processor.prefix_ids()
+    prefix, (before, after) = processor.prefix_ids(), _frame(processor)
     ids, segments = [*prefix], [0] * len(prefix)
     ids += [processor.config.coord_token_id] * points
     segments += range(1, points + 1)
     names, ends = [], []
     for number, phrase in enumerate(said, points + 1):
-        begin = 0
-        for end in [*(end for end, _ in phrase.names), len(phrase.text)]:
-            part = phrase.text[begin:end]
+        ids += before if phrase.framed else []
+        text, begin = phrase.text.capitalize() if phrase.framed else phrase.text, 0
+        for end in [*(end for end, _ in phrase.names), len(text)]:
+            part = text[begin:end]
             ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
             names.append(len(ids) - len(prefix) - 1)
             begin = end
-        ends.append(names.pop())
+        names.pop()
+        ids += after if phrase.framed else []
+        ends.append(len(ids) - len(prefix) - 1)
         segments += [number] * (len(ids) - len(segments))
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
     parts = {"ids": ids, "segments": segments, **columns}
     return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
+
+
+def _frame(processor: Video3DProcessor) -> tuple[list[int], list[int]]:
+    """What a grounding benchmark puts before and after a description, up to the token whose state is scored."""
+    ground, end = processor.config.ground_token_id, processor.stop_ids[0]
+    if ground is None:
+        return [], []
+    empty = Question("", "", "", GROUND_PROMPT.format(description=""), "<ground>", targets=())
+    ids, _ = processor.suffix_ids(empty, answered=True)
+    return ids[: ids.index(end)], ids[ids.index(end) : ids.index(ground) + 1]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LAYER = 1  # the layer that looks: one before it, for a name to become one of several words
 _ATTENTION_WEIGHT = 0.5
+_BESIDE_WEIGHT = 2.0
 _NOWHERE = -1e4
 _INSTEAD = "set lookup_steps and object_steps to 0"
 
@@ -37,7 +38,8 @@ class LookupLesson(nn.Module):
     At half of that layer's heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place; the last layer's at the end of the phrase to choose what it denotes, such as the nearest to another.
+    their place. At the end of a phrase the states before the last layer are to tell the place of the other thing in it,
+    and the last layer's to choose what the phrase denotes, such as the nearest to that.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -100,6 +102,7 @@ class LookupLesson(nn.Module):
             looks = first + torch.cat([own["point_columns"], own["name_columns"]])
             losses.append(self._looking(outputs.hidden_states[_LAYER], rotation, row, first, looks, own))
             losses.append(self._found(seen[row], outputs[0][row], first, own, tokens[row]))
+            losses.append(self._knows_beside(outputs.hidden_states[-2][row], first, own))
         return torch.stack(losses).sum() / len(scenes)
 
     def _looking(self, states, rotation, row: int, first: int, looks: torch.Tensor, own) -> torch.Tensor:
@@ -128,13 +131,23 @@ class LookupLesson(nn.Module):
         for states, wanted in ((at_name, own["named"]), (at_end, own["meant"])) if head is not None else ():
             pairs = zip(score_proposals(model, head, states, tokens.proposals), wanted, strict=True)
             total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
-        if model.config.position is None:
-            return total
-        centres = own["scene"]["proposals"].to(at_name.device).float()[:, None, :3]
-        centres = centres.expand(-1, model.config.position.points_per_token, -1)
-        there = model.get_model().world_position_embedding(centres).to(at_name)
-        shares = (self.place(at_name) @ there.T / 4).log_softmax(-1)
-        return total - shares.masked_fill(~own["named"], _NOWHERE).logsumexp(-1).mean()
+        return total + self._places(at_name, own["named"], own)
+
+    def _knows_beside(self, states: torch.Tensor, first: int, own) -> torch.Tensor:
+        """Before the last layer, the state at a phrase's end tells the place of what the last layer is to compare with:
+        of two steps that are of no use without each other, the one that can be taught alone."""
+        inner = self.model.get_model()
+        return _BESIDE_WEIGHT * self._places(inner.norm(states[first + own["end_columns"]]), own["beside"], own)
+
+    def _places(self, states: torch.Tensor, wanted: torch.Tensor, own) -> torch.Tensor:
+        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals; 0 without positions."""
+        inner, position = self.model.get_model(), self.model.config.position
+        if position is None or not len(states):
+            return states.sum() * 0
+        centres = own["scene"]["proposals"].to(states.device).float()[:, None, :3]
+        there = inner.world_position_embedding(centres.expand(-1, position.points_per_token, -1)).to(states)
+        shares = (self.place(states) @ there.T / 4).log_softmax(-1)
+        return -shares.masked_fill(~wanted, _NOWHERE).logsumexp(-1).mean()
 
 
 def attention_shares(

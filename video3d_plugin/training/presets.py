@@ -30,7 +30,6 @@ class Preset:
 
 
 _WORD_SCALE = 0.4
-_ALIKE = 2  # layers whose keys begin as their queries
 _SMALL_RATES = {"learning_rate": 1e-3, "vision_tower_lr": None, "weight_decay": 0.01, "warmup_fraction": 0.05}
 
 PRESETS: dict[str, Preset] = {
@@ -49,17 +48,17 @@ PRESETS: dict[str, Preset] = {
             weight_decay=0.01,
             warmup_fraction=0.02,
             optimizer="muon",
-            steps=5000,
-            scenes_per_step=2,
-            questions_per_scene=24,
+            steps=2500,
+            scenes_per_step=3,
+            questions_per_scene=16,
             max_frames=12,
             sampler="mc",
             save_every=400,
             move_scenes=True,
             object_rounds=2,
             tower_steps=2500,
-            lookup_steps=500,
-            object_steps=1000,
+            lookup_steps=2500,
+            object_steps=600,
         ),
         language={
             "hidden_size": 128,
@@ -113,7 +112,7 @@ def _begin(model: Video3DForCausalLM) -> None:
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
-        for layer in model.model.layers[:_ALIKE]:
+        for layer in model.model.layers:
             attention = layer.self_attn
             if attention.k_proj.weight.shape == attention.q_proj.weight.shape:
                 attention.k_proj.weight.copy_(attention.q_proj.weight)

@@ -17,7 +17,7 @@ from video3d_plugin.training.dataset import (
     named_of,
     training_questions,
 )
-from video3d_plugin.training.lessons import LessonCollator, SceneLessons
+from video3d_plugin.training.lessons import SCENES, LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.stage import run_stage
@@ -151,8 +151,9 @@ def _first_stages(model, lesson, processor, folder, output: Path, settings: Trai
         if steps:
             groups = None if asked is None else _groups(folder, model, asked, settings)
             scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups)
+            at_once = SCENES if asked is None else settings.scenes_per_step
             optimizer = build_optimizer(lesson, settings)
-            run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, what)
+            run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, what, at_once)
 
 
 def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:

@@ -11,7 +11,6 @@ import torch
 if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
 
-SCENES = 2  # a step
 _WARMUP = 50
 
 
@@ -24,8 +23,9 @@ def run_stage(
     output: str | Path,
     settings: TrainSettings,
     what: str,
+    scenes_per_step: int = 2,
 ) -> float:
-    """Train for `steps` steps of `SCENES` scenes; returns the last logged loss. `what` names the bar."""
+    """Train for `steps` steps of `scenes_per_step` scenes; returns the last logged loss. `what` names the bar."""
     from transformers import Trainer, TrainingArguments
 
     from video3d_plugin.training.progress import show_progress
@@ -35,7 +35,7 @@ def run_stage(
         args=TrainingArguments(
             output_dir=str(output),
             max_steps=steps,
-            per_device_train_batch_size=SCENES,
+            per_device_train_batch_size=scenes_per_step,
             lr_scheduler_type="linear",
             warmup_steps=min(_WARMUP, steps // 4),
             logging_steps=max(1, steps // 20),

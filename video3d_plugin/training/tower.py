@@ -8,7 +8,8 @@ through its language model, which takes hours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from torch import nn
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.grounding import proposal_features
+from video3d_plugin.scene import InputsSpec, SceneInputs
+from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import Named
 from video3d_plugin.training.optimizer import TOWER_LAYERS, build_optimizer
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
 
 _RATE = 2e-3
+_SPREAD = 0.4  # of features that no position is added to: about a sine's within a room
 
 
 class TowerLesson(nn.Module):
@@ -119,21 +123,39 @@ def teach_tower(
     loss = run_stage(lesson, scenes, _collate, optimizer, settings.tower_steps, output, settings, "learning to see")
     for parameter, before in zip(lesson.parameters(), learns, strict=True):
         parameter.requires_grad_(before)
-    balance(model, scenes[0][0])
+    balance(model, sample_of(folder, model.config.inputs_spec, settings))
     return loss
 
 
+_SAMPLE = 16  # scenes whose tokens say how large features and positions are
+
+
+def sample_of(folder: DataFolder, spec: InputsSpec, settings: TrainSettings) -> list[SceneInputs]:
+    """A few scenes as the training sees them: where it moves scenes, moved."""
+    rng, found = random.Random(settings.seed), []
+    for scene_id in folder.scene_ids[:: max(1, len(folder.scene_ids) // _SAMPLE)][:_SAMPLE]:
+        inputs = folder.inputs(scene_id, spec, sampler=settings.sampler, max_frames=settings.max_frames)
+        found.append(moved(inputs, [], rng, scene_id)[0] if settings.move_scenes else inputs)
+    return found
+
+
 @torch.no_grad()
-def balance(model: Video3DForCausalLM, scene: dict[str, torch.Tensor]) -> None:
-    """Scale the projector so that visual features are as large as the position encoding that is added to them: the
-    larger of the two would drown the other."""
-    inner = model.get_model()
+def balance(model: Video3DForCausalLM, scenes: Sequence[SceneInputs]) -> None:
+    """Make visual features vary as much as the position encoding that is added to them, for the larger of the two would
+    drown the other; and take the mean of both out of the projector, and that of the encoding out of <coord>: within a
+    room most waves of a sine hardly move, and what all tokens share only makes less of what tells them apart.
+    """
+    inner, position = model.get_model(), model.config.position
+    features = torch.cat([inner.mm_projector(inner.vision_tower(own.pixels)).flatten(0, -2) for own in scenes])
+    mean, spread = features.mean(0), features.std(0).square().mean().sqrt().clamp(min=1e-6)
+    shared, wanted = torch.zeros_like(mean), _SPREAD
+    if position is not None:
+        points = torch.cat([own.token_points.flatten(0, 2) for own in scenes]).to(features.device)
+        places = inner.world_position_embedding(points).to(features)
+        shared, wanted = places.mean(0), places.std(0).square().mean().sqrt()
     last = [part for part in inner.mm_projector.modules() if isinstance(part, nn.Linear)][-1]
-    features = inner.mm_projector(inner.vision_tower(scene["pixels"]))
-    wanted = 0.7  # of a sine
-    if model.config.position is not None:
-        wanted = inner.world_position_embedding(scene["token_points"].to(features.device)).std()
-    scale = wanted / features.std().clamp(min=1e-6)
-    last.weight.mul_(scale)
+    last.weight.mul_(wanted / spread)
     if last.bias is not None:
-        last.bias.mul_(scale)
+        last.bias.copy_((last.bias - mean) * wanted / spread - shared)
+    if model.config.coord_token_id is not None:
+        inner.embed_tokens.weight[model.config.coord_token_id] -= shared
