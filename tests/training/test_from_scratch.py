@@ -20,7 +20,7 @@ from video3d_plugin.training.objects import attributes, named_objects, object_qu
 from video3d_plugin.training.phrases import phrases
 from video3d_plugin.training.presets import Preset, from_scratch, preset
 from video3d_plugin.training.run import TrainSettings, train
-from video3d_plugin.training.tower import TowerLesson, patch_numbers, teach_tower
+from video3d_plugin.training.tower import TowerLesson, balance, patch_numbers, sample_of, teach_tower
 
 SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.1}
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
@@ -28,7 +28,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "im
 
 @pytest.fixture(scope="module")
 def build(questions):
-    return lambda: from_scratch(Preset(TrainSettings(), SIZES, TOWER, 400), questions)
+    return lambda **options: from_scratch(Preset(TrainSettings(), {**SIZES, **options}, TOWER, 400), questions)
 
 
 # -- moved scenes --------------------------------------------------------------------------------------------------
@@ -222,7 +222,10 @@ def test_the_tower_learns_labels_and_attributes(rooms, build, questions, tmp_pat
     last = teach_tower(model, processor, rooms, named, tmp_path, replace(settings, tower_steps=60))
     assert last < 0.7 * first
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
-    assert changed and all("vision_tower" in name or "mm_projector" in name for name in changed)
+    words = {"model.embed_tokens.weight"}
+    assert changed - words and all("vision_tower" in name or "mm_projector" in name for name in changed - words)
+    other = torch.arange(len(before[min(words)])) != processor.config.coord_token_id
+    assert torch.equal(dict(model.named_parameters())[min(words)][other], before[min(words)][other]), "but <coord>"
 
 
 def test_a_tower_that_is_to_stay_is_taught_all_the_same_and_stays_from_then_on(rooms, build, questions, tmp_path):
@@ -236,15 +239,33 @@ def test_a_tower_that_is_to_stay_is_taught_all_the_same_and_stays_from_then_on(r
     assert not any(p.requires_grad for p in tower.parameters())
 
 
-def test_after_it_features_are_as_large_as_the_position_encoding(rooms, build, questions, tmp_path):
+@pytest.mark.parametrize("move", [False, True])
+def test_after_it_features_vary_as_much_as_the_position_encoding_about_a_mean_of_nothing(
+    rooms, build, questions, tmp_path, move
+):
     model, processor = build()
-    settings = TrainSettings(max_frames=4, tower_steps=2)
+    settings = TrainSettings(max_frames=4, tower_steps=2, move_scenes=move)
+    inner, at = model.get_model(), model.config.coord_token_id
+    word = inner.embed_tokens.weight[at].detach().clone()
     teach_tower(model, processor, rooms, named_of(rooms, questions), tmp_path, settings)
-    inner, scene = model.get_model(), rooms.inputs(rooms.scene_ids[0], model.config.inputs_spec, max_frames=4)
+    scenes = sample_of(rooms, model.config.inputs_spec, settings)
     with torch.no_grad():
-        features = inner.mm_projector(inner.vision_tower(scene.pixels)).std()
-        position = inner.world_position_embedding(scene.token_points).std()
-    assert 0.5 < float(features / position) < 2
+        features = torch.cat([inner.mm_projector(inner.vision_tower(own.pixels)).flatten(0, 1) for own in scenes])
+        places = torch.cat([inner.world_position_embedding(own.token_points).flatten(0, 2) for own in scenes])
+    rms = places.std(0).square().mean().sqrt()
+    torch.testing.assert_close(features.std(0).square().mean().sqrt(), rms, rtol=0.01, atol=0.0)
+    torch.testing.assert_close(features.mean(0) + places.mean(0), torch.zeros_like(rms).expand(SIZES["hidden_size"]))
+    torch.testing.assert_close(inner.embed_tokens.weight[at].detach(), word - places.mean(0))
+
+
+def test_without_positions_features_vary_as_words_do(rooms, build):
+    model, _ = build(world_position_embedding_type=None)
+    scenes = sample_of(rooms, model.config.inputs_spec, TrainSettings(max_frames=2))
+    balance(model, scenes)
+    inner = model.get_model()
+    with torch.no_grad():
+        features = torch.cat([inner.mm_projector(inner.vision_tower(own.pixels)).flatten(0, 1) for own in scenes])
+    assert abs(float(features.std(0).square().mean().sqrt()) - 0.4) < 0.01 and features.mean(0).abs().max() < 1e-4
 
 
 def test_a_patch_is_of_the_smallest_box_it_lies_in():

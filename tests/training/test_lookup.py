@@ -14,7 +14,7 @@ from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.prompts import GROUND_PROMPT
 from video3d_plugin.scene import Question
 from video3d_plugin.training.dataset import SceneGroups, named_of
-from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson
+from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson, some_frames
 from video3d_plugin.training.lookup import LookupLesson, attention_shares
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.optimizer import build_optimizer
@@ -205,6 +205,35 @@ def test_the_lesson_makes_the_layer_look_where_it_should(rooms, questions, build
     teach(model, processor, rooms, named, tmp_path, settings, steps=40)
     assert share_of_the_right_cells(model, naming, lesson) > 1.5 * before
     assert isinstance(model, Video3DForCausalLM) and all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_states_that_tell_the_right_places_lose_nothing(rooms, questions, build):
+    """The scene's own position encoding, told at full strength, is the best that a state can say of a place."""
+    model, processor = build()
+    inputs, naming, lesson = lesson_of(rooms, questions, processor)
+    teacher = LookupLesson(model, naming)
+    teacher.place = torch.nn.Identity()
+    there = model.get_model().world_position_embedding(inputs.proposals[:, None, :3])
+    there = 40 * (there - there.mean(0))
+    wanted = torch.eye(len(there), dtype=torch.bool)
+    right = teacher._places(there, wanted, lesson)
+    wrong = teacher._places(there.roll(1, 0), wanted, lesson)
+    several = teacher._places(there.roll(1, 0), wanted | wanted.roll(1, 1), lesson)
+    assert float(right) < 0.5 < 5 < float(wrong) and float(several) <= float(wrong)
+
+
+@pytest.mark.parametrize("count", [1, 2, 99])
+def test_some_frames_of_a_scene_are_the_scene_as_those_frames_show_it(rooms, questions, build, count):
+    _, processor = build()
+    spec, scene_id = processor.config.inputs_spec, rooms.scene_ids[0]
+    whole = rooms.inputs(scene_id, spec, max_frames=3, proposals="gt")
+    part = some_frames(whole, count, random.Random(1))
+    kept = [whole.frames.index(name) for name in part.frames]
+    assert len(kept) == min(count, 3) and kept == sorted(kept)
+    for name in ("pixels", "token_points", "token_valid"):
+        assert torch.equal(getattr(part, name), getattr(whole, name)[kept])
+    assert torch.equal(part.proposal_patches, whole.proposal_patches[:, kept])
+    assert torch.equal(part.proposals, whole.proposals)
 
 
 def test_a_model_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path):
