@@ -170,12 +170,12 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
             name = max((n for n in called if phrase.text[:end].endswith(n)), key=len)
             assert called[name] == ids
         assert len(phrase.points) == phrase.text.count("<coord>") <= 1
-        if phrase.points:
-            assert phrase.beside == phrase.points and not set(phrase.meant) & set(phrase.points)
-        elif len(phrase.names) == 1 and "object" not in phrase.text:
-            assert phrase.meant == phrase.beside == phrase.names[0][1]
+        assert (phrase.asks is not None) == phrase.text.endswith("?")
+        if phrase.beside == phrase.meant:
+            assert not phrase.points and phrase.meant == phrase.names[0][1]
         else:
-            assert phrase.beside in {ids for _, ids in phrase.names} and not set(phrase.meant) & set(phrase.beside)
+            assert phrase.beside in {phrase.points, *(ids for _, ids in phrase.names)}
+            assert not set(phrase.meant) & set(phrase.beside)
     told = {phrase.text: phrase.meant for phrase in made}
     by_point = {phrase.points: phrase.meant for phrase in made if "the chair nearest to <coord>" in phrase.text}
     assert by_point == {(3,): (1,)}
@@ -185,6 +185,23 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
     assert told["closest to the trash can there is a chair."] == (1,)
     assert told["the object nearest to the red chair."] == (3,)
     assert phrases(objects, boxes, [], 5, random.Random(0)) == []
+
+
+def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_right():
+    objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: ("wooden", "table"), 4: ("white", "lamp")}
+    boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0)}
+    made = phrases(objects, boxes, [1, 2, 3, 4], 3000, random.Random(0))
+    asked = {(p.text, p.asks): p.meant for p in made if p.asks}
+    assert 0.2 < sum(p.asks is not None for p in made) / 3000 < 0.45
+    assert asked["what color is the lamp?", "attribute"] == (4,)
+    assert asked["what color is the chair nearest to the wooden table?", "attribute"] == (1,)
+    assert asked["what color is the chair farthest from the lamp?", "attribute"] == (1,)
+    assert asked["which object is nearest to the red chair?", "label"] == (3,)
+    texts = {text for text, _ in asked}
+    assert "what color is the chair?" not in texts, "there are a red one and a blue one"
+    assert not any("what color is the table" in text for text in texts), "wooden is no color"
+    only = phrases({1: (None, "chair")}, {1: (0, 0, 0)}, [1], 200, random.Random(0))
+    assert len(only) == 200 and not any(phrase.asks for phrase in only)
 
 
 def test_what_is_about_as_near_is_not_called_the_nearest():

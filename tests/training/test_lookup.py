@@ -11,11 +11,12 @@ import torch
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.modeling import Video3DForCausalLM
-from video3d_plugin.prompts import GROUND_PROMPT
+from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
+from video3d_plugin.training import lessons
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson, some_frames
-from video3d_plugin.training.lookup import LookupLesson, attention_shares
+from video3d_plugin.training.lookup import LookupLesson, attention_shares, missed
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.presets import Preset, from_scratch
@@ -114,8 +115,9 @@ def test_every_position_encoding_can_be_taught(rooms, questions, build, tmp_path
     assert loss > 0
 
 
-def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
+def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypatch):
     _, processor = build()
+    monkeypatch.setattr(lessons, "PHRASES", 60)
     _, _, lesson = lesson_of(rooms, questions, processor)
     prefix, points = processor.prefix_ids(), len(lesson["points"])
     assert lesson["ids"][: len(prefix)].tolist() == prefix and not lesson["segments"][: len(prefix)].any()
@@ -128,17 +130,23 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
     assert set(segments[lesson["name_columns"]].tolist()) <= set(segments[lesson["end_columns"]].tolist())
     assert len(lesson["name_columns"]) == len(lesson["named"])
     assert segments.unique().tolist() == list(range(1, asked + len(lesson["meant"]) + 1))
-    framed = (items == ground).nonzero()[:, 0]
-    assert len(framed) and set(framed.tolist()) <= set(lesson["end_columns"].tolist())
-    for number in segments[framed].tolist():
+    header = processor.tokenizer("assistant\n", add_special_tokens=False).input_ids
+    ends = items[lesson["end_columns"]].tolist()
+    framed = [n for n, end in enumerate(ends, asked + 1) if end in (ground, header[-1])]
+    kinds = set()
+    for number in framed:
         own = processor.tokenizer.decode(items[segments == number])
-        said = own.split("\n")[1].removesuffix("<|im_end|>")
-        question = Question("", "", "", GROUND_PROMPT.format(description=said), "<ground>", (), ())
-        assert (
-            own
-            == processor.tokenizer.decode(processor.suffix_ids(question, answered=True)[0]).split("<ground>")[0]
-            + "<ground>"
-        )
+        said = own.split("<|im_end|>")[0].split("\n")[-1].removesuffix(" Answer the question simply.").strip()
+        prompt = (ANSWER_PROMPT if own.startswith(" ") else GROUND_PROMPT).format(question=said, description=said)
+        asks = Question("", "", "", prompt, None, ((0.0, 0.0, 0.0),) * said.count("<coord>"))
+        asks = asks if own.startswith(" ") else replace(asks, answer="<ground>", targets=())
+        whole = processor.tokenizer.decode(processor.suffix_ids(asks, answered=False)[0])
+        assert whole.startswith(own) and (own == whole or own.endswith("<ground>"))
+        if "<coord>" not in said:
+            ids = items[segments == number].tolist()
+            assert processor.suffix_ids(asks, answered=False)[0][: len(ids)] == ids
+        kinds.add(own.startswith(" "))
+    assert kinds == {True, False}
     text = processor.tokenizer.decode(items[segments == asked + 1])
     assert any(label in text for label in ("chair", "table", "bed", "desk", "lamp", "box", "plant")) or text.strip()
 
@@ -222,6 +230,13 @@ def test_states_that_tell_the_right_places_lose_nothing(rooms, questions, build)
     assert float(right) < 0.5 < 5 < float(wrong) and float(several) <= float(wrong)
 
 
+def test_what_misses_is_counted_over_the_heads_together():
+    shares = torch.tensor([[[0.5, 0.5], [1.0, 0.0]], [[0.25, 0.75], [1.0, 0.0]]]).clamp(min=1e-9).log()
+    wanted = torch.tensor([[True, False], [False, False]])
+    torch.testing.assert_close(missed(shares, wanted), -torch.tensor(0.75).log())
+    assert float(missed(shares, torch.zeros_like(wanted))) == 0
+
+
 @pytest.mark.parametrize("count", [1, 2, 99])
 def test_some_frames_of_a_scene_are_the_scene_as_those_frames_show_it(rooms, questions, build, count):
     _, processor = build()
@@ -234,6 +249,23 @@ def test_some_frames_of_a_scene_are_the_scene_as_those_frames_show_it(rooms, que
         assert torch.equal(getattr(part, name), getattr(whole, name)[kept])
     assert torch.equal(part.proposal_patches, whole.proposal_patches[:, kept])
     assert torch.equal(part.proposals, whole.proposals)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4, 5])
+def test_a_model_is_taught_the_steps_that_it_has_layers_for(rooms, questions, build, layers):
+    model, processor = build(num_hidden_layers=layers)
+    model.train()
+    _, naming, lesson = lesson_of(rooms, questions, processor)
+    teacher, inner = LookupLesson(model, naming), model.get_model()
+    states = [torch.randn(len(lesson["ids"]) + 60, SIZES["hidden_size"], requires_grad=True) for _ in range(layers + 1)]
+    ids = torch.arange(len(states[0]))[None]
+    rotation = [part[0] for part in inner.rotary_emb(states[0][None], ids)]
+    first = len(states[0]) - int((lesson["segments"] > 0).sum())
+    teacher._knows_which(states, rotation, first, lesson).backward()
+    taught = {number for number, part in enumerate(states) if part.grad is not None and bool(part.grad.any())}
+    assert taught == {2: set(), 3: set(), 4: {3}, 5: {3, 4}}[layers]
+    attention = inner.layers[3].self_attn.q_proj.weight.grad if layers > 3 else None
+    assert layers < 4 or bool(attention.any()), "where to look is taught as well"
 
 
 def test_a_model_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path):

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from video3d_plugin.geometry.boxes import unpack_patches
+from video3d_plugin.model.host_methods import COORD_TOKEN
 from video3d_plugin.model.sequence import IMAGE_ID
 from video3d_plugin.model.vision import lay_out
-from video3d_plugin.prompts import GROUND_PROMPT
+from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
 from video3d_plugin.training.moving import moved
@@ -109,6 +110,8 @@ def scene_lesson(
     named (M, N) bool          proposals that each name in the phrases names
     meant (PHRASES, N) bool    proposals that each phrase denotes
     beside (PHRASES, N) bool   proposals whose place tells which that is
+    asked (PHRASES, 2)         numbers of what each phrase asks for, NONE where it asks nothing
+    meant_cells (PHRASES, C) bool   cells that show what is meant
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
@@ -136,6 +139,8 @@ def scene_lesson(
         "named": named,
         "meant": meant,
         "beside": beside,
+        "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
+        "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
         **_items(len(points), said, processor),
@@ -148,6 +153,12 @@ def _rows(chosen: Sequence[Iterable[int]], row_of: Mapping[int, int], count: int
     for number, object_ids in enumerate(chosen):
         rows[number, [row_of[i] for i in object_ids]] = True
     return rows
+
+
+def _asked(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
+    """(label, attribute) number that a phrase asks for; NONE of what it does not."""
+    label, attribute = naming.numbers(objects, phrase.meant[0])
+    return label if phrase.asks == "label" else NONE, attribute if phrase.asks == "attribute" else NONE
 
 
 def _shared(numbers: Iterable[int]) -> int:
@@ -194,21 +205,21 @@ def _cell_columns(inputs: SceneInputs, processor: Video3DProcessor) -> torch.Ten
 
 
 def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
-    prefix, (before, after) = processor.prefix_ids(), _frame(processor)
+    prefix, frames = processor.prefix_ids(), {asks: _frame(processor, asks) for asks in (False, True)}
     ids, segments = [*prefix], [0] * len(prefix)
     ids += [processor.config.coord_token_id] * points
     segments += range(1, points + 1)
     names, ends = [], []
     for number, phrase in enumerate(said, points + 1):
-        ids += before if phrase.framed else []
-        text, begin = phrase.text.capitalize() if phrase.framed else phrase.text, 0
-        for end in [*(end for end, _ in phrase.names), len(text)]:
+        before, after = frames[phrase.asks is not None] if phrase.framed else ("", [])
+        text, begin = before + (phrase.text.capitalize() if phrase.framed else phrase.text), 0
+        for end in [*(len(before) + end for end, _ in phrase.names), len(text)]:
             part = text[begin:end]
             ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
             names.append(len(ids) - len(prefix) - 1)
             begin = end
         names.pop()
-        ids += after if phrase.framed else []
+        ids += after
         ends.append(len(ids) - len(prefix) - 1)
         segments += [number] * (len(ids) - len(segments))
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
@@ -216,11 +227,14 @@ def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> 
     return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
 
 
-def _frame(processor: Video3DProcessor) -> tuple[list[int], list[int]]:
-    """What a grounding benchmark puts before and after a description, up to the token whose state is scored."""
-    ground, end = processor.config.ground_token_id, processor.stop_ids[0]
-    if ground is None:
-        return [], []
-    empty = Question("", "", "", GROUND_PROMPT.format(description=""), "<ground>", targets=())
-    ids, _ = processor.suffix_ids(empty, answered=True)
-    return ids[: ids.index(end)], ids[ids.index(end) : ids.index(ground) + 1]
+def _frame(processor: Video3DProcessor, asks: bool) -> tuple[str, list[int]]:
+    """What a benchmark says before a question, or a description to ground; and the ids after it, up to the token whose
+    state gives the answer's first word, or is scored."""
+    ground, mark = processor.config.ground_token_id, processor.config.coord_token_id
+    if not asks and ground is None:
+        return "", []
+    prompt = ANSWER_PROMPT.format(question=COORD_TOKEN) if asks else GROUND_PROMPT.format(description=COORD_TOKEN)
+    answer, targets = (None, None) if asks else ("<ground>", ())
+    ids, _ = processor.suffix_ids(Question("", "", "", prompt, answer, ((0.0, 0.0, 0.0),), targets), answered=False)
+    last = len(ids) if asks else ids.index(ground) + 1
+    return prompt.split(COORD_TOKEN)[0].removeprefix("<image>"), ids[ids.index(mark) + 1 : last]

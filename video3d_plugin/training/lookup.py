@@ -25,21 +25,23 @@ if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
 
-_LAYER = 1  # the layer that looks: one before it, for a name to become one of several words
+# What each layer learns, counted from 0. One before the first, for a name to become one of several words.
+_NAMES, _BESIDE, _MEANT = 1, 2, 3
 _ATTENTION_WEIGHT = 0.5
-_BESIDE_WEIGHT = 2.0
+_BESIDE_WEIGHT = _ASKED_WEIGHT = 2.0
 _NOWHERE = -1e4
 _INSTEAD = "set lookup_steps and object_steps to 0"
 
 
 class LookupLesson(nn.Module):
-    """The model, and how well its second layer looks where it should.
+    """The model, and how well its layers look where they should, one step of a thought after the other.
 
-    At half of that layer's heads a point's token is to attend to the visual tokens in the box that the point is taken
+    Layer 1: at half of the heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place. At the end of a phrase the states before the last layer are to tell the place of the other thing in it,
-    and the last layer's to choose what the phrase denotes, such as the nearest to that.
+    their place. Layer 2: after it the end of a phrase tells the place of the other thing in it. Layer 3: the end
+    attends to what the phrase means, and tells its place after it. At last it chooses that among the proposals, and
+    where the phrase is a question, is like the word for what is asked. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -51,7 +53,7 @@ class LookupLesson(nn.Module):
     @classmethod
     def of(cls, model: Video3DForCausalLM, processor: Video3DProcessor, named: Mapping[str, Named]) -> LookupLesson:
         """The lesson about the objects `named` by scene. DataError for a model of one layer, or without objects."""
-        if len(model.get_model().layers) <= _LAYER:
+        if len(model.get_model().layers) <= _NAMES:
             raise DataError("the layer that learns to look is the second, the model has one", remedy=_INSTEAD)
         if not any(named.values()):
             raise DataError("no annotated objects to look for", remedy=f"prepare scans with labels, or {_INSTEAD}")
@@ -94,50 +96,53 @@ class LookupLesson(nn.Module):
             output_hidden_states=True,
             use_cache=False,
         )
-        seen = inner.norm(outputs.hidden_states[_LAYER + 1])
+        seen = inner.norm(outputs.hidden_states[_NAMES + 1])
         rotation = inner.rotary_emb(rows.embeds, rows.position_ids)
         losses = []
         for row, own in enumerate(scenes):
             first = int((rows.segments[row] == 0).sum())  # column of the first item
-            looks = first + torch.cat([own["point_columns"], own["name_columns"]])
-            losses.append(self._looking(outputs.hidden_states[_LAYER], rotation, row, first, looks, own))
+            states = [part[row] for part in outputs.hidden_states]
+            turned = [part[min(row, len(part) - 1)] for part in rotation]
+            losses.append(_ATTENTION_WEIGHT * self._looking(states[_NAMES], turned, first, own))
             losses.append(self._found(seen[row], outputs[0][row], first, own, tokens[row]))
-            losses.append(self._knows_beside(outputs.hidden_states[-2][row], first, own))
+            losses.append(self._knows_which(states, turned, first, own))
         return torch.stack(losses).sum() / len(scenes)
 
-    def _looking(self, states, rotation, row: int, first: int, looks: torch.Tensor, own) -> torch.Tensor:
+    def _looking(self, states, rotation, first: int, own) -> torch.Tensor:
         """-log of the share of attention that falls on the right cells, over points and over names."""
-        layer = self.model.get_model().layers[_LAYER]
-        cos, sin = (part[min(row, len(part) - 1)] for part in rotation)
-        shares = attention_shares(layer, states[row], cos, sin, looks, first)
+        layer = self.model.get_model().layers[_NAMES]
+        looks = first + torch.cat([own["point_columns"], own["name_columns"]])
+        shares = attention_shares(layer, states, *rotation, looks, first)[..., own["columns"]]
         heads, points = shares.shape[0] // 2, len(own["point_columns"])
-        cells = own["columns"]
-        total = shares.sum() * 0
-        for chosen, part in ((slice(None, heads), slice(None, points)), (slice(heads, None), slice(points, None))):
-            wanted = own["cells"][part]
-            shown = wanted.any(1)
-            if bool(shown.any()):
-                right = shares[chosen, part][:, shown][..., cells].masked_fill(~wanted[shown], _NOWHERE)
-                total = total - right.logsumexp(-1).logsumexp(0).mean()
-        return _ATTENTION_WEIGHT * total
+        of_points = missed(shares[:heads, :points], own["cells"][:points])
+        return of_points + missed(shares[heads:, points:], own["cells"][points:])
+
+    def _knows_which(self, states, rotation, first: int, own) -> torch.Tensor:
+        """The steps between names and what a phrase means, of no use without each other, each taught alone."""
+        inner, ends = self.model.get_model(), first + own["end_columns"]
+        total, last = states[0].sum() * 0, len(inner.layers) - 1
+        if last > _BESIDE:  # the states after the last layer are normalised already
+            beside = self._places(inner.norm(states[_BESIDE + 1][ends]), own["beside"], own)
+            total = total + _BESIDE_WEIGHT * beside
+        if last >= _MEANT:
+            shares = attention_shares(inner.layers[_MEANT], states[_MEANT], *rotation, ends, first)
+            total = total + _ATTENTION_WEIGHT * missed(shares[..., own["columns"]], own["meant_cells"])
+        if last > _MEANT:
+            total = total + self._places(inner.norm(states[_MEANT + 1][ends]), own["meant"], own)
+        return total
 
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
         model, head = self.model, self.model.config.head
         looks = first + torch.cat([own["point_columns"], own["name_columns"]])
         total = self.naming.loss(seen[looks], own["wanted"], model.lm_head.weight)
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
-        if not len(at_name):
+        total = total + _ASKED_WEIGHT * self.naming.loss(at_end, own["asked"], model.lm_head.weight)
+        if not len(at_end):
             return total
         for states, wanted in ((at_name, own["named"]), (at_end, own["meant"])) if head is not None else ():
             pairs = zip(score_proposals(model, head, states, tokens.proposals), wanted, strict=True)
             total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
         return total + self._places(at_name, own["named"], own)
-
-    def _knows_beside(self, states: torch.Tensor, first: int, own) -> torch.Tensor:
-        """Before the last layer, the state at a phrase's end tells the place of what the last layer is to compare with:
-        of two steps that are of no use without each other, the one that can be taught alone."""
-        inner = self.model.get_model()
-        return _BESIDE_WEIGHT * self._places(inner.norm(states[first + own["end_columns"]]), own["beside"], own)
 
     def _places(self, states: torch.Tensor, wanted: torch.Tensor, own) -> torch.Tensor:
         """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals; 0 without positions."""
@@ -148,6 +153,16 @@ class LookupLesson(nn.Module):
         there = inner.world_position_embedding(centres.expand(-1, position.points_per_token, -1)).to(states)
         shares = (self.place(states) @ there.T / 4).log_softmax(-1)
         return -shares.masked_fill(~wanted, _NOWHERE).logsumexp(-1).mean()
+
+
+def missed(shares: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """-log of the share that falls where it should, of the heads together. shares (heads, Q, C) logs, wanted (Q, C)
+    bool; 0 where nothing is wanted."""
+    shown = wanted.any(1)
+    if not bool(shown.any()):
+        return shares.sum() * 0
+    right = shares[:, shown].masked_fill(~wanted[shown], _NOWHERE).logsumexp(-1)
+    return -right.logsumexp(0).mean()
 
 
 def attention_shares(

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from video3d_plugin.model.host_methods import COORD_TOKEN
 from video3d_plugin.training.objects import Named, clearly_nearest
@@ -21,6 +22,22 @@ _NEAR_PHRASES = (
     "closest to {b} there is a {a}.",
 )
 _FAR_PHRASES = ("the {a} farthest from {b}.", "this is a {a}. it is far away from {b}.")
+_ASK_COLOR = ("what color is the {a}?", "what is the color of the {a}?")
+_ASK_NEAR = (
+    "which {a} is nearest to {b}?",
+    "which {a} is closest to {b}?",
+    "what is next to {b}?",
+    "what is nearest to {b}?",
+)
+_ASK_FAR = ("which {a} is farthest from {b}?", "what is farthest away from {b}?")
+_ASK_COLOR_NEAR = (
+    "what color is the {a} nearest to {b}?",
+    "what color is the {a} next to {b}?",
+    "what is the color of the {a} that is closest to {b}?",
+)
+_ASK_COLOR_FAR = ("what color is the {a} farthest from {b}?",)
+_COLORS = frozenset("black white gray grey red orange yellow green blue purple pink brown beige".split())
+_ASKED = 0.4  # share of phrases that ask for a label or colour in words
 _LABEL_ALONE = 0.25  # share of names in phrases that leave the attribute out
 _RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
 _OBJECT = 0.35  # share of these that say "the object" where a label could be
@@ -37,7 +54,8 @@ class Phrase:
     meant   what the whole denotes
     beside  whose place tells which that is: the other thing's, or (where there is none) that of what is meant
     points  of each <coord> in it, whose centre it stands for
-    framed  to be put as a benchmark's description is, with the words around it
+    asks    what is to be said of what is meant, where the phrase is a question
+    framed  to be put as a benchmark's description or question is, with the words around it
     """
 
     text: str
@@ -45,6 +63,7 @@ class Phrase:
     meant: tuple[int, ...]
     beside: tuple[int, ...]
     points: tuple[int, ...] = ()
+    asks: Literal["attribute", "label"] | None = None
     framed: bool = False
 
 
@@ -52,57 +71,71 @@ def phrases(
     objects: Named, boxes: Mapping[int, Sequence[float]], among: Sequence[int], count: int, rng: random.Random
 ) -> list[Phrase]:
     """`count` phrases about objects of `among`: some by label, most by attribute and label, most of them by what is
-    nearest to another as well, or farthest from it, the other being named or pointed to.
+    nearest to another as well, or farthest from it, the other being named or pointed to; and questions of that kind.
 
     boxes   by id, centre first, metres
     """
     made: list[Phrase] = []
     while among and len(made) < count:
-        tries = _TRIES if rng.random() < _RELATED else 0
-        related = next(filter(None, (_related(objects, boxes, among, rng) for _ in range(tries))), None)
-        phrase = related or _plain(objects, among, rng)
+        asked, make = rng.random() < _ASKED, _related if rng.random() < _RELATED else _plain
+        tries = (make(objects, boxes, among, asked, rng) for _ in range(_TRIES))
+        phrase = next(filter(None, tries), None) or _plain(objects, boxes, among, False, rng)
         made.append(replace(phrase, framed=rng.random() < _FRAMED))
     return made
 
 
-def _called(objects: Named, among: Sequence[int], object_id: int, rng: random.Random) -> tuple[str, tuple[int, ...]]:
+def _called(
+    objects: Named, among: Sequence[int], object_id: int, rng: random.Random, label_alone: float = _LABEL_ALONE
+) -> tuple[str, tuple[int, ...]]:
     """What to call an object, and all that are called so."""
     attribute, label = objects[object_id]
-    if attribute is None or rng.random() < _LABEL_ALONE:
+    if attribute is None or rng.random() < label_alone:
         return label, tuple(i for i in among if objects[i][1] == label)
     return f"{attribute} {label}", tuple(i for i in among if objects[i] == (attribute, label))
 
 
-def _plain(objects: Named, among: Sequence[int], rng: random.Random) -> Phrase:
-    name, meant = _called(objects, among, rng.choice(among), rng)
-    return _phrase(rng.choice(_PHRASES), {"a": (name, meant)}, meant, beside=meant)
+def _plain(objects: Named, boxes, among: Sequence[int], asked: bool, rng: random.Random) -> Phrase | None:
+    chosen = rng.choice(among)
+    if not asked:
+        name, meant = _called(objects, among, chosen, rng)
+        return _phrase(rng.choice(_PHRASES), {"a": (name, meant)}, meant, beside=meant)
+    color, label = objects[chosen]
+    meant = tuple(i for i in among if objects[i][1] == label)
+    if color not in _COLORS or any(objects[i][0] != color for i in meant):
+        return None
+    return _phrase(rng.choice(_ASK_COLOR), {"a": (label, meant)}, meant, beside=meant, asks="attribute")
 
 
-def _related(objects: Named, boxes, among: Sequence[int], rng: random.Random) -> Phrase | None:
-    anchor = rng.choice(among)
-    by_point = rng.random() < _BY_POINT
+def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: random.Random) -> Phrase | None:
+    """One thing by another; None where that is not clear."""
+    anchor, by_point, far = rng.choice(among), rng.random() < _BY_POINT, rng.random() < _FAR
     called, called_so = (COORD_TOKEN, ()) if by_point else _called(objects, among, anchor, rng)
     others = [i for i in among if objects[i][1] != objects[anchor][1]]
     if len(called_so) > 1 or not others:
         return None
-    counts = Counter(objects[i][1] for i in others)
-    several = [i for i in others if counts[objects[i][1]] > 1]
-    name, candidates = _called(objects, others, rng.choice(several or others), rng)
-    names = {"a": (name, candidates), "b": (called if by_point else f"the {called}", called_so)}
+    names = {"b": (called if by_point else f"the {called}", called_so)}
     if rng.random() < _OBJECT:
         names["a"], candidates = ("object", ()), tuple(i for i in among if i != anchor)
-    forms, far = (_FAR_PHRASES, True) if rng.random() < _FAR else (_NEAR_PHRASES, False)
+        asks, forms = "label", _ASK_FAR if far else _ASK_NEAR
+    else:
+        counts = Counter(objects[i][1] for i in others)
+        several = [i for i in others if counts[objects[i][1]] > 1]
+        name, candidates = _called(objects, others, rng.choice(several or others), rng, 1.0 if asked else _LABEL_ALONE)
+        names["a"] = name, candidates
+        asks, forms = "attribute", _ASK_COLOR_FAR if far else _ASK_COLOR_NEAR
     chosen = candidates[0] if len(candidates) == 1 else clearly_nearest(boxes, candidates, anchor, far)
-    if chosen is None:
+    if chosen is None or (asked and asks == "attribute" and objects[chosen][0] not in _COLORS):
         return None
-    return _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else ())
+    if not asked:
+        asks, forms = None, _FAR_PHRASES if far else _NEAR_PHRASES
+    return _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else (), asks)
 
 
-def _phrase(form: str, names: Mapping[str, tuple[str, tuple[int, ...]]], meant, beside, points=()) -> Phrase:
+def _phrase(form: str, names: Mapping[str, tuple[str, tuple[int, ...]]], meant, beside, points=(), asks=None) -> Phrase:
     """`form` with "{a}" and "{b}" replaced; a name of no object is only said."""
     text, ends = "", []
     for number, part in enumerate(re.split(r"\{(\w)\}", form)):
         name, ids = names[part] if number % 2 else (part, ())
         text += name
         ends += [(len(text), ids)] if ids else []
-    return Phrase(text, tuple(ends), meant, beside, points)
+    return Phrase(text, tuple(ends), meant, beside, points, asks)

@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
         language={
             "hidden_size": 128,
             "intermediate_size": 384,
-            "num_hidden_layers": 4,
+            "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "initializer_range": 0.1,
