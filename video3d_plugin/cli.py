@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
             os.environ.setdefault(name, "1")
     try:
         args = _parse(argv)
+        args.words = argv
         return int(args.run(args) or 0)
     except Video3DError as error:
         print(f"video3d: error: {error}", file=sys.stderr)

@@ -41,27 +41,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="share the run among N processes, one a core (or GPU)"
+    )
     for name, kind in _OVERRIDES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
 
 
 def run(args: argparse.Namespace) -> int:
     from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.training import processes
     from video3d_plugin.training.presets import preset
     from video3d_plugin.training.run import train
 
     chosen = preset(args.preset)
     settings = _settings(args, chosen.settings)
     folder = DataFolder.open(args.data)
-    if args.output.exists() and any(args.output.iterdir()) and not args.resume:
+    first = processes.is_first()
+    if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
         raise DataError("is not empty", where=args.output, remedy="choose another --output, or add --resume")
+    if args.processes > 1 and processes.count() == 1:
+        return processes.launch(args.processes, args.words)
     model, processor = _model(args, chosen, folder, settings)
     summary = train(model, processor, folder, args.output, settings, resume=args.resume)
-    print(
-        f"{summary['steps']} steps over {summary['questions']} questions: loss {summary['loss_first']:.3f} -> "
-        f"{summary['loss_last']:.3f}\n{args.output} (curve: training.png, settings and losses: training.json)"
-    )
+    if first:
+        print(_said(args.output, summary))
     return 0
+
+
+def _said(output: Path, summary) -> str:
+    return (
+        f"{summary['steps']} steps over {summary['questions']} questions: loss {summary['loss_first']:.3f} -> "
+        f"{summary['loss_last']:.3f}\n{output} (curve: training.png, settings and losses: training.json)"
+    )
 
 
 def _settings(args: argparse.Namespace, base):

@@ -20,6 +20,7 @@ from video3d_plugin.training.dataset import (
 from video3d_plugin.training.lessons import SCENES, LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
+from video3d_plugin.training.processes import part_of
 from video3d_plugin.training.stage import run_stage
 from video3d_plugin.training.tower import teach_tower
 
@@ -39,7 +40,7 @@ class TrainSettings:
     """What a run depends on besides model and data. Defaults are the paper's (one epoch, cosine, 1e-5, tower 2e-6).
 
     steps            optimiser steps; None: `epochs` decides
-    scenes_per_step  groups in a device batch; each group is one scene with `questions_per_scene` questions
+    scenes_per_step  groups in a step, over all processes; each group is one scene with `questions_per_scene` questions
     optimizer        "adamw", or "muon": for small models from scratch, with `muon_rate` for the layers' matrices
     move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
     object_rounds    short questions about each annotated object (`training.objects`), so many times
@@ -136,7 +137,8 @@ def train(
         trainer.save_model(str(output))
     elif trainer.is_world_process_zero():
         model.save_pretrained(str(output))
-    processor.save_pretrained(str(output))
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(str(output))
     return _summary(output, settings, trainer, len(questions))
 
 
@@ -211,7 +213,7 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
-        per_device_train_batch_size=settings.scenes_per_step,
+        per_device_train_batch_size=part_of(settings.scenes_per_step),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=int(steps * settings.warmup_fraction),
@@ -244,8 +246,9 @@ def _summary(output: Path, settings: TrainSettings, trainer, questions: int) -> 
         "settings": asdict(settings),
         "losses": losses,
     }
-    (output / "training.json").write_text(json.dumps(summary, indent=1))
-    plot_losses(losses, output / "training.png")
+    if trainer.is_world_process_zero():
+        (output / "training.json").write_text(json.dumps(summary, indent=1))
+        plot_losses(losses, output / "training.png")
     return summary
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from video3d_plugin.training.processes import part_of
+
 if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
 
@@ -35,7 +37,7 @@ def run_stage(
         args=TrainingArguments(
             output_dir=str(output),
             max_steps=steps,
-            per_device_train_batch_size=scenes_per_step,
+            per_device_train_batch_size=part_of(scenes_per_step),
             lr_scheduler_type="linear",
             warmup_steps=min(_WARMUP, steps // 4),
             logging_steps=max(1, steps // 20),
