@@ -64,12 +64,14 @@ class Bench:
             return checkpoint
         folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
         chosen = replace(self.preset, language={**self.preset.language, **variant.options})
-        model, processor = from_scratch(chosen, training_questions(folder, TASKS), seed=seed)
+        questions = training_questions(folder, TASKS)
+        model, processor = from_scratch(chosen, questions, seed=seed)
         seeing = self.seeing(seed)
         for name in _SEEING:
             part = getattr(model.get_model(), name)
             part.load_state_dict({k.removeprefix(name + "."): v for k, v in seeing.items() if k.startswith(name)})
-        balance(model, sample_of(folder, model.config.inputs_spec, settings))
+        scene_ids = sorted({question.scene_id for question in questions})
+        balance(model, sample_of(folder, scene_ids, model.config.inputs_spec, settings))
         train(model.train(), processor, folder, checkpoint, settings)
         return checkpoint
 

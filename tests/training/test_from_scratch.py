@@ -265,7 +265,7 @@ def test_after_it_features_vary_as_much_as_the_position_encoding_about_a_mean_of
     inner, at = model.get_model(), model.config.coord_token_id
     word = inner.embed_tokens.weight[at].detach().clone()
     teach_tower(model, processor, rooms, named_of(rooms, questions), tmp_path, settings)
-    scenes = sample_of(rooms, model.config.inputs_spec, settings)
+    scenes = sample_of(rooms, rooms.scene_ids, model.config.inputs_spec, settings)
     with torch.no_grad():
         features = torch.cat([inner.mm_projector(inner.vision_tower(own.pixels)).flatten(0, 1) for own in scenes])
         places = torch.cat([inner.world_position_embedding(own.token_points).flatten(0, 2) for own in scenes])
@@ -277,7 +277,7 @@ def test_after_it_features_vary_as_much_as_the_position_encoding_about_a_mean_of
 
 def test_without_positions_features_vary_as_words_do(rooms, build):
     model, _ = build(world_position_embedding_type=None)
-    scenes = sample_of(rooms, model.config.inputs_spec, TrainSettings(max_frames=2))
+    scenes = sample_of(rooms, rooms.scene_ids, model.config.inputs_spec, TrainSettings(max_frames=2))
     balance(model, scenes)
     inner = model.get_model()
     with torch.no_grad():

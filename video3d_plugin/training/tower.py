@@ -123,17 +123,19 @@ def teach_tower(
     loss = run_stage(lesson, scenes, _collate, optimizer, settings.tower_steps, output, settings, "learning to see")
     for parameter, before in zip(lesson.parameters(), learns, strict=True):
         parameter.requires_grad_(before)
-    balance(model, sample_of(folder, model.config.inputs_spec, settings))
+    balance(model, sample_of(folder, sorted(named), model.config.inputs_spec, settings))
     return loss
 
 
 _SAMPLE = 16  # scenes whose tokens say how large features and positions are
 
 
-def sample_of(folder: DataFolder, spec: InputsSpec, settings: TrainSettings) -> list[SceneInputs]:
-    """A few scenes as the training sees them: where it moves scenes, moved."""
+def sample_of(
+    folder: DataFolder, scene_ids: Sequence[str], spec: InputsSpec, settings: TrainSettings
+) -> list[SceneInputs]:
+    """A few of the training's scenes as it sees them: where it moves scenes, moved."""
     rng, found = random.Random(settings.seed), []
-    for scene_id in folder.scene_ids[:: max(1, len(folder.scene_ids) // _SAMPLE)][:_SAMPLE]:
+    for scene_id in scene_ids[:: max(1, len(scene_ids) // _SAMPLE)][:_SAMPLE]:
         inputs = folder.inputs(scene_id, spec, sampler=settings.sampler, max_frames=settings.max_frames)
         found.append(moved(inputs, [], rng, scene_id)[0] if settings.move_scenes else inputs)
     return found
