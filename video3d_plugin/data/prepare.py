@@ -37,6 +37,8 @@ from video3d_plugin.scene import InputsSpec
 STAGES = ("scenes", "frames", "annotations")
 LABELS = "scannetv2-labels.combined.tsv"
 
+_QUESTIONS = 2  # what is kept of docs and questions; 2: ScanQA's object ids with the questions
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
@@ -213,7 +215,7 @@ def _prepare_annotations(
     boxes = digest({i: [sorted(map(list, s.boxes.items())), s.proposals.tolist()] for i, s in scenes.items()})
     tasks = []
     for (task, split), paths in files.items():
-        fingerprint = digest([FORMAT, boxes, _stamps(paths), _stamps([labels_path] if labels_path else [])])
+        fingerprint = digest([FORMAT, _QUESTIONS, boxes, _stamps(paths), _stamps([labels_path] if labels_path else [])])
         docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
         done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
         if done is None:

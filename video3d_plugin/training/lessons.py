@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 
 from video3d_plugin.geometry.boxes import unpack_patches
-from video3d_plugin.model.host_methods import COORD_TOKEN
 from video3d_plugin.model.sequence import IMAGE_ID
 from video3d_plugin.model.vision import lay_out
-from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
+from video3d_plugin.training.items import lesson_items
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import Named
 from video3d_plugin.training.phrases import Phrase, phrases
+from video3d_plugin.training.told import told_phrases
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -31,6 +31,7 @@ Lesson = dict[str, Any]  # see `scene_lesson`
 SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
 POINTS, PHRASES = 16, 24  # of a scene
+TOLD = 12  # of the phrases, at most: the scene's own questions
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
 _ON_SURFACE = 0.6  # share of the points; the others are centres of boxes, as Scan2Cap asks
@@ -48,11 +49,16 @@ class SceneLessons(torch.utils.data.Dataset):
         processor: Video3DProcessor,
         settings: TrainSettings,
         groups: SceneGroups | None = None,
+        told: Iterable[Question] = (),
     ):
+        """groups: of questions that are asked as they are; told: those that the lessons take phrases from."""
         self._folder, self._named, self._naming, self._processor = folder, named, naming, processor
         self._inputs = {"sampler": settings.sampler, "max_frames": settings.max_frames, "proposals": "gt"}
         self._ids, self._seed = sorted(i for i, own in named.items() if own), settings.seed
         self._groups = groups
+        self._told: dict[str, list[Question]] = {}
+        for question in told:
+            self._told.setdefault(question.scene_id, []).append(question)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -68,7 +74,8 @@ class SceneLessons(torch.utils.data.Dataset):
         scene_id = self._ids[index] if self._groups is None else rng.choice(self._ids)
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
         inputs, _ = moved(some_frames(inputs, FRAMES, rng), [], rng, scene_id)
-        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng)
+        told = self._told.get(scene_id, ())
+        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told)
         return lesson, None if self._groups is None else self._groups[index]
 
 
@@ -100,9 +107,10 @@ def scene_lesson(
     naming: Naming,
     processor: Video3DProcessor,
     rng: random.Random,
+    told: Sequence[Question] = (),
 ) -> Lesson:
     """What the lesson asks of one scene: points in boxes, about POINTS, and PHRASES phrases, as items of one row; of
-    objects that some cell shows.
+    objects that some cell shows. As many as TOLD of the phrases are questions drawn from `told`.
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K + J, 3)          world, metres: those that are asked of, then those that phrases speak of
@@ -115,6 +123,7 @@ def scene_lesson(
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
+    answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
     inside = _shown(inputs, processor.config.inputs_spec.object_grid_side)
@@ -122,7 +131,8 @@ def scene_lesson(
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects and shown[row]}
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
-    said = phrases(objects, of_id, sorted(row_of), PHRASES, rng)
+    said = told_phrases(told, objects, row_of, TOLD, rng)
+    said += phrases(objects, of_id, sorted(row_of), PHRASES - len(said), rng)
     names = [named for phrase in said for _, named in phrase.names]
     named, meant, beside = (
         _rows(chosen, row_of, len(boxes))
@@ -143,7 +153,7 @@ def scene_lesson(
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
-        **_items(len(points), said, processor),
+        **lesson_items(len(points), said, processor),
     }
 
 
@@ -157,6 +167,8 @@ def _rows(chosen: Sequence[Iterable[int]], row_of: Mapping[int, int], count: int
 
 def _asked(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
     """(label, attribute) number that a phrase asks for; NONE of what it does not."""
+    if phrase.asks not in ("label", "attribute"):
+        return NONE, NONE
     label, attribute = naming.numbers(objects, phrase.meant[0])
     return label if phrase.asks == "label" else NONE, attribute if phrase.asks == "attribute" else NONE
 
@@ -184,7 +196,7 @@ def _points(
     inputs: SceneInputs, inside: torch.Tensor, rows: Sequence[int], rng: random.Random
 ) -> tuple[torch.Tensor, list[int]]:
     """Points of the objects in `rows`, as many of each: on its surface, or its centre; and whose each is."""
-    owners = [row for row in rows for _ in range(max(1, POINTS // len(rows)))]
+    owners = [row for row in rows for _ in range(-(-POINTS // len(rows)))]
     on_surface = _ON_SURFACE if inputs.token_points.shape[-2] == 1 else 0.0
     cells = inputs.token_points.reshape(inside.shape[1], -1)[:, :3]
     points = []
@@ -202,39 +214,3 @@ def _cell_columns(inputs: SceneInputs, processor: Video3DProcessor) -> torch.Ten
     order = lay_out(numbers, torch.tensor([-1.0]), processor.config.layout)[:, 0]
     columns = (order >= 0).nonzero()[:, 0]
     return columns[order[columns].argsort()] + processor.prefix_ids().index(IMAGE_ID)
-
-
-def _items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
-    prefix, frames = processor.prefix_ids(), {asks: _frame(processor, asks) for asks in (False, True)}
-    ids, segments = [*prefix], [0] * len(prefix)
-    ids += [processor.config.coord_token_id] * points
-    segments += range(1, points + 1)
-    names, ends = [], []
-    for number, phrase in enumerate(said, points + 1):
-        before, after = frames[phrase.asks is not None] if phrase.framed else ("", [])
-        text, begin = before + (phrase.text.capitalize() if phrase.framed else phrase.text), 0
-        for end in [*(len(before) + end for end, _ in phrase.names), len(text)]:
-            part = text[begin:end]
-            ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
-            names.append(len(ids) - len(prefix) - 1)
-            begin = end
-        names.pop()
-        ids += after
-        ends.append(len(ids) - len(prefix) - 1)
-        segments += [number] * (len(ids) - len(segments))
-    columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
-    parts = {"ids": ids, "segments": segments, **columns}
-    return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
-
-
-def _frame(processor: Video3DProcessor, asks: bool) -> tuple[str, list[int]]:
-    """What a benchmark says before a question, or a description to ground; and the ids after it, up to the token whose
-    state gives the answer's first word, or is scored."""
-    ground, mark = processor.config.ground_token_id, processor.config.coord_token_id
-    if not asks and ground is None:
-        return "", []
-    prompt = ANSWER_PROMPT.format(question=COORD_TOKEN) if asks else GROUND_PROMPT.format(description=COORD_TOKEN)
-    answer, targets = (None, None) if asks else ("<ground>", ())
-    ids, _ = processor.suffix_ids(Question("", "", "", prompt, answer, ((0.0, 0.0, 0.0),), targets), answered=False)
-    last = len(ids) if asks else ids.index(ground) + 1
-    return prompt.split(COORD_TOKEN)[0].removeprefix("<image>"), ids[ids.index(mark) + 1 : last]

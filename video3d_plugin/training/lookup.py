@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.errors import DataError
@@ -41,7 +42,8 @@ class LookupLesson(nn.Module):
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
     their place. Layer 2: after it the end of a phrase tells the place of the other thing in it. Layer 3: the end
     attends to what the phrase means, and tells its place after it. At last it chooses that among the proposals, and
-    where the phrase is a question, is like the word for what is asked. A layer that is not there is not taught.
+    where the phrase is a question, is like the word for what is asked, or says the answer. A layer that is not there is
+    not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -137,6 +139,8 @@ class LookupLesson(nn.Module):
         total = self.naming.loss(seen[looks], own["wanted"], model.lm_head.weight)
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
         total = total + _ASKED_WEIGHT * self.naming.loss(at_end, own["asked"], model.lm_head.weight)
+        if len(own["answers"]):
+            total = total + F.cross_entropy(model.lm_head(last[first + own["answer_columns"]]), own["answers"])
         if not len(at_end):
             return total
         for states, wanted in ((at_name, own["named"]), (at_end, own["meant"])) if head is not None else ():
@@ -145,10 +149,13 @@ class LookupLesson(nn.Module):
         return total + self._places(at_name, own["named"], own)
 
     def _places(self, states: torch.Tensor, wanted: torch.Tensor, own) -> torch.Tensor:
-        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals; 0 without positions."""
+        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, of those that have some; 0
+        without positions."""
         inner, position = self.model.get_model(), self.model.config.position
-        if position is None or not len(states):
+        told = wanted.any(1)
+        if position is None or not bool(told.any()):
             return states.sum() * 0
+        states, wanted = states[told], wanted[told]
         centres = own["scene"]["proposals"].to(states.device).float()[:, None, :3]
         there = inner.world_position_embedding(centres.expand(-1, position.points_per_token, -1)).to(states)
         shares = (self.place(states) @ there.T / 4).log_softmax(-1)

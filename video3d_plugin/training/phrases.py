@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from video3d_plugin.model.host_methods import COORD_TOKEN
+from video3d_plugin.scene import Question
 from video3d_plugin.training.objects import Named, clearly_nearest
 
 _PHRASES = ("the {a}.", "a {a}.", "find the {a}.", "this is a {a}.", "{a}", "there is a {a}.", "the {a} in the room.")
@@ -54,8 +55,9 @@ class Phrase:
     meant   what the whole denotes
     beside  whose place tells which that is: the other thing's, or (where there is none) that of what is meant
     points  of each <coord> in it, whose centre it stands for
-    asks    what is to be said of what is meant, where the phrase is a question
+    asks    what is to be said of what is meant, where the phrase is a question: "words", the question's own answer
     framed  to be put as a benchmark's description or question is, with the words around it
+    whole   the benchmark's question that this is, with those words (`training.told`)
     """
 
     text: str
@@ -63,8 +65,9 @@ class Phrase:
     meant: tuple[int, ...]
     beside: tuple[int, ...]
     points: tuple[int, ...] = ()
-    asks: Literal["attribute", "label"] | None = None
+    asks: Literal["attribute", "label", "words"] | None = None
     framed: bool = False
+    whole: Question | None = None
 
 
 def phrases(

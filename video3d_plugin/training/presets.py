@@ -58,7 +58,6 @@ PRESETS: dict[str, Preset] = {
             object_rounds=2,
             tower_steps=2500,
             lookup_steps=2000,
-            object_steps=400,
         ),
         language={
             "hidden_size": 128,

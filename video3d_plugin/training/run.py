@@ -116,20 +116,19 @@ def train(
     if settings.vision_tower_lr == 0:
         model.get_model().get_vision_tower().requires_grad_(False)
     questions = training_questions(folder, settings.tasks)
-    lesson, named = None, {}
+    lesson, of_objects = None, []
     if settings.learns_objects:
         named = named_of(folder, questions)
         of_objects = all_object_questions(folder, named, settings.object_rounds, settings.seed)
         if settings.learns_to_look:
             lesson = LookupLesson.of(model, processor, named)
         if checkpoint is None:
-            _first_stages(model, lesson, processor, folder, output, settings, named, of_objects)
-        questions += of_objects
-    groups = _groups(folder, model, questions, settings)
+            _first_stages(model, lesson, processor, folder, output, settings, named, questions, of_objects)
+    groups = _groups(folder, model, questions + of_objects, settings)
     if lesson is None:
         trainer = _trainer(model, groups, GroupCollator(processor), output, settings)
     else:
-        scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups)
+        scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups, questions)
         trainer = _trainer(lesson, scenes, LessonCollator(processor), output, settings)
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -139,10 +138,12 @@ def train(
         model.save_pretrained(str(output))
     if trainer.is_world_process_zero():
         processor.save_pretrained(str(output))
-    return _summary(output, settings, trainer, len(questions))
+    return _summary(output, settings, trainer, len(questions) + len(of_objects))
 
 
-def _first_stages(model, lesson, processor, folder, output: Path, settings: TrainSettings, named, of_objects) -> None:
+def _first_stages(
+    model, lesson, processor, folder, output: Path, settings: TrainSettings, named, questions, of_objects
+) -> None:
     """What a model from scratch learns before it is asked the benchmarks' questions; none of it is resumed."""
     if settings.tower_steps:
         teach_tower(model, processor, folder, named, output, settings)
@@ -152,7 +153,7 @@ def _first_stages(model, lesson, processor, folder, output: Path, settings: Trai
     ):
         if steps:
             groups = None if asked is None else _groups(folder, model, asked, settings)
-            scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups)
+            scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups, questions)
             at_once = SCENES if asked is None else settings.scenes_per_step
             optimizer = build_optimizer(lesson, settings)
             run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, what, at_once)

@@ -85,10 +85,10 @@ MINI_STYLE = Style(
         "on": 5.0,
         "below": 2.0,
         "in_front_of": 2.0,
-        "left_of": 0.7,
-        "right_of": 0.7,
-        "leftmost_door": 1.0,
-        "rightmost_door": 1.0,
+        "left_of": 0.15,
+        "right_of": 0.15,
+        "leftmost_door": 0.7,
+        "rightmost_door": 0.7,
         "biggest": 1.5,
         "smallest": 1.5,
     },
@@ -203,12 +203,12 @@ class Referrer:
         colored = self.facts.group(target.label, target.color) if target.color and color == "may" else sisters
         said = target.color if color == "may" else None
         if len(sisters) == 1:
-            extra = self._draw(self.clues(target), rng)
+            extra = self._extra(self.clues(target), rng)
             return Expression(target, said if rng.random() < 0.8 else None, (extra,) if extra else ())
         options = []
         if said and len(colored) < len(sisters):  # colour does part or all of the work
             if len(colored) == 1:
-                extra = self._draw([c for c in self.clues(target) if c.kind in (*ANCHORED, *ALONE)], rng)
+                extra = self._extra([c for c in self.clues(target) if c.kind in (*ANCHORED, *ALONE)], rng)
                 options.append((0.3, said, (extra,) if extra else ()))
             else:
                 options += [(0.35, said, chosen) for chosen in (self._enough(self.clues(target, said), rng),) if chosen]
@@ -238,8 +238,13 @@ class Referrer:
             return chosen
         used = {chosen[0].kind}
         more = [c for c in self.clues(target) if c.kind not in used and c.kind in (*ANCHORED, *ALONE)]
-        extra = self._draw(more, rng)
+        extra = self._extra(more, rng)
         return (*chosen, extra) if extra else chosen
+
+    def _extra(self, found: list[Clue], rng: np.random.Generator) -> Clue | None:
+        """A clue that need not be said: where there are only kinds that the style has rarely, mostly none."""
+        weight = sum(self.style.relations[kind] for kind in {c.kind for c in found})
+        return self._draw(found, rng) if weight >= 1 or rng.random() < weight else None
 
     def _draw(self, found: list[Clue], rng: np.random.Generator) -> Clue | None:
         """First the kind of relation, by the style, then one of that kind: else anchors would decide."""

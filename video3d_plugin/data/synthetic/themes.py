@@ -146,10 +146,10 @@ _SMALL_THEMES = (
         crowd=("cabinet", "box", "plant", "refrigerator", "chair"),
     ),
 )
-# "full" rooms hold about 24 objects of 25 classes; "small" ones about 14 of 17, for models that have minutes to learn.
+# "full" rooms hold about 24 objects of 25 classes; "small" ones about 12 of 17, for models that have minutes to learn.
 PLANS: dict[str, RoomPlan] = {
     "full": RoomPlan(THEMES, ((4.2, 6.4), (3.6, 5.4), (2.45, 2.75)), 3, (3, 5), (1, 3), 8, 2),
-    "small": RoomPlan(_SMALL_THEMES, ((3.8, 5.4), (3.4, 4.8), (2.45, 2.75)), 2, (2, 4), (1, 2), 5, 1),
+    "small": RoomPlan(_SMALL_THEMES, ((3.8, 5.2), (3.4, 4.6), (2.45, 2.75)), 2, (2, 3), (1, 1), 5, 1),
 }
 
 

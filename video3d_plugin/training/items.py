@@ -1,0 +1,79 @@
+"""Points and phrases of a lesson as items of one row: their token ids, and which tokens are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from video3d_plugin.model.host_methods import COORD_TOKEN
+from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
+from video3d_plugin.scene import Question
+from video3d_plugin.training.phrases import Phrase
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.processing import Video3DProcessor
+
+
+@dataclass(frozen=True)
+class _Item:
+    """names: numbers of the last tokens of names; end: of the token whose state is scored, or gives the answer's first
+    word; what follows the end is the answer."""
+
+    ids: list[int]
+    names: list[int]
+    end: int
+
+
+def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
+    """The row of `points` points asked of and phrases `said`; see `lessons.scene_lesson` for its parts."""
+    prefix, frames = processor.prefix_ids(), {asks: _frame(processor, asks) for asks in (False, True)}
+    ids, segments = [*prefix], [0] * len(prefix)
+    ids += [processor.config.coord_token_id] * points
+    segments += range(1, points + 1)
+    names, ends, answered = [], [], []
+    for number, phrase in enumerate(said, points + 1):
+        item, begin = _item(phrase, processor, frames), len(ids) - len(prefix)
+        names += [begin + name for name in item.names]
+        ends.append(begin + item.end)
+        answered += range(begin + item.end, begin + len(item.ids) - 1)
+        ids += item.ids
+        segments += [number] * len(item.ids)
+    columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
+    answers = {"answer_columns": answered, "answers": [ids[len(prefix) + column + 1] for column in answered]}
+    parts = {"ids": ids, "segments": segments, **columns, **answers}
+    return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
+
+
+def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[str, list[int]]]) -> _Item:
+    before, after = frames[phrase.asks is not None] if phrase.framed else ("", [])
+    text = before + (phrase.text.capitalize() if phrase.framed else phrase.text)
+    ids, names, begin = [], [], 0
+    for end in [*(len(before) + end for end, _ in phrase.names), len(text)]:
+        part = text[begin:end]
+        ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
+        names.append(len(ids) - 1)
+        begin = end
+    names.pop()
+    if phrase.whole is None:
+        return _Item(ids + after, names, len(ids + after) - 1)
+    whole, _ = processor.suffix_ids(phrase.whole, answered=True)
+    if phrase.whole.is_grounding:
+        whole = whole[: whole.index(processor.config.ground_token_id) + 1]
+        return _Item(whole, names, len(whole) - 1)
+    return _Item(whole, names, len(processor.suffix_ids(phrase.whole, answered=False)[0]) - 1)
+
+
+def _frame(processor: Video3DProcessor, asks: bool) -> tuple[str, list[int]]:
+    """What a benchmark says before a question, or a description to ground; and the ids after it, up to the token whose
+    state gives the answer's first word, or is scored."""
+    ground, mark = processor.config.ground_token_id, processor.config.coord_token_id
+    if not asks and ground is None:
+        return "", []
+    prompt = ANSWER_PROMPT.format(question=COORD_TOKEN) if asks else GROUND_PROMPT.format(description=COORD_TOKEN)
+    answer, targets = (None, None) if asks else ("<ground>", ())
+    ids, _ = processor.suffix_ids(Question("", "", "", prompt, answer, ((0.0, 0.0, 0.0),), targets), answered=False)
+    last = len(ids) if asks else ids.index(ground) + 1
+    return prompt.split(COORD_TOKEN)[0].removeprefix("<image>"), ids[ids.index(mark) + 1 : last]
