@@ -1,0 +1,132 @@
+"""A benchmark's own questions as phrases of the lesson: which names are read in them, and what they are about."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
+from video3d_plugin.scene import Question
+from video3d_plugin.training import lessons
+from video3d_plugin.training.dataset import named_of, training_questions
+from video3d_plugin.training.lessons import scene_lesson
+from video3d_plugin.training.naming import Naming
+from video3d_plugin.training.presets import Preset, from_scratch
+from video3d_plugin.training.run import TrainSettings
+from video3d_plugin.training.told import told, told_phrases
+
+ROOM = {
+    1: ("red", "chair"),
+    2: ("blue", "chair"),
+    3: ("brown", "table"),
+    4: (None, "coffee table"),
+    5: ("red", "box"),
+    6: (None, "T.V. set"),
+}
+
+
+def grounding(description, targets):
+    return Question(
+        "scanrefer", "0", "room", GROUND_PROMPT.format(description=description), "<ground>", targets=targets
+    )
+
+
+def asking(question, answer, about):
+    prompt = ANSWER_PROMPT.format(question=question)
+    return Question("scanqa", "0", "room", prompt, answer, metadata={} if about is None else {"object_ids": about})
+
+
+def names(phrase):
+    """What each name of a phrase ends with, and whom it names."""
+    return [(phrase.text[:end].rsplit(" ", 1)[-1], ids) for end, ids in phrase.names]
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "meant", "beside"),
+    [
+        (grounding("The red chair next to the table.", (1,)), [("chair", (1,)), ("table", (3,))], (1,), (3,)),
+        (grounding("A Chair. it is by the coffee table.", (2,)), [("Chair", (1, 2)), ("table", (4,))], (2,), (4,)),
+        (grounding("It is on the t.v. set.", (5,)), [("set", (6,))], (5,), (6,)),
+        (grounding("It is between the box and the brown table.", (2,)), [("box", (5,)), ("table", (3,))], (2,), (5, 3)),
+        (grounding("The chairs near the armchair.", (1, 2)), [], (1, 2), ()),
+        (grounding("The green chair by the box.", ()), [("chair", (1, 2)), ("box", (5,))], (), ()),
+        (asking("What color is the chair by the box?", "blue", [2]), [("chair", (1, 2)), ("box", (5,))], (2,), (5,)),
+    ],
+)  # fmt: skip
+def test_names_are_read_and_others_are_what_is_beside(question, said, meant, beside):
+    phrase = told(question, ROOM, ROOM)
+    assert names(phrase) == said and phrase.meant == meant and phrase.beside == beside
+    assert phrase.whole is question and phrase.asks == (None if question.is_grounding else "words")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        asking("What color is the chair?", "red", None),
+        asking("What color is the chair?", None, [1]),
+        asking("What is this?", "a lamp", [9]),
+        grounding("The red chair.", (1, 9)),
+        Question("sqa3d", "0", "room", "<image> What is behind me?", "door"),
+    ],
+)
+def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
+    assert told(question, ROOM, ROOM) is None
+
+
+def test_only_what_is_seen_is_told():
+    question = grounding("The red chair next to the table.", (1,))
+    assert told(question, ROOM, [2, 3]) is None, "the target is not seen"
+    assert told(question, ROOM, [1, 2]) is None, "nor is the table"
+    assert told(grounding("This chair.", (1,)), ROOM, [1, 3]).names[0][1] == (1,), (
+        "a sister that is not seen is not named"
+    )
+    assert told(grounding("This chair.", (1,)), {}, []) is None
+
+
+def test_as_many_are_told_as_there_are():
+    asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
+    some = told_phrases(asked, ROOM, ROOM, 3, random.Random(0))
+    assert len(some) == 3 and len({phrase.text for phrase in some}) == 3
+    assert len(told_phrases(asked, ROOM, ROOM, 99, random.Random(0))) == 5
+    assert told_phrases([], ROOM, ROOM, 3, random.Random(0)) == []
+
+
+def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
+    """Of every told question: the same ids, answer and all; names end where their words do."""
+    monkeypatch.setattr(lessons, "TOLD", 60)
+    monkeypatch.setattr(lessons, "PHRASES", 60)
+    questions = training_questions(rooms, ("scanrefer", "multi3drefer", "scanqa"))
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
+    _, processor = from_scratch(Preset(TrainSettings(), sizes, tower, 400), questions)
+    named = named_of(rooms, questions)
+    scene_id = sorted(named)[0]
+    own = [question for question in questions if question.scene_id == scene_id]
+    inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=4, proposals="gt")
+    naming = Naming.of(named.values(), processor.tokenizer)
+    lesson = scene_lesson(inputs, named[scene_id], naming, processor, random.Random(0), own)
+    items, segments = (lesson[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
+    points, ground = len(lesson["point_columns"]), processor.config.ground_token_id
+    whole = {tuple(processor.suffix_ids(question, answered=True)[0]): question for question in own}
+    found = []
+    for number, end in enumerate(lesson["end_columns"].tolist(), points + 1):
+        columns = (segments == number).nonzero()[:, 0]
+        ids = tuple(items[columns].tolist())
+        question = next((q for known, q in whole.items() if known[: len(ids)] == ids), None)
+        if question is None:
+            continue
+        found.append(question.task)
+        told_to_say = [int(c) for c in lesson["answer_columns"] if c in columns]
+        if question.is_grounding:
+            assert items[end] == ground and end == columns[-1] and not told_to_say
+        else:
+            assert told_to_say == list(range(end, int(columns[-1])))
+            answer = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
+            assert answer.strip() == question.answer
+    assert {"scanrefer", "scanqa"} <= set(found) and len(found) > 10
+    assert lesson["answers"].tolist() == items[lesson["answer_columns"] + 1].tolist()
+    labels = {word for pair in named[scene_id].values() for word in pair[1].split()}
+    for column in lesson["name_columns"].tolist():
+        words = processor.tokenizer.decode(items[max(0, column - 5) : column + 1])
+        assert words.split()[-1].lower() in labels, words
