@@ -86,10 +86,10 @@ def test_only_what_is_seen_is_told():
 
 def test_as_many_are_told_as_there_are():
     asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
-    some = told_phrases(asked, ROOM, ROOM, 3, random.Random(0))
+    some = told_phrases(asked, ROOM, ROOM, 3)
     assert len(some) == 3 and len({phrase.text for phrase in some}) == 3
-    assert len(told_phrases(asked, ROOM, ROOM, 99, random.Random(0))) == 5
-    assert told_phrases([], ROOM, ROOM, 3, random.Random(0)) == []
+    assert len(told_phrases(asked, ROOM, ROOM, 99)) == 5
+    assert told_phrases([], ROOM, ROOM, 3) == []
 
 
 def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):

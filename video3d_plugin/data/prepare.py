@@ -37,7 +37,9 @@ from video3d_plugin.scene import InputsSpec
 STAGES = ("scenes", "frames", "annotations")
 LABELS = "scannetv2-labels.combined.tsv"
 
-_QUESTIONS = 2  # what is kept of docs and questions; 2: ScanQA's object ids with the questions
+_QUESTIONS = (
+    2  # what is kept of docs and questions; 2: what ScanQA's and SQA3D's questions are about, in their metadata
+)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Item:
-    """names: numbers of the last tokens of names; end: of the token whose state is scored, or gives the answer's first
-    word; what follows the end is the answer."""
+    """names: numbers of the last tokens of names; situation: of a situation's last, where there is one; end: of the
+    token whose state is scored, or gives the answer's first word; what follows the end is the answer."""
 
     ids: list[int]
     names: list[int]
     end: int
+    situation: int | None = None
 
 
 def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
@@ -33,15 +34,18 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
     ids, segments = [*prefix], [0] * len(prefix)
     ids += [processor.config.coord_token_id] * points
     segments += range(1, points + 1)
-    names, ends, answered = [], [], []
+    names, ends, situations, answered = [], [], [], []
     for number, phrase in enumerate(said, points + 1):
         item, begin = _item(phrase, processor, frames), len(ids) - len(prefix)
         names += [begin + name for name in item.names]
         ends.append(begin + item.end)
-        answered += range(begin + item.end, begin + len(item.ids) - 1)
+        situations += [] if item.situation is None else [begin + item.situation]
+        if phrase.asks == "words":
+            answered += range(begin + item.end, begin + len(item.ids) - 1)
         ids += item.ids
         segments += [number] * len(item.ids)
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
+    columns["situation_columns"] = situations
     answers = {"answer_columns": answered, "answers": [ids[len(prefix) + column + 1] for column in answered]}
     parts = {"ids": ids, "segments": segments, **columns, **answers}
     return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
@@ -50,20 +54,26 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
 def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[str, list[int]]]) -> _Item:
     before, after = frames[phrase.asks is not None] if phrase.framed else ("", [])
     text = before + (phrase.text.capitalize() if phrase.framed else phrase.text)
-    ids, names, begin = [], [], 0
-    for end in [*(len(before) + end for end, _ in phrase.names), len(text)]:
-        part = text[begin:end]
-        ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
-        names.append(len(ids) - 1)
-        begin = end
-    names.pop()
+    name_ends = [len(before) + end for end, _ in phrase.names]
+    ids, last = _in_parts(text, {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}, processor)
+    names, situation = [last[end] for end in name_ends], last[phrase.stands[0]] if phrase.stands else None
     if phrase.whole is None:
         return _Item(ids + after, names, len(ids + after) - 1)
     whole, _ = processor.suffix_ids(phrase.whole, answered=True)
     if phrase.whole.is_grounding:
         whole = whole[: whole.index(processor.config.ground_token_id) + 1]
         return _Item(whole, names, len(whole) - 1)
-    return _Item(whole, names, len(processor.suffix_ids(phrase.whole, answered=False)[0]) - 1)
+    return _Item(whole, names, len(processor.suffix_ids(phrase.whole, answered=False)[0]) - 1, situation)
+
+
+def _in_parts(text: str, ends: Collection[int], processor: Video3DProcessor) -> tuple[list[int], dict[int, int]]:
+    """The ids of `text`, and the number of the last one before each of its characters `ends`."""
+    ids, last, begin = [], {}, 0
+    for end in sorted({*ends, len(text)}):
+        part = text[begin:end]
+        ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
+        last[end], begin = len(ids) - 1, end
+    return ids, last
 
 
 def _frame(processor: Video3DProcessor, asks: bool) -> tuple[str, list[int]]:

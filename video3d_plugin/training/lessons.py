@@ -32,6 +32,7 @@ SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
 POINTS, PHRASES = 16, 24  # of a scene
 TOLD = 12  # of the phrases, at most: the scene's own questions
+_DRAWN = 8 * TOLD  # questions tried: most are about what two frames do not show
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
 _ON_SURFACE = 0.6  # share of the points; the others are centres of boxes, as Scan2Cap asks
@@ -73,8 +74,9 @@ class SceneLessons(torch.utils.data.Dataset):
         rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
         scene_id = self._ids[index] if self._groups is None else rng.choice(self._ids)
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
-        inputs, _ = moved(some_frames(inputs, FRAMES, rng), [], rng, scene_id)
-        told = self._told.get(scene_id, ())
+        told = self._told.get(scene_id, [])
+        told = rng.sample(told, min(len(told), _DRAWN))
+        inputs, told = moved(some_frames(inputs, FRAMES, rng), told, rng, scene_id)
         lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told)
         return lesson, None if self._groups is None else self._groups[index]
 
@@ -110,7 +112,7 @@ def scene_lesson(
     told: Sequence[Question] = (),
 ) -> Lesson:
     """What the lesson asks of one scene: points in boxes, about POINTS, and PHRASES phrases, as items of one row; of
-    objects that some cell shows. As many as TOLD of the phrases are questions drawn from `told`.
+    objects that some cell shows. Of the phrases the first TOLD that can be are `told` questions.
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K + J, 3)          world, metres: those that are asked of, then those that phrases speak of
@@ -123,6 +125,8 @@ def scene_lesson(
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
+    stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
+    situation_columns (S,)     of the last token of each
     answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
@@ -131,7 +135,7 @@ def scene_lesson(
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects and shown[row]}
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
-    said = told_phrases(told, objects, row_of, TOLD, rng)
+    said = told_phrases(told, objects, row_of, TOLD)
     said += phrases(objects, of_id, sorted(row_of), PHRASES - len(said), rng)
     names = [named for phrase in said for _, named in phrase.names]
     named, meant, beside = (
@@ -149,6 +153,7 @@ def scene_lesson(
         "named": named,
         "meant": meant,
         "beside": beside,
+        "stands": torch.tensor([phrase.stands[1:] for phrase in said if phrase.stands]).reshape(-1, 2, 3),
         "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,

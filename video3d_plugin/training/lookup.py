@@ -31,6 +31,7 @@ _NAMES, _BESIDE, _MEANT = 1, 2, 3
 _ATTENTION_WEIGHT = 0.5
 _BESIDE_WEIGHT = _ASKED_WEIGHT = 2.0
 _NOWHERE = -1e4
+_SAME_M = 0.1  # what is nearer than that is the same place
 _INSTEAD = "set lookup_steps and object_steps to 0"
 
 
@@ -41,7 +42,8 @@ class LookupLesson(nn.Module):
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
     their place. Layer 2: after it the end of a phrase tells the place of the other thing in it. Layer 3: the end
-    attends to what the phrase means, and tells its place after it. At last it chooses that among the proposals, and
+    attends to what the phrase means, and tells its place after it. Where a situation ends, the state
+    after layer 2 tells where that is, and what is ahead. At last it chooses that among the proposals, and
     where the phrase is a question, is like the word for what is asked, or says the answer. A layer that is not there is
     not taught.
     """
@@ -50,7 +52,7 @@ class LookupLesson(nn.Module):
         super().__init__()
         self.model, self.naming = model, naming
         size = model.config.hidden_size
-        self.place = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size))
+        self.place, self.ahead = (nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size)) for _ in range(2))
 
     @classmethod
     def of(cls, model: Video3DForCausalLM, processor: Video3DProcessor, named: Mapping[str, Named]) -> LookupLesson:
@@ -126,6 +128,7 @@ class LookupLesson(nn.Module):
         if last > _BESIDE:  # the states after the last layer are normalised already
             beside = self._places(inner.norm(states[_BESIDE + 1][ends]), own["beside"], own)
             total = total + _BESIDE_WEIGHT * beside
+            total = total + self._stands(inner.norm(states[_BESIDE + 1][first + own["situation_columns"]]), own)
         if last >= _MEANT:
             shares = attention_shares(inner.layers[_MEANT], states[_MEANT], *rotation, ends, first)
             total = total + _ATTENTION_WEIGHT * missed(shares[..., own["columns"]], own["meant_cells"])
@@ -151,14 +154,28 @@ class LookupLesson(nn.Module):
     def _places(self, states: torch.Tensor, wanted: torch.Tensor, own) -> torch.Tensor:
         """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, of those that have some; 0
         without positions."""
-        inner, position = self.model.get_model(), self.model.config.position
         told = wanted.any(1)
-        if position is None or not bool(told.any()):
+        return self._told(self.place, states[told], own["scene"]["proposals"][:, :3], wanted[told])
+
+    def _stands(self, states: torch.Tensor, own) -> torch.Tensor:
+        """How badly `states` (S, H) tell where their situations are and what is ahead, among all of these and the
+        objects, at one height."""
+        spots = own["stands"].float()
+        if not len(spots):
             return states.sum() * 0
-        states, wanted = states[told], wanted[told]
-        centres = own["scene"]["proposals"].to(states.device).float()[:, None, :3]
-        there = inner.world_position_embedding(centres.expand(-1, position.points_per_token, -1)).to(states)
-        shares = (self.place(states) @ there.T / 4).log_softmax(-1)
+        among = torch.cat([own["scene"]["proposals"][:, :3].float(), spots.flatten(0, 1)])
+        among = torch.cat([among[:, :2], spots[:1, 0, 2:].expand(len(among), 1)], 1)
+        right = (torch.cdist(spots[..., :2].flatten(0, 1), among[:, :2]) < _SAME_M).unflatten(0, (-1, 2))
+        return self._told(self.place, states, among, right[:, 0]) + self._told(self.ahead, states, among, right[:, 1])
+
+    def _told(self, says: nn.Module, states: torch.Tensor, points: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """How badly `says` of `states` (M, H) is like the encodings of the `wanted` (M, N) ones of `points` (N, 3)."""
+        inner, position = self.model.get_model(), self.model.config.position
+        if position is None or not len(states):
+            return states.sum() * 0
+        points = points.to(states.device).float()[:, None].expand(-1, position.points_per_token, -1)
+        there = inner.world_position_embedding(points).to(states)
+        shares = (says(states) @ there.T / 4).log_softmax(-1)
         return -shares.masked_fill(~wanted, _NOWHERE).logsumexp(-1).mean()
 
 

@@ -24,8 +24,8 @@ def moved(
 
     It is another scene from then on, called `name`: a batch may hold the same room twice, in two places.
 
-    What frames show stays as it is; points, boxes and the questions' coords move. Only their coords: text that names
-    coordinates would no longer be true.
+    What frames show stays as it is; points, boxes, the questions' coords and where SQA3D's askers stand move. Text that
+    names coordinates would no longer be true.
     """
     turns = rng.randrange(4)
     shift = (rng.uniform(-shift_m, shift_m), rng.uniform(-shift_m, shift_m))
@@ -39,7 +39,13 @@ def moved(
         points = torch.tensor(coords, dtype=torch.float64).reshape(-1, 3)
         return tuple(tuple(point) for point in move(points).tolist())
 
-    placed = [replace(question, scene_id=name, coords=place(question.coords)) for question in questions]
+    def place_question(question: Question) -> Question:
+        metadata = question.metadata
+        if metadata.get("stands"):
+            metadata = {**metadata, "stands": place(metadata["stands"])}
+        return replace(question, scene_id=name, coords=place(question.coords), metadata=metadata)
+
+    placed = [place_question(question) for question in questions]
     return replace(inputs, scene_id=name, token_points=move(inputs.token_points), proposals=boxes), placed
 
 

@@ -58,6 +58,7 @@ class Phrase:
     asks    what is to be said of what is meant, where the phrase is a question: "words", the question's own answer
     framed  to be put as a benchmark's description or question is, with the words around it
     whole   the benchmark's question that this is, with those words (`training.told`)
+    stands  where a situation ends in it: the character; where the asker stands, and a point ahead (world, metres)
     """
 
     text: str
@@ -68,6 +69,7 @@ class Phrase:
     asks: Literal["attribute", "label", "words"] | None = None
     framed: bool = False
     whole: Question | None = None
+    stands: tuple[int, tuple[float, ...], tuple[float, ...]] | None = None
 
 
 def phrases(
