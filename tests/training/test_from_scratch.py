@@ -68,6 +68,19 @@ def test_points_boxes_and_coords_move_together_and_keep_their_distances(rooms, b
     assert torch.equal(*inside) and inside[0].any()
 
 
+def test_where_an_asker_stands_moves_with_the_room(rooms, build):
+    inputs = rooms.inputs(rooms.scene_ids[0], build()[0].config.inputs_spec, max_frames=2, proposals="gt")
+    stands = [[1.0, 2.0, 0.0], [1.0, 3.0, 0.0]]
+    asked = Question("sqa3d", "q", inputs.scene_id, "<image> x", "y", metadata={"situation": "x", "stands": stands})
+    as_coords = Question("scan2cap", "q", inputs.scene_id, "<image>", "y", coords=tuple(map(tuple, stands)))
+    _, (asked, as_coords) = moved(inputs, [asked, as_coords], random.Random(5), "b")
+    assert asked.metadata == {"situation": "x", "stands": as_coords.coords} and as_coords.coords[0] != (1.0, 2.0, 0.0)
+    _, (nowhere,) = moved(
+        inputs, [Question("a", "q", "s", "<image>", "y", metadata={"stands": []})], random.Random(5), "b"
+    )
+    assert nowhere.metadata == {"stands": []}
+
+
 def test_a_batch_may_hold_one_room_in_two_places(rooms, build, questions):
     model, processor = build()
     dataset = SceneGroups(rooms, questions, model.config.inputs_spec, questions_per_scene=4, max_frames=2, move=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
 from video3d_plugin.training import lessons
 from video3d_plugin.training.dataset import named_of, training_questions
 from video3d_plugin.training.lessons import scene_lesson
+from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.naming import Naming
 from video3d_plugin.training.presets import Preset, from_scratch
 from video3d_plugin.training.run import TrainSettings
@@ -37,6 +39,11 @@ def asking(question, answer, about):
     return Question("scanqa", "0", "room", prompt, answer, metadata={} if about is None else {"object_ids": about})
 
 
+def situated(situation, question, stands=((1.0, 2.0, 0.0), (1.0, 3.0, 0.0))):
+    prompt = f"<image> {situation} {question} Answer the question using a single word or phrase."
+    return Question("sqa3d", "0", "room", prompt, "left", metadata={"situation": situation, "stands": stands})
+
+
 def names(phrase):
     """What each name of a phrase ends with, and whom it names."""
     return [(phrase.text[:end].rsplit(" ", 1)[-1], ids) for end, ids in phrase.names]
@@ -61,8 +68,26 @@ def test_names_are_read_and_others_are_what_is_beside(question, said, meant, bes
 
 
 @pytest.mark.parametrize(
+    ("question", "among", "answered"),
+    [
+        ("Is the box on my right?", ROOM, True),
+        ("Is the box on my right?", [3, 5], True),
+        ("What color is the chair on my right?", ROOM, True),
+        ("What color is the chair on my right?", [1, 3], False),
+        ("What is behind me?", ROOM, False),
+    ],
+)
+def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(question, among, answered):
+    phrase = told(situated("I sit by the table.", question), ROOM, among)
+    assert phrase.text[: phrase.stands[0]] == " I sit by the table."
+    assert phrase.stands[1:] == ((1.0, 2.0, 0.0), (1.0, 3.0, 0.0)) and phrase.meant == phrase.beside == ()
+    assert (phrase.asks == "words") == answered and names(phrase)[0] == ("table", (3,))
+
+
+@pytest.mark.parametrize(
     "question",
     [
+        situated("I sit by the table.", "Is the box on my right?", stands=()),
         asking("What color is the chair?", "red", None),
         asking("What color is the chair?", None, [1]),
         asking("What is this?", "a lamp", [9]),
@@ -96,7 +121,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     """Of every told question: the same ids, answer and all; names end where their words do."""
     monkeypatch.setattr(lessons, "TOLD", 60)
     monkeypatch.setattr(lessons, "PHRASES", 60)
-    questions = training_questions(rooms, ("scanrefer", "multi3drefer", "scanqa"))
+    questions = training_questions(rooms, ("scanrefer", "multi3drefer", "scanqa", "sqa3d"))
     sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
     _, processor = from_scratch(Preset(TrainSettings(), sizes, tower, 400), questions)
@@ -109,7 +134,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     items, segments = (lesson[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
     points, ground = len(lesson["point_columns"]), processor.config.ground_token_id
     whole = {tuple(processor.suffix_ids(question, answered=True)[0]): question for question in own}
-    found = []
+    found, situations = [], []
     for number, end in enumerate(lesson["end_columns"].tolist(), points + 1):
         columns = (segments == number).nonzero()[:, 0]
         ids = tuple(items[columns].tolist())
@@ -117,16 +142,50 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
         if question is None:
             continue
         found.append(question.task)
+        if question.task == "sqa3d":
+            situations += [c for c in lesson["situation_columns"].tolist() if c in columns]
+            said = processor.tokenizer.decode(items[columns[0] : situations[-1] + 1])
+            assert said.strip() == question.metadata["situation"]
         told_to_say = [int(c) for c in lesson["answer_columns"] if c in columns]
         if question.is_grounding:
             assert items[end] == ground and end == columns[-1] and not told_to_say
-        else:
+        elif told_to_say or question.task != "sqa3d":
             assert told_to_say == list(range(end, int(columns[-1])))
             answer = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
             assert answer.strip() == question.answer
-    assert {"scanrefer", "scanqa"} <= set(found) and len(found) > 10
+    assert lesson["situation_columns"].tolist() == situations and lesson["stands"].shape == (len(situations), 2, 3)
+    assert {"scanrefer", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
     assert lesson["answers"].tolist() == items[lesson["answer_columns"] + 1].tolist()
     labels = {word for pair in named[scene_id].values() for word in pair[1].split()}
     for column in lesson["name_columns"].tolist():
         words = processor.tokenizer.decode(items[max(0, column - 5) : column + 1])
         assert words.lower().endswith(tuple(labels)), words
+
+
+class Says(torch.nn.Module):
+    """Answers with what it was made with, at full strength."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self._answer = 40 * (answer - answer.mean(0))
+
+    def forward(self, states):
+        return self._answer
+
+
+def test_states_that_tell_where_somebody_stands_and_what_is_ahead_lose_nothing(rooms, questions):
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
+    model, processor = from_scratch(Preset(TrainSettings(), sizes, tower, 400), questions)
+    teacher = LookupLesson.of(model, processor, named_of(rooms, questions))
+    here, ahead = torch.tensor([[0.5, 0.2, 0.0], [-1.0, 1.0, 0.0]]), torch.tensor([[1.5, 0.2, 0.0], [-1.0, 2.0, 0.0]])
+    told_by = [model.get_model().world_position_embedding(points[:, None]) for points in (here, ahead)]
+    own = {"stands": torch.stack([here, ahead], 1), "scene": {"proposals": torch.tensor([[2.0, 2.0, 0.5, 1, 1, 1]])}}
+
+    def lost(place, front):
+        teacher.place, teacher.ahead = Says(place), Says(front)
+        return float(teacher._stands(torch.zeros(2, 48), own).detach())
+
+    right = lost(*told_by)
+    assert right < 1 < lost(told_by[0].flip(0), told_by[1]) and right < lost(told_by[0], told_by[0])
+    assert float(teacher._stands(torch.zeros(0, 48), {**own, "stands": torch.zeros(0, 2, 3)})) == 0
