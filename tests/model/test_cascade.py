@@ -97,25 +97,13 @@ def own_twin(layout, query, key, value):
 
 @pytest.mark.parametrize("lengths", [[4], [1], [3, 1, 6, 2]])
 @pytest.mark.parametrize("together", [1, 1 << 20])
-def test_questions_attend_to_themselves_only_forwards_and_backwards(lengths, together, monkeypatch):
+def test_questions_attend_to_themselves_only(lengths, together, monkeypatch):
     monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", together)
     layout, count = Layout.of(lengths, torch.device("cpu")), sum(lengths)
-    query, key, value = (
-        t.requires_grad_()
-        for t in (numbers(count, 2, 3, 8), numbers(count, 2, 8, seed=1), numbers(count, 2, 8, seed=2))
-    )
+    query, key, value = numbers(count, 2, 3, 8), numbers(count, 2, 8, seed=1), numbers(count, 2, 8, seed=2)
     spread = [layout.spread(t) for t in (query, key, value)]
-    visible = layout.visible(layout.longest)
-    with torch.no_grad():
-        out, lse = cascade.attend_own(*spread, visible)
-    expected = own_twin(layout, query, key, value)
-    assert close(layout.pack(out), expected)
-    grad = numbers(count, 2, 3, 8, seed=3)
-    with torch.no_grad():
-        found = cascade.attend_own_backward(layout.spread(grad), *spread, visible, out, lse)
-    wanted = torch.autograd.grad(expected, (query, key, value), grad.double())
-    for one, other in zip(found, wanted, strict=True):
-        assert close(layout.pack(one), other)
+    out, _ = cascade.attend_own(*spread, layout.visible(layout.longest))
+    assert close(layout.pack(out), own_twin(layout, query, key, value))
 
 
 def test_a_layout_by_hand():

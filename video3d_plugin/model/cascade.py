@@ -163,25 +163,6 @@ def attend_own(
     return torch.cat(outs), torch.cat(sums)
 
 
-def attend_own_backward(grad, query, key, value, visible, out, lse) -> tuple[torch.Tensor, ...]:
-    """Gradients for (query, key, value) of `attend_own`; `out` and `lse` of the whole attention."""
-    scale, parts = query.shape[-1] ** -0.5, []
-    for rows in _row_blocks(query, key):
-        q, k, v, g = query[rows], key[rows], value[rows], grad[rows]
-        weights = (own_scores(q, k, visible[rows]) - lse[rows].permute(0, 2, 3, 1)[..., None]).exp()
-        inner = torch.einsum("blkgd,bskd->bkgls", g.float(), v.float())
-        delta = (g.float() * out[rows].float()).sum(-1).permute(0, 2, 3, 1)
-        slopes = (weights * (inner - delta[..., None]) * scale).to(q.dtype)
-        parts.append(
-            (
-                torch.einsum("bkgls,bskd->blkgd", slopes, k),
-                torch.einsum("bkgls,blkgd->bskd", slopes, q),
-                torch.einsum("bkgls,blkgd->bskd", weights.to(g.dtype), g),
-            )
-        )
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
-
-
 def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
     """(B, K, G, L, S) float32, the lowest number where a key is not visible."""
     scores = torch.einsum("blkgd,bskd->bkgls", query.float(), key.float()).float() * query.shape[-1] ** -0.5

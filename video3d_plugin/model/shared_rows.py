@@ -24,8 +24,6 @@ from video3d_plugin.model.cascade import (
     Layout,
     attend,
     attend_backward,
-    attend_own,
-    attend_own_backward,
     join,
     rotated,
 )
@@ -144,8 +142,8 @@ class _OfItems(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, prefix_key, prefix_value, key, value, layout: Layout):
         shared = attend(_fold(query), _heads_first(prefix_key), _heads_first(prefix_value))
-        own = attend_own(*map(layout.spread, (query, key, value)), layout.visible(layout.longest))
-        parts = [tuple(_unfold(part, query) for part in shared), tuple(map(layout.pack, own))]
+        own = attend(*_each_alone(layout, query, key, value), causal=True)
+        parts = [tuple(_unfold(part, query) for part in shared), tuple(_packed(layout, part, query) for part in own)]
         out, lse = join(parts)
         ctx.layout = layout
         ctx.save_for_backward(query, prefix_key, prefix_value, key, value, out, lse)
@@ -160,13 +158,25 @@ class _OfItems(torch.autograd.Function):
         of_query, of_prefix_key, of_prefix_value = attend_backward(
             g, q, _heads_first(prefix_key), _heads_first(prefix_value), o, total[..., 0]
         )
-        visible = layout.visible(layout.longest)
-        own = attend_own_backward(
-            *map(layout.spread, (grad, query, key, value)), visible, *map(layout.spread, (out, lse))
-        )
-        own_query, own_key, own_value = map(layout.pack, own)
+        grads, whole = _each_alone(layout, grad, out, lse[..., None]), _each_alone(layout, query, key, value)
+        own = attend_backward(grads[0], *whole, grads[1], grads[2][..., 0], causal=True)
+        own_query, own_key, own_value = (_packed(layout, part, query) for part in own)
         of_query = _unfold(of_query, query) + own_query
+        own_key, own_value = own_key.sum(2), own_value.sum(2)  # over the query heads that share them
         return of_query, of_prefix_key.transpose(0, 1), of_prefix_value.transpose(0, 1), own_key, own_value, None
+
+
+def _each_alone(layout: Layout, *packed: torch.Tensor) -> list[torch.Tensor]:
+    """Of (T, K, G, ...), or (T, K, ...) for keys and values after a query: (B K G, longest, ...), a question and query
+    head after the other, padded at their ends, which no earlier token of a causal attention sees."""
+    groups = packed[0].shape[2]
+    whole = (t if t.ndim == packed[0].ndim else t[:, :, None].expand(-1, -1, groups, -1) for t in packed)
+    return [layout.spread(t).permute(0, 2, 3, 1, 4).flatten(0, 2).contiguous() for t in whole]
+
+
+def _packed(layout: Layout, alone: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """(B K G, longest, ...) -> (T, K, G, ...), K and G those of `query`."""
+    return layout.pack(alone.unflatten(0, (-1, *query.shape[1:3])).movedim(3, 1))
 
 
 def _fold(packed: torch.Tensor) -> torch.Tensor:
