@@ -176,6 +176,7 @@ def _groups(folder: DataFolder, model, questions: list[Question], settings: Trai
 def _trainer(model: nn.Module, items: Dataset, collate: Callable[[Any], Any], output: Path, settings: TrainSettings):
     from transformers import Trainer
 
+    from video3d_plugin.training.epochs import TellEpoch
     from video3d_plugin.training.progress import show_progress
 
     trainer = Trainer(
@@ -184,6 +185,7 @@ def _trainer(model: nn.Module, items: Dataset, collate: Callable[[Any], Any], ou
         train_dataset=items,
         data_collator=collate,
         optimizers=(build_optimizer(model, settings), None),
+        callbacks=[TellEpoch(items)],
     )
     show_progress(trainer)
     return trainer

@@ -30,6 +30,7 @@ def run_stage(
     """Train for `steps` steps of `scenes_per_step` scenes; returns the last logged loss. `what` names the bar."""
     from transformers import Trainer, TrainingArguments
 
+    from video3d_plugin.training.epochs import TellEpoch
     from video3d_plugin.training.progress import show_progress
 
     trainer = Trainer(
@@ -52,6 +53,7 @@ def run_stage(
         train_dataset=scenes,
         data_collator=collate,
         optimizers=(optimizer, None),
+        callbacks=[TellEpoch(scenes)] if hasattr(scenes, "set_epoch") else [],
     )
     show_progress(trainer, what)
     trainer.train()
