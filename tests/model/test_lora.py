@@ -7,7 +7,7 @@ import torch
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.pipeline import load_model
-from video3d_plugin.training.run import random_state_allowed
+from video3d_plugin.training.stage import random_state_allowed
 
 pytest.importorskip("peft")
 

@@ -385,18 +385,31 @@ class Killed(Exception):
 
 
 @needs_muon
-def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(rooms, questions, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("lesson", "asks", "left"), [("TowerLesson", False, 10), ("LookupLesson", False, 6), ("LookupLesson", True, 2)]
+)
+def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(
+    rooms, questions, tmp_path, monkeypatch, lesson, asks, left
+):
+    """Killed after two of the four steps of a stage; the rest of it and the stages after it are `left`."""
     import transformers
 
     chosen = preset("mini")
-    few = {"steps": 4, "save_every": 2, "tower_steps": 2, "lookup_steps": 2, "object_steps": 2, "max_frames": 2}
+    few = {"steps": 4, "save_every": 2, "tower_steps": 4, "lookup_steps": 4, "max_frames": 2}
     settings = replace(chosen.settings, **few, tasks=("scanrefer",))
     small = Preset(settings, {**chosen.language, **SIZES, "num_attention_heads": 4}, TOWER, 400)
     step = transformers.Trainer.training_step
 
     def killed(self, *args, **kwargs):
-        if self.state.global_step == 2 and self.state.max_steps == 4:
+        asked = getattr(self.train_dataset, "_groups", None) is not None
+        if self.state.global_step == 2 and (type(self.model).__name__, asked) == (lesson, asks):
             raise Killed
+        return step(self, *args, **kwargs)
+
+    steps = []
+
+    def counted(self, *args, **kwargs):
+        steps.append(self.state.global_step)
         return step(self, *args, **kwargs)
 
     def run(output, resume=False):
@@ -408,6 +421,10 @@ def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(rooms, qu
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(transformers.Trainer, "training_step", killed)
         run("half")
-    resumed = run("half", resume=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(transformers.Trainer, "training_step", counted)
+        resumed = run("half", resume=True)
+    assert len(steps) == left
+    assert not (tmp_path / "half" / "stages").exists()
     for (name, one), other in zip(whole.named_parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, other, msg=lambda m, name=name: f"{name}: {m}")

@@ -21,7 +21,7 @@ from video3d_plugin.training.lessons import SCENES, LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.processes import part_of
-from video3d_plugin.training.stage import run_stage
+from video3d_plugin.training.stage import forget_stages, has_stages, random_state_allowed, run_stage
 from video3d_plugin.training.tower import teach_tower
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def train(
     """Train `model` on the training questions of `folder`; the result in `output` loads with `load_model`.
 
     Returns {"steps", "loss_first", "loss_last", "questions"}. The mean of the first and the last tenth of the
-    logged losses is given, not single noisy values. With `resume`, continues from the newest checkpoint in `output`.
+    logged losses is given, not single noisy values. With `resume`, continues from the newest checkpoint in `output`, of
+    whichever stage it is.
     """
     from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
@@ -111,7 +112,7 @@ def train(
     output = Path(output)
     set_seed(settings.seed)
     checkpoint = get_last_checkpoint(str(output)) if resume and output.is_dir() else None
-    if resume and checkpoint is None:
+    if resume and checkpoint is None and not has_stages(output):
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
     if settings.vision_tower_lr == 0:
         model.get_model().get_vision_tower().requires_grad_(False)
@@ -123,7 +124,7 @@ def train(
         if settings.learns_to_look:
             lesson = LookupLesson.of(model, processor, named)
         if checkpoint is None:
-            _first_stages(model, lesson, processor, folder, output, settings, named, questions, of_objects)
+            _first_stages(model, lesson, processor, folder, output, settings, named, questions, of_objects, resume)
     groups = _groups(folder, model, questions + of_objects, settings)
     if lesson is None:
         trainer = _trainer(model, groups, GroupCollator(processor), output, settings)
@@ -138,15 +139,17 @@ def train(
         model.save_pretrained(str(output))
     if trainer.is_world_process_zero():
         processor.save_pretrained(str(output))
+        forget_stages(output)
     return _summary(output, settings, trainer, len(questions) + len(of_objects))
 
 
 def _first_stages(
-    model, lesson, processor, folder, output: Path, settings: TrainSettings, named, questions, of_objects
+    model, lesson, processor, folder, output: Path, settings: TrainSettings, named, questions, of_objects, resume: bool
 ) -> None:
-    """What a model from scratch learns before it is asked the benchmarks' questions; none of it is resumed."""
+    """What a model from scratch learns before it is asked the benchmarks' questions. `resume`: as far as it was not yet
+    learnt."""
     if settings.tower_steps:
-        teach_tower(model, processor, folder, named, output, settings)
+        teach_tower(model, processor, folder, named, output, settings, resume)
     for steps, asked, what in (
         (settings.lookup_steps, None, "learning to look"),
         (settings.object_steps, of_objects, "looking and answering"),
@@ -155,8 +158,8 @@ def _first_stages(
             groups = None if asked is None else _groups(folder, model, asked, settings)
             scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups, questions)
             at_once = SCENES if asked is None else settings.scenes_per_step
-            optimizer = build_optimizer(lesson, settings)
-            run_stage(lesson, scenes, LessonCollator(processor), optimizer, steps, output, settings, what, at_once)
+            optimizer, collate = build_optimizer(lesson, settings), LessonCollator(processor)
+            run_stage(lesson, scenes, collate, optimizer, steps, output, settings, what, at_once, resume)
 
 
 def _groups(folder: DataFolder, model, questions: list[Question], settings: TrainSettings) -> SceneGroups:
@@ -189,22 +192,6 @@ def _trainer(model: nn.Module, items: Dataset, collate: Callable[[Any], Any], ou
     )
     show_progress(trainer)
     return trainer
-
-
-def random_state_allowed():
-    """Lets torch's safe loader read the numpy random state that a checkpoint holds; transformers before 4.46 does not
-    ask for it, and then no run resumes under torch 2.6 or later."""
-    import contextlib
-
-    import numpy as np
-    import torch
-
-    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5 loads it without being asked
-        return contextlib.nullcontext()
-    core = np._core if hasattr(np, "_core") else np.core
-    return torch.serialization.safe_globals(
-        [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    )
 
 
 def _arguments(output: Path, settings: TrainSettings, groups: int):

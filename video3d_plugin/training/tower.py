@@ -104,10 +104,12 @@ def teach_tower(
     named: Mapping[str, Named],
     output: str | Path,
     settings: TrainSettings,
+    resume: bool = False,
 ) -> float:
     """Train the model's tower and projector in place for `settings.tower_steps` steps; returns the last logged loss.
 
     named   objects by scene (see `training.objects.named_objects`); scenes without annotated objects do not help
+    resume  go on where an interrupted run stopped
     Raises DataError where no scene has any.
     """
     if not any(named.values()):
@@ -120,7 +122,8 @@ def teach_tower(
     lesson.requires_grad_(True)  # also a tower that is to stay as it is from then on
     rates = replace(settings, learning_rate=_RATE, vision_tower_lr=None)
     optimizer = build_optimizer(lesson, rates, TOWER_LAYERS)
-    loss = run_stage(lesson, scenes, _collate, optimizer, settings.tower_steps, output, settings, "learning to see")
+    steps, what = settings.tower_steps, "learning to see"
+    loss = run_stage(lesson, scenes, _collate, optimizer, steps, output, settings, what, resume=resume)
     for parameter, before in zip(lesson.parameters(), learns, strict=True):
         parameter.requires_grad_(before)
     balance(model, sample_of(folder, sorted(named), model.config.inputs_spec, settings))
