@@ -28,6 +28,11 @@ ROOM = {
 }
 
 
+# Someone at (1, 2) who looks along y has the red chair and the table to the left, the blue chair and the box
+# to the right.
+BOXES = {1: (0, 2.5, 0), 2: (3, 2, 0), 3: (0, 2, 0), 4: (1, 0, 0), 5: (2, 3, 0), 6: (1, 4, 0)}
+
+
 def grounding(description, targets):
     return Question(
         "scanrefer", "0", "room", GROUND_PROMPT.format(description=description), "<ground>", targets=targets
@@ -62,25 +67,29 @@ def names(phrase):
     ],
 )  # fmt: skip
 def test_names_are_read_and_others_are_what_is_beside(question, said, meant, beside):
-    phrase = told(question, ROOM, ROOM)
+    phrase = told(question, ROOM, BOXES, ROOM)
     assert names(phrase) == said and phrase.meant == meant and phrase.beside == beside
     assert phrase.whole is question and phrase.asks == (None if question.is_grounding else "words")
 
 
 @pytest.mark.parametrize(
-    ("question", "among", "answered"),
+    ("question", "among", "answered", "meant"),
     [
-        ("Is the box on my right?", ROOM, True),
-        ("Is the box on my right?", [3, 5], True),
-        ("What color is the chair on my right?", ROOM, True),
-        ("What color is the chair on my right?", [1, 3], False),
-        ("What is behind me?", ROOM, False),
+        ("Is the box on my right?", ROOM, True, (5,)),
+        ("Is the box on my right?", [3, 5], True, (5,)),
+        ("Is the t.v. set to my left or right?", ROOM, True, (6,)),
+        ("What color is the chair on my right?", ROOM, True, (2,)),
+        ("What color is the chair on my left?", ROOM, True, (1,)),
+        ("What color is the chair in front of me?", ROOM, True, ()),
+        ("What color is the chair on my right?", [1, 3], False, ()),
+        ("Is the chair or the box closer?", ROOM, True, ()),
+        ("What is behind me?", ROOM, False, ()),
     ],
 )
-def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(question, among, answered):
-    phrase = told(situated("I sit by the table.", question), ROOM, among)
+def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(question, among, answered, meant):
+    phrase = told(situated("I sit by the table.", question), ROOM, BOXES, among)
     assert phrase.text[: phrase.stands[0]] == " I sit by the table."
-    assert phrase.stands[1:] == ((1.0, 2.0, 0.0), (1.0, 3.0, 0.0)) and phrase.meant == phrase.beside == ()
+    assert phrase.stands[1:] == ((1.0, 2.0, 0.0), (1.0, 3.0, 0.0)) and (phrase.meant, phrase.beside) == (meant, ())
     assert (phrase.asks == "words") == answered and names(phrase)[0] == ("table", (3,))
 
 
@@ -96,25 +105,25 @@ def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(questi
     ],
 )
 def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
-    assert told(question, ROOM, ROOM) is None
+    assert told(question, ROOM, BOXES, ROOM) is None
 
 
 def test_only_what_is_seen_is_told():
     question = grounding("The red chair next to the table.", (1,))
-    assert told(question, ROOM, [2, 3]) is None, "the target is not seen"
-    assert told(question, ROOM, [1, 2]) is None, "nor is the table"
-    assert told(grounding("This chair.", (1,)), ROOM, [1, 3]).names[0][1] == (1,), (
+    assert told(question, ROOM, BOXES, [2, 3]) is None, "the target is not seen"
+    assert told(question, ROOM, BOXES, [1, 2]) is None, "nor is the table"
+    assert told(grounding("This chair.", (1,)), ROOM, BOXES, [1, 3]).names[0][1] == (1,), (
         "a sister that is not seen is not named"
     )
-    assert told(grounding("This chair.", (1,)), {}, []) is None
+    assert told(grounding("This chair.", (1,)), {}, {}, []) is None
 
 
 def test_as_many_are_told_as_there_are():
     asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
-    some = told_phrases(asked, ROOM, ROOM, 3)
+    some = told_phrases(asked, ROOM, BOXES, ROOM, 3)
     assert len(some) == 3 and len({phrase.text for phrase in some}) == 3
-    assert len(told_phrases(asked, ROOM, ROOM, 99)) == 5
-    assert told_phrases([], ROOM, ROOM, 3) == []
+    assert len(told_phrases(asked, ROOM, BOXES, ROOM, 99)) == 5
+    assert told_phrases([], ROOM, BOXES, ROOM, 3) == []
 
 
 def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
@@ -153,8 +162,14 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
             assert told_to_say == list(range(end, int(columns[-1])))
             answer = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
             assert answer.strip() == question.answer
+    assert set(lesson["situated_columns"].tolist()) <= set(lesson["end_columns"].tolist())
+    assert all(segments[lesson["situated_columns"]] == segments[lesson["situation_columns"]])
     assert lesson["situation_columns"].tolist() == situations and lesson["stands"].shape == (len(situations), 2, 3)
     assert {"scanrefer", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
+    of_text = ~lesson["meant"].any(1) & torch.tensor([c in lesson["situated_columns"] for c in lesson["end_columns"]])
+    assert bool(of_text.any()) and torch.equal(lesson["scored"], ~of_text), (
+        "no answer in words is that nothing is meant"
+    )
     assert lesson["answers"].tolist() == items[lesson["answer_columns"] + 1].tolist()
     labels = {word for pair in named[scene_id].values() for word in pair[1].split()}
     for column in lesson["name_columns"].tolist():
@@ -183,7 +198,7 @@ def test_states_that_tell_where_somebody_stands_and_what_is_ahead_lose_nothing(r
     own = {"stands": torch.stack([here, ahead], 1), "scene": {"proposals": torch.tensor([[2.0, 2.0, 0.5, 1, 1, 1]])}}
 
     def lost(place, front):
-        teacher.place, teacher.ahead = Says(place), Says(front)
+        teacher.stand, teacher.ahead = Says(place), Says(front)
         return float(teacher._stands(torch.zeros(2, 48), own).detach())
 
     right = lost(*told_by)

@@ -39,13 +39,13 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
         item, begin = _item(phrase, processor, frames), len(ids) - len(prefix)
         names += [begin + name for name in item.names]
         ends.append(begin + item.end)
-        situations += [] if item.situation is None else [begin + item.situation]
+        situations += [] if item.situation is None else [(begin + item.situation, ends[-1])]
         if phrase.asks == "words":
             answered += range(begin + item.end, begin + len(item.ids) - 1)
         ids += item.ids
         segments += [number] * len(item.ids)
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
-    columns["situation_columns"] = situations
+    columns |= {"situation_columns": [s for s, _ in situations], "situated_columns": [e for _, e in situations]}
     answers = {"answer_columns": answered, "answers": [ids[len(prefix) + column + 1] for column in answered]}
     parts = {"ids": ids, "segments": segments, **columns, **answers}
     return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}

@@ -119,6 +119,7 @@ def scene_lesson(
     wanted (K + M, 2)          numbers of what is there, see `Naming`; of a name only the attribute of what it names
     named (M, N) bool          proposals that each name in the phrases names
     meant (PHRASES, N) bool    proposals that each phrase denotes
+    scored (PHRASES,) bool     whether it is known what it denotes, or that it is nothing
     beside (PHRASES, N) bool   proposals whose place tells which that is
     asked (PHRASES, 2)         numbers of what each phrase asks for, NONE where it asks nothing
     meant_cells (PHRASES, C) bool   cells that show what is meant
@@ -126,7 +127,7 @@ def scene_lesson(
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
     stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
-    situation_columns (S,)     of the last token of each
+    situation_columns (S,), situated_columns (S,)   of the last token of each, and of what end_columns say of its phrase
     answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
@@ -135,7 +136,7 @@ def scene_lesson(
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects and shown[row]}
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
-    said = told_phrases(told, objects, row_of, TOLD)
+    said = told_phrases(told, objects, of_id, row_of, TOLD)
     said += phrases(objects, of_id, sorted(row_of), PHRASES - len(said), rng)
     names = [named for phrase in said for _, named in phrase.names]
     named, meant, beside = (
@@ -152,6 +153,9 @@ def scene_lesson(
         "wanted": torch.tensor(found).reshape(-1, 2),
         "named": named,
         "meant": meant,
+        "scored": torch.tensor(
+            [phrase.asks is None and not phrase.stands or bool(phrase.meant) for phrase in said]
+        ).bool(),
         "beside": beside,
         "stands": torch.tensor([phrase.stands[1:] for phrase in said if phrase.stands]).reshape(-1, 2, 3),
         "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),

@@ -41,18 +41,19 @@ class LookupLesson(nn.Module):
     Layer 1: at half of the heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place. Layer 2: after it the end of a phrase tells the place of the other thing in it. Layer 3: the end
-    attends to what the phrase means, and tells its place after it. Where a situation ends, the state
-    after layer 2 tells where that is, and what is ahead. At last it chooses that among the proposals, and
-    where the phrase is a question, is like the word for what is asked, or says the answer. A layer that is not there is
-    not taught.
+    their place. Layer 2: after it the end of a phrase tells the place of the other thing in it, that of a situation
+    where somebody stands and what is ahead of them. Layer 3: the phrase's end attends to what is meant; after it, it
+    tells that place, and the situation's. At last it chooses what is meant among the proposals, and where the phrase is
+    a question, is like the word for what is asked, or says the answer. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
         super().__init__()
         self.model, self.naming = model, naming
         size = model.config.hidden_size
-        self.place, self.ahead = (nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size)) for _ in range(2))
+        self.place, self.stand, self.ahead = (
+            nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size)) for _ in range(3)
+        )
 
     @classmethod
     def of(cls, model: Video3DForCausalLM, processor: Video3DProcessor, named: Mapping[str, Named]) -> LookupLesson:
@@ -133,7 +134,9 @@ class LookupLesson(nn.Module):
             shares = attention_shares(inner.layers[_MEANT], states[_MEANT], *rotation, ends, first)
             total = total + _ATTENTION_WEIGHT * missed(shares[..., own["columns"]], own["meant_cells"])
         if last > _MEANT:
-            total = total + self._places(inner.norm(states[_MEANT + 1][ends]), own["meant"], own)
+            told = inner.norm(states[_MEANT + 1])
+            total = total + self._places(told[ends], own["meant"], own)
+            total = total + self._stands(told[first + own["situated_columns"]], own)
         return total
 
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
@@ -146,7 +149,9 @@ class LookupLesson(nn.Module):
             total = total + F.cross_entropy(model.lm_head(last[first + own["answer_columns"]]), own["answers"])
         if not len(at_end):
             return total
-        for states, wanted in ((at_name, own["named"]), (at_end, own["meant"])) if head is not None else ():
+        scored = own["scored"]
+        chosen = ((at_name, own["named"]), (at_end[scored], own["meant"][scored])) if head is not None else ()
+        for states, wanted in (pair for pair in chosen if len(pair[1])):
             pairs = zip(score_proposals(model, head, states, tokens.proposals), wanted, strict=True)
             total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
         return total + self._places(at_name, own["named"], own)
@@ -166,7 +171,7 @@ class LookupLesson(nn.Module):
         among = torch.cat([own["scene"]["proposals"][:, :3].float(), spots.flatten(0, 1)])
         among = torch.cat([among[:, :2], spots[:1, 0, 2:].expand(len(among), 1)], 1)
         right = (torch.cdist(spots[..., :2].flatten(0, 1), among[:, :2]) < _SAME_M).unflatten(0, (-1, 2))
-        return self._told(self.place, states, among, right[:, 0]) + self._told(self.ahead, states, among, right[:, 1])
+        return self._told(self.stand, states, among, right[:, 0]) + self._told(self.ahead, states, among, right[:, 1])
 
     def _told(self, says: nn.Module, states: torch.Tensor, points: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """How badly `says` of `states` (M, H) is like the encodings of the `wanted` (M, N) ones of `points` (N, 3)."""

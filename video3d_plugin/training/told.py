@@ -8,50 +8,78 @@ taught the same way, of the objects that their annotations name (targets, ScanQA
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import hypot
+from typing import TypeAlias
 
 from video3d_plugin.model.host_methods import IMAGE_TOKEN
 from video3d_plugin.scene import Question
 from video3d_plugin.training.objects import Named
 from video3d_plugin.training.phrases import Phrase
 
+Boxes: TypeAlias = Mapping[int, Sequence[float]]
+_Mention: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # where it ends, ids called so, those seen
+_ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or behind
 
-def told_phrases(questions: Iterable[Question], objects: Named, among: Collection[int], count: int) -> list[Phrase]:
+
+def told_phrases(
+    questions: Iterable[Question], objects: Named, boxes: Boxes, among: Collection[int], count: int
+) -> list[Phrase]:
     """The first `count` of a scene's questions that speak of objects of `among` only."""
-    phrases = (told(question, objects, among) for question in questions)
+    phrases = (told(question, objects, boxes, among) for question in questions)
     return list(islice(filter(None, phrases), count))
 
 
-def told(question: Question, objects: Named, among: Collection[int]) -> Phrase | None:
+def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int]) -> Phrase | None:
     """The question as a phrase; None where it is not known what it is about, or that is not all in `among`, or it
-    names what is not.
+    names what is not. Plurals and synonyms are not read as names. boxes: by id, centre first, world, metres.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
-    there. Of a situated question (SQA3D's) it is known where the asker stands; what it is about is not, so it is to be
-    answered only if it names something, and all that is called so is in `among`. Plurals and synonyms are not read as
-    names.
+    there. Of a situated question (SQA3D's) it is known where the asker stands: see `_situated`.
     """
-    stands = question.metadata.get("stands")
-    about = question.targets if question.is_grounding else question.metadata.get("object_ids", () if stands else None)
-    if about is None or any(i not in among for i in about) or (not question.is_grounding and question.answer is None):
+    if not question.is_grounding and question.answer is None:
         return None
     text = question.prompt.split(IMAGE_TOKEN)[-1]
-    said = len(text) - len(text.split(question.metadata["situation"])[-1]) if stands else 0
+    said = [(end, ids, tuple(i for i in ids if i in among)) for end, ids in _mentions(text, objects)]
+    if not all(here for _, _, here in said):
+        return None
+    names = tuple((end, here) for end, _, here in said)
+    if question.metadata.get("stands"):
+        return _situated(question, text, said, names, boxes)
+    about = question.targets if question.is_grounding else question.metadata.get("object_ids")
+    if about is None or any(i not in among for i in about):
+        return None
     own = {objects[i][1] for i in about}
-    names, beside, whole = [], [], []
-    for end, ids in _mentions(text, objects):
-        here = tuple(i for i in ids if i in among)
-        if not here:
-            return None
-        names.append((end, here))
-        if end > said:
-            whole.append(len(here) == len(ids))
-        if own and len(ids) == 1 and objects[ids[0]][1] not in own:
-            beside.append(ids[0])
-    asks = None if question.is_grounding or (stands and not (whole and all(whole))) else "words"
-    place = (said, *map(tuple, stands)) if stands else None
-    return Phrase(text, tuple(names), tuple(about), tuple(beside), asks=asks, whole=question, stands=place)
+    beside = tuple(ids[0] for _, ids, _ in said if own and len(ids) == 1 and objects[ids[0]][1] not in own)
+    asks = None if question.is_grounding else "words"
+    return Phrase(text, names, tuple(about), beside, asks=asks, whole=question)
+
+
+def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:
+    """What is meant is the one thing that the question, after the situation, names, or of several that it names by one
+    name that on the left or right, where it says so. It is to be answered only if it names something, and all that is
+    called so is seen."""
+    stands = tuple(map(tuple, question.metadata["stands"]))
+    situation = len(text) - len(text.split(question.metadata["situation"])[-1])
+    asked = [(ids, here) for end, ids, here in said if end > situation]
+    seen = bool(asked) and all(len(ids) == len(here) for ids, here in asked)
+    meant: tuple[int, ...] = asked[0][0] if seen and len(asked) == 1 else ()
+    if len(meant) > 1:
+        sides = {side for side in ("left", "right") if re.search(rf"\b{side}\b", text[situation:])}
+        meant = tuple(i for i in meant if {_side(boxes[i], *stands)} == sides)
+    meant = meant if len(meant) == 1 else ()
+    place = (situation, *stands)
+    return Phrase(text, names, meant, (), asks="words" if seen else None, whole=question, stands=place)
+
+
+def _side(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -> str | None:
+    """left | right of someone at `here` who looks `ahead`; None where it is before or behind them."""
+    facing, away = (ahead[0] - here[0], ahead[1] - here[1]), (box[0] - here[0], box[1] - here[1])
+    across = facing[0] * away[1] - facing[1] * away[0]
+    if abs(across) < _ASIDE * hypot(*facing) * hypot(*away):
+        return None
+    return "left" if across > 0 else "right"
 
 
 def _mentions(text: str, objects: Named) -> Iterator[tuple[int, tuple[int, ...]]]:
