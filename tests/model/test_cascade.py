@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video3d_plugin.model import cascade
+from video3d_plugin.model import cascade, shared_rows
 from video3d_plugin.model.cascade import Layout
 
 
@@ -104,6 +104,39 @@ def test_questions_attend_to_themselves_only(lengths, together, monkeypatch):
     spread = [layout.spread(t) for t in (query, key, value)]
     out, _ = cascade.attend_own(*spread, layout.visible(layout.longest))
     assert close(layout.pack(out), own_twin(layout, query, key, value))
+
+
+@pytest.mark.parametrize("lengths", [[4], [1], [3, 1, 6, 2]])
+@pytest.mark.parametrize("together", [None, 1, 1 << 20])
+def test_gradients_of_questions_that_attend_to_a_prefix_and_to_themselves(lengths, together, monkeypatch):
+    """By the kernel, and without it, scores so many at once."""
+    if together:
+        monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", together)
+        monkeypatch.setattr(shared_rows, "attend", cascade.attend_plain)
+        monkeypatch.setattr(shared_rows, "attend_backward", cascade.attend_backward_plain)
+    layout, count = Layout.of(lengths, torch.device("cpu")), sum(lengths)
+    query, key, value, before_key, before_value = (
+        numbers(*shape, seed=seed).requires_grad_()
+        for seed, shape in enumerate([(count, 2, 3, 8), (count, 2, 8), (count, 2, 8), (5, 2, 8), (5, 2, 8)])
+    )
+    parts = (query, before_key, before_value, key, value)
+    found = shared_rows._OfItems.apply(*parts, layout)
+    # the twin: every question by itself, after the prefix
+    outs = []
+    for row, length in enumerate(lengths):
+        of = layout.rows == row
+        keys, values = torch.cat([before_key, key[of]]), torch.cat([before_value, value[of]])
+        visible = torch.arange(5 + length) <= 5 + torch.arange(length)[:, None]
+        heads = [
+            softmax_attention(query[of][:, k, g], keys[:, k], values[:, k], visible)[0]
+            for k in range(2) for g in range(3)
+        ]  # fmt: skip
+        outs.append(torch.stack(heads, 1).unflatten(1, (2, 3)))
+    expected, grad = torch.cat(outs), numbers(count, 2, 3, 8, seed=9)
+    assert close(found, expected)
+    wanted = torch.autograd.grad(expected, parts, grad.double())
+    for one, other in zip(torch.autograd.grad(found, parts, grad), wanted, strict=True):
+        assert close(one, other)
 
 
 def test_a_layout_by_hand():

@@ -386,16 +386,16 @@ class Killed(Exception):
 
 @needs_muon
 @pytest.mark.parametrize(
-    ("lesson", "asks", "left"), [("TowerLesson", False, 10), ("LookupLesson", False, 6), ("LookupLesson", True, 2)]
+    ("lesson", "asks", "left"), [("TowerLesson", False, 12), ("LookupLesson", False, 8), ("LookupLesson", True, 2)]
 )
 def test_the_mini_preset_killed_and_resumed_ends_with_the_same_weights(
     rooms, questions, tmp_path, monkeypatch, lesson, asks, left
 ):
-    """Killed after two of the four steps of a stage; the rest of it and the stages after it are `left`."""
+    """Killed after two of a stage's four steps; the rest of it and the stages after it are `left`."""
     import transformers
 
     chosen = preset("mini")
-    few = {"steps": 4, "save_every": 2, "tower_steps": 4, "lookup_steps": 4, "max_frames": 2}
+    few = {"steps": 4, "save_every": 2, "tower_steps": 4, "lookup_steps": 4, "object_steps": 2, "max_frames": 2}
     settings = replace(chosen.settings, **few, tasks=("scanrefer",))
     small = Preset(settings, {**chosen.language, **SIZES, "num_attention_heads": 4}, TOWER, 400)
     step = transformers.Trainer.training_step

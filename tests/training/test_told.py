@@ -32,6 +32,13 @@ ROOM = {
 # to the right.
 BOXES = {1: (0, 2.5, 0), 2: (3, 2, 0), 3: (0, 2, 0), 4: (1, 0, 0), 5: (2, 3, 0), 6: (1, 4, 0)}
 
+SMALL = Preset(
+    TrainSettings(),
+    {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2},
+    {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112},
+    400,
+)
+
 
 def grounding(description, targets):
     return Question(
@@ -131,9 +138,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     monkeypatch.setattr(lessons, "TOLD", 60)
     monkeypatch.setattr(lessons, "PHRASES", 60)
     questions = training_questions(rooms, ("scanrefer", "multi3drefer", "scanqa", "sqa3d"))
-    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
-    _, processor = from_scratch(Preset(TrainSettings(), sizes, tower, 400), questions)
+    _, processor = from_scratch(SMALL, questions)
     named = named_of(rooms, questions)
     scene_id = sorted(named)[0]
     own = [question for question in questions if question.scene_id == scene_id]
@@ -189,9 +194,7 @@ class Says(torch.nn.Module):
 
 
 def test_states_that_tell_where_somebody_stands_and_what_is_ahead_lose_nothing(rooms, questions):
-    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "image_size": 112}
-    model, processor = from_scratch(Preset(TrainSettings(), sizes, tower, 400), questions)
+    model, processor = from_scratch(SMALL, questions)
     teacher = LookupLesson.of(model, processor, named_of(rooms, questions))
     here, ahead = torch.tensor([[0.5, 0.2, 0.0], [-1.0, 1.0, 0.0]]), torch.tensor([[1.5, 0.2, 0.0], [-1.0, 2.0, 0.0]])
     told_by = [model.get_model().world_position_embedding(points[:, None]) for points in (here, ahead)]

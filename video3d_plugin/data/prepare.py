@@ -37,9 +37,7 @@ from video3d_plugin.scene import InputsSpec
 STAGES = ("scenes", "frames", "annotations")
 LABELS = "scannetv2-labels.combined.tsv"
 
-_QUESTIONS = (
-    2  # what is kept of docs and questions; 2: what ScanQA's and SQA3D's questions are about, in their metadata
-)
+_QUESTIONS = 2  # version of what is kept of docs and questions; 2: metadata of ScanQA's and SQA3D's questions
 
 
 @dataclass(frozen=True)

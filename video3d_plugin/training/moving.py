@@ -36,6 +36,8 @@ def moved(
         boxes[:, 3:5] = boxes[:, [4, 3]]
 
     def place(coords: tuple) -> tuple:
+        if not coords:
+            return ()
         points = torch.tensor(coords, dtype=torch.float64).reshape(-1, 3)
         return tuple(tuple(point) for point in move(points).tolist())
 
