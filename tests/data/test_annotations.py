@@ -120,6 +120,7 @@ def test_scan2cap_is_one_doc_an_object_with_all_its_descriptions(folder):
     assert chair["prompt"] == "<image> Given an object located at <coord> , describe the object in detail."
     assert [q.answer for q in questions] == ["This is a chair.", "A desk, brown.", "It again"]
     assert questions[1].coords == ((4.0, 0, 0),) and questions[1].targets is None
+    assert [q.metadata for q in questions] == [{"object_ids": [int(q.item_id.split("|")[1])]} for q in questions]
 
 
 @pytest.mark.parametrize("shift, found", [(0.0, True), (0.3, True), (0.34, False)])

@@ -17,6 +17,8 @@ from video3d_plugin.data.synthetic import synthetic_scene
 from video3d_plugin.data.synthetic.situations import Situation
 
 SITUATIONS = [
+    ("toward", rf"I am standing by {THE} and facing {THE}\.|Standing beside {THE}, I am looking at {THE}\."),
+    ("toward from", rf"I am facing {THE} and standing next to {THE}\."),
     ("facing", rf"I am standing in front of {THE} and facing it\.|I am facing {THE} and standing right in front of it\."
                rf"|Standing directly before {THE}, I am looking at it\."),
     ("back", rf"I am standing right in front of {THE} with my back to it\.|(?i:{THE}) is right behind my back\."
@@ -55,20 +57,43 @@ def named(room, color, word):
 
 
 def read_situation(room, text):
-    """(standers, anchor, second sentence): one stander in the middle, the others a short step aside."""
+    """(standers, things named, second sentence): the first where it is meant, the others where the words allow."""
     read = [(manner, match) for manner, pattern in SITUATIONS if (match := re.match(pattern, text))]
     assert len(read) == 1, f"situation not understood: {text!r}"
     manner, match = read[0]
     parts = [p.lower() if p else p for p in match.groups()]
-    at = next(i for i in range(1, len(parts), 2) if parts[i])
-    anchor = named(room, parts[at - 1], parts[at])
+    things = [named(room, parts[i - 1], parts[i]) for i in range(1, len(parts), 2) if parts[i]]
+    rest = text[match.end() :].strip()
+    if manner.startswith("toward"):
+        return _by(room, *(things if manner == "toward" else things[::-1])), things, rest
+    (anchor,) = things
     front = DIRECTIONS[anchor.quarter_turns]
     half = np.abs(front) @ (anchor.hi - anchor.lo)[:2] / 2
     where = anchor.center[:2] + front * (0 if manner == "sitting" else half + 0.5)
     facing = -front if manner in ("facing", "leaving") else front
     steps = [(0, 0), (0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1)]
     standers = [Stander(room, where + np.array(step), facing) for step in steps]
-    return standers, anchor, text[match.end() :].strip()
+    return standers, things, rest
+
+
+def _by(room, anchor, faced):
+    """Somebody by the anchor, wherever it is not built up, who looks at the middle of what is faced."""
+    half = (anchor.hi - anchor.lo)[:2] / 2 + 0.4
+    spots = [anchor.center[:2] + half * np.array(side) for side in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    low = [t for t in room.things if t.lo[2] < 0.9]
+    free = [
+        spot
+        for spot in spots
+        if np.all(spot > room.lo[:2] + 0.2) and np.all(spot < room.hi[:2] - 0.2)
+        and not any(np.all(spot >= t.lo[:2]) and np.all(spot <= t.hi[:2]) for t in low)
+    ]  # fmt: skip
+    free.sort(key=lambda spot: np.linalg.norm(spot - faced.center[:2]))
+    steps = [free[0] + np.array(step) for step in ((0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1))]
+    standers = []
+    for spot in (*free[:1], *steps, *free[1:]):
+        away = faced.center[:2] - spot
+        standers.append(Stander(room, spot, away / np.linalg.norm(away)))
+    return standers
 
 
 def check_tail(standers, tail):
@@ -156,7 +181,7 @@ def test_every_situated_answer_is_right_where_the_words_put_the_asker(scene):
 
 def test_position_and_rotation_say_the_same_as_the_text(scene):
     for q, a in pairs(scene):
-        standers, anchor, _ = read_situation(scene.room, q["situation"])
+        standers, things, _ = read_situation(scene.room, q["situation"])
         at, turn = np.array([a["position"]["x"], a["position"]["y"]]), a["rotation"]
         assert np.linalg.norm(at - standers[0].where) <= 0.11 and a["position"]["z"] == 0
         yaw = 2 * np.arctan2(turn["_z"], turn["_w"])
@@ -167,10 +192,12 @@ def test_position_and_rotation_say_the_same_as_the_text(scene):
 def test_alternative_situations_name_the_same_place(scene):
     seen = 0
     for q, _ in pairs(scene):
-        standers, anchor, _ = read_situation(scene.room, q["situation"])
+        standers, things, _ = read_situation(scene.room, q["situation"])
         for text in q["alternative_situation"]:
-            others, other_anchor, _ = read_situation(scene.room, text)
-            assert other_anchor is anchor and np.allclose(others[0].where, standers[0].where)
+            others, same, _ = read_situation(scene.room, text)
+            assert {t.object_id for t in same} == {t.object_id for t in things} and np.allclose(
+                others[0].where, standers[0].where
+            )
             assert np.allclose(others[0].facing, standers[0].facing) and text != q["situation"]
             seen += 1
         assert len(q["alternative_situation"]) <= 2

@@ -15,7 +15,7 @@ from video3d_plugin.training.lessons import scene_lesson
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.naming import Naming
 from video3d_plugin.training.presets import Preset, from_scratch
-from video3d_plugin.training.run import TrainSettings
+from video3d_plugin.training.run import ALL_TASKS, TrainSettings
 from video3d_plugin.training.told import told, told_phrases
 
 ROOM = {
@@ -128,6 +128,8 @@ def test_only_what_is_seen_is_told():
 def test_as_many_are_told_as_there_are():
     asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
     some = told_phrases(asked, ROOM, BOXES, ROOM, 3)
+    mixed = told_phrases([*asked, *(asking(f"What {n}?", "a chair", [1]) for n in range(2))], ROOM, BOXES, ROOM, 5)
+    assert [p.whole.task for p in mixed] == ["scanrefer", "scanqa", "scanrefer", "scanqa", "scanrefer"]
     assert len(some) == 3 and len({phrase.text for phrase in some}) == 3
     assert len(told_phrases(asked, ROOM, BOXES, ROOM, 99)) == 5
     assert told_phrases([], ROOM, BOXES, ROOM, 3) == []
@@ -137,7 +139,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     """Of every told question: the same ids, answer and all; names end where their words do."""
     monkeypatch.setattr(lessons, "TOLD", 60)
     monkeypatch.setattr(lessons, "PHRASES", 60)
-    questions = training_questions(rooms, ("scanrefer", "multi3drefer", "scanqa", "sqa3d"))
+    questions = training_questions(rooms, ALL_TASKS)
     _, processor = from_scratch(SMALL, questions)
     named = named_of(rooms, questions)
     scene_id = sorted(named)[0]
@@ -167,15 +169,23 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
             assert told_to_say == list(range(end, int(columns[-1])))
             answer = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
             assert answer.strip() == question.answer
-    assert set(lesson["situated_columns"].tolist()) <= set(lesson["end_columns"].tolist())
-    assert all(segments[lesson["situated_columns"]] == segments[lesson["situation_columns"]])
+    situated = lesson["end_columns"][lesson["situated"]]
+    assert all(segments[situated] == segments[lesson["situation_columns"]])
     assert lesson["situation_columns"].tolist() == situations and lesson["stands"].shape == (len(situations), 2, 3)
-    assert {"scanrefer", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
-    of_text = ~lesson["meant"].any(1) & torch.tensor([c in lesson["situated_columns"] for c in lesson["end_columns"]])
+    assert {"scanrefer", "scan2cap", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
+    of_text = ~lesson["meant"].any(1) & torch.isin(lesson["end_columns"], situated)
     assert bool(of_text.any()) and torch.equal(lesson["scored"], ~of_text), (
         "no answer in words is that nothing is meant"
     )
     assert lesson["answers"].tolist() == items[lesson["answer_columns"] + 1].tolist()
+    of_answer = segments[lesson["answer_columns"]]
+    shares = [float(lesson["answer_shares"][of_answer == number].sum()) for number in set(of_answer.tolist())]
+    assert shares == pytest.approx([1.0] * len(shares)), "an answer counts once, however long it is"
+    described = [question for question in own if question.task == "scan2cap"]
+    about = {question.coords[0]: question.metadata["object_ids"] for question in described}
+    spoken_of = [tuple(point.tolist()) for point in lesson["points"][points:].double()]
+    centres = {tuple(row[:3]) for row in inputs.proposals.double().tolist()}
+    assert spoken_of and set(spoken_of) <= centres and all(len(ids) == 1 for ids in about.values())
     labels = {word for pair in named[scene_id].values() for word in pair[1].split()}
     for column in lesson["name_columns"].tolist():
         words = processor.tokenizer.decode(items[max(0, column - 5) : column + 1])
@@ -193,17 +203,61 @@ class Says(torch.nn.Module):
         return self._answer
 
 
-def test_states_that_tell_where_somebody_stands_and_what_is_ahead_lose_nothing(rooms, questions):
-    model, processor = from_scratch(SMALL, questions)
-    teacher = LookupLesson.of(model, processor, named_of(rooms, questions))
-    here, ahead = torch.tensor([[0.5, 0.2, 0.0], [-1.0, 1.0, 0.0]]), torch.tensor([[1.5, 0.2, 0.0], [-1.0, 2.0, 0.0]])
-    told_by = [model.get_model().world_position_embedding(points[:, None]) for points in (here, ahead)]
-    own = {"stands": torch.stack([here, ahead], 1), "scene": {"proposals": torch.tensor([[2.0, 2.0, 0.5, 1, 1, 1]])}}
+class Gives(torch.nn.Module):
+    """Answers with these numbers, for every state."""
 
-    def lost(place, front):
-        teacher.stand, teacher.ahead = Says(place), Says(front)
+    def __init__(self, numbers):
+        super().__init__()
+        self._numbers = torch.tensor(numbers)
+
+    def forward(self, states):
+        return self._numbers.expand(len(states), -1)
+
+
+HERE, AHEAD = torch.tensor([[0.5, 0.2, 0.0], [-1.0, 1.0, 0.0]]), torch.tensor([[1.5, 0.2, 0.0], [-1.0, 2.0, 0.0]])
+
+
+@pytest.fixture
+def teacher(rooms, questions):
+    model, processor = from_scratch(SMALL, questions)
+    return LookupLesson.of(model, processor, named_of(rooms, questions))
+
+
+def situations(stands, meant, boxes):
+    count = len(stands)
+    return {
+        "stands": stands,
+        "situated": torch.arange(count),
+        "meant": torch.tensor(meant).bool().reshape(count, -1),
+        "scene": {"proposals": torch.tensor(boxes).reshape(-1, 6)},
+    }
+
+
+def test_states_that_tell_where_somebody_stands_and_looks_lose_nothing(teacher):
+    places = teacher.model.get_model().world_position_embedding(HERE[:, None])
+    own = situations(torch.stack([HERE, AHEAD], 1), [[0], [0]], [[2.0, 2.0, 0.5, 1, 1, 1]])
+
+    def lost(place, facing):
+        teacher.stand, teacher.facing = Says(place), Gives(facing)
         return float(teacher._stands(torch.zeros(2, 48), own).detach())
 
-    right = lost(*told_by)
-    assert right < 1 < lost(told_by[0].flip(0), told_by[1]) and right < lost(told_by[0], told_by[0])
-    assert float(teacher._stands(torch.zeros(0, 48), {**own, "stands": torch.zeros(0, 2, 3)})) == 0
+    right = lost(places, [[1.0, 0.0], [0.0, 1.0]])
+    assert right < 1 < lost(places.flip(0), [[1.0, 0.0], [0.0, 1.0]])
+    assert lost(places, [[1.0, 0.0], [1.0, 0.0]]) == pytest.approx(right + 1) and lost(
+        places, [[-1.0, 0.0], [0.0, -1.0]]
+    ) == pytest.approx(right + 4)
+    nobody = {**own, "stands": torch.zeros(0, 2, 3)}
+    assert float(teacher._stands(torch.zeros(0, 48), nobody)) == 0
+
+
+def test_states_that_tell_on_which_side_the_thing_meant_is_lose_nothing(teacher):
+    """To the first asker, who looks along x, a box at +y is to the left; the second asks of two things, untaught."""
+    own = situations(torch.stack([HERE, AHEAD], 1), [[1, 0], [1, 1]], [[0.5, 5, 1, 1, 1, 1], [3, 0.2, 1, 1, 1, 1]])
+
+    def lost(said):
+        teacher.side = Gives([said])
+        return float(teacher._sides(torch.zeros(2, 48), own))
+
+    assert lost([0.0, 1.0]) == pytest.approx(0, abs=1e-6) and lost([0.0, -1.0]) == pytest.approx(8, abs=1e-5)
+    nothing = {**own, "meant": torch.zeros(2, 2).bool()}
+    assert float(teacher._sides(torch.zeros(2, 48), nothing)) == 0

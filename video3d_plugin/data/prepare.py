@@ -37,7 +37,7 @@ from video3d_plugin.scene import InputsSpec
 STAGES = ("scenes", "frames", "annotations")
 LABELS = "scannetv2-labels.combined.tsv"
 
-_QUESTIONS = 2  # version of what is kept of docs and questions; 2: metadata of ScanQA's and SQA3D's questions
+_QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of those of ScanQA, SQA3D, Scan2Cap
 
 
 @dataclass(frozen=True)

@@ -34,21 +34,25 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
     ids, segments = [*prefix], [0] * len(prefix)
     ids += [processor.config.coord_token_id] * points
     segments += range(1, points + 1)
-    names, ends, situations, answered = [], [], [], []
+    names, ends, situations, situated, answered, shares = [], [], [], [], [], []
     for number, phrase in enumerate(said, points + 1):
         item, begin = _item(phrase, processor, frames), len(ids) - len(prefix)
         names += [begin + name for name in item.names]
         ends.append(begin + item.end)
-        situations += [] if item.situation is None else [(begin + item.situation, ends[-1])]
+        if item.situation is not None:
+            situations.append(begin + item.situation)
+            situated.append(len(ends) - 1)
         if phrase.asks == "words":
             answered += range(begin + item.end, begin + len(item.ids) - 1)
+            shares += [1 / (len(item.ids) - 1 - item.end)] * (len(item.ids) - 1 - item.end)
         ids += item.ids
         segments += [number] * len(item.ids)
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
-    columns |= {"situation_columns": [s for s, _ in situations], "situated_columns": [e for _, e in situations]}
+    columns |= {"situation_columns": situations, "situated": situated}
     answers = {"answer_columns": answered, "answers": [ids[len(prefix) + column + 1] for column in answered]}
     parts = {"ids": ids, "segments": segments, **columns, **answers}
-    return {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
+    made = {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
+    return {**made, "answer_shares": torch.tensor(shares)}
 
 
 def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[str, list[int]]]) -> _Item:

@@ -31,8 +31,8 @@ Lesson = dict[str, Any]  # see `scene_lesson`
 SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
 POINTS, PHRASES = 16, 24  # of a scene
-TOLD = 12  # of the phrases, at most: the scene's own questions
-_DRAWN = 8 * TOLD  # questions tried: most are about what two frames do not show
+TOLD = 15  # of the phrases, at most: the scene's own questions
+_DRAWN = 2 * TOLD  # questions of each task tried: most are about what two frames do not show
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
 _ON_SURFACE = 0.6  # share of the points; the others are centres of boxes, as Scan2Cap asks
@@ -57,9 +57,9 @@ class SceneLessons(torch.utils.data.Dataset):
         self._inputs = {"sampler": settings.sampler, "max_frames": settings.max_frames, "proposals": "gt"}
         self._ids, self._seed = sorted(i for i, own in named.items() if own), settings.seed
         self._groups = groups
-        self._told: dict[str, list[Question]] = {}
+        self._told: dict[str, dict[str, list[Question]]] = {}  # by scene, by task
         for question in told:
-            self._told.setdefault(question.scene_id, []).append(question)
+            self._told.setdefault(question.scene_id, {}).setdefault(question.task, []).append(question)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,8 +74,8 @@ class SceneLessons(torch.utils.data.Dataset):
         rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
         scene_id = self._ids[index] if self._groups is None else rng.choice(self._ids)
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
-        told = self._told.get(scene_id, [])
-        told = rng.sample(told, min(len(told), _DRAWN))
+        tasks = self._told.get(scene_id, {}).values()
+        told = [question for own in tasks for question in rng.sample(own, min(len(own), _DRAWN))]
         inputs, told = moved(some_frames(inputs, FRAMES, rng), told, rng, scene_id)
         lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told)
         return lesson, None if self._groups is None else self._groups[index]
@@ -127,8 +127,9 @@ def scene_lesson(
     columns (C,)               the cells' columns in a row
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
     stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
-    situation_columns (S,), situated_columns (S,)   of the last token of each, and of what end_columns say of its phrase
+    situation_columns (S,), situated (S,)   of the last token of each, and the number of its phrase
     answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
+    answer_shares (A,)         what share of its answer each is
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
     inside = _shown(inputs, processor.config.inputs_spec.object_grid_side)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # What each layer learns, counted from 0. One before the first, for a name to become one of several words.
 _NAMES, _BESIDE, _MEANT = 1, 2, 3
 _ATTENTION_WEIGHT = 0.5
-_BESIDE_WEIGHT = _ASKED_WEIGHT = 2.0
+_BESIDE_WEIGHT = _ASKED_WEIGHT = _SIDE_WEIGHT = 2.0
 _NOWHERE = -1e4
 _SAME_M = 0.1  # what is nearer than that is the same place
 _INSTEAD = "set lookup_steps and object_steps to 0"
@@ -42,17 +42,18 @@ class LookupLesson(nn.Module):
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
     their place. Layer 2: after it the end of a phrase tells the place of the other thing in it, that of a situation
-    where somebody stands and what is ahead of them. Layer 3: the phrase's end attends to what is meant; after it, it
-    tells that place, and the situation's. At last it chooses what is meant among the proposals, and where the phrase is
-    a question, is like the word for what is asked, or says the answer. A layer that is not there is not taught.
+    where somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant; after it, it
+    tells that place, the situation's, and on which side of somebody there it is. At last it chooses what is meant
+    among the proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A
+    layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
         super().__init__()
         self.model, self.naming = model, naming
         size = model.config.hidden_size
-        self.place, self.stand, self.ahead = (
-            nn.Sequential(nn.LayerNorm(size), nn.Linear(size, size)) for _ in range(3)
+        self.place, self.stand, self.facing, self.side = (
+            nn.Sequential(nn.LayerNorm(size), nn.Linear(size, told)) for told in (size, size, 2, 2)
         )
 
     @classmethod
@@ -136,7 +137,8 @@ class LookupLesson(nn.Module):
         if last > _MEANT:
             told = inner.norm(states[_MEANT + 1])
             total = total + self._places(told[ends], own["meant"], own)
-            total = total + self._stands(told[first + own["situated_columns"]], own)
+            situated = told[ends[own["situated"]]]
+            total = total + self._stands(situated, own) + self._sides(situated, own)
         return total
 
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
@@ -146,7 +148,8 @@ class LookupLesson(nn.Module):
         at_name, at_end = seen[first + own["name_columns"]], last[first + own["end_columns"]]
         total = total + _ASKED_WEIGHT * self.naming.loss(at_end, own["asked"], model.lm_head.weight)
         if len(own["answers"]):
-            total = total + F.cross_entropy(model.lm_head(last[first + own["answer_columns"]]), own["answers"])
+            said = F.cross_entropy(model.lm_head(last[first + own["answer_columns"]]), own["answers"], reduction="none")
+            total = total + (said * own["answer_shares"]).sum() / own["answer_shares"].sum()
         if not len(at_end):
             return total
         scored = own["scored"]
@@ -163,15 +166,29 @@ class LookupLesson(nn.Module):
         return self._told(self.place, states[told], own["scene"]["proposals"][:, :3], wanted[told])
 
     def _stands(self, states: torch.Tensor, own) -> torch.Tensor:
-        """How badly `states` (S, H) tell where their situations are and what is ahead, among all of these and the
-        objects, at one height."""
+        """How badly `states` (S, H) tell where their situations are, among all of these and the objects, at one height,
+        and which way somebody looks there (x, y)."""
         spots = own["stands"].float()
         if not len(spots):
             return states.sum() * 0
-        among = torch.cat([own["scene"]["proposals"][:, :3].float(), spots.flatten(0, 1)])
-        among = torch.cat([among[:, :2], spots[:1, 0, 2:].expand(len(among), 1)], 1)
-        right = (torch.cdist(spots[..., :2].flatten(0, 1), among[:, :2]) < _SAME_M).unflatten(0, (-1, 2))
-        return self._told(self.stand, states, among, right[:, 0]) + self._told(self.ahead, states, among, right[:, 1])
+        here = spots[:, 0, :2]
+        among = torch.cat([own["scene"]["proposals"][:, :2].float(), here])
+        among = torch.cat([among, spots[:1, 0, 2:].expand(len(among), 1)], 1)
+        place = self._told(self.stand, states, among, torch.cdist(here, among[:, :2]) < _SAME_M)
+        return place + F.mse_loss(self.facing(states), _facing(spots), reduction="sum") / len(spots)
+
+    def _sides(self, states: torch.Tensor, own) -> torch.Tensor:
+        """How badly `states` (S, H) tell where the one thing that is meant is to somebody in the situation: how much
+        ahead, and how much to the left, of a direction."""
+        one = own["meant"][own["situated"]].sum(1) == 1
+        if not bool(one.any()):
+            return states.sum() * 0
+        spots, rows = own["stands"].float()[one], own["meant"][own["situated"]][one].int().argmax(1)
+        away = F.normalize(own["scene"]["proposals"][rows, :2].float() - spots[:, 0, :2], dim=-1)
+        facing = _facing(spots)
+        left = torch.stack([-facing[:, 1], facing[:, 0]], -1)
+        wanted = torch.stack([(away * facing).sum(-1), (away * left).sum(-1)], -1)
+        return _SIDE_WEIGHT * F.mse_loss(self.side(states[one]), wanted, reduction="sum") / len(wanted)
 
     def _told(self, says: nn.Module, states: torch.Tensor, points: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """How badly `says` of `states` (M, H) is like the encodings of the `wanted` (M, N) ones of `points` (N, 3)."""
@@ -182,6 +199,11 @@ class LookupLesson(nn.Module):
         there = inner.world_position_embedding(points).to(states)
         shares = (says(states) @ there.T / 4).log_softmax(-1)
         return -shares.masked_fill(~wanted, _NOWHERE).logsumexp(-1).mean()
+
+
+def _facing(spots: torch.Tensor) -> torch.Tensor:
+    """(S, 2): the unit vectors of `spots` (S, 2, 3), from where somebody stands to what is ahead."""
+    return F.normalize(spots[:, 1, :2] - spots[:, 0, :2], dim=-1)
 
 
 def missed(shares: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

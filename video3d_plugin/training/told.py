@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from math import hypot
 from typing import TypeAlias
 
@@ -26,9 +26,14 @@ _ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or beh
 def told_phrases(
     questions: Iterable[Question], objects: Named, boxes: Boxes, among: Collection[int], count: int
 ) -> list[Phrase]:
-    """The first `count` of a scene's questions that speak of objects of `among` only."""
-    phrases = (told(question, objects, boxes, among) for question in questions)
-    return list(islice(filter(None, phrases), count))
+    """The first `count` of a scene's questions that speak of objects of `among` only, of every task as many as there
+    are."""
+    of_task: dict[str, list[Question]] = {}
+    for question in questions:
+        of_task.setdefault(question.task, []).append(question)
+    found = (filter(None, (told(q, objects, boxes, among) for q in own)) for own in of_task.values())
+    in_turn = (phrase for turn in zip_longest(*found) for phrase in turn if phrase is not None)
+    return list(islice(in_turn, count))
 
 
 def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int]) -> Phrase | None:
@@ -36,7 +41,8 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     names what is not. Plurals and synonyms are not read as names. boxes: by id, centre first, world, metres.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
-    there. Of a situated question (SQA3D's) it is known where the asker stands: see `_situated`.
+    there. Of a description (Scan2Cap's) the point is that of the one thing it is about. Of a situated question
+    (SQA3D's) it is known where the asker stands: see `_situated`.
     """
     if not question.is_grounding and question.answer is None:
         return None
@@ -53,7 +59,8 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     own = {objects[i][1] for i in about}
     beside = tuple(ids[0] for _, ids, _ in said if own and len(ids) == 1 and objects[ids[0]][1] not in own)
     asks = None if question.is_grounding else "words"
-    return Phrase(text, names, tuple(about), beside, asks=asks, whole=question)
+    points = tuple(about) if question.coords else ()
+    return Phrase(text, names, tuple(about), beside, points, asks, whole=question)
 
 
 def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:

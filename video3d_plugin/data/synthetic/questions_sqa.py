@@ -108,13 +108,13 @@ def _what(facts: Facts, situation: Situation, rng):
 def _nearest(facts: Facts, situation: Situation, quarter: str) -> Body | None:
     """The nearest thing that stands on the floor or hangs on a wall in a quarter, 0.4 m ahead of the next one."""
     standing = [b for b in facts.bodies.values() if b.support is None]
-    near = sorted((situation.distance(b), b.id) for b in standing if situation.quarter(b) in (quarter, None))
-    near = [(d, i) for d, i in near if d > 0.3]  # not what one sits on
-    if not near or near[0][1] in situation.spoken or situation.quarter(facts.bodies[near[0][1]]) != quarter:
+    near = [b for b in standing if situation.quarter(b) in (quarter, None) and situation.distance(b) > 0.3]
+    if not near:
         return None
-    if len(near) > 1 and near[1][0] - near[0][0] < 0.4:
+    first = min(near, key=situation.distance)
+    if first.id in situation.spoken or situation.quarter(first) != quarter:
         return None
-    return facts.bodies[near[0][1]]
+    return first if all(situation.nearer(first, other, 0.4) for other in near if other is not first) else None
 
 
 def _is(facts: Facts, situation: Situation, rng):
@@ -188,15 +188,14 @@ def _which(facts: Facts, situation: Situation, rng):
     if len(named) < 2:
         return None
     first, second = (named[int(i)] for i in rng.choice(len(named), 2, replace=False))
-    near, far = sorted((situation.distance(first), situation.distance(second)))
-    if first.label == second.label or far - near < 0.8:
+    near, far = sorted((first, second), key=situation.distance)
+    if first.label == second.label or not situation.nearer(near, far, 0.8):
         return None
-    answer = first.label if situation.distance(first) == near else second.label
     names = (
         first.label if len(facts.group(first.label)) == 1 else name_of(facts, first, rng),
         second.label if len(facts.group(second.label)) == 1 else name_of(facts, second, rng),
     )
-    return f"Which is closer to me, the {names[0]} or the {names[1]}?", answer
+    return f"Which is closer to me, the {names[0]} or the {names[1]}?", near.label
 
 
 def _others(facts: Facts, situation: Situation, rng):

@@ -1,14 +1,15 @@
 """Where somebody stands in a room and which way they look, and the sentence that says so.
 
-Every situation fixes place and facing through an object that has a front: before it and looking at it, with one's back
-to it, sitting on it. That is enough to know left from right, as long as the room is known.
+Every situation fixes place and facing: by one thing and looking at another, or through an object that has a front:
+before it and looking at it, with one's back to it, sitting on it. That is enough to know left from right, as long as
+the room is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import atan2, cos, degrees, hypot, radians, sin
+from dataclasses import dataclass, field, replace
+from math import atan2, cos, degrees, hypot, sin
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from video3d_plugin.data.synthetic.wording import name_of, pick
 
 SEATS = ("couch", "chair")
 FORMS: dict[str, tuple[str, ...]] = {
+    "toward": (
+        "I am standing by the {a} and facing the {b}.",
+        "I am facing the {b} and standing next to the {a}.",
+        "Standing beside the {a}, I am looking at the {b}.",
+    ),
     "facing": (
         "I am standing in front of the {a} and facing it.",
         "I am facing the {a} and standing right in front of it.",
@@ -37,31 +43,49 @@ TAILS = {
 }
 # The answer must survive standing up to this far from the point meant, and looking this much aside.
 SLACK_M, SLACK_DEG = 0.25, 8.0
+TOWARD = 0.7  # share of situations by one thing and looking at another
+_BESIDE_M, _FACED_M = 0.4, 1.0  # how far one stands from what one is by, and at least from what one looks at
 
 
 @dataclass(frozen=True)
 class Situation:
-    """position (x, y) metres and facing (unit vector), world frame; `spoken` are the ids that the text mentions."""
+    """position (x, y) metres and facing (unit vector), world frame; `spoken` are the ids that the text mentions.
+
+    around: other places that the text may mean. faced: the point looked at, from wherever one stands; None: the facing
+    is the same everywhere.
+    """
 
     text: str
     alternatives: tuple[str, ...]
     position: tuple[float, float]
     facing: tuple[float, float]
     spoken: frozenset[int]
+    around: tuple[tuple[float, float], ...] = ()
+    faced: tuple[float, float] | None = None
     _agreements: dict[tuple[str, int], str | None] = field(default_factory=dict, repr=False, compare=False)
 
-    def bearings(self, body: Body) -> list[float]:
-        """Angle to the body's centre in degrees, 0 ahead, +90 to the right, from the place meant and places near it."""
+    @property
+    def places(self) -> list[tuple[float, float]]:
+        """The place meant, places near it, and others that the text may mean."""
         x, y = self.position
-        spots = [
-            (x, y, 0.0),
-            *((x + dx, y + dy, 0.0) for dx, dy in ((SLACK_M, 0), (-SLACK_M, 0), (0, SLACK_M), (0, -SLACK_M))),
-        ]
-        spots += [(x, y, SLACK_DEG), (x, y, -SLACK_DEG)]
-        return [_bearing(body.center, x, y, self.facing, aside) for x, y, aside in spots]
+        steps = ((0.0, 0.0), (SLACK_M, 0.0), (-SLACK_M, 0.0), (0.0, SLACK_M), (0.0, -SLACK_M))
+        return [*((x + dx, y + dy) for dx, dy in steps), *self.around]
+
+    def bearings(self, body: Body) -> list[float]:
+        """Angle to the body's centre in degrees, 0 ahead, +90 to the right, from all places meant, and aside."""
+        angles = [_bearing(body.center, place, self._facing(place)) for place in self.places]
+        return [*angles, *((angles[0] + aside + 180) % 360 - 180 for aside in (SLACK_DEG, -SLACK_DEG))]
+
+    def _facing(self, place: tuple[float, float]) -> tuple[float, float]:
+        return self.facing if self.faced is None else _toward(place, self.faced)
 
     def distance(self, body: Body) -> float:
-        return hypot(body.center[0] - self.position[0], body.center[1] - self.position[1])
+        return _apart(self.position, body.center)
+
+    def nearer(self, body: Body, other: Body, margin_m: float) -> bool:
+        """Whether `body` is clearly nearer than `other`: by the margin, and from no place meant the farther one."""
+        ahead = [_apart(place, other.center) - _apart(place, body.center) for place in self.places]
+        return ahead[0] >= margin_m and min(ahead) > 0
 
     def side(self, body: Body) -> str | None:
         """left | right: clearly so from all places meant; None where it is ahead, behind, too near or unclear."""
@@ -102,16 +126,41 @@ def _half(angle: float) -> str | None:
     return "ahead" if abs(angle) <= 80 else "behind" if abs(angle) >= 100 else None
 
 
-def _bearing(center, x: float, y: float, facing, aside_deg: float) -> float:
-    turn = radians(aside_deg)
-    fx = facing[0] * cos(turn) - facing[1] * sin(turn)
-    fy = facing[0] * sin(turn) + facing[1] * cos(turn)
-    dx, dy = center[0] - x, center[1] - y
+def _apart(one, other) -> float:
+    return hypot(other[0] - one[0], other[1] - one[1])
+
+
+def _toward(place: tuple[float, float], target) -> tuple[float, float]:
+    """The unit vector from one to the other, horizontally."""
+    away = _apart(place, target)
+    return (target[0] - place[0]) / away, (target[1] - place[1]) / away
+
+
+def _bearing(center, place: tuple[float, float], facing: tuple[float, float]) -> float:
+    (fx, fy), dx, dy = facing, center[0] - place[0], center[1] - place[1]
     return degrees(atan2(dx * fy - dy * fx, dx * fx + dy * fy))
 
 
 def situations(facts: Facts, rng: np.random.Generator, count: int) -> list[Situation]:
-    """Up to `count` different situations, no anchor and manner twice."""
+    """Up to `count` different situations, no two through the same object in the same manner."""
+    through, toward = _fronts(facts), _pairs(facts)
+    made: list[Situation] = []
+    used: set[tuple[str, int]] = set()
+    while (through or toward) and len(made) < count:
+        by_two = bool(toward) and (not through or rng.random() < TOWARD)
+        options = toward if by_two else through
+        manner, *anchors = options.pop(int(rng.integers(len(options))))
+        if (manner, anchors[0].id) in used:
+            continue
+        situation = _by(facts, rng, *anchors) if by_two else _place(facts, rng, manner, *anchors)
+        if situation is not None:
+            used.add((manner, anchors[0].id))
+            made.append(situation)
+    return made
+
+
+def _fronts(facts: Facts) -> list[tuple[str, Body]]:
+    """(manner, anchor): what has a front to stand before, and what can be sat on."""
     quiet = np.random.default_rng(0)
     options: list[tuple[str, Body]] = []
     for body in facts.bodies.values():
@@ -119,13 +168,29 @@ def situations(facts: Facts, rng: np.random.Generator, count: int) -> list[Situa
             continue
         manners = ("entering", "leaving") if body.label == "door" else ("facing", "back")
         options += [(manner, body) for manner in manners]
-    options += [("sitting", b) for b in facts.bodies.values() if b.label in SEATS and name_of(facts, b, quiet)]
-    made: list[Situation] = []
-    for index in rng.permutation(len(options)):
-        situation = _place(facts, rng, *options[index])
-        if situation is not None and len(made) < count:
-            made.append(situation)
-    return made
+    return options + [("sitting", b) for b in facts.bodies.values() if b.label in SEATS and name_of(facts, b, quiet)]
+
+
+def _pairs(facts: Facts) -> list[tuple[str, Body, Body]]:
+    """(manner, what one stands by, what one looks at)."""
+    named = [b for b in facts.bodies.values() if name_of(facts, b, np.random.default_rng(0))]
+    return [("toward", a, b) for a in named if a.support is None for b in named if a.label != b.label]
+
+
+def _by(facts: Facts, rng, anchor: Body, faced: Body) -> Situation | None:
+    """By `anchor`, on the side of `faced` as it happens; but the text does not say on which, so all count."""
+    around = []
+    for x, y in ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)):
+        far = anchor.half_width((x, y)) + _BESIDE_M
+        around.append((anchor.center[0] + x * far, anchor.center[1] + y * far))
+    around = sorted((p for p in around if _standable(facts, p)), key=lambda place: _apart(place, faced.center))
+    if not around or _apart(around[0], faced.center) < _FACED_M:
+        return None
+    names = [tuple(name_of(facts, body, rng) for body in (anchor, faced)) for _ in range(6)]
+    texts = [pick(rng, FORMS["toward"]).format(a=a, b=b) for a, b in names]
+    point = (faced.center[0], faced.center[1])
+    spoken = frozenset((anchor.id, faced.id))
+    return _told(facts, rng, texts, around[0], _toward(around[0], point), spoken, tuple(around[1:]), point)
 
 
 def _place(facts: Facts, rng, manner: str, anchor: Body) -> Situation | None:
@@ -134,24 +199,25 @@ def _place(facts: Facts, rng, manner: str, anchor: Body) -> Situation | None:
     position = (anchor.center[0] + front[0] * away, anchor.center[1] + front[1] * away)
     if manner != "sitting" and not _standable(facts, position):
         return None
-    ahead = manner in ("facing", "leaving")
-    facing = (-front[0], -front[1]) if ahead else front
-    texts: list[str] = []
-    for _ in range(6):
-        text = pick(rng, FORMS[manner]).format(a=name_of(facts, anchor, rng))
-        if text not in texts and len(texts) < 3:
-            texts.append(text)
-    situation = Situation(texts[0], tuple(texts[1:]), position, facing, frozenset((anchor.id,)))
+    facing = (-front[0], -front[1]) if manner in ("facing", "leaving") else front
+    texts = [pick(rng, FORMS[manner]).format(a=name_of(facts, anchor, rng)) for _ in range(6)]
+    return _told(facts, rng, texts, position, facing, frozenset((anchor.id,)))
+
+
+def _told(facts: Facts, rng, texts: list[str], position, facing, spoken: frozenset[int], *where) -> Situation:
+    """The situation in up to three of `texts`; half of the time the first goes on with what is on a side."""
+    texts = list(dict.fromkeys(texts))[:3]
+    situation = Situation(texts[0], tuple(texts[1:]), position, facing, spoken, *where)
     if rng.random() < 0.5:
         return situation
-    named = [b for b in facts.bodies.values() if b.id != anchor.id and name_of(facts, b, np.random.default_rng(0))]
+    quiet = np.random.default_rng(0)
+    named = [b for b in facts.bodies.values() if b.id not in spoken and name_of(facts, b, quiet)]
     sides = [(b, s) for b in named if (s := situation.side(b))]
     if not sides:
         return situation
     body, side = pick(rng, sides)
     tail = pick(rng, TAILS[side]).format(b=name_of(facts, body, rng))
-    spoken = frozenset((anchor.id, body.id))
-    return Situation(f"{texts[0]} {tail}", situation.alternatives, position, facing, spoken)
+    return replace(situation, text=f"{texts[0]} {tail}", spoken=spoken | {body.id})
 
 
 def _standable(facts: Facts, position: tuple[float, float]) -> bool:
