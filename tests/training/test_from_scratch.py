@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -183,6 +184,9 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
             name = max((n for n in called if phrase.text[:end].endswith(n)), key=len)
             assert called[name] == ids
         assert len(phrase.points) == phrase.text.count("<coord>") <= 1
+        assert phrase.mentions == [*(ids for _, ids in phrase.names), *((i,) for i in phrase.points)]
+        if phrase.stands:
+            continue
         assert (phrase.asks is not None) == phrase.text.endswith("?")
         if phrase.beside == phrase.meant:
             assert not phrase.points and phrase.meant == phrase.names[0][1]
@@ -192,7 +196,7 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
     told = {phrase.text: phrase.meant for phrase in made}
     by_point = {phrase.points: phrase.meant for phrase in made if "the chair nearest to <coord>" in phrase.text}
     assert by_point == {(3,): (1,)}
-    assert 0.1 < sum(phrase.framed for phrase in made) / 3000 < 0.2
+    assert 0.08 < sum(phrase.framed for phrase in made) / 3000 < 0.2
     assert told["the chair nearest to the trash can."] == (1,)
     assert told["this is a chair. it is far away from the trash can."] == (2,)
     assert told["closest to the trash can there is a chair."] == (1,)
@@ -215,6 +219,31 @@ def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_rig
     assert not any("what color is the table" in text for text in texts), "wooden is no color"
     only = phrases({1: (None, "chair")}, {1: (0, 0, 0)}, [1], 200, random.Random(0))
     assert len(only) == 200 and not any(phrase.asks for phrase in only)
+
+
+PLACES = (
+    r"i am standing by the (?P<by>.+) and facing the (?P<faced>.+)\.",
+    r"next to the (?P<by>.+), looking at the (?P<faced>.+)\.",
+    r"facing the (?P<faced>.+), beside the (?P<by>.+)\.",
+)
+
+
+def test_where_somebody_is_and_what_they_face_is_said_of_things_named_alone_that_lie_apart():
+    objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "lamp"), 4: ("white", "table"), 5: (None, "lamp")}
+    boxes = {1: (0, 0, 0.5), 2: (5, 0, 0.4), 3: (1, 3, 1), 4: (4.5, 3, 0.3), 5: (4, 4, 1)}
+    alone = {"red chair": 1, "blue chair": 2, "white table": 4, "table": 4}
+    placed = [p for p in phrases(objects, boxes, [1, 2, 3, 4, 5], 2000, random.Random(0)) if p.stands]
+    assert 100 < len(placed) < 600 and {p.by for p in placed} == {p.faced for p in placed} == {(1,), (2,), (4,)}
+    for p in placed:
+        end, here, ahead = p.stands
+        (read,) = (match for pattern in PLACES if (match := re.fullmatch(pattern, p.text[:end])))
+        assert (p.by, p.faced) == ((alone[read["by"]],), (alone[read["faced"]],)) and here == boxes[p.by[0]]
+        assert len(p.names) == 3 and not p.framed and p.asks is None and p.beside == ()
+        assert {*p.by, *p.faced, *p.meant} == {1, 2, 4} and p.names[2] == (p.names[2][0], p.meant)
+        way = np.subtract(boxes[p.faced[0]], here)[:2]
+        assert np.allclose(np.subtract(ahead, here), [*(way / np.linalg.norm(way)), 0])
+    near = {**boxes, 4: (4.5, 0.5, 0.3)}
+    assert not [p for p in phrases(objects, near, [1, 2, 3, 4, 5], 2000, random.Random(0)) if p.stands], "too near"
 
 
 def test_what_is_about_as_near_is_not_called_the_nearest():

@@ -13,7 +13,7 @@ from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
-from video3d_plugin.training import lessons
+from video3d_plugin.training import lessons, lookup
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson, some_frames
 from video3d_plugin.training.lookup import LookupLesson, attention_shares, missed
@@ -115,6 +115,9 @@ def test_every_position_encoding_can_be_taught(rooms, questions, build, tmp_path
     assert loss > 0
 
 
+BY_TWO = ("tells_by", "tells_faced")
+
+
 def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypatch):
     _, processor = build()
     monkeypatch.setattr(lessons, "PHRASES", 60)
@@ -126,6 +129,14 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypa
     assert set(items[lesson["point_columns"]].tolist()) == {coord} and int((items == coord).sum()) == points
     asked = len(lesson["point_columns"])
     segments = lesson["segments"][len(prefix) :]
+    mentions = lesson["mention_columns"]
+    spoken_of = (items[mentions] == coord).sum() + asked
+    assert len(mentions) == len(lesson["name_columns"]) + points - asked and int(spoken_of) == points
+    for kind, ends in (("tells", lesson["end_columns"]), *((k, lesson["situation_columns"]) for k in BY_TWO)):
+        of, mention = lesson[kind].nonzero().T
+        assert len(of) and torch.equal(segments[ends[of]], segments[mentions[mention]])
+        assert bool((mentions[mention] <= ends[of]).all()), "what comes later is not seen"
+    assert not bool((lesson["tells_by"] & lesson["tells_faced"]).any())
     assert segments[lesson["end_columns"]].tolist() == list(range(asked + 1, asked + 1 + len(lesson["meant"])))
     assert set(segments[lesson["name_columns"]].tolist()) <= set(segments[lesson["end_columns"]].tolist())
     assert len(lesson["name_columns"]) == len(lesson["named"])
@@ -154,10 +165,12 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypa
 def test_shares_are_those_of_the_models_own_attention(rooms, questions, build):
     model, processor = build(attn_implementation="eager")
     inputs, _, lesson = lesson_of(rooms, questions, processor)
-    first_item = len(processor.prefix_ids()) + 3  # of a row with the prefix and three points
-    ids, segments = lesson["ids"][None, :first_item], lesson["segments"][None, :first_item]
+    begin, points = len(processor.prefix_ids()), len(lesson["point_columns"])
+    end = begin + points + 40  # of a row with the prefix, its points and some phrases
+    ids, segments = lesson["ids"][None, :end], lesson["segments"][None, :end]
+    marks = int((ids == processor.config.coord_token_id).sum())
     tokens = model_tokens(model, inputs)
-    rows, _ = model.assemble(ids, [tokens], coords=lesson["points"][:3], segments=segments)
+    rows, _ = model.assemble(ids, [tokens], coords=lesson["points"][:marks], segments=segments)
     from video3d_plugin.model.sequence import additive_mask
 
     with torch.no_grad():
@@ -171,10 +184,11 @@ def test_shares_are_those_of_the_models_own_attention(rooms, questions, build):
         )
         cos, sin = model.get_model().rotary_emb(rows.embeds, rows.position_ids)
         prefix = int((rows.segments == 0).sum())
-        looks = torch.arange(prefix, prefix + 3)
+        looks = torch.arange(prefix, len(rows.segments[0]), 7)
         layer = model.get_model().layers[1]
-        shares = attention_shares(layer, out.hidden_states[1][0], cos[0], sin[0], looks, prefix).exp()
-    torch.testing.assert_close(shares, out.attentions[1][0][:, looks, :prefix])
+        shares = attention_shares(layer, out.hidden_states[1][0], cos[0], sin[0], looks, rows.segments[0]).exp()
+    torch.testing.assert_close(shares, out.attentions[1][0][:, looks])
+    assert bool((shares[..., prefix:].sum(-1) < 1).all())
 
 
 def share_of_the_right_cells(model, naming, lesson) -> float:
@@ -191,7 +205,10 @@ def share_of_the_right_cells(model, naming, lesson) -> float:
     first = layer_input["states"].shape[1] - int((lesson["segments"] > 0).sum())
     looks = first + torch.cat([lesson["point_columns"], lesson["name_columns"]])
     with torch.no_grad():
-        shares = attention_shares(model.get_model().layers[1], layer_input["states"][0], cos, sin, looks, first).exp()
+        items = lesson["segments"][lesson["segments"] > 0]
+        segments = torch.cat([items.new_zeros(first), items])
+        layer = model.get_model().layers[1]
+        shares = attention_shares(layer, layer_input["states"][0], cos, sin, looks, segments).exp()
     shown = lesson["cells"].any(1)
     return float((shares[:, shown][..., lesson["columns"]] * lesson["cells"][shown]).sum(-1).amax(0).mean())
 
@@ -260,12 +277,13 @@ def test_a_model_is_taught_the_steps_that_it_has_layers_for(rooms, questions, bu
     states = [torch.randn(len(lesson["ids"]) + 60, SIZES["hidden_size"], requires_grad=True) for _ in range(layers + 1)]
     ids = torch.arange(len(states[0]))[None]
     rotation = [part[0] for part in inner.rotary_emb(states[0][None], ids)]
-    first = len(states[0]) - int((lesson["segments"] > 0).sum())
-    teacher._knows_which(states, rotation, first, lesson).backward()
+    items = lesson["segments"][lesson["segments"] > 0]
+    row = lookup._Row(torch.cat([items.new_zeros(len(states[0]) - len(items)), items]), rotation)
+    teacher._knows_which(states, row, lesson).backward()
     taught = {number for number, part in enumerate(states) if part.grad is not None and bool(part.grad.any())}
-    assert taught == {2: set(), 3: set(), 4: {3}, 5: {3, 4}}[layers]
-    attention = inner.layers[3].self_attn.q_proj.weight.grad if layers > 3 else None
-    assert layers < 4 or bool(attention.any()), "where to look is taught as well"
+    assert taught == {2: set(), 3: {2}, 4: {2, 3}, 5: {2, 3, 4}}[layers]
+    for layer in range(2, min(layers, 4)):
+        assert bool(inner.layers[layer].self_attn.q_proj.weight.grad.any()), "where to look is taught as well"
 
 
 def test_a_model_without_a_head_can_be_taught_too(rooms, questions, build, tmp_path):

@@ -95,6 +95,7 @@ def test_names_are_read_and_others_are_what_is_beside(question, said, meant, bes
 )
 def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(question, among, answered, meant):
     phrase = told(situated("I sit by the table.", question), ROOM, BOXES, among)
+    assert (phrase.by, phrase.faced) == ((3,), ())
     assert phrase.text[: phrase.stands[0]] == " I sit by the table."
     assert phrase.stands[1:] == ((1.0, 2.0, 0.0), (1.0, 3.0, 0.0)) and (phrase.meant, phrase.beside) == (meant, ())
     assert (phrase.asks == "words") == answered and names(phrase)[0] == ("table", (3,))
@@ -113,6 +114,23 @@ def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(questi
 )
 def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
     assert told(question, ROOM, BOXES, ROOM) is None
+
+
+@pytest.mark.parametrize(
+    ("situation", "by", "faced"),
+    [
+        ("I face the t.v. set and stand by the table.", (3,), (6,)),
+        ("By the coffee table, I look at the t.v. set.", (), (6,)),
+        ("The red chair is to my left, I look at the t.v. set, a chair to my right.", (1,), (6,)),
+        ("I look around.", (), ()),
+    ],
+)
+def test_a_situation_tells_what_somebody_stands_by_and_faces(situation, by, faced):
+    """By what is nearest, if it is near: the coffee table is two metres away."""
+    phrase = told(situated(situation, "Is the box on my right?"), ROOM, BOXES, ROOM)
+    assert (phrase.by, phrase.faced) == (by, faced)
+    here = told(situated("I face the t.v. set.", "Is the box behind me?", ((1, 3, 0), (1, 4, 0))), ROOM, BOXES, ROOM)
+    assert here.by == here.faced == (6,), "what one faces may be what one stands by"
 
 
 def test_only_what_is_seen_is_told():
@@ -171,7 +189,8 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
             assert answer.strip() == question.answer
     situated = lesson["end_columns"][lesson["situated"]]
     assert all(segments[situated] == segments[lesson["situation_columns"]])
-    assert lesson["situation_columns"].tolist() == situations and lesson["stands"].shape == (len(situations), 2, 3)
+    assert lesson["situation_columns"].tolist()[: len(situations)] == situations, "made ones come after"
+    assert lesson["stands"].shape == (len(lesson["situation_columns"]), 2, 3)
     assert {"scanrefer", "scan2cap", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
     of_text = ~lesson["meant"].any(1) & torch.isin(lesson["end_columns"], situated)
     assert bool(of_text.any()) and torch.equal(lesson["scored"], ~of_text), (

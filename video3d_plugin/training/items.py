@@ -31,13 +31,14 @@ class _Item:
 def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcessor) -> dict[str, torch.Tensor]:
     """The row of `points` points asked of and phrases `said`; see `lessons.scene_lesson` for its parts."""
     prefix, frames = processor.prefix_ids(), {asks: _frame(processor, asks) for asks in (False, True)}
-    ids, segments = [*prefix], [0] * len(prefix)
-    ids += [processor.config.coord_token_id] * points
-    segments += range(1, points + 1)
-    names, ends, situations, situated, answered, shares = [], [], [], [], [], []
+    mark = processor.config.coord_token_id
+    ids, segments = [*prefix, *[mark] * points], [0] * len(prefix) + list(range(1, points + 1))
+    names, mentions, ends, situations, situated, answered, shares = [], [], [], [], [], [], []
     for number, phrase in enumerate(said, points + 1):
         item, begin = _item(phrase, processor, frames), len(ids) - len(prefix)
         names += [begin + name for name in item.names]
+        mentions += [begin + name for name in item.names]
+        mentions += [begin + number for number, token in enumerate(item.ids) if token == mark]
         ends.append(begin + item.end)
         if item.situation is not None:
             situations.append(begin + item.situation)
@@ -48,7 +49,7 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
         ids += item.ids
         segments += [number] * len(item.ids)
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
-    columns |= {"situation_columns": situations, "situated": situated}
+    columns |= {"mention_columns": mentions, "situation_columns": situations, "situated": situated}
     answers = {"answer_columns": answered, "answers": [ids[len(prefix) + column + 1] for column in answered]}
     parts = {"ids": ids, "segments": segments, **columns, **answers}
     made = {name: torch.tensor(part, dtype=torch.long) for name, part in parts.items()}
@@ -62,7 +63,7 @@ def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[
     ids, last = _in_parts(text, {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}, processor)
     names, situation = [last[end] for end in name_ends], last[phrase.stands[0]] if phrase.stands else None
     if phrase.whole is None:
-        return _Item(ids + after, names, len(ids + after) - 1)
+        return _Item(ids + after, names, len(ids + after) - 1, situation)
     whole, _ = processor.suffix_ids(phrase.whole, answered=True)
     if phrase.whole.is_grounding:
         whole = whole[: whole.index(processor.config.ground_token_id) + 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Lesson = dict[str, Any]  # see `scene_lesson`
 SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
-POINTS, PHRASES = 16, 24  # of a scene
-TOLD = 15  # of the phrases, at most: the scene's own questions
+POINTS, PHRASES = 16, 48  # of a scene
+TOLD = 10  # of the phrases, at most: the scene's own questions
 _DRAWN = 2 * TOLD  # questions of each task tried: most are about what two frames do not show
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
@@ -128,6 +128,8 @@ def scene_lesson(
     point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
     stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
     situation_columns (S,), situated (S,)   of the last token of each, and the number of its phrase
+    mention_columns (W,)       of each phrase's names, then of its <coord>s
+    tells (PHRASES, W), tells_by (S, W), tells_faced (S, W) bool   of what is beside, of what one stands by, and faces
     answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
     answer_shares (A,)         what share of its answer each is
     """
@@ -163,8 +165,20 @@ def scene_lesson(
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
+        "tells": _mentioned(said, [(number, phrase.beside) for number, phrase in enumerate(said)]),
+        "tells_by": _mentioned(said, [(number, phrase.by) for number, phrase in enumerate(said) if phrase.stands]),
+        "tells_faced": _mentioned(
+            said, [(number, phrase.faced) for number, phrase in enumerate(said) if phrase.stands]
+        ),
         **lesson_items(len(points), said, processor),
     }
+
+
+def _mentioned(said: Sequence[Phrase], chosen: Sequence[tuple[int, Collection[int]]]) -> torch.Tensor:
+    """(len(chosen), W) bool: the mentions in each of the numbered phrases that are of nothing but its ids."""
+    mentions = [(number, ids) for number, phrase in enumerate(said) for ids in phrase.mentions]
+    rows = [[number == of and set(ids) <= set(own) for of, ids in mentions] for number, own in chosen]
+    return torch.tensor(rows, dtype=torch.bool).reshape(len(chosen), len(mentions))
 
 
 def _rows(chosen: Sequence[Iterable[int]], row_of: Mapping[int, int], count: int) -> torch.Tensor:

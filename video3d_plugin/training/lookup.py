@@ -7,7 +7,8 @@ at once, and the states behind it what is to be found there. Measured in docs/tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,8 +32,21 @@ _NAMES, _BESIDE, _MEANT = 1, 2, 3
 _ATTENTION_WEIGHT = 0.5
 _BESIDE_WEIGHT = _ASKED_WEIGHT = _SIDE_WEIGHT = 2.0
 _NOWHERE = -1e4
-_SAME_M = 0.1  # what is nearer than that is the same place
+_STANDS_M = 0.75  # what is nearer than that to where somebody stands is there as well
 _INSTEAD = "set lookup_steps and object_steps to 0"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A scene's row: its tokens' segments (L,), 0 for the scene's, and their rotations: cosines and sines (L, d)."""
+
+    segments: torch.Tensor
+    rotation: Sequence[torch.Tensor]
+
+    @property
+    def first(self) -> int:
+        """The column of the first item."""
+        return int((self.segments == 0).sum())
 
 
 class LookupLesson(nn.Module):
@@ -41,11 +55,12 @@ class LookupLesson(nn.Module):
     Layer 1: at half of the heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place. Layer 2: after it the end of a phrase tells the place of the other thing in it, that of a situation
-    where somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant; after it, it
-    tells that place, the situation's, and on which side of somebody there it is. At last it chooses what is meant
-    among the proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A
-    layer that is not there is not taught.
+    their place. Layer 2: the end of a phrase attends to the name (or point) of the other thing in it, that of a
+    situation to what somebody stands by and to what they face; after it, these ends tell that place, or where
+    somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant, and to its
+    situation's end; after it, it tells that place, what the situation's end told, and on which side of somebody there
+    it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is like the word
+    for what is asked, or says the answer. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -55,6 +70,9 @@ class LookupLesson(nn.Module):
         self.place, self.stand, self.facing, self.side = (
             nn.Sequential(nn.LayerNorm(size), nn.Linear(size, told)) for told in (size, size, 2, 2)
         )
+        for says in (self.place, self.stand):  # a place told as it is encoded is where attention finds it
+            nn.init.eye_(says[1].weight)
+            nn.init.zeros_(says[1].bias)
 
     @classmethod
     def of(cls, model: Video3DForCausalLM, processor: Video3DProcessor, named: Mapping[str, Named]) -> LookupLesson:
@@ -106,40 +124,65 @@ class LookupLesson(nn.Module):
         rotation = inner.rotary_emb(rows.embeds, rows.position_ids)
         losses = []
         for row, own in enumerate(scenes):
-            first = int((rows.segments[row] == 0).sum())  # column of the first item
+            here = _Row(rows.segments[row], [part[min(row, len(part) - 1)] for part in rotation])
             states = [part[row] for part in outputs.hidden_states]
-            turned = [part[min(row, len(part) - 1)] for part in rotation]
-            losses.append(_ATTENTION_WEIGHT * self._looking(states[_NAMES], turned, first, own))
-            losses.append(self._found(seen[row], outputs[0][row], first, own, tokens[row]))
-            losses.append(self._knows_which(states, turned, first, own))
+            losses.append(_ATTENTION_WEIGHT * self._looking(states, here, own))
+            losses.append(self._found(seen[row], outputs[0][row], here.first, own, tokens[row]))
+            losses.append(self._knows_which(states, here, own))
         return torch.stack(losses).sum() / len(scenes)
 
-    def _looking(self, states, rotation, first: int, own) -> torch.Tensor:
+    def _looking(self, states, row: _Row, own) -> torch.Tensor:
         """-log of the share of attention that falls on the right cells, over points and over names."""
-        layer = self.model.get_model().layers[_NAMES]
-        looks = first + torch.cat([own["point_columns"], own["name_columns"]])
-        shares = attention_shares(layer, states, *rotation, looks, first)[..., own["columns"]]
+        looks = row.first + torch.cat([own["point_columns"], own["name_columns"]])
+        shares = self._shares(_NAMES, states, row, looks)[..., own["columns"]]
         heads, points = shares.shape[0] // 2, len(own["point_columns"])
         of_points = missed(shares[:heads, :points], own["cells"][:points])
         return of_points + missed(shares[heads:, points:], own["cells"][points:])
 
-    def _knows_which(self, states, rotation, first: int, own) -> torch.Tensor:
+    def _shares(self, layer: int, states, row: _Row, looks: torch.Tensor) -> torch.Tensor:
+        return attention_shares(self.model.get_model().layers[layer], states[layer], *row.rotation, looks, row.segments)
+
+    def _knows_which(self, states, row: _Row, own) -> torch.Tensor:
         """The steps between names and what a phrase means, of no use without each other, each taught alone."""
-        inner, ends = self.model.get_model(), first + own["end_columns"]
+        inner, ends = self.model.get_model(), row.first + own["end_columns"]
+        situations = row.first + own["situation_columns"]
         total, last = states[0].sum() * 0, len(inner.layers) - 1
+        if last >= _BESIDE:
+            total = total + _ATTENTION_WEIGHT * self._reads(states, row, ends, situations, own)
         if last > _BESIDE:  # the states after the last layer are normalised already
-            beside = self._places(inner.norm(states[_BESIDE + 1][ends]), own["beside"], own)
-            total = total + _BESIDE_WEIGHT * beside
-            total = total + self._stands(inner.norm(states[_BESIDE + 1][first + own["situation_columns"]]), own)
+            told = inner.norm(states[_BESIDE + 1])
+            total = total + _BESIDE_WEIGHT * self._places(told[ends], own["beside"], own)
+            total = total + self._stands(told[situations], own)
         if last >= _MEANT:
-            shares = attention_shares(inner.layers[_MEANT], states[_MEANT], *rotation, ends, first)
-            total = total + _ATTENTION_WEIGHT * missed(shares[..., own["columns"]], own["meant_cells"])
+            total = total + _ATTENTION_WEIGHT * self._finds(states, row, ends, situations, own)
         if last > _MEANT:
             told = inner.norm(states[_MEANT + 1])
-            total = total + self._places(told[ends], own["meant"], own)
             situated = told[ends[own["situated"]]]
+            total = total + self._places(told[ends], own["meant"], own)
             total = total + self._stands(situated, own) + self._sides(situated, own)
         return total
+
+    def _reads(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
+        """-log of the share of attention that falls, from phrases' ends, on what tells of the thing beside; from
+        situations', at half of the heads on what one stands by, at the others on what one faces."""
+        mentions = row.first + own["mention_columns"]
+        shares = self._shares(_BESIDE, states, row, torch.cat([ends, situations]))[..., mentions]
+        heads, of_ends, of_situations = shares.shape[0] // 2, shares[:, : len(ends)], shares[:, len(ends) :]
+        total = missed(of_ends, own["tells"]) + missed(of_situations[:heads], own["tells_by"])
+        return total + missed(of_situations[heads:], own["tells_faced"])
+
+    def _finds(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
+        """-log of the share of attention that falls, from phrases' ends, on what is meant; where there is a situation,
+        at half of the heads, and at the others on its end."""
+        shares = self._shares(_MEANT, states, row, ends)
+        heads, situated = shares.shape[0] // 2, own["situated"]
+        plain = torch.ones(len(ends), dtype=torch.bool, device=ends.device)
+        plain[situated] = False
+        cells = shares[..., own["columns"]]
+        total = missed(cells[:, plain], own["meant_cells"][plain])
+        total = total + missed(cells[:heads, situated], own["meant_cells"][situated])
+        own_end = torch.eye(len(situations), dtype=torch.bool, device=ends.device)
+        return total + missed(shares[heads:, situated][..., situations], own_end)
 
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
         model, head = self.model, self.model.config.head
@@ -174,7 +217,7 @@ class LookupLesson(nn.Module):
         here = spots[:, 0, :2]
         among = torch.cat([own["scene"]["proposals"][:, :2].float(), here])
         among = torch.cat([among, spots[:1, 0, 2:].expand(len(among), 1)], 1)
-        place = self._told(self.stand, states, among, torch.cdist(here, among[:, :2]) < _SAME_M)
+        place = self._told(self.stand, states, among, torch.cdist(here, among[:, :2]) < _STANDS_M)
         return place + F.mse_loss(self.facing(states), _facing(spots), reduction="sum") / len(spots)
 
     def _sides(self, states: torch.Tensor, own) -> torch.Tensor:
@@ -222,9 +265,9 @@ def attention_shares(
     cos: torch.Tensor,  # (L, d)
     sin: torch.Tensor,
     looks: torch.Tensor,  # (Q,) columns of the tokens that look
-    prefix: int,  # they see this many tokens of the prefix, and themselves
+    segments: torch.Tensor,  # (L,): they see the prefix (0) and what comes before them in their own
 ) -> torch.Tensor:
-    """(heads, Q, prefix): log of the attention of each looking token to the prefix's tokens."""
+    """(heads, Q, L): log of the attention of each looking token to all tokens, -inf to those that it does not see."""
     attention = layer.self_attn
     size = attention.head_dim
     states = layer.input_layernorm(states)
@@ -232,7 +275,7 @@ def attention_shares(
         rotated(project(states).unflatten(-1, (-1, size)), cos, sin) for project in (attention.q_proj, attention.k_proj)
     )
     query, key = query[looks], key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-    to_prefix = torch.einsum("qhd,khd->hqk", query, key[:prefix])
-    to_itself = (query * key[looks]).sum(-1).T[..., None]
-    scores = torch.cat([to_prefix, to_itself], -1) / size**0.5
-    return scores.log_softmax(-1)[..., :prefix]
+    seen = (segments == 0) | (segments == segments[looks][:, None])
+    seen = seen & (torch.arange(len(segments), device=looks.device) <= looks[:, None])
+    scores = torch.einsum("qhd,khd->hqk", query, key) / size**0.5
+    return scores.masked_fill(~seen, -torch.inf).log_softmax(-1)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import hypot
 from typing import Literal
 
 from video3d_plugin.model.host_methods import COORD_TOKEN
@@ -45,6 +46,14 @@ _OBJECT = 0.35  # share of these that say "the object" where a label could be
 _BY_POINT = 0.4  # share of these that give the place of the other thing instead of its name
 _FAR = 0.3  # share of these that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
+_PLACED = 0.2  # share of all phrases that say where somebody is and what they face
+_PLACES = (
+    "i am standing by the {a} and facing the {b}. ",
+    "next to the {a}, looking at the {b}. ",
+    "facing the {b}, beside the {a}. ",
+)
+_PLACED_PHRASES = ("where is the {c}?", "the {c}.", "is the {c} on my left or my right?", "which way is the {c}?")
+_APART_M = 1.0  # horizontally, between where somebody is, what they face and what is meant
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Phrase:
     framed  to be put as a benchmark's description or question is, with the words around it
     whole   the benchmark's question that this is, with those words (`training.told`)
     stands  where a situation ends in it: the character; where the asker stands, and a point ahead (world, metres)
+    by      the thing that the asker stands by, of those that the situation names
+    faced   those that it names straight ahead
     """
 
     text: str
@@ -70,6 +81,13 @@ class Phrase:
     framed: bool = False
     whole: Question | None = None
     stands: tuple[int, tuple[float, ...], tuple[float, ...]] | None = None
+    by: tuple[int, ...] = ()
+    faced: tuple[int, ...] = ()
+
+    @property
+    def mentions(self) -> list[tuple[int, ...]]:
+        """The ids that each name stands for, then those that each <coord> does."""
+        return [*(ids for _, ids in self.names), *((i,) for i in self.points)]
 
 
 def phrases(
@@ -83,9 +101,10 @@ def phrases(
     made: list[Phrase] = []
     while among and len(made) < count:
         asked, make = rng.random() < _ASKED, _related if rng.random() < _RELATED else _plain
+        make = _placed if rng.random() < _PLACED else make
         tries = (make(objects, boxes, among, asked, rng) for _ in range(_TRIES))
         phrase = next(filter(None, tries), None) or _plain(objects, boxes, among, False, rng)
-        made.append(replace(phrase, framed=rng.random() < _FRAMED))
+        made.append(replace(phrase, framed=phrase.stands is None and rng.random() < _FRAMED))
     return made
 
 
@@ -134,6 +153,24 @@ def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: rand
     if not asked:
         asks, forms = None, _FAR_PHRASES if far else _NEAR_PHRASES
     return _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else (), asks)
+
+
+def _placed(objects: Named, boxes, among: Sequence[int], asked: bool, rng: random.Random) -> Phrase | None:
+    """One thing, to somebody who is by another and faces a third; None where these are too near each other."""
+    if len(among) < 3:
+        return None
+    chosen = tuple(rng.sample(among, 3))
+    names = {key: _called(objects, among, i, rng) for key, i in zip("abc", chosen, strict=True)}
+    (x, y), faced, meant = (boxes[i][:2] for i in chosen)
+    apart = [hypot(q[0] - p[0], q[1] - p[1]) for p, q in (((x, y), faced), ((x, y), meant), (faced, meant))]
+    if any(len(so) > 1 for _, so in names.values()) or min(apart) < _APART_M:
+        return None
+    where = rng.choice(_PLACES)
+    phrase = _phrase(where + rng.choice(_PLACED_PHRASES), names, (chosen[2],), ())
+    z, step = boxes[chosen[0]][2], ((faced[0] - x) / apart[0], (faced[1] - y) / apart[0])
+    ends = phrase.text.index(". ") + 1
+    stands = (ends, (x, y, z), (x + step[0], y + step[1], z))
+    return replace(phrase, stands=stands, by=chosen[:1], faced=chosen[1:2])
 
 
 def _phrase(form: str, names: Mapping[str, tuple[str, tuple[int, ...]]], meant, beside, points=(), asks=None) -> Phrase:

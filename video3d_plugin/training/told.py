@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
-from math import hypot
+from math import dist, hypot
 from typing import TypeAlias
 
 from video3d_plugin.model.host_methods import IMAGE_TOKEN
@@ -21,6 +21,8 @@ from video3d_plugin.training.phrases import Phrase
 Boxes: TypeAlias = Mapping[int, Sequence[float]]
 _Mention: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # where it ends, ids called so, those seen
 _ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or behind
+_AHEAD = 0.98  # cosine of the greatest, 11 degrees, at which a thing is straight ahead
+_NEAR_M = 1.5  # between somebody and the middle of what they stand by
 
 
 def told_phrases(
@@ -59,8 +61,9 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     own = {objects[i][1] for i in about}
     beside = tuple(ids[0] for _, ids, _ in said if own and len(ids) == 1 and objects[ids[0]][1] not in own)
     asks = None if question.is_grounding else "words"
-    points = tuple(about) if question.coords else ()
-    return Phrase(text, names, tuple(about), beside, points, asks, whole=question)
+    if question.coords:
+        return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
+    return Phrase(text, names, tuple(about), beside, asks=asks, whole=question)
 
 
 def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:
@@ -76,8 +79,22 @@ def _situated(question: Question, text: str, said: Sequence[_Mention], names, bo
         sides = {side for side in ("left", "right") if re.search(rf"\b{side}\b", text[situation:])}
         meant = tuple(i for i in meant if {_side(boxes[i], *stands)} == sides)
     meant = meant if len(meant) == 1 else ()
-    place = (situation, *stands)
-    return Phrase(text, names, meant, (), asks="words" if seen else None, whole=question, stands=place)
+    spoken = [ids[0] for end, ids, _ in said if end <= situation and len(ids) == 1]
+    by, ahead = _stood_by(spoken, boxes, stands[0]), tuple(i for i in spoken if _is_ahead(boxes[i], *stands))
+    faced = tuple(i for i in ahead if i not in by) or ahead
+    asks, place = "words" if seen else None, (situation, *stands)
+    return Phrase(text, names, meant, (), asks=asks, whole=question, stands=place, by=by, faced=faced)
+
+
+def _stood_by(spoken: Sequence[int], boxes: Boxes, here: Sequence[float]) -> tuple[int, ...]:
+    """The nearest of what is spoken of, if it is near."""
+    away, nearest = min(((dist(boxes[i][:2], here[:2]), i) for i in spoken), default=(_NEAR_M, 0))
+    return (nearest,) if away < _NEAR_M else ()
+
+
+def _is_ahead(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -> bool:
+    facing, away = (ahead[0] - here[0], ahead[1] - here[1]), (box[0] - here[0], box[1] - here[1])
+    return facing[0] * away[0] + facing[1] * away[1] > _AHEAD * hypot(*facing) * hypot(*away)
 
 
 def _side(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -> str | None:
