@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,12 +26,13 @@ ROOM = {
     4: (None, "coffee table"),
     5: ("red", "box"),
     6: (None, "T.V. set"),
+    7: (None, "bookshelf"),
 }
 
 
 # Someone at (1, 2) who looks along y has the red chair and the table to the left, the blue chair and the box
 # to the right.
-BOXES = {1: (0, 2.5, 0), 2: (3, 2, 0), 3: (0, 2, 0), 4: (1, 0, 0), 5: (2, 3, 0), 6: (1, 4, 0)}
+BOXES = {1: (0, 2.5, 0), 2: (3, 2, 0), 3: (0, 2, 0), 4: (1, 0, 0), 5: (2, 3, 0), 6: (1, 4, 0), 7: (9, 9, 0)}
 
 SMALL = Preset(
     TrainSettings(),
@@ -68,7 +70,8 @@ def names(phrase):
         (grounding("A Chair. it is by the coffee table.", (2,)), [("Chair", (1, 2)), ("table", (4,))], (2,), (4,)),
         (grounding("It is on the t.v. set.", (5,)), [("set", (6,))], (5,), (6,)),
         (grounding("It is between the box and the brown table.", (2,)), [("box", (5,)), ("table", (3,))], (2,), (5, 3)),
-        (grounding("The chairs near the armchair.", (1, 2)), [], (1, 2), ()),
+        (grounding("The chairs near the armchair.", (1, 2)), [("chairs", (1, 2))], (1, 2), ()),
+        (grounding("All red boxes, and bookshelves.", (5,)), [("boxes", (5,)), ("bookshelves", (7,))], (5,), (7,)),
         (grounding("The green chair by the box.", ()), [("chair", (1, 2)), ("box", (5,))], (), ()),
         (asking("What color is the chair by the box?", "blue", [2]), [("chair", (1, 2)), ("box", (5,))], (2,), (5,)),
     ],
@@ -162,6 +165,8 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     named = named_of(rooms, questions)
     scene_id = sorted(named)[0]
     own = [question for question in questions if question.scene_id == scene_id]
+    asked = next(question for question in own if question.task == "sqa3d")
+    own.insert(0, replace(asked, prompt=f"<image> {asked.metadata['situation']} What is behind me?"))
     inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=4, proposals="gt")
     naming = Naming.of(named.values(), processor.tokenizer)
     lesson = scene_lesson(inputs, named[scene_id], naming, processor, random.Random(0), own)

@@ -40,7 +40,7 @@ def told_phrases(
 
 def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int]) -> Phrase | None:
     """The question as a phrase; None where it is not known what it is about, or that is not all in `among`, or it
-    names what is not. Plurals and synonyms are not read as names. boxes: by id, centre first, world, metres.
+    names what is not. Synonyms are not read as names. boxes: by id, centre first, world, metres.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
     there. Of a description (Scan2Cap's) the point is that of the one thing it is about. Of a situated question
@@ -109,10 +109,17 @@ def _side(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -
 def _mentions(text: str, objects: Named) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Where each name of objects in `text` ends, and the ids of all that are called so; nothing for names of none."""
     labels, words = ({pair[k] for pair in objects.values() if pair[k]} for k in (1, 0))
-    either = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    label_of = {form: label.lower() for label in labels for form in (label.lower(), _plural(label.lower()))}
+    either = "|".join(re.escape(form) for form in sorted(label_of, key=len, reverse=True))
     said = "|".join(re.escape(word) for word in sorted(words))
     for found in re.finditer(rf"(?:\b({said}) )?\b({either})\b", text, re.IGNORECASE) if either else ():
-        word, label = found[1] and found[1].lower(), found[2].lower()
+        word, label = found[1] and found[1].lower(), label_of[found[2].lower()]
         ids = tuple(i for i, pair in objects.items() if pair[1].lower() == label and word in (None, pair[0]))
         if ids:
             yield found.end(), ids
+
+
+def _plural(label: str) -> str:
+    if label.endswith("f"):
+        return f"{label[:-1]}ves"
+    return label + ("es" if label.endswith(("s", "x", "ch", "sh")) else "s")
