@@ -13,7 +13,7 @@ from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
-from video3d_plugin.training import lessons, lookup
+from video3d_plugin.training import lookup
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson, some_frames
 from video3d_plugin.training.lookup import LookupLesson, attention_shares, missed
@@ -35,12 +35,12 @@ def build(questions):
     return make
 
 
-def lesson_of(rooms, questions, processor, seed=0):
+def lesson_of(rooms, questions, processor, count=24, seed=0):
     named = named_of(rooms, questions)
     naming = Naming.of(named.values(), processor.tokenizer)
     scene_id = sorted(named)[0]
     inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=3, proposals="gt")
-    return inputs, naming, scene_lesson(inputs, named[scene_id], naming, processor, random.Random(seed))
+    return inputs, naming, scene_lesson(inputs, named[scene_id], naming, processor, random.Random(seed), count=count)
 
 
 @pytest.mark.parametrize("newline", ["grid", "frame", "one_token", "no_token"])
@@ -115,13 +115,13 @@ def test_every_position_encoding_can_be_taught(rooms, questions, build, tmp_path
     assert loss > 0
 
 
-BY_TWO = ("tells_by", "tells_faced")
+OF_ENDS, BY_TWO = ("tells_beside", "tells_meant"), ("tells_by", "tells_faced")
 
 
-def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypatch):
+def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
     _, processor = build()
-    monkeypatch.setattr(lessons, "PHRASES", 60)
-    _, _, lesson = lesson_of(rooms, questions, processor)
+
+    _, _, lesson = lesson_of(rooms, questions, processor, 60)
     prefix, points = processor.prefix_ids(), len(lesson["points"])
     assert lesson["ids"][: len(prefix)].tolist() == prefix and not lesson["segments"][: len(prefix)].any()
     items = lesson["ids"][len(prefix) :]
@@ -132,7 +132,10 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build, monkeypa
     mentions = lesson["mention_columns"]
     spoken_of = (items[mentions] == coord).sum() + asked
     assert len(mentions) == len(lesson["name_columns"]) + points - asked and int(spoken_of) == points
-    for kind, ends in (("tells", lesson["end_columns"]), *((k, lesson["situation_columns"]) for k in BY_TWO)):
+    for kind, ends in (
+        *((k, lesson["end_columns"]) for k in OF_ENDS),
+        *((k, lesson["situation_columns"]) for k in BY_TWO),
+    ):
         of, mention = lesson[kind].nonzero().T
         assert len(of) and torch.equal(segments[ends[of]], segments[mentions[mention]])
         assert bool((mentions[mention] <= ends[of]).all()), "what comes later is not seen"

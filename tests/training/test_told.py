@@ -159,7 +159,7 @@ def test_as_many_are_told_as_there_are():
 def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     """Of every told question: the same ids, answer and all; names end where their words do."""
     monkeypatch.setattr(lessons, "TOLD", 60)
-    monkeypatch.setattr(lessons, "PHRASES", 60)
+
     questions = training_questions(rooms, ALL_TASKS)
     _, processor = from_scratch(SMALL, questions)
     named = named_of(rooms, questions)
@@ -169,7 +169,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     own.insert(0, replace(asked, prompt=f"<image> {asked.metadata['situation']} What is behind me?"))
     inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=4, proposals="gt")
     naming = Naming.of(named.values(), processor.tokenizer)
-    lesson = scene_lesson(inputs, named[scene_id], naming, processor, random.Random(0), own)
+    lesson = scene_lesson(inputs, named[scene_id], naming, processor, random.Random(0), own, 60)
     items, segments = (lesson[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
     points, ground = len(lesson["point_columns"]), processor.config.ground_token_id
     whole = {tuple(processor.suffix_ids(question, answered=True)[0]): question for question in own}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Lesson = dict[str, Any]  # see `scene_lesson`
 SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
-POINTS, PHRASES = 16, 48  # of a scene
+POINTS, PHRASES, REHEARSED = 16, 48, 24  # of a scene; phrases, and those beside questions
 TOLD = 10  # of the phrases, at most: the scene's own questions
 _DRAWN = 2 * TOLD  # questions of each task tried: most are about what two frames do not show
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
@@ -77,7 +77,8 @@ class SceneLessons(torch.utils.data.Dataset):
         tasks = self._told.get(scene_id, {}).values()
         told = [question for own in tasks for question in rng.sample(own, min(len(own), _DRAWN))]
         inputs, told = moved(some_frames(inputs, FRAMES, rng), told, rng, scene_id)
-        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told)
+        count = PHRASES if self._groups is None else REHEARSED
+        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told, count)
         return lesson, None if self._groups is None else self._groups[index]
 
 
@@ -110,26 +111,28 @@ def scene_lesson(
     processor: Video3DProcessor,
     rng: random.Random,
     told: Sequence[Question] = (),
+    count: int = PHRASES,
 ) -> Lesson:
-    """What the lesson asks of one scene: points in boxes, about POINTS, and PHRASES phrases, as items of one row; of
-    objects that some cell shows. Of the phrases the first TOLD that can be are `told` questions.
+    """What the lesson asks of one scene: points in boxes, about POINTS, and `count` (P) phrases, as items of one row;
+    of objects that some cell shows. Of the phrases the first TOLD that can be are `told` questions.
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K + J, 3)          world, metres: those that are asked of, then those that phrases speak of
     wanted (K + M, 2)          numbers of what is there, see `Naming`; of a name only the attribute of what it names
     named (M, N) bool          proposals that each name in the phrases names
-    meant (PHRASES, N) bool    proposals that each phrase denotes
-    scored (PHRASES,) bool     whether it is known what it denotes, or that it is nothing
-    beside (PHRASES, N) bool   proposals whose place tells which that is
-    asked (PHRASES, 2)         numbers of what each phrase asks for, NONE where it asks nothing
-    meant_cells (PHRASES, C) bool   cells that show what is meant
+    meant (P, N) bool    proposals that each phrase denotes
+    scored (P,) bool     whether it is known what it denotes, or that it is nothing
+    beside (P, N) bool   proposals whose place tells which that is
+    asked (P, 2)         numbers of what each phrase asks for, NONE where it asks nothing
+    meant_cells (P, C) bool   cells that show what is meant
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
-    point_columns (K,), name_columns (M,), end_columns (PHRASES,): of the items' tokens, from the first item on
+    point_columns (K,), name_columns (M,), end_columns (P,): of the items' tokens, from the first item on
     stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
     situation_columns (S,), situated (S,)   of the last token of each, and the number of its phrase
     mention_columns (W,)       of each phrase's names, then of its <coord>s
-    tells (PHRASES, W), tells_by (S, W), tells_faced (S, W) bool   of what is beside, of what one stands by, and faces
+    tells_beside (P, W), tells_meant (P, W), tells_by (S, W), tells_faced (S, W) bool   which of these are
+        of what is beside; of what is meant, and perhaps of others; of what one stands by; of what one faces
     answer_columns (A,), answers (A,)   of tokens of the told questions, and the id that each is to be followed by
     answer_shares (A,)         what share of its answer each is
     """
@@ -140,7 +143,7 @@ def scene_lesson(
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
     said = told_phrases(told, objects, of_id, row_of, TOLD)
-    said += phrases(objects, of_id, sorted(row_of), PHRASES - len(said), rng)
+    said += phrases(objects, of_id, sorted(row_of), count - len(said), rng)
     names = [named for phrase in said for _, named in phrase.names]
     named, meant, beside = (
         _rows(chosen, row_of, len(boxes))
@@ -165,20 +168,29 @@ def scene_lesson(
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
         "columns": _cell_columns(inputs, processor),
-        "tells": _mentioned(said, [(number, phrase.beside) for number, phrase in enumerate(said)]),
-        "tells_by": _mentioned(said, [(number, phrase.by) for number, phrase in enumerate(said) if phrase.stands]),
-        "tells_faced": _mentioned(
-            said, [(number, phrase.faced) for number, phrase in enumerate(said) if phrase.stands]
-        ),
+        **_mentioned(said),
         **lesson_items(len(points), said, processor),
     }
 
 
-def _mentioned(said: Sequence[Phrase], chosen: Sequence[tuple[int, Collection[int]]]) -> torch.Tensor:
-    """(len(chosen), W) bool: the mentions in each of the numbered phrases that are of nothing but its ids."""
-    mentions = [(number, ids) for number, phrase in enumerate(said) for ids in phrase.mentions]
-    rows = [[number == of and set(ids) <= set(own) for of, ids in mentions] for number, own in chosen]
-    return torch.tensor(rows, dtype=torch.bool).reshape(len(chosen), len(mentions))
+def _mentioned(said: Sequence[Phrase]) -> dict[str, torch.Tensor]:
+    """Which of the W mentions tell of what; see `scene_lesson`."""
+    mentions = [(number, set(ids)) for number, phrase in enumerate(said) for ids in phrase.mentions]
+    situated = [(number, phrase) for number, phrase in enumerate(said) if phrase.stands]
+
+    def rows(chosen: Iterable[tuple[int, Sequence[int]]], others: bool = False) -> torch.Tensor:
+        found = [
+            [of == number and bool(own) and (ids >= {*own} if others else ids <= {*own}) for of, ids in mentions]
+            for number, own in chosen
+        ]
+        return torch.tensor(found, dtype=torch.bool).reshape(len(found), len(mentions))
+
+    return {
+        "tells_beside": rows((number, phrase.beside) for number, phrase in enumerate(said)),
+        "tells_meant": rows(((number, phrase.meant) for number, phrase in enumerate(said)), others=True),
+        "tells_by": rows((number, phrase.by) for number, phrase in situated),
+        "tells_faced": rows((number, phrase.faced) for number, phrase in situated),
+    }
 
 
 def _rows(chosen: Sequence[Iterable[int]], row_of: Mapping[int, int], count: int) -> torch.Tensor:

@@ -55,12 +55,12 @@ class LookupLesson(nn.Module):
     Layer 1: at half of the heads a point's token is to attend to the visual tokens in the box that the point is taken
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
-    their place. Layer 2: the end of a phrase attends to the name (or point) of the other thing in it, that of a
-    situation to what somebody stands by and to what they face; after it, these ends tell that place, or where
-    somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant, and to its
-    situation's end; after it, it tells that place, what the situation's end told, and on which side of somebody there
-    it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is like the word
-    for what is asked, or says the answer. A layer that is not there is not taught.
+    their place. Layer 2: the end of a phrase attends to the name (or point) of the other thing in it and to that of
+    what is meant, that of a situation to what somebody stands by and to what they face; after it, these ends tell
+    that place, or where somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant,
+    and to its situation's end; after it, it tells that place, what the situation's end told, and on which side of
+    somebody there it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is
+    like the word for what is asked, or says the answer. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -163,12 +163,13 @@ class LookupLesson(nn.Module):
         return total
 
     def _reads(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
-        """-log of the share of attention that falls, from phrases' ends, on what tells of the thing beside; from
-        situations', at half of the heads on what one stands by, at the others on what one faces."""
+        """-log of the share of attention that falls, from phrases' ends, at half of the heads on the name (or point) of
+        the thing beside, at the others on that of what is meant; from situations', on what one stands by, and faces."""
         mentions = row.first + own["mention_columns"]
         shares = self._shares(_BESIDE, states, row, torch.cat([ends, situations]))[..., mentions]
         heads, of_ends, of_situations = shares.shape[0] // 2, shares[:, : len(ends)], shares[:, len(ends) :]
-        total = missed(of_ends, own["tells"]) + missed(of_situations[:heads], own["tells_by"])
+        total = missed(of_ends[:heads], own["tells_beside"]) + missed(of_ends[heads:], own["tells_meant"])
+        total = total + missed(of_situations[:heads], own["tells_by"])
         return total + missed(of_situations[heads:], own["tells_faced"])
 
     def _finds(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
