@@ -121,7 +121,7 @@ OF_ENDS, BY_TWO = ("tells_beside", "tells_meant"), ("tells_by", "tells_faced")
 def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
     _, processor = build()
 
-    _, _, lesson = lesson_of(rooms, questions, processor, 60)
+    _, naming, lesson = lesson_of(rooms, questions, processor, 60)
     prefix, points = processor.prefix_ids(), len(lesson["points"])
     assert lesson["ids"][: len(prefix)].tolist() == prefix and not lesson["segments"][: len(prefix)].any()
     items = lesson["ids"][len(prefix) :]
@@ -140,6 +140,15 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
         assert len(of) and torch.equal(segments[ends[of]], segments[mentions[mention]])
         assert bool((mentions[mention] <= ends[of]).all()), "what comes later is not seen"
     assert not bool((lesson["tells_by"] & lesson["tells_faced"]).any())
+    word_of = {number: label for label, number in naming.labels.items()}
+    called = [
+        (end, word_of[n])
+        for end, (n, _) in zip(lesson["end_columns"].tolist(), lesson["called"].tolist(), strict=False)
+        if n >= 0
+    ]
+    for end, label in called:
+        assert label in processor.tokenizer.decode(items[segments == segments[end]]), "it is said"
+    assert len(called) > 20
     assert segments[lesson["end_columns"]].tolist() == list(range(asked + 1, asked + 1 + len(lesson["meant"])))
     assert set(segments[lesson["name_columns"]].tolist()) <= set(segments[lesson["end_columns"]].tolist())
     assert len(lesson["name_columns"]) == len(lesson["named"])

@@ -123,6 +123,7 @@ def scene_lesson(
     meant (P, N) bool    proposals that each phrase denotes
     scored (P,) bool     whether it is known what it denotes, or that it is nothing
     beside (P, N) bool   proposals whose place tells which that is
+    called (P, 2)              numbers of the label and attribute by which each phrase names what it denotes
     asked (P, 2)         numbers of what each phrase asks for, NONE where it asks nothing
     meant_cells (P, C) bool   cells that show what is meant
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
@@ -164,6 +165,7 @@ def scene_lesson(
         ).bool(),
         "beside": beside,
         "stands": torch.tensor([phrase.stands[1:] for phrase in said if phrase.stands]).reshape(-1, 2, 3),
+        "called": torch.tensor([_called(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
         "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
@@ -207,6 +209,14 @@ def _asked(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
         return NONE, NONE
     label, attribute = naming.numbers(objects, phrase.meant[0])
     return label if phrase.asks == "label" else NONE, attribute if phrase.asks == "attribute" else NONE
+
+
+def _called(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
+    """(label, attribute) number of the name that a phrase gives what it means, perhaps with others; NONE of what that
+    does not say."""
+    ids = next((ids for ids in phrase.mentions if phrase.meant and {*ids} >= {*phrase.meant}), ())
+    numbers = [naming.numbers(objects, i) for i in ids] if ids != phrase.points else []
+    return _shared(label for label, _ in numbers), _shared(attribute for _, attribute in numbers)
 
 
 def _shared(numbers: Iterable[int]) -> int:

@@ -56,11 +56,12 @@ class LookupLesson(nn.Module):
     from, at the others the last token of a name to those of what it names. The states after it are to be like the
     words for what is at the point (`Naming`, in the output head's terms), to choose the named proposals, and to tell
     their place. Layer 2: the end of a phrase attends to the name (or point) of the other thing in it and to that of
-    what is meant, that of a situation to what somebody stands by and to what they face; after it, these ends tell
-    that place, or where somebody stands and which way they look. Layer 3: the phrase's end attends to what is meant,
-    and to its situation's end; after it, it tells that place, what the situation's end told, and on which side of
-    somebody there it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is
-    like the word for what is asked, or says the answer. A layer that is not there is not taught.
+    what is meant, that of a situation to what somebody stands by and to what they face; after it, these ends are like
+    the words for what is meant and tell the place of the other thing, or where somebody stands and which way they
+    look. Layer 3: the phrase's end attends to what is meant, and to its situation's end; after it, it tells that
+    place, what the situation's end told, and on which side of somebody there it is. At last it chooses what is meant
+    among the proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A
+    layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -150,8 +151,9 @@ class LookupLesson(nn.Module):
         if last >= _BESIDE:
             total = total + _ATTENTION_WEIGHT * self._reads(states, row, ends, situations, own)
         if last > _BESIDE:  # the states after the last layer are normalised already
-            told = inner.norm(states[_BESIDE + 1])
+            told, words = inner.norm(states[_BESIDE + 1]), self.model.lm_head.weight
             total = total + _BESIDE_WEIGHT * self._places(told[ends], own["beside"], own)
+            total = total + self.naming.loss(told[ends], own["called"], words)
             total = total + self._stands(told[situations], own)
         if last >= _MEANT:
             total = total + _ATTENTION_WEIGHT * self._finds(states, row, ends, situations, own)
