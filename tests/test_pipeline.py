@@ -181,6 +181,8 @@ def test_nothing_there_is_an_empty_choice_and_scores_of_other_heads_stand_alone(
     boxes = np.array([[0, 0, 0, 1, 1, 1], [1, 0, 0, 1, 1, 1]], float)
     none = found.grounding_of("x", [0.1, 0.2, 0.9], boxes, 0.07, several=True)
     assert none.chosen == () and none.nothing > 0.9 and none.best.index == 1
+    two = found.grounding_of("x", [0.7, 0.71, 0.1], boxes, 0.07, several=True)
+    assert [box.index for box in two.chosen] == [1, 0]
     one = found.grounding_of("x", [0.1, 0.2, 0.9], boxes, 0.07)
     assert one.chosen == (one.best,)
     alone = found.grounding_of("x", [0.0, -2.0], boxes, None)

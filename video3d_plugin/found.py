@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from video3d_plugin.metrics.selection import best_object, objects_by_mass
+from video3d_plugin.metrics.selection import TEMPERATURE, best_object, objects_by_share
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def grounding_of(
     """From a head's scores (N,), or (N + 1,) with "nothing is there" last.
 
     temperature    of the InfoNCE head; None for a head that scores each box by itself
-    The rules for what is chosen are the benchmarks': ScanRefer's best box, Multi3DRefer's cumulative mass.
+    Chosen is ScanRefer's best box; of several, all that are at least half as probable as the best.
     """
     values = np.asarray(scores, np.float64)
     has_nothing = len(values) == len(boxes) + 1
@@ -120,7 +120,7 @@ def grounding_of(
     order = np.argsort(-values[: len(boxes)], kind="stable")
     found = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
     if several:
-        indices = objects_by_mass(scores, len(boxes), has_nothing)
+        indices = objects_by_share(scores, len(boxes), has_nothing, temperature=temperature or TEMPERATURE)
     else:
         best = best_object(scores, len(boxes), has_nothing)
         indices = [] if best is None else [best]

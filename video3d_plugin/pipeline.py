@@ -189,8 +189,8 @@ class Video3D:
     ) -> Grounding | list[Grounding]:
         """The scene's proposals for a description, best first, each with its score.
 
-        several    there may be any number of such objects, none too (Multi3DRefer's prompt and its rule of choice);
-                   else exactly one is meant (ScanRefer's)
+        several    there may be any number of such objects, none too (Multi3DRefer's prompt): all that are at
+                   least half as probable as the best; else exactly one is meant (ScanRefer's)
 
         >>> model = load_model(checkpoint)
         >>> found = model.ground(load_scene(my_scan), "the brown chair next to the window")

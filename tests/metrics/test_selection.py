@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.metrics.selection import best_object, objects_by_mass
+from video3d_plugin.metrics.selection import best_object, objects_by_mass, objects_by_share
 
 
 def test_the_best_object_is_taken_even_if_nothing_is_there_scores_highest():
@@ -24,6 +24,28 @@ def test_mass_by_hand():
     assert objects_by_mass(scores, 3, True, mass=0.6) == [0, 1]
     assert objects_by_mass(scores, 3, True, mass=0.9) == [0, 1, 2]
     assert objects_by_mass(scores, 3, True, mass=0.99) == [0, 1, 2]  # more than the objects hold
+
+
+def test_share_of_the_best_by_hand():
+    scores = np.log([0.4, 0.24, 0.1, 0.26]) * 0.07
+    assert objects_by_share(scores, 3) == [0, 1]
+    assert objects_by_share(scores, 3, share=0.2) == [0, 1, 2]
+    assert objects_by_share(scores, 3, share=0.7) == [0]
+    assert objects_by_share(scores, 4, False) == [0, 3, 1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_all_that_fit_equally_are_chosen_by_share_and_not_by_mass(count):
+    scores = [0.9] * count + [-0.5, 0.1]  # and one that does not fit, and "nothing is there"
+    assert objects_by_share(scores, count + 1) == list(range(count))
+    assert len(objects_by_mass(scores, count + 1, mass=0.25)) == -(-count // 4)
+
+
+def test_share_of_the_best_of_nothing():
+    assert objects_by_share([0.5], 0) == []
+    assert objects_by_share([0.2, 0.1, 0.9], 2) == []
+    with pytest.raises(DataError):
+        objects_by_share([0.1, float("nan"), 0.0], 2)
 
 
 def test_the_zero_target_slot_wins_alone():

@@ -139,7 +139,7 @@ def test_saying_nothing_is_there_is_right_for_zero_targets_and_silence_is_not():
     assert TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(doc, "")])["f1@0.5"] == 0
 
 
-def test_both_masses_are_reported():
+def test_all_rules_are_reported():
     import math
 
     shares = [0.3, 0.3, 0.2, 0.2]
@@ -148,6 +148,7 @@ def test_both_masses_are_reported():
     numbers = TASKS["multi3drefer"].aggregate([TASKS["multi3drefer"].record(multi_doc(), prediction)])
     assert numbers["mass0.25_f1@0.5"] == 100 and numbers["f1@0.5"] == pytest.approx(200 / 3)
     assert numbers["mass0.25_v3d_f1@0.5"] == 100 and numbers["v3d_f1@0.5"] == pytest.approx(200 / 3)
+    assert numbers["half_f1@0.5"] == numbers["half_v3d_f1@0.5"] == pytest.approx(50)  # 0.2 is more than half of 0.3
 
 
 def test_a_repeated_object_id_is_one_box_for_m3dref_and_two_for_video3dllm():

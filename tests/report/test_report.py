@@ -198,7 +198,8 @@ def test_a_drawing_from_above_by_hand():
     assert '<rect class="truth" x="5.0" y="173.0" width="42.0" height="42.0"/>' in svg
     assert svg.count('class="proposal"') == 2 and svg.count('class="predicted"') == 1
     assert (
-        top_view({"task": "multi3drefer", "gt_boxes": [], "masses": {"0.4": {"boxes": []}}, "prediction": None}) == ""
+        top_view({"task": "multi3drefer", "gt_boxes": [], "chosen": {"mass0.4": {"boxes": []}}, "prediction": None})
+        == ""
     )
 
 

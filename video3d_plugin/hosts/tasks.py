@@ -34,7 +34,11 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
     "multi3drefer": (
         *(f"{kind}f1@{at}" for kind in ("", "zt_w_d_", "zt_wo_d_", "st_w_d_", "st_wo_d_", "mt_") for at in (0.25, 0.5)),
-        *(f"{prefix}f1@{at}" for prefix in ("v3d_", "mass0.25_", "mass0.25_v3d_") for at in (0.25, 0.5)),
+        *(
+            f"{prefix}f1@{at}"
+            for prefix in ("v3d_", "mass0.25_", "mass0.25_v3d_", "half_", "half_v3d_")
+            for at in (0.25, 0.5)
+        ),
         "count_missing",
         "count_unreadable",
     ),

@@ -10,10 +10,10 @@ from video3d_plugin.metrics import grounding
 from video3d_plugin.metrics.boxes import as_boxes, box_of_corners, iou, iou_float32
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.metrics.parse_boxes import parse_boxes
-from video3d_plugin.metrics.selection import PAPER_MASS, SCRIPT_MASS, best_object, objects_by_mass
+from video3d_plugin.metrics.selection import HALF, PAPER_MASS, SCRIPT_MASS, Rule, best_object, by_mass
 from video3d_plugin.metrics.task_base import Scores, Task, Unpacked
 
-MASSES = (SCRIPT_MASS, PAPER_MASS)
+RULES = (by_mass(SCRIPT_MASS), by_mass(PAPER_MASS), HALF)
 
 
 def _direct_boxes(fields: Mapping) -> list[list[float]]:
@@ -65,18 +65,17 @@ def predicted_box(prediction: Unpacked) -> tuple[str, list[float] | None]:
     return ("empty", None) if best is None else ("ok", boxes[best])
 
 
-def predicted_boxes(
-    prediction: Unpacked, masses: Sequence[float] = MASSES
-) -> tuple[str, dict[float, list[list[float]]]]:
-    """Multi3DRefer: the boxes selected at each mass; without scores, the same boxes for all."""
+def predicted_boxes(prediction: Unpacked, rules: Sequence[Rule] = RULES) -> tuple[str, dict[str, list[list[float]]]]:
+    """Multi3DRefer: the boxes chosen by each rule, by its name; without scores, the same boxes for all."""
+    names = [rule.name for rule in rules]
     if not _has_scores(prediction):
         status, boxes = _read_boxes(prediction)
-        return status, dict.fromkeys(masses, boxes)
+        return status, dict.fromkeys(names, boxes)
     try:
         scores, boxes, zero = _proposals(prediction)
-        return "ok", {m: [boxes[i] for i in objects_by_mass(scores, len(boxes), zero, m)] for m in masses}
+        return "ok", {rule.name: [boxes[i] for i in rule.choose(scores, len(boxes), zero)] for rule in rules}
     except (DataError, TypeError, ValueError):
-        return "unreadable", dict.fromkeys(masses, [])
+        return "unreadable", dict.fromkeys(names, [])
 
 
 def _group(value: object) -> bool | None:
@@ -127,23 +126,20 @@ def scanrefer_scores(records: Sequence[dict], _score: Scorer) -> Scores:
     return Scores({**values, **grounding.scanrefer_m3dref(items), **grounding.scanrefer_v3d(items)}, counts)
 
 
-def _mass_key(mass: float) -> str:
-    return f"{mass:g}"
-
-
-def multi3drefer_record(doc: Mapping, prediction: Unpacked, *, of_masses: Sequence[float] = MASSES) -> dict:
-    """F1 pairs of both conventions at each mass. Text that cannot be read is no claim that nothing is there: F1 0."""
-    status, selected = predicted_boxes(prediction, of_masses)
+def multi3drefer_record(doc: Mapping, prediction: Unpacked, *, rules: Sequence[Rule] = RULES) -> dict:
+    """F1 pairs of both conventions by each rule. Text that cannot be read is no claim that nothing is there: F1 0."""
+    status, selected = predicted_boxes(prediction, rules)
     truth, ids = [list(map(float, b)) for b in doc["gt_boxes"]], doc.get("object_ids")
     distinct = list(dict(zip(ids, truth, strict=True)).values()) if ids and len(ids) == len(truth) else truth
     readable = status not in ("unreadable", "empty")
-    masses = {}
-    for mass, boxes in selected.items():
-        masses[_mass_key(mass)] = {
+    chosen = {
+        name: {
             "boxes": boxes,
             "m3dref": grounding.f1_m3dref(boxes, distinct, doc["eval_type"]) if readable else (0.0, 0.0),
             "v3d": grounding.f1_v3d(boxes, truth) if readable else (0.0, 0.0),
         }
+        for name, boxes in selected.items()
+    }
     return {
         "id": f"{doc['scene_id']}|{doc['ann_id']}",
         "scene_id": doc["scene_id"],
@@ -153,26 +149,25 @@ def multi3drefer_record(doc: Mapping, prediction: Unpacked, *, of_masses: Sequen
         "eval_type": doc["eval_type"],
         "gt_boxes": truth,
         "object_ids": ids,
-        "masses": masses,
+        "chosen": chosen,
     }
 
 
-def multi3drefer_scores(records: Sequence[dict], _score: Scorer, *, of_masses: Sequence[float] = MASSES) -> Scores:
-    """The first mass under the plain names, another as `mass0.25_` before the name: `mass0.25_v3d_f1@0.5`."""
+def multi3drefer_scores(records: Sequence[dict], _score: Scorer, *, rules: Sequence[Rule] = RULES) -> Scores:
+    """The first rule under the plain names, another with its name before: `mass0.25_v3d_f1@0.5`, `half_f1@0.5`."""
     known = [r for r in records if not r.get("extra")]
     values: dict[str, float | None] = {}
-    for mass in of_masses:
-        key = _mass_key(mass)
+    for rule in rules:
         items = [
             grounding.Answered(
                 r["eval_type"],
-                tuple(r["masses"][key]["m3dref"]),
-                tuple(r["masses"][key]["v3d"]),
+                tuple(r["chosen"][rule.name]["m3dref"]),
+                tuple(r["chosen"][rule.name]["v3d"]),
                 submitted=r["status"] != "missing",
             )
             for r in known
         ]
-        before = "" if mass == of_masses[0] else f"mass{key}_"
+        before = "" if rule is rules[0] else f"{rule.name}_"
         values |= grounding.multi3drefer_official(items, before)
         values |= grounding.multi3drefer_v3d(items, f"{before}v3d_")
         values |= grounding.multi3drefer_torchmetrics(items, f"{before}torchmetrics_")
@@ -184,12 +179,10 @@ scanrefer = Task("scanrefer", ("acc@0.25", "acc@0.5"), scanrefer_record, scanref
 
 
 def multi3drefer_at(mass: float = SCRIPT_MASS) -> Task:
-    """Multi3DRefer with boxes selected by another cumulative mass under the plain names; the paper's 0.25 beside it."""
-    if not 0 < mass <= 1:
-        raise DataError(f"a cumulative mass of {mass}", remedy="it lies between 0 and 1")
-    masses = tuple(dict.fromkeys((mass, PAPER_MASS)))
-    record = partial(multi3drefer_record, of_masses=masses)
-    return Task("multi3drefer", ("f1@0.25", "f1@0.5"), record, partial(multi3drefer_scores, of_masses=masses))
+    """Multi3DRefer with boxes selected by another cumulative mass under the plain names; the other rules beside it."""
+    rules = (by_mass(mass), *(rule for rule in RULES[1:] if rule.name != by_mass(mass).name))
+    record = partial(multi3drefer_record, rules=rules)
+    return Task("multi3drefer", ("f1@0.25", "f1@0.5"), record, partial(multi3drefer_scores, rules=rules))
 
 
 multi3drefer = multi3drefer_at()

@@ -11,7 +11,7 @@ MAX_PROPOSALS = 100
 def boxes_of(record: Mapping) -> tuple[list, list, list]:
     """(truth, predicted, proposals) of a grounding or captioning record."""
     if record["task"] == "multi3drefer":
-        truth, predicted = record["gt_boxes"], record["masses"]["0.4"]["boxes"]
+        truth, predicted = record["gt_boxes"], next(iter(record["chosen"].values()))["boxes"]
     else:
         truth, predicted = [record["gt_box"]], [record["box"]] if record.get("box") else []
     prediction = record.get("prediction")

@@ -17,7 +17,7 @@ def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) ->
     published = {name for system in SYSTEMS for name in system.numbers.get(task, {})}
     named = [name for name in get(task).names() if not name.startswith("count_")]
     first = [*get(task).main, *(name for name in named if name in published)]
-    official = [n for n in named if everything or not n.startswith((*OTHER_CONVENTIONS, "v3d_", "mass"))]
+    official = [n for n in named if everything or not n.startswith((*OTHER_CONVENTIONS, "v3d_", "mass", "half_"))]
     return [name for name in dict.fromkeys([*first, *official]) if name in have]
 
 

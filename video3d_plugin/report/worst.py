@@ -41,7 +41,9 @@ def _sqa3d(record: Mapping) -> float:
 
 _SCORES: dict[str, Callable[[Mapping], float]] = {
     "scanrefer": lambda record: record["iou"],
-    "multi3drefer": lambda record: record["masses"]["0.4"]["m3dref"][0] if record["status"] != "missing" else 0.0,
+    "multi3drefer": lambda record: (
+        next(iter(record["chosen"].values()))["m3dref"][0] if record["status"] != "missing" else 0.0
+    ),
     "scanqa": _scanqa,
     "sqa3d": _sqa3d,
 }

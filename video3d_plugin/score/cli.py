@@ -68,7 +68,18 @@ def as_json(result: Result) -> str:
 
 def as_text(result: Result, everything: bool = False) -> str:
     """One number a line, then what was counted, then why numbers are missing."""
-    prefixes = ("v3d_", "m3dref_", "leo_", "llava3d_", "chatscene_", "torchmetrics_", "mass", "llm_", "benchmark_")
+    prefixes = (
+        "v3d_",
+        "m3dref_",
+        "leo_",
+        "llava3d_",
+        "chatscene_",
+        "torchmetrics_",
+        "mass",
+        "half_",
+        "llm_",
+        "benchmark_",
+    )
     values = result.scores.values
     chosen = [name for name in values if everything or not name.startswith(prefixes)] or list(values)
     width = max(map(len, chosen))

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 Lesson = dict[str, Any]  # see `scene_lesson`
 SCENES = 6  # a step, where there are no questions beside the lesson
-FRAMES = 2  # of those a scene has: many scenes of few tokens teach more than few of many, in the same time
+FRAMES = 4  # of those a scene has: few, for many scenes in the same time, but of two hardly any show a label twice
 POINTS, PHRASES, REHEARSED = 16, 48, 24  # of a scene; phrases, and those beside questions
 TOLD = 10  # of the phrases, at most: the scene's own questions
-_DRAWN = 2 * TOLD  # questions of each task tried: most are about what two frames do not show
+_DRAWN = 2 * TOLD  # questions of each task tried: many are about what a few frames do not show
 _MARGIN_M = 0.1  # around a box: a token's point is the mean of what its cell shows
 _JITTER_M = 0.03
 _ON_SURFACE = 0.6  # share of the points; the others are centres of boxes, as Scan2Cap asks

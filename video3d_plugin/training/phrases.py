@@ -43,6 +43,7 @@ _ASKED = 0.4  # share of phrases that ask for a label or colour in words
 _LABEL_ALONE = 0.25  # share of names in phrases that leave the attribute out
 _RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
 _OBJECT = 0.35  # share of these that say "the object" where a label could be
+_OBJECT_INSTEAD = 0.6  # the same, where there is but one of each label: nothing to compare
 _BY_POINT = 0.4  # share of these that give the place of the other thing instead of its name
 _FAR = 0.3  # share of these that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
@@ -138,12 +139,12 @@ def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: rand
     if len(called_so) > 1 or not others:
         return None
     names = {"b": (called if by_point else f"the {called}", called_so)}
-    if rng.random() < _OBJECT:
+    counts = Counter(objects[i][1] for i in others)
+    several = [i for i in others if counts[objects[i][1]] > 1]
+    if rng.random() < (_OBJECT if several else _OBJECT_INSTEAD):
         names["a"], candidates = ("object", ()), tuple(i for i in among if i != anchor)
         asks, forms = "label", _ASK_FAR if far else _ASK_NEAR
     else:
-        counts = Counter(objects[i][1] for i in others)
-        several = [i for i in others if counts[objects[i][1]] > 1]
         name, candidates = _called(objects, others, rng.choice(several or others), rng, 1.0 if asked else _LABEL_ALONE)
         names["a"] = name, candidates
         asks, forms = "attribute", _ASK_COLOR_FAR if far else _ASK_COLOR_NEAR

@@ -125,13 +125,13 @@ def _scanrefer(record: Mapping) -> Item:
 
 
 def _multi3drefer(record: Mapping) -> Item:
-    mass = next(iter(record["masses"].values()))
+    chosen = next(iter(record["chosen"].values()))
     return {
         "question": record["description"],
         "truth": _boxes(record["gt_boxes"]),
-        "predicted": [{"box": box} for box in _boxes(mass["boxes"])],
-        "verdict": "right" if record["status"] != "missing" and mass["m3dref"][1] == 1 else "wrong",
-        "answer": None if mass["boxes"] else "nothing fits",
+        "predicted": [{"box": box} for box in _boxes(chosen["boxes"])],
+        "verdict": "right" if record["status"] != "missing" and chosen["m3dref"][1] == 1 else "wrong",
+        "answer": None if chosen["boxes"] else "nothing fits",
         "expected": [] if record["gt_boxes"] else ["nothing fits"],
     }
 
