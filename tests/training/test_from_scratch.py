@@ -188,11 +188,13 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
         if phrase.stands:
             continue
         assert (phrase.asks is not None) == phrase.text.endswith("?")
+        assert phrase.meant, "there is a chair of either color, and trash cans may be of any"
         if phrase.beside == phrase.meant:
             assert not phrase.points and phrase.meant == phrase.names[0][1]
         else:
             assert phrase.beside in {phrase.points, *(ids for _, ids in phrase.names)}
             assert not set(phrase.meant) & set(phrase.beside)
+            assert phrase.away == ("far" in phrase.text)
     told = {phrase.text: phrase.meant for phrase in made}
     by_point = {phrase.points: phrase.meant for phrase in made if "the chair nearest to <coord>" in phrase.text}
     assert by_point == {(3,): (1,)}
@@ -202,6 +204,28 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
     assert told["closest to the trash can there is a chair."] == (1,)
     assert told["the object nearest to the red chair."] == (3,)
     assert phrases(objects, boxes, [], 5, random.Random(0)) == []
+
+
+def test_what_is_not_there_is_named_too_by_an_attribute_that_is():
+    objects = {1: ("red", "chair"), 2: ("blue", "lamp"), 3: ("red", "lamp"), 4: (None, "desk"), 5: ("blue", "bed")}
+    boxes = {i: (i * i, 0, 0) for i in objects}
+    made = phrases(objects, boxes, [1, 2, 4], 3000, random.Random(0))
+    absent = [p for p in made if not p.meant]
+    assert 0.02 < len(absent) / 3000 < 0.09
+    named = {found[0] for p in absent if (found := re.search(r"\b(red|blue) (chair|lamp|desk|bed)", p.text))}
+    assert all(p.names == p.points == p.beside == () and p.asks is None and not p.away for p in absent)
+    assert named == {"blue chair"}, "a red lamp is there, if not seen; no bed is seen; of a desk no color is known"
+
+
+def test_an_object_of_any_kind_may_be_called_by_an_attribute_that_several_have():
+    objects = {1: ("red", "chair"), 2: ("red", "lamp"), 3: ("blue", "table"), 4: ("blue", "bed"), 5: (None, "desk")}
+    boxes = {1: (0, 0, 0), 2: (3, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0), 5: (4, 0, 0)}
+    made = phrases(objects, boxes, [1, 2, 3, 4, 5], 3000, random.Random(0))
+    told = {p.text: (p.meant, p.names[0][1]) for p in made if p.text.startswith("the red object")}
+    assert told["the red object nearest to the desk."] == ((2,), (1, 2))
+    assert told["the red object farthest from the desk."] == ((1,), (1, 2))
+    assert not [text for text in told if "chair" in text or "lamp" in text], "one of them would be nearest to itself"
+    assert not [p for p in made if p.asks and re.search("(red|blue) object", p.text)]
 
 
 def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_right():

@@ -149,6 +149,9 @@ def test_items_are_rows_of_the_processors_kind(rooms, questions, build):
     for end, label in called:
         assert label in processor.tokenizer.decode(items[segments == segments[end]]), "it is said"
     assert len(called) > 20
+    unlike = lesson["unlike"][:, 0] != NONE
+    assert bool(unlike.any()) and not bool((unlike & (lesson["called"] != NONE).any(1)).any())
+    assert not bool((lesson["unlike"][:, 1] != NONE).any()) and bool(lesson["beside"][unlike].any(1).all())
     assert segments[lesson["end_columns"]].tolist() == list(range(asked + 1, asked + 1 + len(lesson["meant"])))
     assert set(segments[lesson["name_columns"]].tolist()) <= set(segments[lesson["end_columns"]].tolist())
     assert len(lesson["name_columns"]) == len(lesson["named"])
@@ -340,3 +343,20 @@ def test_what_a_run_that_rehearses_leaves_is_the_model(rooms, questions, build, 
     loaded = Video3DForCausalLM.from_pretrained(tmp_path)
     for (name, one), other in zip(model.named_parameters(), loaded.parameters(), strict=True):
         assert torch.equal(one, other), name
+
+
+def test_what_is_far_from_a_place_is_told_by_its_opposite(rooms, questions, build):
+    model, processor = build()
+    _, _, own = lesson_of(rooms, questions, processor)
+    lesson = LookupLesson.of(model, processor, named_of(rooms, questions))
+    centres = own["scene"]["proposals"][:, None, :3].float().expand(-1, model.config.position.points_per_token, -1)
+    with torch.no_grad():
+        there = model.get_model().world_position_embedding(centres)
+        there = there - there.mean(0)
+        one = torch.eye(len(there), dtype=torch.bool)[:1]
+        loss = {
+            (sign, away): float(lesson._places(sign * there[:1], one, own, torch.tensor([away])))
+            for sign in (1, -1)
+            for away in (False, True)
+        }
+    assert loss[1, False] < 0.5 < 2 < loss[-1, False] and loss[-1, True] < 0.5 < 2 < loss[1, True]

@@ -83,6 +83,21 @@ def test_names_are_read_and_others_are_what_is_beside(question, said, meant, bes
 
 
 @pytest.mark.parametrize(
+    ("description", "away"),
+    [
+        ("The chair farthest from the table.", True),
+        ("the chair that is furthest away from the table", True),
+        ("It is far from the table.", True),
+        ("The chair most distant from the table.", True),
+        ("The chair furthest to the left of the table.", False),
+        ("The chair on the far side, next to the table.", False),
+    ],
+)
+def test_whether_the_far_one_is_meant_is_read_from_the_words(description, away):
+    assert told(grounding(description, (1,)), ROOM, BOXES, ROOM).away == away
+
+
+@pytest.mark.parametrize(
     ("question", "among", "answered", "meant"),
     [
         ("Is the box on my right?", ROOM, True, (5,)),

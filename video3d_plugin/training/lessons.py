@@ -124,6 +124,8 @@ def scene_lesson(
     scored (P,) bool     whether it is known what it denotes, or that it is nothing
     beside (P, N) bool   proposals whose place tells which that is
     called (P, 2)              numbers of the label and attribute by which each phrase names what it denotes
+    unlike (P, 2)              where it does not name that, of the label of what is beside, which is not meant
+    away (P,) bool             whether what is far from there is meant
     asked (P, 2)         numbers of what each phrase asks for, NONE where it asks nothing
     meant_cells (P, C) bool   cells that show what is meant
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
@@ -166,6 +168,8 @@ def scene_lesson(
         "beside": beside,
         "stands": torch.tensor([phrase.stands[1:] for phrase in said if phrase.stands]).reshape(-1, 2, 3),
         "called": torch.tensor([_called(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
+        "unlike": torch.tensor([_unlike(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
+        "away": torch.tensor([phrase.away for phrase in said]).bool(),
         "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
@@ -217,6 +221,13 @@ def _called(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
     ids = next((ids for ids in phrase.mentions if phrase.meant and {*ids} >= {*phrase.meant}), ())
     numbers = [naming.numbers(objects, i) for i in ids] if ids != phrase.points else []
     return _shared(label for label, _ in numbers), _shared(attribute for _, attribute in numbers)
+
+
+def _unlike(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
+    """(label, NONE) number of what is beside, if that is not meant and what is meant has no name."""
+    if not phrase.meant or phrase.stands or any({*ids} >= {*phrase.meant} for ids in phrase.mentions):
+        return NONE, NONE
+    return _shared(naming.numbers(objects, i)[0] for i in phrase.beside), NONE
 
 
 def _shared(numbers: Iterable[int]) -> int:

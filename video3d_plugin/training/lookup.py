@@ -58,10 +58,12 @@ class LookupLesson(nn.Module):
     their place. Layer 2: the end of a phrase attends to the name (or point) of the other thing in it and to that of
     what is meant, that of a situation to what somebody stands by and to what they face; after it, these ends are like
     the words for what is meant and tell the place of the other thing, or where somebody stands and which way they
-    look. Layer 3: the phrase's end attends to what is meant, and to its situation's end; after it, it tells that
-    place, what the situation's end told, and on which side of somebody there it is. At last it chooses what is meant
-    among the proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A
-    layer that is not there is not taught.
+    look. What is far from a thing is meant by the opposite of its place, what is no lamp by the opposite of the word:
+    a layer that finds by likeness finds the farthest and the others by unlikeness, and the nearest sooner
+    (docs/training.md). Layer 3: the phrase's end attends to what is meant, and to its situation's end; after it, it
+    tells that place, what the situation's end told, and on which side of somebody there it is. At last it chooses what
+    is meant among the proposals, and where the phrase is a question, is like the word for what is asked, or says the
+    answer. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -152,8 +154,9 @@ class LookupLesson(nn.Module):
             total = total + _ATTENTION_WEIGHT * self._reads(states, row, ends, situations, own)
         if last > _BESIDE:  # the states after the last layer are normalised already
             told, words = inner.norm(states[_BESIDE + 1]), self.model.lm_head.weight
-            total = total + _BESIDE_WEIGHT * self._places(told[ends], own["beside"], own)
+            total = total + _BESIDE_WEIGHT * self._places(told[ends], own["beside"], own, own["away"])
             total = total + self.naming.loss(told[ends], own["called"], words)
+            total = total + self.naming.loss(-told[ends], own["unlike"], words)
             total = total + self._stands(told[situations], own)
         if last >= _MEANT:
             total = total + _ATTENTION_WEIGHT * self._finds(states, row, ends, situations, own)
@@ -205,11 +208,14 @@ class LookupLesson(nn.Module):
             total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
         return total + self._places(at_name, own["named"], own)
 
-    def _places(self, states: torch.Tensor, wanted: torch.Tensor, own) -> torch.Tensor:
-        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, of those that have some; 0
-        without positions."""
+    def _places(
+        self, states: torch.Tensor, wanted: torch.Tensor, own, away: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, of those that have some, or the
+        opposite where it is `away` (M,); 0 without positions."""
         told = wanted.any(1)
-        return self._told(self.place, states[told], own["scene"]["proposals"][:, :3], wanted[told])
+        opposite = None if away is None else away[told]
+        return self._told(self.place, states[told], own["scene"]["proposals"][:, :3], wanted[told], opposite)
 
     def _stands(self, states: torch.Tensor, own) -> torch.Tensor:
         """How badly `states` (S, H) tell where their situations are, among all of these and the objects, at one height,
@@ -236,14 +242,25 @@ class LookupLesson(nn.Module):
         wanted = torch.stack([(away * facing).sum(-1), (away * left).sum(-1)], -1)
         return _SIDE_WEIGHT * F.mse_loss(self.side(states[one]), wanted, reduction="sum") / len(wanted)
 
-    def _told(self, says: nn.Module, states: torch.Tensor, points: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """How badly `says` of `states` (M, H) is like the encodings of the `wanted` (M, N) ones of `points` (N, 3)."""
+    def _told(
+        self,
+        says: nn.Module,
+        states: torch.Tensor,
+        points: torch.Tensor,
+        wanted: torch.Tensor,
+        opposite: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """How badly `says` of `states` (M, H) is like the encodings of the `wanted` (M, N) ones of `points` (N, 3), or
+        unlike them where that is wanted, `opposite` (M,) bool."""
         inner, position = self.model.get_model(), self.model.config.position
         if position is None or not len(states):
             return states.sum() * 0
         points = points.to(states.device).float()[:, None].expand(-1, position.points_per_token, -1)
         there = inner.world_position_embedding(points).to(states)
-        shares = (says(states) @ there.T / 4).log_softmax(-1)
+        said = says(states)
+        if opposite is not None:
+            said = torch.where(opposite[:, None], -said, said)
+        shares = (said @ there.T / 4).log_softmax(-1)
         return -shares.masked_fill(~wanted, _NOWHERE).logsumexp(-1).mean()
 
 

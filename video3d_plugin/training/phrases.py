@@ -42,8 +42,11 @@ _COLORS = frozenset("black white gray grey red orange yellow green blue purple p
 _ASKED = 0.4  # share of phrases that ask for a label or colour in words
 _LABEL_ALONE = 0.25  # share of names in phrases that leave the attribute out
 _RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
+_SEVERAL_ALONE = 0.7  # the same of what is meant by its place, where there are several of a label: with it, often one
 _OBJECT = 0.35  # share of these that say "the object" where a label could be
 _OBJECT_INSTEAD = 0.6  # the same, where there is but one of each label: nothing to compare
+_OF_A_COLOR = 0.6  # share of these, if nothing is asked, that say "the red object", where several are red
+_ABSENT = 0.06  # share of all phrases that name what is not there: a label with an attribute that none of it has
 _BY_POINT = 0.4  # share of these that give the place of the other thing instead of its name
 _FAR = 0.3  # share of these that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
@@ -71,6 +74,7 @@ class Phrase:
     stands  where a situation ends in it: the character; where the asker stands, and a point ahead (world, metres)
     by      the thing that the asker stands by, of those that the situation names
     faced   those that it names straight ahead
+    away    whether it is the far one that is meant, not the near one
     """
 
     text: str
@@ -84,6 +88,7 @@ class Phrase:
     stands: tuple[int, tuple[float, ...], tuple[float, ...]] | None = None
     by: tuple[int, ...] = ()
     faced: tuple[int, ...] = ()
+    away: bool = False
 
     @property
     def mentions(self) -> list[tuple[int, ...]]:
@@ -102,7 +107,7 @@ def phrases(
     made: list[Phrase] = []
     while among and len(made) < count:
         asked, make = rng.random() < _ASKED, _related if rng.random() < _RELATED else _plain
-        make = _placed if rng.random() < _PLACED else make
+        make = _placed if rng.random() < _PLACED else _absent if rng.random() < _ABSENT else make
         tries = (make(objects, boxes, among, asked, rng) for _ in range(_TRIES))
         phrase = next(filter(None, tries), None) or _plain(objects, boxes, among, False, rng)
         made.append(replace(phrase, framed=phrase.stands is None and rng.random() < _FRAMED))
@@ -142,10 +147,11 @@ def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: rand
     counts = Counter(objects[i][1] for i in others)
     several = [i for i in others if counts[objects[i][1]] > 1]
     if rng.random() < (_OBJECT if several else _OBJECT_INSTEAD):
-        names["a"], candidates = ("object", ()), tuple(i for i in among if i != anchor)
+        names["a"], candidates = _object(objects, among, anchor, asked, rng)
         asks, forms = "label", _ASK_FAR if far else _ASK_NEAR
     else:
-        name, candidates = _called(objects, others, rng.choice(several or others), rng, 1.0 if asked else _LABEL_ALONE)
+        alone = 1.0 if asked else _SEVERAL_ALONE if several else _LABEL_ALONE
+        name, candidates = _called(objects, others, rng.choice(several or others), rng, alone)
         names["a"] = name, candidates
         asks, forms = "attribute", _ASK_COLOR_FAR if far else _ASK_COLOR_NEAR
     chosen = candidates[0] if len(candidates) == 1 else clearly_nearest(boxes, candidates, anchor, far)
@@ -153,7 +159,33 @@ def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: rand
         return None
     if not asked:
         asks, forms = None, _FAR_PHRASES if far else _NEAR_PHRASES
-    return _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else (), asks)
+    phrase = _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else (), asks)
+    return replace(phrase, away=far)
+
+
+def _object(
+    objects: Named, among: Sequence[int], anchor: int, asked: bool, rng: random.Random
+) -> tuple[tuple[str, tuple[int, ...]], tuple[int, ...]]:
+    """What to call an object of any kind, with whom that names, and which may be meant: "object", or "red object"
+    where several are red but not the anchor."""
+    others = tuple(i for i in among if i != anchor)
+    counts = Counter(objects[i][0] for i in among if objects[i][0] not in (None, objects[anchor][0]))
+    several = [i for i in others if counts[objects[i][0]] > 1]
+    if asked or not several or rng.random() > _OF_A_COLOR:
+        return ("object", ()), others
+    attribute = objects[rng.choice(several)][0]
+    alike = tuple(i for i in others if objects[i][0] == attribute)
+    return (f"{attribute} object", alike), alike
+
+
+def _absent(objects: Named, boxes, among: Sequence[int], asked: bool, rng: random.Random) -> Phrase | None:
+    """Nothing: a label that is there by an attribute that others have; None where there is no such attribute."""
+    label = objects[rng.choice(among)][1]
+    own = {attribute for attribute, of in objects.values() if of == label}
+    others = sorted({attribute for attribute, _ in objects.values() if attribute} - own)
+    if not others or None in own:
+        return None
+    return _phrase(rng.choice(_PHRASES), {"a": (f"{rng.choice(others)} {label}", ())}, (), ())
 
 
 def _placed(objects: Named, boxes, among: Sequence[int], asked: bool, rng: random.Random) -> Phrase | None:

@@ -23,6 +23,7 @@ _Mention: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # where it e
 _ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or behind
 _AHEAD = 0.98  # cosine of the greatest, 11 degrees, at which a thing is straight ahead
 _NEAR_M = 1.5  # between somebody and the middle of what they stand by
+_AWAY = re.compile(r"\b(?:f[au]rthest|far|farther|further|distant)(?: away)? from\b", re.IGNORECASE)
 
 
 def told_phrases(
@@ -43,8 +44,8 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     names what is not. Synonyms are not read as names. boxes: by id, centre first, world, metres.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
-    there. Of a description (Scan2Cap's) the point is that of the one thing it is about. Of a situated question
-    (SQA3D's) it is known where the asker stands: see `_situated`.
+    there; whether what is far from it is meant is read from the words. Of a description (Scan2Cap's) the point is that
+    of the one thing it is about. Of a situated question (SQA3D's) it is known where the asker stands: see `_situated`.
     """
     if not question.is_grounding and question.answer is None:
         return None
@@ -63,7 +64,8 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     asks = None if question.is_grounding else "words"
     if question.coords:
         return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
-    return Phrase(text, names, tuple(about), beside, asks=asks, whole=question)
+    away = _AWAY.search(text) is not None
+    return Phrase(text, names, tuple(about), beside, asks=asks, whole=question, away=away)
 
 
 def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:
