@@ -74,6 +74,12 @@ def names(phrase):
         (grounding("All red boxes, and bookshelves.", (5,)), [("boxes", (5,)), ("bookshelves", (7,))], (5,), (7,)),
         (grounding("The green chair by the box.", ()), [("chair", (1, 2)), ("box", (5,))], (), ()),
         (asking("What color is the chair by the box?", "blue", [2]), [("chair", (1, 2)), ("box", (5,))], (2,), (5,)),
+        (asking("What is next to the box?", "blue chair", [2]), [("box", (5,))], (2,), (5,)),
+        (asking("Where is the box?", "next to the chair", [5]), [("box", (5,))], (2,), (5,)),
+        (asking("Where is the table?", "by the chair", [3]), [("table", (3,))], (1,), (3,)),
+        (asking("Where is the box?", "in the corner", [5]), [("box", (5,))], (5,), ()),
+        (asking("Where is the box?", "between the chair and the t.v. set", [5]), [("box", (5,))], (5,), ()),
+        (asking("Where is the blue chair?", "by the red chair", [2]), [("chair", (2,))], (2,), ()),
     ],
 )  # fmt: skip
 def test_names_are_read_and_others_are_what_is_beside(question, said, meant, beside):

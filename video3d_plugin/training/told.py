@@ -44,8 +44,10 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     names what is not. Synonyms are not read as names. boxes: by id, centre first, world, metres.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
-    there; whether what is far from it is meant is read from the words. Of a description (Scan2Cap's) the point is that
-    of the one thing it is about. Of a situated question (SQA3D's) it is known where the asker stands: see `_situated`.
+    there; whether what is far from it is meant is read from the words. Where the answer names a thing of another label
+    ("next to the desk"), that is what is meant, and what the question is about is beside it. Of a description
+    (Scan2Cap's) the point is that of the one thing it is about. Of a situated question (SQA3D's) it is known where the
+    asker stands: see `_situated`.
     """
     if not question.is_grounding and question.answer is None:
         return None
@@ -64,8 +66,19 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     asks = None if question.is_grounding else "words"
     if question.coords:
         return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
+    if asks and len(about) == 1 and (by := _named_by(question.answer or "", about[0], objects, boxes, among)):
+        return Phrase(text, names, by, tuple(about), asks=asks, whole=question)
     away = _AWAY.search(text) is not None
     return Phrase(text, names, tuple(about), beside, asks=asks, whole=question, away=away)
+
+
+def _named_by(answer: str, about: int, objects: Named, boxes: Boxes, among: Collection[int]) -> tuple[int, ...]:
+    """The thing by which an answer says where the other one is: "next to the desk"; () where it names none, or what is
+    not all seen, or but the label of the thing itself."""
+    found = [ids for _, ids in _mentions(answer, objects)]
+    if len(found) != 1 or any(i not in among or objects[i][1] == objects[about][1] for i in found[0]):
+        return ()
+    return (min(found[0], key=lambda i: dist(boxes[i][:2], boxes[about][:2])),)
 
 
 def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:
