@@ -23,7 +23,7 @@ ROWS: dict[str, tuple[tuple[str, str, str | None], ...]] = {
         ("acc@0.5", "Acc@0.5", "random_object"),
         ("multiple_acc@0.5", "  of these multiple", "multiple_random_object"),
     ),
-    "multi3drefer": (("f1@0.5", "F1@0.5", "none_always"),),
+    "multi3drefer": (("f1@0.5", "F1@0.5", "none_always"), ("half_f1@0.5", "  by half the best", "none_always")),
     "scan2cap": (("cider@0.5", "CIDEr@0.5", None),),
     "scanqa": (("em@1", "EM@1", "per_template"),),
     "sqa3d": (("em", "EM", "per_template"),),

@@ -360,3 +360,30 @@ def test_what_is_far_from_a_place_is_told_by_its_opposite(rooms, questions, buil
             for away in (False, True)
         }
     assert loss[1, False] < 0.5 < 2 < loss[-1, False] and loss[-1, True] < 0.5 < 2 < loss[1, True]
+
+
+def test_cells_that_show_one_thing_say_which_and_where(rooms, questions, build):
+    _, processor = build()
+    inputs, naming, lesson = lesson_of(rooms, questions, processor)
+    named = named_of(rooms, questions)[inputs.scene_id]
+    points = inputs.token_points.reshape(-1, 3).float()
+    columns = lesson["columns"].tolist()
+    assert len(lesson["shown_columns"]) > 5
+    for column, point, wanted in zip(*(lesson[f"shown_{k}"] for k in ("columns", "points", "wanted")), strict=True):
+        assert torch.equal(points[columns.index(int(column))], point)
+        boxes = inputs.proposals.float()
+        inside = ((point - boxes[:, :3]).abs() <= boxes[:, 3:] / 2 + 0.11).all(1)
+        owners = [i for i, yes in zip(inputs.proposal_ids.tolist(), inside, strict=True) if yes and i in named]
+        assert [tuple(wanted.tolist())] == [naming.numbers(named, i) for i in owners]
+
+
+def test_cells_that_tell_their_places_lose_less(rooms, questions, build):
+    model, processor = build()
+    _, _, own = lesson_of(rooms, questions, processor)
+    lesson = LookupLesson.of(model, processor, named_of(rooms, questions))
+    own = {**own, "shown_wanted": torch.full_like(own["shown_wanted"], NONE)}
+    points = own["shown_points"][:, None].expand(-1, model.config.position.points_per_token, -1)
+    with torch.no_grad():
+        there = model.get_model().world_position_embedding(points)
+        right, wrong = (float(lesson._keeps(states, own)) for states in (there, there.flip(0)))
+    assert right < 1 < 2 < wrong

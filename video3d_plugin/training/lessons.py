@@ -130,6 +130,9 @@ def scene_lesson(
     meant_cells (P, C) bool   cells that show what is meant
     cells (K + M, C) bool      which of the scene's cells each point, then each name, is to look at
     columns (C,)               the cells' columns in a row
+    shown_columns (D,)         of the cells that show one object
+    shown_points (D, 3)        world, metres: where each is; where a cell has several points, the object's centre
+    shown_wanted (D, 2)        numbers of what each shows
     point_columns (K,), name_columns (M,), end_columns (P,): of the items' tokens, from the first item on
     stands (S, 2, 3)           world, metres: where a situation of those questions is, and a point ahead
     situation_columns (S,), situated (S,)   of the last token of each, and the number of its phrase
@@ -155,6 +158,7 @@ def scene_lesson(
     spoken_of = torch.tensor([of_id[i][:3] for phrase in said for i in phrase.points]).reshape(-1, 3)
     found = [naming.numbers(objects, ids[owner]) for owner in owners]
     found += [(NONE, _shared(naming.numbers(objects, i)[1] for i in name)) for name in names]
+    columns = _cell_columns(inputs, processor)
     looked = torch.cat([inside[torch.tensor(owners, dtype=torch.long)], named.float() @ inside.float() > 0])
     return {
         "scene": inputs.tensors(),
@@ -173,7 +177,8 @@ def scene_lesson(
         "asked": torch.tensor([_asked(phrase, objects, naming) for phrase in said]).reshape(-1, 2),
         "meant_cells": meant.float() @ inside.float() > 0,
         "cells": looked,
-        "columns": _cell_columns(inputs, processor),
+        "columns": columns,
+        **_shown_things(inputs, inside, sorted(row_of.values()), columns, objects, naming),
         **_mentioned(said),
         **lesson_items(len(points), said, processor),
     }
@@ -262,6 +267,27 @@ def _points(
         point = cells[rng.choice(there)] if rng.random() < on_surface else inputs.proposals[row, :3]
         points.append([float(v) + rng.gauss(0, _JITTER_M) for v in point])
     return torch.tensor(points).reshape(-1, 3), owners
+
+
+def _shown_things(
+    inputs: SceneInputs,
+    inside: torch.Tensor,
+    rows: Sequence[int],
+    columns: torch.Tensor,
+    objects: Named,
+    naming: Naming,
+) -> dict[str, torch.Tensor]:
+    """Of the cells that show one of the objects in `rows`, and no other of these: column, place, and what it is."""
+    of_rows = inside[rows]
+    cells = (of_rows.sum(0) == 1).nonzero()[:, 0]
+    owners = torch.tensor(rows, dtype=torch.long)[of_rows[:, cells].int().argmax(0)] if len(cells) else cells
+    points = inputs.token_points.float().flatten(0, 2)[cells]
+    wanted = [naming.numbers(objects, int(inputs.proposal_ids[row])) for row in owners]
+    return {
+        "shown_columns": columns[cells],
+        "shown_points": points[:, 0] if points.shape[1] == 1 else inputs.proposals[owners, :3].float(),
+        "shown_wanted": torch.tensor(wanted).reshape(-1, 2),
+    }
 
 
 def _cell_columns(inputs: SceneInputs, processor: Video3DProcessor) -> torch.Tensor:

@@ -33,6 +33,7 @@ _ATTENTION_WEIGHT = 0.5
 _BESIDE_WEIGHT = _ASKED_WEIGHT = _SIDE_WEIGHT = 2.0
 _NOWHERE = -1e4
 _STANDS_M = 0.75  # what is nearer than that to where somebody stands is there as well
+_THERE_M, _SAME_M = 0.5, 0.2  # so is a cell to the centre of what it may belong to, and to another cell
 _INSTEAD = "set lookup_steps and object_steps to 0"
 
 
@@ -60,10 +61,11 @@ class LookupLesson(nn.Module):
     the words for what is meant and tell the place of the other thing, or where somebody stands and which way they
     look. What is far from a thing is meant by the opposite of its place, what is no lamp by the opposite of the word:
     a layer that finds by likeness finds the farthest and the others by unlikeness, and the nearest sooner
-    (docs/training.md). Layer 3: the phrase's end attends to what is meant, and to its situation's end; after it, it
-    tells that place, what the situation's end told, and on which side of somebody there it is. At last it chooses what
-    is meant among the proposals, and where the phrase is a question, is like the word for what is asked, or says the
-    answer. A layer that is not there is not taught.
+    (docs/training.md). Before layer 3 the visual tokens themselves are to be like the words for what they show and to
+    tell where they are: else the layers before wear that off. Layer 3: the phrase's end attends to what is meant, and
+    to its situation's end; after it, it tells that place, what the situation's end told, and on which side of somebody
+    there it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is like the
+    word for what is asked, or says the answer. A layer that is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -159,6 +161,7 @@ class LookupLesson(nn.Module):
             total = total + self.naming.loss(-told[ends], own["unlike"], words)
             total = total + self._stands(told[situations], own)
         if last >= _MEANT:
+            total = total + self._keeps(inner.norm(states[_MEANT])[own["shown_columns"]], own)
             total = total + _ATTENTION_WEIGHT * self._finds(states, row, ends, situations, own)
         if last > _MEANT:
             told = inner.norm(states[_MEANT + 1])
@@ -190,6 +193,14 @@ class LookupLesson(nn.Module):
         own_end = torch.eye(len(situations), dtype=torch.bool, device=ends.device)
         return total + missed(shares[heads:, situated][..., situations], own_end)
 
+    def _keeps(self, shown: torch.Tensor, own) -> torch.Tensor:
+        """How badly the states (D, H) of visual tokens tell what they show, and where they are among each other."""
+        points = own["shown_points"]
+        same = torch.cdist(points, points) < _SAME_M
+        return self.naming.loss(shown, own["shown_wanted"], self.model.lm_head.weight) + self._told(
+            self.place, shown, points, same
+        )
+
     def _found(self, seen, last, first: int, own, tokens: SceneTokens) -> torch.Tensor:
         model, head = self.model, self.model.config.head
         looks = first + torch.cat([own["point_columns"], own["name_columns"]])
@@ -211,11 +222,14 @@ class LookupLesson(nn.Module):
     def _places(
         self, states: torch.Tensor, wanted: torch.Tensor, own, away: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, of those that have some, or the
-        opposite where it is `away` (M,); 0 without positions."""
+        """How badly `states` (M, H) tell the places of the `wanted` (M, N) proposals, among all and the cells, of those
+        that have some, or the opposite where it is `away` (M,); 0 without positions."""
         told = wanted.any(1)
-        opposite = None if away is None else away[told]
-        return self._told(self.place, states[told], own["scene"]["proposals"][:, :3], wanted[told], opposite)
+        opposite, wanted = None if away is None else away[told], wanted[told]
+        centres, cells = own["scene"]["proposals"][:, :3].float(), own["shown_points"]
+        there = wanted.float() @ (torch.cdist(centres, cells) < _THERE_M).float() > 0
+        points = torch.cat([centres, cells])
+        return self._told(self.place, states[told], points, torch.cat([wanted, there], 1), opposite)
 
     def _stands(self, states: torch.Tensor, own) -> torch.Tensor:
         """How badly `states` (S, H) tell where their situations are, among all of these and the objects, at one height,
