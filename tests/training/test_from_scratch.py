@@ -394,6 +394,8 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest_each_parameter_once(b
     muon = {names[id(p)] for group in together.parts[0].param_groups for p in group["params"]}
     assert muon and all(name.startswith("model.layers.") and name.endswith("proj.weight") for name in muon)
     rates = {names[id(p)]: group["lr"] for group in together.param_groups for p in group["params"]}
+    writing = {name for name in muon if name.endswith(("o_proj.weight", "down_proj.weight"))}
+    assert {rates[name] for name in writing} == {0.005} and {rates[name] for name in muon - writing} == {0.02}
     assert all((rate == 1e-4) == ("vision_tower" in name) for name, rate in rates.items() if name not in muon)
 
 
@@ -409,7 +411,7 @@ def test_a_scheduler_reaches_both_and_a_stored_state_goes_on_alike(build):
     model, _ = build()
     together = optimizers.build_optimizer(model, settings)
     scheduler = torch.optim.lr_scheduler.LambdaLR(together, lambda step: 0.5)
-    assert [g["lr"] for g in together.parts[0].param_groups] == [0.01]
+    assert [g["lr"] for g in together.parts[0].param_groups] == [0.01, 0.0025]
     assert all(g["lr"] == 5e-4 for g in together.parts[1].param_groups)
     del scheduler
     run(model, together, 2)

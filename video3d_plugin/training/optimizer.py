@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
 
 _BETAS = (0.9, 0.999)
-
+# Matrices whose products are added to a token's state: Muon's steps are all of one size, and at the others' rate the
+# first layers alone wrote ten times what a token brings along, its position among it (docs/training.md).
+_WRITING = ("o_proj.weight", "down_proj.weight")
+_WRITING_RATE = 0.25
 
 LANGUAGE_LAYERS, TOWER_LAYERS = "model.layers.", "encoder.layers."  # in parameters' names
 
@@ -33,9 +36,13 @@ def build_optimizer(model: nn.Module, settings: TrainSettings, layers: str = LAN
         return _adamw(model, settings, set())
     if not hasattr(torch.optim, "Muon"):
         raise MissingError(f"torch {torch.__version__} has no Muon", remedy="use torch 2.9, or --optimizer adamw")
-    matrices = [p for name, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and layers in name]
-    muon = torch.optim.Muon(matrices, lr=settings.muon_rate, momentum=0.95, weight_decay=settings.weight_decay)
-    return Together([muon, _adamw(model, settings, {id(p) for p in matrices})])
+    matrices = {n: p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and layers in n}
+    writing = [p for name, p in matrices.items() if name.endswith(_WRITING)]
+    others = [p for name, p in matrices.items() if not name.endswith(_WRITING)]
+    groups = [{"params": others}, {"params": writing, "lr": _WRITING_RATE * settings.muon_rate}]
+    groups = [group for group in groups if group["params"]]
+    muon = torch.optim.Muon(groups, lr=settings.muon_rate, momentum=0.95, weight_decay=settings.weight_decay)
+    return Together([muon, _adamw(model, settings, {id(p) for p in matrices.values()})])
 
 
 def _adamw(model: nn.Module, settings: TrainSettings, elsewhere: set[int]) -> torch.optim.Optimizer:
