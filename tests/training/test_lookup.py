@@ -387,3 +387,17 @@ def test_cells_that_tell_their_places_lose_less(rooms, questions, build):
         there = model.get_model().world_position_embedding(points)
         right, wrong = (float(lesson._keeps(states, own)) for states in (there, there.flip(0)))
     assert right < 1 < 2 < wrong
+
+
+def test_what_was_learnt_before_is_kept_at_lower_rates_later(rooms, questions, build, tmp_path):
+    def left(name, steps, later):
+        model, processor = build()
+        settings = TrainSettings(
+            learning_rate=1e-2, optimizer="adamw", max_frames=2, lookup_steps=1, steps=steps, later_rates=later
+        )
+        train(model.train(), processor, rooms, tmp_path / name, settings)
+        return model.state_dict()
+
+    one, more, moved = left("a", 1, 0.0), left("b", 2, 0.0), left("c", 2, 1.0)
+    assert all(torch.equal(one[name], more[name]) for name in one), "at no rate nothing is forgotten, or learnt"
+    assert not all(torch.equal(one[name], moved[name]) for name in one)

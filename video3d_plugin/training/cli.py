@@ -26,6 +26,7 @@ _OVERRIDES = {
     "tower_steps": int,
     "lookup_steps": int,
     "object_steps": int,
+    "later_rates": float,
 }
 
 

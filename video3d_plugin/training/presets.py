@@ -58,6 +58,7 @@ PRESETS: dict[str, Preset] = {
             object_rounds=1,
             tower_steps=2500,
             lookup_steps=1700,
+            later_rates=0.3,
         ),
         language={
             "hidden_size": 128,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ class TrainSettings:
     lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`), and
                      goes on rehearsing it
     object_steps     then, on the short questions as well, before the others join
+    later_rates      factor of all rates from then on: what was learnt is to be kept
     """
 
     tasks: tuple[str, ...] = ALL_TASKS
@@ -75,6 +76,7 @@ class TrainSettings:
     tower_steps: int = 0
     lookup_steps: int = 0
     object_steps: int = 0
+    later_rates: float = 1.0
 
     @property
     def learns_objects(self) -> bool:
@@ -187,11 +189,22 @@ def _trainer(model: nn.Module, items: Dataset, collate: Callable[[Any], Any], ou
         args=_arguments(output, settings, len(items)),
         train_dataset=items,
         data_collator=collate,
-        optimizers=(build_optimizer(model, settings), None),
+        optimizers=(build_optimizer(model, _later(settings)), None),
         callbacks=[TellEpoch(items)],
     )
     show_progress(trainer)
     return trainer
+
+
+def _later(settings: TrainSettings) -> TrainSettings:
+    """The settings with the rates of the last stage."""
+    factor, tower = settings.later_rates, settings.vision_tower_lr
+    return replace(
+        settings,
+        learning_rate=factor * settings.learning_rate,
+        muon_rate=factor * settings.muon_rate,
+        vision_tower_lr=None if tower is None else factor * tower,
+    )
 
 
 def _arguments(output: Path, settings: TrainSettings, groups: int):
