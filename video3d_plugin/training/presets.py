@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
             weight_decay=0.01,
             warmup_fraction=0.02,
             optimizer="muon",
-            steps=1900,
+            steps=1200,
             scenes_per_step=4,
             questions_per_scene=12,
             max_frames=12,
@@ -57,7 +57,7 @@ PRESETS: dict[str, Preset] = {
             move_scenes=True,
             object_rounds=1,
             tower_steps=2500,
-            lookup_steps=1700,
+            lookup_steps=900,
             later_rates=0.3,
         ),
         language={
