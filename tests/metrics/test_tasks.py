@@ -95,6 +95,17 @@ def test_without_pycocoevalcap_exact_matches_still_come(monkeypatch):
     assert "pycocoevalcap is not installed" in scores.missing["leo_cider"]
 
 
+def test_where_pycocoevalcap_is_not_installed_at_all_exact_matches_come_too(monkeypatch):
+    import sys
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "pycocoevalcap"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pycocoevalcap", None)
+    scores = TASKS["sqa3d"].scores([TASKS["sqa3d"].record(sqa_doc(), "TV")])
+    assert scores.values["em"] == 100 and scores.values["leo_cider"] is None
+    assert {"leo_cider", "chatscene_cider"} <= set(scores.missing)
+
+
 def test_scores_of_proposals_choose_the_box():
     prediction = {"scores": [0.1, 0.9, 2.0], "boxes": [FAR, BOX], "has_zero_target": True}
     for form in (prediction, json.dumps(prediction), [json.dumps(prediction)]):

@@ -87,10 +87,11 @@ def ptb_tokenize(sentences: Sequence[str]) -> list[str]:
     """
     if not sentences:
         return []
+    java, tokenizer = find_java(), jar(*PTB_JAR)  # the second says it where pycocoevalcap is not installed
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     text = "\n".join(" ".join(s.splitlines()) for s in sentences) + "\n"
-    command = [find_java(), *UTF8, "-cp", str(jar(*PTB_JAR)), "edu.stanford.nlp.process.PTBTokenizer"]
+    command = [java, *UTF8, "-cp", str(tokenizer), "edu.stanford.nlp.process.PTBTokenizer"]
     command += ["-preserveLines", "-lowerCase"]
     run = subprocess.run(command, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
     lines = run.stdout.decode("utf-8").split("\n")
