@@ -153,6 +153,11 @@ def multi3drefer_record(doc: Mapping, prediction: Unpacked, *, rules: Sequence[R
     }
 
 
+def plain_choice(record: Mapping) -> Mapping:
+    """Of a Multi3DRefer record: boxes and F1 pairs by the rule whose numbers have plain names."""
+    return next(iter(record["chosen"].values()))
+
+
 def multi3drefer_scores(records: Sequence[dict], _score: Scorer, *, rules: Sequence[Rule] = RULES) -> Scores:
     """The first rule under the plain names, another with its name before: `mass0.25_v3d_f1@0.5`, `half_f1@0.5`."""
     known = [r for r in records if not r.get("extra")]

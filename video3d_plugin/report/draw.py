@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from video3d_plugin.metrics.task_grounding import plain_choice
+
 SIDE = 220
 MAX_PROPOSALS = 100
 
@@ -11,7 +13,7 @@ MAX_PROPOSALS = 100
 def boxes_of(record: Mapping) -> tuple[list, list, list]:
     """(truth, predicted, proposals) of a grounding or captioning record."""
     if record["task"] == "multi3drefer":
-        truth, predicted = record["gt_boxes"], next(iter(record["chosen"].values()))["boxes"]
+        truth, predicted = record["gt_boxes"], plain_choice(record)["boxes"]
     else:
         truth, predicted = [record["gt_box"]], [record["box"]] if record.get("box") else []
     prediction = record.get("prediction")

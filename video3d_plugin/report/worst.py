@@ -8,6 +8,7 @@ from video3d_plugin.metrics import answers
 from video3d_plugin.metrics.answers import clean_answer
 from video3d_plugin.metrics.captions import official_pairs
 from video3d_plugin.metrics.ngrams import Scorer
+from video3d_plugin.metrics.task_grounding import plain_choice
 from video3d_plugin.metrics.task_text import captioned
 
 
@@ -41,9 +42,7 @@ def _sqa3d(record: Mapping) -> float:
 
 _SCORES: dict[str, Callable[[Mapping], float]] = {
     "scanrefer": lambda record: record["iou"],
-    "multi3drefer": lambda record: (
-        next(iter(record["chosen"].values()))["m3dref"][0] if record["status"] != "missing" else 0.0
-    ),
+    "multi3drefer": lambda record: plain_choice(record)["m3dref"][0] if record["status"] != "missing" else 0.0,
     "scanqa": _scanqa,
     "sqa3d": _sqa3d,
 }

@@ -20,6 +20,7 @@ import numpy as np
 
 from video3d_plugin.found import Grounding
 from video3d_plugin.metrics.boxes import as_boxes, iou_matrix
+from video3d_plugin.metrics.task_grounding import plain_choice
 from video3d_plugin.report.worst import MEANING, item_scores
 from video3d_plugin.scene import Question
 
@@ -125,7 +126,7 @@ def _scanrefer(record: Mapping) -> Item:
 
 
 def _multi3drefer(record: Mapping) -> Item:
-    chosen = next(iter(record["chosen"].values()))
+    chosen = plain_choice(record)
     return {
         "question": record["description"],
         "truth": _boxes(record["gt_boxes"]),
