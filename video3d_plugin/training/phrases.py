@@ -100,8 +100,8 @@ def phrases(
     objects: Named, boxes: Mapping[int, Sequence[float]], among: Sequence[int], count: int, rng: random.Random
 ) -> list[Phrase]:
     """`count` phrases about objects of `among`: some by label, most by attribute and label, most of them by what is
-    nearest to another as well, or farthest from it, the other being named or pointed to; and questions of that kind. Some
-    say where somebody is, a few name what is not there.
+    nearest to another as well, or farthest from it, the other being named or pointed to; and questions of that kind.
+    Some say where somebody is, a few name what is not there.
 
     boxes   by id, centre first, metres
     """
