@@ -44,6 +44,9 @@ from video3d_plugin.metrics.task_text import scan2cap, scanqa, sqa3d
 
 __all__ = ["TASKS", "Scores", "Task", "get", "multi3drefer", "process", "scan2cap", "scanqa", "scanrefer", "sqa3d"]
 
+# What the names of numbers that are not the official evaluators' begin with.
+OF_OTHERS = tuple("v3d_ m3dref_ leo_ llava3d_ chatscene_ torchmetrics_ mass half_ llm_ benchmark_".split())
+
 TASKS: dict[str, Task] = {task.name: task for task in (scanrefer, multi3drefer, scan2cap, scanqa, sqa3d)}
 
 

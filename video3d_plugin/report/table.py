@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from video3d_plugin.metrics.tasks import TASKS, get
+from video3d_plugin.metrics.tasks import OF_OTHERS, TASKS, get
 from video3d_plugin.report.published import AS_OF, PEERS, QUESTIONS, SYSTEMS, System
 from video3d_plugin.report.results import Run, TaskRun
-
-OTHER_CONVENTIONS = ("leo_", "llava3d_", "chatscene_", "torchmetrics_", "benchmark_", "llm_", "m3dref_")
 
 
 def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) -> list[str]:
@@ -17,7 +15,7 @@ def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) ->
     published = {name for system in SYSTEMS for name in system.numbers.get(task, {})}
     named = [name for name in get(task).names() if not name.startswith("count_")]
     first = [*get(task).main, *(name for name in named if name in published)]
-    official = [n for n in named if everything or not n.startswith((*OTHER_CONVENTIONS, "v3d_", "mass", "half_"))]
+    official = [n for n in named if everything or not n.startswith(OF_OTHERS)]
     return [name for name in dict.fromkeys([*first, *official]) if name in have]
 
 

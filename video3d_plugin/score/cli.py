@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from video3d_plugin.metrics.ngrams import scorer
-from video3d_plugin.metrics.tasks import TASKS, get
+from video3d_plugin.metrics.tasks import OF_OTHERS, TASKS, get
 from video3d_plugin.score import Result, Truth, score
 
 # Not counts of something that went wrong, but sizes of groups.
@@ -68,20 +68,8 @@ def as_json(result: Result) -> str:
 
 def as_text(result: Result, everything: bool = False) -> str:
     """One number a line, then what was counted, then why numbers are missing."""
-    prefixes = (
-        "v3d_",
-        "m3dref_",
-        "leo_",
-        "llava3d_",
-        "chatscene_",
-        "torchmetrics_",
-        "mass",
-        "half_",
-        "llm_",
-        "benchmark_",
-    )
     values = result.scores.values
-    chosen = [name for name in values if everything or not name.startswith(prefixes)] or list(values)
+    chosen = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
     width = max(map(len, chosen))
     lines = [f"{result.task}: {result.scores.counts.get('questions', 0)} questions, per cent (CIDEr x 100)"]
     for name in chosen:

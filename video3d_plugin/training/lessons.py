@@ -220,17 +220,22 @@ def _asked(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
     return label if phrase.asks == "label" else NONE, attribute if phrase.asks == "attribute" else NONE
 
 
+def _own_name(phrase: Phrase) -> tuple[int, ...]:
+    """Whom the name (or point) stands for that a phrase gives what it means; () where it gives none."""
+    return next((ids for ids in phrase.mentions if phrase.meant and {*ids} >= {*phrase.meant}), ())
+
+
 def _called(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
     """(label, attribute) number of the name that a phrase gives what it means, perhaps with others; NONE of what that
     does not say."""
-    ids = next((ids for ids in phrase.mentions if phrase.meant and {*ids} >= {*phrase.meant}), ())
+    ids = _own_name(phrase)
     numbers = [naming.numbers(objects, i) for i in ids] if ids != phrase.points else []
     return _shared(label for label, _ in numbers), _shared(attribute for _, attribute in numbers)
 
 
 def _unlike(phrase: Phrase, objects: Named, naming: Naming) -> tuple[int, int]:
     """(label, NONE) number of what is beside, if that is not meant and what is meant has no name."""
-    if not phrase.meant or phrase.stands or any({*ids} >= {*phrase.meant} for ids in phrase.mentions):
+    if not phrase.meant or phrase.stands or _own_name(phrase):
         return NONE, NONE
     return _shared(naming.numbers(objects, i)[0] for i in phrase.beside), NONE
 

@@ -41,16 +41,18 @@ _ASK_COLOR_FAR = ("what color is the {a} farthest from {b}?",)
 _COLORS = frozenset("black white gray grey red orange yellow green blue purple pink brown beige".split())
 _ASKED = 0.4  # share of phrases that ask for a label or colour in words
 _LABEL_ALONE = 0.25  # share of names in phrases that leave the attribute out
-_RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
 _SEVERAL_ALONE = 0.7  # the same of what is meant by its place, where there are several of a label: with it, often one
+_RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; often it is not clear which is nearest
 _OBJECT = 0.35  # share of these that say "the object" where a label could be
 _OBJECT_INSTEAD = 0.6  # the same, where there is but one of each label: nothing to compare
 _OF_A_COLOR = 0.6  # share of these, if nothing is asked, that say "the red object", where several are red
-_ABSENT = 0.06  # share of all phrases that name what is not there: a label with an attribute that none of it has
-_BY_POINT = 0.4  # share of these that give the place of the other thing instead of its name
-_FAR = 0.3  # share of these that ask for the farthest
+_BY_POINT = (
+    0.4  # share of those that name one thing by another that give the place of the other thing instead of its name
+)
+_FAR = 0.3  # share of them that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
 _PLACED = 0.2  # share of all phrases that say where somebody is and what they face
+_ABSENT = 0.06  # share of the others that name what is not there: a label with an attribute that none of it has
 _PLACES = (
     "i am standing by the {a} and facing the {b}. ",
     "next to the {a}, looking at the {b}. ",
