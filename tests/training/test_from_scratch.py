@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Instance, Question, Scene
 from video3d_plugin.training import optimizer as optimizers
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
@@ -380,10 +380,7 @@ def test_without_annotated_objects_there_is_nothing_to_learn_from(rooms, build, 
 
 # -- the optimiser -------------------------------------------------------------------------------------------------
 
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon (2.9 or later has)")
 
-
-@needs_muon
 def test_muon_takes_the_layers_matrices_and_adamw_the_rest_each_parameter_once(build):
     model, _ = build()
     settings = TrainSettings(optimizer="muon", vision_tower_lr=1e-4, learning_rate=1e-3)
@@ -399,7 +396,6 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest_each_parameter_once(b
     assert all((rate == 1e-4) == ("vision_tower" in name) for name, rate in rates.items() if name not in muon)
 
 
-@needs_muon
 def test_a_scheduler_reaches_both_and_a_stored_state_goes_on_alike(build):
     def run(model, together, steps):
         for step in range(steps):
@@ -424,12 +420,6 @@ def test_a_scheduler_reaches_both_and_a_stored_state_goes_on_alike(build):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
-def test_an_old_torch_without_muon_is_said(build, monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    with pytest.raises(MissingError, match="adamw"):
-        optimizers.build_optimizer(build()[0], TrainSettings(optimizer="muon"))
-
-
 def test_an_unknown_optimiser_lists_the_known():
     with pytest.raises(DataError, match="adamw, muon"):
         TrainSettings(optimizer="sgd")
@@ -439,7 +429,6 @@ class Killed(Exception):
     pass
 
 
-@needs_muon
 @pytest.mark.parametrize(
     ("lesson", "asks", "left"), [("TowerLesson", False, 12), ("LookupLesson", False, 8), ("LookupLesson", True, 2)]
 )

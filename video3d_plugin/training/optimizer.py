@@ -1,7 +1,7 @@
 """The optimisers of a training run: AdamW, or Muon for the layers' matrices with AdamW for the rest.
 
-Muon (Jordan et al., 2024; here torch's own, torch 2.9 or later) learns a small model from scratch in a third of the
-steps or fewer; fine-tuning a published checkpoint uses AdamW, as the paper does.
+Muon (`training.muon`) learns a small model from scratch in a third of the steps or fewer; fine-tuning a published
+checkpoint uses AdamW, as the paper does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from video3d_plugin.errors import MissingError
+from video3d_plugin.training.muon import Muon
 
 if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
@@ -34,14 +34,12 @@ def build_optimizer(model: nn.Module, settings: TrainSettings, layers: str = LAN
     """
     if settings.optimizer == "adamw":
         return _adamw(model, settings, set())
-    if not hasattr(torch.optim, "Muon"):
-        raise MissingError(f"torch {torch.__version__} has no Muon", remedy="use torch 2.9, or --optimizer adamw")
     matrices = {n: p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and layers in n}
     writing = [p for name, p in matrices.items() if name.endswith(_WRITING)]
     others = [p for name, p in matrices.items() if not name.endswith(_WRITING)]
     groups = [{"params": others}, {"params": writing, "lr": _WRITING_RATE * settings.muon_rate}]
     groups = [group for group in groups if group["params"]]
-    muon = torch.optim.Muon(groups, lr=settings.muon_rate, momentum=0.95, weight_decay=settings.weight_decay)
+    muon = Muon(groups, lr=settings.muon_rate, weight_decay=settings.weight_decay)
     return Together([muon, _adamw(model, settings, {id(p) for p in matrices.values()})])
 
 
