@@ -18,9 +18,9 @@ from video3d_plugin.training.dataset import Group, GroupCollator, SceneGroups
 from video3d_plugin.training.items import lesson_items
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
-from video3d_plugin.training.objects import Named
-from video3d_plugin.training.phrases import Phrase, phrases
-from video3d_plugin.training.told import told_phrases
+from video3d_plugin.training.objects import Named, other_names
+from video3d_plugin.training.phrases import Phrase, in_other_words, phrases
+from video3d_plugin.training.told import NO_OTHERS, Others, told_phrases
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -58,6 +58,8 @@ class SceneLessons(torch.utils.data.Dataset):
         self._ids, self._seed = sorted(i for i, own in named.items() if own), settings.seed
         self._groups = groups
         self._told: dict[str, dict[str, list[Question]]] = {}  # by scene, by task
+        told = list(told)
+        self._others = other_names(told, named)
         for question in told:
             self._told.setdefault(question.scene_id, {}).setdefault(question.task, []).append(question)
         self.set_epoch(0)
@@ -78,7 +80,9 @@ class SceneLessons(torch.utils.data.Dataset):
         told = [question for own in tasks for question in rng.sample(own, min(len(own), _DRAWN))]
         inputs, told = moved(some_frames(inputs, FRAMES, rng), told, rng, scene_id)
         count = PHRASES if self._groups is None else REHEARSED
-        lesson = scene_lesson(inputs, self._named[scene_id], self._naming, self._processor, rng, told, count)
+        lesson = scene_lesson(
+            inputs, self._named[scene_id], self._naming, self._processor, rng, told, count, self._others
+        )
         return lesson, None if self._groups is None else self._groups[index]
 
 
@@ -112,9 +116,11 @@ def scene_lesson(
     rng: random.Random,
     told: Sequence[Question] = (),
     count: int = PHRASES,
+    others: Others = NO_OTHERS,
 ) -> Lesson:
     """What the lesson asks of one scene: points in boxes, about POINTS, and `count` (P) phrases, as items of one row;
     of objects that some cell shows. Of the phrases the first TOLD that can be are `told` questions.
+    others: by label, what else its objects are called.
 
     ids, segments (L,)         as the processor makes them for several questions of a scene
     points (K + J, 3)          world, metres: those that are asked of, then those that phrases speak of
@@ -148,8 +154,9 @@ def scene_lesson(
     row_of = {object_id: row for row, object_id in enumerate(ids) if object_id in objects and shown[row]}
     points, owners = _points(inputs, inside, sorted(row_of.values()), rng)
     of_id = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
-    said = told_phrases(told, objects, of_id, row_of, TOLD)
-    said += phrases(objects, of_id, sorted(row_of), count - len(said), rng)
+    said = told_phrases(told, objects, of_id, row_of, TOLD, others)
+    made = phrases(objects, of_id, sorted(row_of), count - len(said), rng)
+    said += [in_other_words(phrase, objects, others, rng) for phrase in made]
     names = [named for phrase in said for _, named in phrase.names]
     named, meant, beside = (
         _rows(chosen, row_of, len(boxes))

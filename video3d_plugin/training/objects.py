@@ -30,6 +30,7 @@ _CLEAR = 0.8  # the nearer of two is at most this part as far as the other
 _OF_A_LABEL = 0.65  # share of questions by distance that say a label
 _NOT_ATTRIBUTES = frozenset("a an the this that these those of is are it its in on to and or all one other".split())
 _SHARE = 0.01  # of all words before objects' names: what is rarer is no attribute
+_OFTEN = 0.25  # of the questions that a label answers: another answer that as many have is another name
 _SHELL = frozenset(("wall", "floor", "ceiling", "object"))  # what no question is about
 
 Named = Mapping[int, tuple[str | None, str]]  # object id -> (attribute or None, label)
@@ -71,6 +72,29 @@ def named_objects(scenes: Iterable[Scene], questions: Iterable[Question]) -> dic
         }
         for scene in scenes
     }
+
+
+def other_names(questions: Iterable[Question], named: Mapping[str, Named]) -> dict[str, tuple[str, ...]]:
+    """{label: what else objects of that label are called}, such as sofa for couch, most often first.
+
+    questions   of these, those about objects of one label (ScanQA's, by their `object_ids`) that have it among their
+                answers, each an item of its own: the others of these, if one in four such questions has them
+    """
+    answers: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for question in questions:
+        objects = named.get(question.scene_id, {})
+        labels = {objects[i][1] for i in question.metadata.get("object_ids", ()) if i in objects}
+        if len(labels) == 1 and question.answer:
+            answers[question.scene_id, question.prompt, labels.pop()].add(question.answer.lower())
+    asked, said = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    for (_, _, label), words in answers.items():
+        if label in words:
+            asked[label] += 1
+            said[label].update(words - {label})
+    often = {
+        label: [w for w, n in counts.most_common() if n >= _OFTEN * asked[label]] for label, counts in said.items()
+    }
+    return {label: tuple(words) for label, words in often.items() if words}
 
 
 def object_questions(scene: Scene, named: Named, rounds: int = 1, seed: int = 0) -> list[Question]:

@@ -59,6 +59,7 @@ _PLACES = (
     "facing the {b}, beside the {a}. ",
 )
 _PLACED_PHRASES = ("where is the {c}?", "the {c}.", "is the {c} on my left or my right?", "which way is the {c}?")
+_OTHERWISE = 0.4  # share of names that use another word for their label, where there is one
 _APART_M = 1.0  # horizontally, between where somebody is, what they face and what is meant
 
 
@@ -115,6 +116,21 @@ def phrases(
         phrase = next(filter(None, tries), None) or _plain(objects, boxes, among, False, rng)
         made.append(replace(phrase, framed=phrase.stands is None and rng.random() < _FRAMED))
     return made
+
+
+def in_other_words(phrase: Phrase, objects: Named, others: Mapping[str, Sequence[str]], rng: random.Random) -> Phrase:
+    """The same, with some labels in its names replaced by what else their objects are called (`others`, by label)."""
+    text, names, begin, stands = "", [], 0, phrase.stands
+    for end, ids in phrase.names:
+        part, begin = phrase.text[begin:end], end
+        label = objects[ids[0]][1]
+        if label in others and part.endswith(label) and rng.random() < _OTHERWISE:
+            part = part.removesuffix(label) + rng.choice(others[label])
+        text += part
+        names.append((len(text), ids))
+        if phrase.stands and end <= phrase.stands[0]:
+            stands = (phrase.stands[0] + len(text) - end, *phrase.stands[1:])
+    return replace(phrase, text=text + phrase.text[begin:], names=tuple(names), stands=stands)
 
 
 def _called(

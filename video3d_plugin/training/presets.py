@@ -55,6 +55,7 @@ PRESETS: dict[str, Preset] = {
             sampler="mc",
             save_every=400,
             move_scenes=True,
+            task_rounds={"scanrefer": 2, "multi3drefer": 2, "scanqa": 3, "sqa3d": 2},
             object_rounds=1,
             tower_steps=2500,
             lookup_steps=900,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class TrainSettings:
     scenes_per_step  groups in a step, over all processes; each group is one scene with `questions_per_scene` questions
     optimizer        "adamw", or "muon": for small models from scratch, with `muon_rate` for the layers' matrices
     move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
+    task_rounds      how many times an epoch asks a task's questions, of tasks that it does not ask once
     object_rounds    short questions about each annotated object (`training.objects`), so many times
     vision_tower_lr  None: as the rest; 0: the tower stays as it is
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
@@ -72,6 +73,7 @@ class TrainSettings:
     optimizer: str = "adamw"
     muon_rate: float = 0.02
     move_scenes: bool = False
+    task_rounds: Mapping[str, int] = field(default_factory=dict)
     object_rounds: int = 0
     tower_steps: int = 0
     lookup_steps: int = 0
@@ -127,7 +129,8 @@ def train(
             lesson = LookupLesson.of(model, processor, named)
         if checkpoint is None:
             _first_stages(model, lesson, processor, folder, output, settings, named, questions, of_objects, resume)
-    groups = _groups(folder, model, questions + of_objects, settings)
+    asked = [question for question in questions for _ in range(settings.task_rounds.get(question.task, 1))]
+    groups = _groups(folder, model, asked + of_objects, settings)
     if lesson is None:
         trainer = _trainer(model, groups, GroupCollator(processor), output, settings)
     else:
@@ -142,7 +145,7 @@ def train(
     if trainer.is_world_process_zero():
         processor.save_pretrained(str(output))
         forget_stages(output)
-    return _summary(output, settings, trainer, len(questions) + len(of_objects))
+    return _summary(output, settings, trainer, len(asked) + len(of_objects))
 
 
 def _first_stages(

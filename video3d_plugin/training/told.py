@@ -19,7 +19,9 @@ from video3d_plugin.training.objects import Named
 from video3d_plugin.training.phrases import Phrase
 
 Boxes: TypeAlias = Mapping[int, Sequence[float]]
+Others: TypeAlias = Mapping[str, Sequence[str]]
 _Mention: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # where it ends, ids called so, those seen
+NO_OTHERS: Others = {}
 _ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or behind
 _AHEAD = 0.98  # cosine of the greatest, 11 degrees, at which a thing is straight ahead
 _NEAR_M = 1.5  # between somebody and the middle of what they stand by
@@ -27,21 +29,28 @@ _AWAY = re.compile(r"\b(?:f[au]rthest|far|farther|further|distant)(?: away)? fro
 
 
 def told_phrases(
-    questions: Iterable[Question], objects: Named, boxes: Boxes, among: Collection[int], count: int
+    questions: Iterable[Question],
+    objects: Named,
+    boxes: Boxes,
+    among: Collection[int],
+    count: int,
+    others: Others = NO_OTHERS,
 ) -> list[Phrase]:
     """The first `count` of a scene's questions that speak of objects of `among` only, of every task as many as there
-    are."""
+    are. others: by label, what else its objects are called."""
     of_task: dict[str, list[Question]] = {}
     for question in questions:
         of_task.setdefault(question.task, []).append(question)
-    found = (filter(None, (told(q, objects, boxes, among) for q in own)) for own in of_task.values())
+    found = (filter(None, (told(q, objects, boxes, among, others) for q in own)) for own in of_task.values())
     in_turn = (phrase for turn in zip_longest(*found) for phrase in turn if phrase is not None)
     return list(islice(in_turn, count))
 
 
-def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int]) -> Phrase | None:
+def told(
+    question: Question, objects: Named, boxes: Boxes, among: Collection[int], others: Others = NO_OTHERS
+) -> Phrase | None:
     """The question as a phrase; None where it is not known what it is about, or that is not all in `among`, or it
-    names what is not. Synonyms are not read as names. boxes: by id, centre first, world, metres.
+    names what is not. boxes: by id, centre first, world, metres; others: by label, what else its objects are called.
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
     there; whether what is far from it is meant is read from the words. Where the answer names a thing of another label
@@ -52,7 +61,7 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     if not question.is_grounding and question.answer is None:
         return None
     text = question.prompt.split(IMAGE_TOKEN)[-1]
-    said = [(end, ids, tuple(i for i in ids if i in among)) for end, ids in _mentions(text, objects)]
+    said = [(end, ids, tuple(i for i in ids if i in among)) for end, ids in _mentions(text, objects, others)]
     if not all(here for _, _, here in said):
         return None
     names = tuple((end, here) for end, _, here in said)
@@ -66,16 +75,18 @@ def told(question: Question, objects: Named, boxes: Boxes, among: Collection[int
     asks = None if question.is_grounding else "words"
     if question.coords:
         return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
-    if asks and len(about) == 1 and (by := _named_by(question.answer or "", about[0], objects, boxes, among)):
+    if asks and len(about) == 1 and (by := _named_by(question.answer or "", about[0], objects, boxes, among, others)):
         return Phrase(text, names, by, tuple(about), asks=asks, whole=question)
     away = _AWAY.search(text) is not None
     return Phrase(text, names, tuple(about), beside, asks=asks, whole=question, away=away)
 
 
-def _named_by(answer: str, about: int, objects: Named, boxes: Boxes, among: Collection[int]) -> tuple[int, ...]:
+def _named_by(
+    answer: str, about: int, objects: Named, boxes: Boxes, among: Collection[int], others: Others
+) -> tuple[int, ...]:
     """The thing by which an answer says where the other one is: "next to the desk"; () where it names none, or what is
     not all seen, or but the label of the thing itself."""
-    found = [ids for _, ids in _mentions(answer, objects)]
+    found = [ids for _, ids in _mentions(answer, objects, others)]
     if len(found) != 1 or any(i not in among or objects[i][1] == objects[about][1] for i in found[0]):
         return ()
     return (min(found[0], key=lambda i: dist(boxes[i][:2], boxes[about][:2])),)
@@ -121,10 +132,11 @@ def _side(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -
     return "left" if across > 0 else "right"
 
 
-def _mentions(text: str, objects: Named) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _mentions(text: str, objects: Named, others: Others) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Where each name of objects in `text` ends, and the ids of all that are called so; nothing for names of none."""
     labels, words = ({pair[k] for pair in objects.values() if pair[k]} for k in (1, 0))
-    label_of = {form: label.lower() for label in labels for form in (label.lower(), _plural(label.lower()))}
+    called = {word.lower(): label.lower() for label in labels for word in (*others.get(label, ()), label)}
+    label_of = {form: label for word, label in called.items() for form in (word, _plural(word))}
     either = "|".join(re.escape(form) for form in sorted(label_of, key=len, reverse=True))
     said = "|".join(re.escape(word) for word in sorted(words))
     for found in re.finditer(rf"(?:\b({said}) )?\b({either})\b", text, re.IGNORECASE) if either else ():
