@@ -2,8 +2,9 @@
 
     python -m benchmarks.ablation [--seeds 3] [--jobs 2] [--output runs/ablation] [--page docs/results.md]
 
-Hours on two cores: a run is kept in a file as it ends, and the command goes on where it was stopped. Reported is what
-was run, with the steps and rooms of it: the model is small and is trained for minutes.
+Hours on two cores: a run's numbers are kept in a file of benchmarks/ablation/measured as it ends, and the command goes
+on where it was stopped. Reported is what was run, with the steps and rooms of it: the model is small and is trained for
+minutes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         max_frames=HOME[1],
     )
     data = None if args.report else _rooms(args)
-    bench = Bench(data, args.output, replace(chosen, settings=settings), args.limit)
+    rooms = (args.train_rooms, args.val_rooms)
+    bench = Bench(data, rooms, args.output, args.measured, replace(chosen, settings=settings), args.limit)
     runs = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS]
     if not args.report:
         for seed in range(args.seeds):  # beforehand: all variants of a seed start from it
@@ -50,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     for variant, seed in runs:
         found[variant.name] += filter(None, [bench.kept(variant, seed)])
     picture = args.page.parent / "ablation.svg"
-    rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
-    what = f"{rooms}, {args.lookup_steps} + {args.object_steps} + {args.steps} steps"
+    what = f"{rooms[0]} rooms, {rooms[1]} held-out ones, {args.lookup_steps} + {args.object_steps} + {args.steps} steps"
     plot(found, picture)
     write_section(args.page, "ablation", section(found, what, picture.name))
     return 0
@@ -60,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--measured", type=Path, default=Path(__file__).resolve().parent / "measured")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--report", action="store_true", help="train nothing: write the page from the runs there are")

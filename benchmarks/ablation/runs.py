@@ -1,9 +1,10 @@
-"""Trains and scores one variant with one seed, and keeps the numbers in a file: a stopped one goes on from there."""
+"""Trains and scores one variant with one seed, and keeps the numbers and the recipe in a file, which is not run again:
+a stopped ablation goes on from there, on another machine too."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
 from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.errors import DataError
 from video3d_plugin.evaluate import evaluate
 from video3d_plugin.pipeline import load_model
 from video3d_plugin.training.dataset import named_of, training_questions
@@ -28,12 +30,22 @@ Numbers = dict[str, float]  # column -> number
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the rooms lie (None: nothing is trained), where runs go, what one is like, how many questions score it."""
+    """Where the rooms lie (None: nothing is trained), how many train and score, where models go and where numbers are
+    kept, what a run is like, how many questions of a task score it."""
 
     data: Path | None
+    rooms: tuple[int, int]
     output: Path
+    measured: Path
     preset: Preset
     limit: int | None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that a run's numbers depend on besides variant, seed and code, as json has it."""
+        settings = {k: v for k, v in asdict(self.preset.settings).items() if k not in ("seed", "tasks", "save_every")}
+        sizes = {"language": dict(self.preset.language or {}), "vision": dict(self.preset.vision)}
+        return json.loads(json.dumps({"rooms": self.rooms, "limit": self.limit, **sizes, "settings": settings}))
 
     def folder(self) -> DataFolder:
         return DataFolder.open(self.data)
@@ -47,16 +59,24 @@ class Bench:
         checkpoint = self._trained(variant, seed)
         views = [HOME] if variant.options else VIEWS
         found = {f"{sampler} {frames}": self._score(checkpoint, sampler, frames) for sampler, frames in views}
-        write_bytes(self._file(variant, seed), json.dumps(found, indent=1).encode())
+        self.measured.mkdir(parents=True, exist_ok=True)
+        kept = {"recipe": self.recipe, "numbers": found}
+        write_bytes(self._file(variant, seed), (json.dumps(kept, indent=1) + "\n").encode())
         return found
 
     def kept(self, variant: Variant, seed: int) -> dict[str, Numbers] | None:
-        """The numbers of a run that has ended."""
+        """The numbers of a run that has ended. DataError for one of another recipe."""
         path = self._file(variant, seed)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["recipe"] != self.recipe:
+            remedy = "give the steps and rooms that it was made with, or another folder with --measured"
+            raise DataError("is a run of another recipe", where=path, remedy=remedy)
+        return kept["numbers"]
 
     def _file(self, variant: Variant, seed: int) -> Path:
-        return self.output / f"{slug(variant.name)}-seed{seed}.json"
+        return self.measured / f"{slug(variant.name)}-seed{seed}.json"
 
     def _trained(self, variant: Variant, seed: int) -> Path:
         checkpoint = self.output / f"{slug(variant.name)}-seed{seed}"

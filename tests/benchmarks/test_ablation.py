@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,13 +11,17 @@ from benchmarks.ablation.report import orderings, section, spread
 from benchmarks.ablation.runs import Bench, slug
 from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
 from video3d_plugin.config import Video3DConfig
-from video3d_plugin.errors import MissingError
+from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.tiny import PAPER
 from video3d_plugin.training.presets import preset
 
 
-def bench(tmp_path) -> Bench:
-    return Bench(tmp_path / "data", tmp_path, preset("mini"), None)
+def bench(tmp_path, chosen=None) -> Bench:
+    return Bench(tmp_path / "data", (4, 2), tmp_path / "models", tmp_path, chosen or preset("mini"), None)
+
+
+def keep(folder, name, found, like):
+    (folder / name).write_text(json.dumps({"recipe": like.recipe, "numbers": found}))
 
 
 def numbers(value: float) -> dict[str, float]:
@@ -65,16 +70,22 @@ def test_the_report_is_written_from_the_runs_there_are(tmp_path):
     from benchmarks.ablation.__main__ import main
 
     pytest.importorskip("matplotlib")
-    (tmp_path / "bce-head-seed1.json").write_text(json.dumps({" ".join(map(str, HOME)): numbers(12.0)}))
     page = tmp_path / "results.md"
     page.write_text("# Results\n")
-    assert main(["--report", "--output", str(tmp_path), "--page", str(page)]) == 0
+    made = {"lookup_steps": 7, "object_steps": 0, "steps": 9, "sampler": HOME[0], "max_frames": HOME[1]}
+    like = bench(tmp_path, replace(preset("mini"), settings=replace(preset("mini").settings, **made)))
+    keep(tmp_path, "bce-head-seed1.json", {" ".join(map(str, HOME)): numbers(12.0)}, like)
+    asked = ["--report", "--measured", str(tmp_path), "--page", str(page), "--train-rooms", "4", "--val-rooms", "2"]
+    with pytest.raises(DataError, match="bce-head-seed1.json.*another recipe"):
+        main([*asked, "--lookup-steps", "7"])
+    assert page.read_text() == "# Results\n"
+    assert main([*asked, "--lookup-steps", "7", "--steps", "9"]) == 0
     assert "| BCE head | 1 | 12.0 |" in page.read_text() and (tmp_path / "ablation.svg").is_file()
 
 
 def test_a_run_that_was_kept_is_read_and_not_run_again(tmp_path):
     kept = {"mc 8": numbers(1.0)}
-    (tmp_path / "bce-head-seed0.json").write_text(json.dumps(kept))
+    keep(tmp_path, "bce-head-seed0.json", kept, bench(tmp_path))
     assert bench(tmp_path).numbers(VARIANTS[-1], 0) == kept
     with pytest.raises(MissingError, match="data folder"):  # another seed would be trained, and there is no data
         bench(tmp_path).numbers(VARIANTS[-1], 1)
@@ -91,5 +102,5 @@ def test_every_variant_is_a_model_that_the_configuration_knows(variant):
 def test_names_are_told_apart_in_files(tmp_path):
     kept = bench(tmp_path)
     for number, variant in enumerate(VARIANTS):
-        (tmp_path / f"{slug(variant.name)}-seed0.json").write_text(json.dumps({"mc 8": numbers(float(number))}))
+        keep(tmp_path, f"{slug(variant.name)}-seed0.json", {"mc 8": numbers(float(number))}, kept)
     assert [kept.numbers(v, 0)["mc 8"][COLUMNS[0][0]] for v in VARIANTS] == list(map(float, range(len(VARIANTS))))
