@@ -16,7 +16,7 @@ from video3d_plugin.scene import Question
 from video3d_plugin.training import lookup
 from video3d_plugin.training.dataset import SceneGroups, named_of
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons, scene_lesson, some_frames
-from video3d_plugin.training.lookup import LookupLesson, attention_shares, missed
+from video3d_plugin.training.lookup import LookupLesson, added, attention_shares, missed
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.presets import Preset, from_scratch
@@ -267,6 +267,32 @@ def test_what_misses_is_counted_over_the_heads_together():
     wanted = torch.tensor([[True, False], [False, False]])
     torch.testing.assert_close(missed(shares, wanted), -torch.tensor(0.75).log())
     assert float(missed(shares, torch.zeros_like(wanted))) == 0
+
+
+def test_what_layers_add_to_tokens_is_counted_against_how_these_vary():
+    came = torch.tensor([[1.0, 5.0], [3.0, 5.0]], requires_grad=True)  # squares from the mean: 1, 0, 1, 0
+    kept = (came.detach() + torch.tensor([1.0, 0.0])).requires_grad_()
+    assert added(came, came).item() == 0
+    loss = added(came, kept)
+    loss.backward()
+    assert loss.item() == pytest.approx(1.0) and came.grad is None, "tokens are not to vary more for it"
+    assert (kept.grad[:, 0] > 0).all() and (kept.grad[:, 1] == 0).all()
+
+
+def test_layers_that_add_to_visual_tokens_lose_more(rooms, questions, build, monkeypatch):
+    model, processor = build(num_hidden_layers=4)
+    _, naming, own = lesson_of(rooms, questions, processor)
+    lesson, seen = LookupLesson(model, naming), []
+    monkeypatch.setattr(lookup, "added", lambda came, kept: seen.append(added(came, kept)) or seen[-1])
+    lesson([own])
+    with torch.no_grad():  # in the layer before the one that the tokens are kept for
+        model.get_model().layers[2].mlp.down_proj.weight.normal_()
+    lesson([own])
+    with torch.no_grad():  # in that layer itself
+        model.get_model().layers[3].mlp.down_proj.weight.normal_()
+    lesson([own])
+    first, before, itself = map(float, seen)
+    assert first == 0 < before == itself, "layers begin with adding nothing"
 
 
 @pytest.mark.parametrize("count", [1, 2, 99])

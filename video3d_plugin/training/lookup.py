@@ -62,10 +62,11 @@ class LookupLesson(nn.Module):
     look. What is far from a thing is meant by the opposite of its place, what is no lamp by the opposite of the word:
     a layer that finds by likeness finds the farthest and the others by unlikeness, and the nearest sooner
     (docs/training.md). Before layer 3 the visual tokens themselves are to be like the words for what they show and to
-    tell where they are: else the layers before wear that off. Layer 3: the phrase's end attends to what is meant, and
-    to its situation's end; after it, it tells that place, what the situation's end told, and on which side of somebody
-    there it is. At last it chooses what is meant among the proposals, and where the phrase is a question, is like the
-    word for what is asked, or says the answer. A layer that is not there is not taught.
+    tell where they are, and little is to have been added to them: else the layers before wear that off. Layer 3: the
+    phrase's end attends to what is meant, and to its situation's end; after it, it tells that place, what the
+    situation's end told, and on which side of somebody there it is. At last it chooses what is meant among the
+    proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A layer that
+    is not there is not taught.
     """
 
     def __init__(self, model: Video3DForCausalLM, naming: Naming):
@@ -162,6 +163,7 @@ class LookupLesson(nn.Module):
             total = total + self._stands(told[situations], own)
         if last >= _MEANT:
             total = total + self._keeps(inner.norm(states[_MEANT])[own["shown_columns"]], own)
+            total = total + added(states[0][own["columns"]], states[_MEANT][own["columns"]])
             total = total + _ATTENTION_WEIGHT * self._finds(states, row, ends, situations, own)
         if last > _MEANT:
             told = inner.norm(states[_MEANT + 1])
@@ -281,6 +283,12 @@ class LookupLesson(nn.Module):
 def _facing(spots: torch.Tensor) -> torch.Tensor:
     """(S, 2): the unit vectors of `spots` (S, 2, 3), from where somebody stands to what is ahead."""
     return F.normalize(spots[:, 1, :2] - spots[:, 0, :2], dim=-1)
+
+
+def added(came: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """How much layers added to the tokens (C, H) that came, as a share of how these vary: their squares."""
+    came = came.detach()
+    return (kept - came).square().mean() / (came - came.mean(0)).square().mean()
 
 
 def missed(shares: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
