@@ -71,7 +71,9 @@ def objects_by_share(
     return [i for i, own in zip(order, shares, strict=True) if own >= share * shares[0]]
 
 
-def _ranked(scores, proposals: int, has_zero_target: bool, temperature: float) -> tuple[list[int], np.ndarray]:
+def _ranked(
+    scores: Sequence[float], proposals: int, has_zero_target: bool, temperature: float
+) -> tuple[list[int], np.ndarray]:
     """The proposals, best first, and the softmax of each; none where "nothing is there" is best."""
     array = object_scores(scores, proposals, has_zero_target)
     if not proposals or (has_zero_target and int(array.argmax()) == proposals):
