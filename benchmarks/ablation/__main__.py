@@ -69,9 +69,9 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train-rooms", type=int, default=400)
     parser.add_argument("--val-rooms", type=int, default=20)
     parser.add_argument("--tower-steps", type=int, default=2500)
-    parser.add_argument("--lookup-steps", type=int, default=300)
+    parser.add_argument("--lookup-steps", type=int, default=800)
     parser.add_argument("--object-steps", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--limit", type=int, help="at most so many questions of a task")
     return parser.parse_args(arguments)
 
