@@ -76,6 +76,18 @@ def test_a_stored_state_goes_on_alike():
     assert all(torch.equal(a, b) for a, b in zip(ours, twins, strict=True))
 
 
+def test_a_closure_is_evaluated_with_gradients_and_its_loss_returned():
+    (p,) = matrices()[:1]
+    start, optimizer = p.detach().clone(), Muon([p], lr=0.1)
+
+    def closure():
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == pytest.approx(start.square().sum().item()) and not torch.equal(p, start)
+
+
 def test_what_is_no_matrix_is_refused():
     with pytest.raises(ValueError, match=r"\(5,\).*AdamW"):
         Muon([torch.nn.Parameter(torch.zeros(5))])

@@ -35,10 +35,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for group in self.param_groups:
             alike: dict[Any, list[torch.Tensor]] = {}
             for p in group["params"]:
@@ -61,6 +58,12 @@ class Muon(torch.optim.Optimizer):
         step = lr * max(1, rows / columns) ** 0.5
         for p, update in zip(matrices, orthogonal(torch.stack(updates)), strict=True):
             p.mul_(1 - lr * weight_decay).add_(update.to(p), alpha=-step)
+
+
+def loss_of(closure: Callable[[], Any] | None) -> Any:
+    """What an optimiser's closure gives, with gradients; None where there is none."""
+    with torch.enable_grad():
+        return None if closure is None else closure()
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from video3d_plugin.training.muon import Muon
+from video3d_plugin.training.muon import Muon, loss_of
 
 if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
@@ -75,10 +75,7 @@ class Together(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for part in self.parts:
             part.step()
         return loss
