@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     bench = Bench(data, rooms, args.output, args.measured, replace(chosen, settings=settings), args.limit)
     runs = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS]
     if not args.report:
-        for seed in range(args.seeds):  # beforehand: all variants of a seed start from it
+        left = {seed for variant, seed in runs if bench.kept(variant, seed) is None}
+        for seed in sorted(left):  # beforehand: all variants of a seed start from it
             bench.seeing(seed)
         with ProcessPoolExecutor(args.jobs, get_context("spawn"), share_cores, (args.jobs,)) as pool:
             list(pool.map(bench.numbers, *zip(*runs, strict=True)))

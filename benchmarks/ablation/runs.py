@@ -3,6 +3,7 @@ a stopped ablation goes on from there, on another machine too."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,6 +48,11 @@ class Bench:
         sizes = {"language": dict(self.preset.language or {}), "vision": dict(self.preset.vision)}
         return json.loads(json.dumps({"rooms": self.rooms, "limit": self.limit, **sizes, "settings": settings}))
 
+    @property
+    def models(self) -> Path:
+        """Where this recipe's models go: a model of another recipe must not be scored as one of this."""
+        return self.output / hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:12]
+
     def folder(self) -> DataFolder:
         return DataFolder.open(self.data)
 
@@ -79,7 +85,7 @@ class Bench:
         return self.measured / f"{slug(variant.name)}-seed{seed}.json"
 
     def _trained(self, variant: Variant, seed: int) -> Path:
-        checkpoint = self.output / f"{slug(variant.name)}-seed{seed}"
+        checkpoint = self.models / f"{slug(variant.name)}-seed{seed}"
         if (checkpoint / "training.json").is_file():
             return checkpoint
         folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS, tower_steps=0)
@@ -100,12 +106,12 @@ class Bench:
         the variant, and words begin alike."""
         from safetensors.torch import load_file, save_file
 
-        path = self.output / f"seeing-seed{seed}.safetensors"
+        path = self.models / f"seeing-seed{seed}.safetensors"
         if not path.is_file():
             folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS)
             questions = training_questions(folder, TASKS)
             model, processor = from_scratch(self.preset, questions, seed=seed)
-            teach_tower(model, processor, folder, named_of(folder, questions), self.output / "seeing", settings)
+            teach_tower(model, processor, folder, named_of(folder, questions), self.models / "seeing", settings)
             parts = {name: getattr(model.get_model(), name).state_dict() for name in _SEEING}
             save_file({f"{name}.{k}": v.contiguous() for name, state in parts.items() for k, v in state.items()}, path)
         return load_file(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -89,6 +90,32 @@ def test_a_run_that_was_kept_is_read_and_not_run_again(tmp_path):
     assert bench(tmp_path).numbers(VARIANTS[-1], 0) == kept
     with pytest.raises(MissingError, match="data folder"):  # another seed would be trained, and there is no data
         bench(tmp_path).numbers(VARIANTS[-1], 1)
+
+
+def test_models_of_another_recipe_lie_elsewhere(tmp_path):
+    longer = replace(preset("mini"), settings=replace(preset("mini").settings, steps=7))
+    other_seed = replace(preset("mini"), settings=replace(preset("mini").settings, seed=7))
+    own = bench(tmp_path).models
+    assert own == bench(tmp_path, other_seed).models != bench(tmp_path, longer).models
+    assert own.parent == tmp_path / "models"
+
+
+def test_nothing_is_trained_where_all_runs_are_kept(tmp_path, monkeypatch):
+    import benchmarks.ablation.__main__ as ablation
+
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(ablation, "_rooms", lambda args: tmp_path)
+    monkeypatch.setattr(Bench, "seeing", lambda *_: pytest.fail("a tower was trained"))
+    monkeypatch.setattr(ablation, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    made = replace(preset("mini").settings, sampler=HOME[0], max_frames=HOME[1], lookup_steps=800, steps=400)
+    like = bench(tmp_path, replace(preset("mini"), settings=made))
+    for variant in VARIANTS:
+        views = [HOME] if variant.options else VIEWS
+        found = {f"{sampler} {frames}": numbers(9.0) for sampler, frames in views}
+        keep(tmp_path, f"{slug(variant.name)}-seed0.json", found, like)
+    page = tmp_path / "results.md"
+    asked = ["--measured", str(tmp_path), "--page", str(page), "--train-rooms", "4", "--val-rooms", "2", "--seeds", "1"]
+    assert ablation.main(asked) == 0 and "| BCE head | 1 | 9.0 |" in page.read_text()
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)

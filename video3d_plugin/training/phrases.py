@@ -46,9 +46,7 @@ _RELATED, _TRIES = 0.75, 12  # share of phrases that name one thing by another; 
 _OBJECT = 0.35  # share of these that say "the object" where a label could be
 _OBJECT_INSTEAD = 0.6  # the same, where there is but one of each label: nothing to compare
 _OF_A_COLOR = 0.6  # share of these, if nothing is asked, that say "the red object", where several are red
-_BY_POINT = (
-    0.4  # share of those that name one thing by another that give the place of the other thing instead of its name
-)
+_BY_POINT = 0.4  # share of those that name one thing by another that point to the other instead of naming it
 _FAR = 0.3  # share of them that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
 _PLACED = 0.2  # share of all phrases that say where somebody is and what they face
