@@ -15,6 +15,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Instance, Question, Scene
 from video3d_plugin.training import optimizer as optimizers
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
+from video3d_plugin.training.items import lesson_items
 from video3d_plugin.training.moving import moved
 from video3d_plugin.training.naming import NONE, Naming
 from video3d_plugin.training.objects import attributes, named_objects, object_questions
@@ -243,6 +244,27 @@ def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_rig
     assert not any("what color is the table" in text for text in texts), "wooden is no color"
     only = phrases({1: (None, "chair")}, {1: (0, 0, 0)}, [1], 200, random.Random(0))
     assert len(only) == 200 and not any(phrase.asks for phrase in only)
+
+
+def test_of_where_a_thing_is_the_answer_is_begun_and_what_is_nearest_ends_it(build):
+    """A phrase's last token is that of the answer so far, framed or not, and no name is one of its tokens."""
+    objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: ("wooden", "table"), 4: ("white", "lamp")}
+    boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0)}
+    made = [p for p in phrases(objects, boxes, [1, 2, 3, 4], 6000, random.Random(0)) if p.begun]
+    assert {(p.names[0][1], p.meant) for p in made} == {((1,), (3,)), ((3,), (1,)), ((4,), (2,))}
+    assert all(p.text.startswith("where ") and p.asks == "label" and not p.points and not p.away for p in made)
+    assert all(p.beside == p.names[0][1] for p in made) and {p.framed for p in made} == {True, False}
+    _, processor = build()
+    items = lesson_items(0, made, processor)
+    rows, segments = (items[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
+    for number, (phrase, name, end) in enumerate(
+        zip(made, items["name_columns"].tolist(), items["end_columns"].tolist(), strict=True), 1
+    ):
+        own = rows[segments == number]
+        assert end == int((segments == number).nonzero()[-1]) > name
+        said = processor.tokenizer.decode(own)
+        assert said.endswith(phrase.begun) and phrase.text.lower() in said.lower()
+    assert not len(items["answers"])
 
 
 PLACES = (

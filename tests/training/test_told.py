@@ -141,6 +141,22 @@ def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
 
 
 @pytest.mark.parametrize(
+    ("answer", "begun", "meant"),
+    [
+        ("next to the chair", "next to the", (2,)),
+        ("next to the red chair", "next to the", (1,)),
+        ("a coffee table is beside it", "a", (4,)),
+        ("chair", "", (2,)),
+        ("in the corner", "", (5,)),
+    ],
+)
+def test_a_thing_that_an_answer_names_is_meant_once_it_has_begun(answer, begun, meant):
+    """Before that, the thing asked for says how to begin; what comes after the name is of no concern."""
+    phrase = told(asking("Where is the box?", answer, [5]), ROOM, BOXES, ROOM)
+    assert (phrase.begun, phrase.meant) == (begun, meant)
+
+
+@pytest.mark.parametrize(
     ("situation", "by", "faced"),
     [
         ("I face the t.v. set and stand by the table.", (3,), (6,)),
@@ -171,7 +187,7 @@ def test_as_many_are_told_as_there_are():
     asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
     some = told_phrases(asked, ROOM, BOXES, ROOM, 3)
     mixed = told_phrases([*asked, *(asking(f"What {n}?", "a chair", [1]) for n in range(2))], ROOM, BOXES, ROOM, 5)
-    assert [p.whole.task for p in mixed] == ["scanrefer", "scanqa", "scanrefer", "scanqa", "scanrefer"]
+    assert [p.whole.task for p in mixed] == ["scanrefer", "scanqa", "scanqa", "scanrefer", "scanrefer"]
     assert len(some) == 3 and len({phrase.text for phrase in some}) == 3
     assert len(told_phrases(asked, ROOM, BOXES, ROOM, 99)) == 5
     assert told_phrases([], ROOM, BOXES, ROOM, 3) == []
@@ -194,7 +210,8 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     items, segments = (lesson[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
     points, ground = len(lesson["point_columns"]), processor.config.ground_token_id
     whole = {tuple(processor.suffix_ids(question, answered=True)[0]): question for question in own}
-    found, situations = [], []
+    found, situations, begun = [], [], []
+    called = {" ".join(filter(None, pair)) for pair in named[scene_id].values()}
     for number, end in enumerate(lesson["end_columns"].tolist(), points + 1):
         columns = (segments == number).nonzero()[:, 0]
         ids = tuple(items[columns].tolist())
@@ -210,14 +227,17 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
         if question.is_grounding:
             assert items[end] == ground and end == columns[-1] and not told_to_say
         elif told_to_say or question.task != "sqa3d":
-            assert told_to_say == list(range(end, int(columns[-1])))
-            answer = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
-            assert answer.strip() == question.answer
+            assert told_to_say == list(range(told_to_say[0], int(columns[-1])))
+            begun.append(processor.tokenizer.decode(items[told_to_say[0] + 1 : end + 1]))
+            rest = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
+            assert (begun[-1] + rest).strip() == question.answer
+            assert not begun[-1] or any(name.endswith(rest.strip()) for name in called), "what is meant is next"
     situated = lesson["end_columns"][lesson["situated"]]
     assert all(segments[situated] == segments[lesson["situation_columns"]])
     assert lesson["situation_columns"].tolist()[: len(situations)] == situations, "made ones come after"
     assert lesson["stands"].shape == (len(lesson["situation_columns"]), 2, 3)
     assert {"scanrefer", "scan2cap", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
+    assert "" in begun and "next to the" in begun
     of_text = ~lesson["meant"].any(1) & torch.isin(lesson["end_columns"], situated)
     assert bool(of_text.any()) and torch.equal(lesson["scored"], ~of_text), (
         "no answer in words is that nothing is meant"

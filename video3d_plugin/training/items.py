@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Item:
-    """names: numbers of the last tokens of names; situation: of a situation's last, where there is one; end: of the
-    token whose state is scored, or gives the answer's first word; what follows the end is the answer."""
+    """names: numbers of the last tokens of names; situation: of a situation's last, where there is one; asked: of the
+    token that gives the answer's first word; end: of the one whose state is scored, or tells what is meant: that, or
+    one of an answer that is begun; what follows `asked` is the answer."""
 
     ids: list[int]
     names: list[int]
+    asked: int
     end: int
     situation: int | None = None
 
@@ -44,8 +47,9 @@ def lesson_items(points: int, said: Sequence[Phrase], processor: Video3DProcesso
             situations.append(begin + item.situation)
             situated.append(len(ends) - 1)
         if phrase.asks == "words":
-            answered += range(begin + item.end, begin + len(item.ids) - 1)
-            shares += [1 / (len(item.ids) - 1 - item.end)] * (len(item.ids) - 1 - item.end)
+            words = len(item.ids) - 1 - item.asked
+            answered += range(begin + item.asked, begin + item.asked + words)
+            shares += [1 / words] * words
         ids += item.ids
         segments += [number] * len(item.ids)
     columns = {"point_columns": list(range(points)), "name_columns": names, "end_columns": ends}
@@ -62,13 +66,16 @@ def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[
     name_ends = [len(before) + end for end, _ in phrase.names]
     ids, last = _in_parts(text, {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}, processor)
     names, situation = [last[end] for end in name_ends], last[phrase.stands[0]] if phrase.stands else None
+    begun = processor.tokenizer(phrase.begun, add_special_tokens=False).input_ids if phrase.begun else []
     if phrase.whole is None:
-        return _Item(ids + after, names, len(ids + after) - 1, situation)
+        asked = len(ids + after) - 1
+        return _Item(ids + after + begun, names, asked, asked + len(begun), situation)
     whole, _ = processor.suffix_ids(phrase.whole, answered=True)
     if phrase.whole.is_grounding:
         whole = whole[: whole.index(processor.config.ground_token_id) + 1]
-        return _Item(whole, names, len(whole) - 1)
-    return _Item(whole, names, len(processor.suffix_ids(phrase.whole, answered=False)[0]) - 1, situation)
+        return _Item(whole, names, len(whole) - 1, len(whole) - 1)
+    asked = len(processor.suffix_ids(phrase.whole, answered=False)[0]) - 1
+    return _Item(whole, names, asked, asked + len(commonprefix([begun, whole[asked + 1 :]])), situation)
 
 
 def _in_parts(text: str, ends: Collection[int], processor: Video3DProcessor) -> tuple[list[int], dict[int, int]]:

@@ -31,6 +31,8 @@ _ASK_NEAR = (
     "what is next to {b}?",
     "what is nearest to {b}?",
 )
+_ASK_WHERE = ("where is {b}?", "where is {b} located?", "where can you find {b}?")  # answers begin with _BESIDE
+_BESIDE = "next to the"
 _ASK_FAR = ("which {a} is farthest from {b}?", "what is farthest away from {b}?")
 _ASK_COLOR_NEAR = (
     "what color is the {a} nearest to {b}?",
@@ -47,6 +49,7 @@ _OBJECT = 0.35  # share of these that say "the object" where a label could be
 _OBJECT_INSTEAD = 0.6  # the same, where there is but one of each label: nothing to compare
 _OF_A_COLOR = 0.6  # share of these, if nothing is asked, that say "the red object", where several are red
 _BY_POINT = 0.4  # share of those that name one thing by another that point to the other instead of naming it
+_WHERE = 0.4  # share of those that ask what is nearest to a named thing as answers to where that is
 _FAR = 0.3  # share of them that ask for the farthest
 _FRAMED = 0.15  # share of all phrases that are put as the benchmarks put them
 _PLACED = 0.2  # share of all phrases that say where somebody is and what they face
@@ -72,6 +75,7 @@ class Phrase:
     asks    what is to be said of what is meant, where the phrase is a question: "words", the question's own answer
     framed  to be put as a benchmark's description or question is, with the words around it
     whole   the benchmark's question that this is, with those words (`training.told`)
+    begun   how the answer begins, after which what is meant is to be said: "next to the"
     stands  where a situation ends in it: the character; where the asker stands, and a point ahead (world, metres)
     by      the thing that the asker stands by, of those that the situation names
     faced   those that it names straight ahead
@@ -86,6 +90,7 @@ class Phrase:
     asks: Literal["attribute", "label", "words"] | None = None
     framed: bool = False
     whole: Question | None = None
+    begun: str = ""
     stands: tuple[int, tuple[float, ...], tuple[float, ...]] | None = None
     by: tuple[int, ...] = ()
     faced: tuple[int, ...] = ()
@@ -174,10 +179,13 @@ def _related(objects: Named, boxes, among: Sequence[int], asked: bool, rng: rand
     chosen = candidates[0] if len(candidates) == 1 else clearly_nearest(boxes, candidates, anchor, far)
     if chosen is None or (asked and asks == "attribute" and objects[chosen][0] not in _COLORS):
         return None
+    begun = ""
     if not asked:
         asks, forms = None, _FAR_PHRASES if far else _NEAR_PHRASES
+    elif asks == "label" and not (far or by_point) and rng.random() < _WHERE:
+        forms, begun = _ASK_WHERE, _BESIDE
     phrase = _phrase(rng.choice(forms), names, (chosen,), (anchor,), (anchor,) if by_point else (), asks)
-    return replace(phrase, away=far)
+    return replace(phrase, away=far, begun=begun)
 
 
 def _object(

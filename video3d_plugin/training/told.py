@@ -25,6 +25,7 @@ NO_OTHERS: Others = {}
 _ASIDE = 0.34  # sine of the least angle, 20 degrees, from straight ahead or behind
 _AHEAD = 0.98  # cosine of the greatest, 11 degrees, at which a thing is straight ahead
 _NEAR_M = 1.5  # between somebody and the middle of what they stand by
+_TURNS = {"scanqa": 2}  # of a task, where others have one
 _AWAY = re.compile(r"\b(?:f[au]rthest|far|farther|further|distant)(?: away)? from\b", re.IGNORECASE)
 
 
@@ -37,11 +38,13 @@ def told_phrases(
     others: Others = NO_OTHERS,
 ) -> list[Phrase]:
     """The first `count` of a scene's questions that speak of objects of `among` only, of every task as many as there
-    are. others: by label, what else its objects are called."""
+    are, but of ScanQA's, which ask in the most ways, twice as many. others: by label, what else its objects are
+    called."""
     of_task: dict[str, list[Question]] = {}
     for question in questions:
         of_task.setdefault(question.task, []).append(question)
-    found = (filter(None, (told(q, objects, boxes, among, others) for q in own)) for own in of_task.values())
+    turns = [own[first::n] for task, own in of_task.items() for n in (_TURNS.get(task, 1),) for first in range(n)]
+    found = (filter(None, (told(q, objects, boxes, among, others) for q in own)) for own in turns)
     in_turn = (phrase for turn in zip_longest(*found) for phrase in turn if phrase is not None)
     return list(islice(in_turn, count))
 
@@ -54,14 +57,14 @@ def told(
 
     What is beside is each thing of another label that a name in the question names alone; nothing where no target is
     there; whether what is far from it is meant is read from the words. Where the answer names a thing of another label
-    ("next to the desk"), that is what is meant, and what the question is about is beside it. Of a description
-    (Scan2Cap's) the point is that of the one thing it is about. Of a situated question (SQA3D's) it is known where the
-    asker stands: see `_situated`.
+    ("next to the desk"), that is meant, once the answer has begun so far, and what the question is about is beside it.
+    Of a description (Scan2Cap's) the point is that of the one thing it is about. Of a situated question (SQA3D's) it is
+    known where the asker stands: see `_situated`.
     """
     if not question.is_grounding and question.answer is None:
         return None
     text = question.prompt.split(IMAGE_TOKEN)[-1]
-    said = [(end, ids, tuple(i for i in ids if i in among)) for end, ids in _mentions(text, objects, others)]
+    said = [(found.end(), ids, tuple(i for i in ids if i in among)) for found, ids in _mentions(text, objects, others)]
     if not all(here for _, _, here in said):
         return None
     names = tuple((end, here) for end, _, here in said)
@@ -76,20 +79,21 @@ def told(
     if question.coords:
         return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
     if asks and len(about) == 1 and (by := _named_by(question.answer or "", about[0], objects, boxes, among, others)):
-        return Phrase(text, names, by, tuple(about), asks=asks, whole=question)
+        return Phrase(text, names, by[1], tuple(about), asks=asks, whole=question, begun=by[0])
     away = _AWAY.search(text) is not None
     return Phrase(text, names, tuple(about), beside, asks=asks, whole=question, away=away)
 
 
 def _named_by(
     answer: str, about: int, objects: Named, boxes: Boxes, among: Collection[int], others: Others
-) -> tuple[int, ...]:
-    """The thing by which an answer says where the other one is: "next to the desk"; () where it names none, or what is
-    not all seen, or but the label of the thing itself."""
-    found = [ids for _, ids in _mentions(answer, objects, others)]
-    if len(found) != 1 or any(i not in among or objects[i][1] == objects[about][1] for i in found[0]):
-        return ()
-    return (min(found[0], key=lambda i: dist(boxes[i][:2], boxes[about][:2])),)
+) -> tuple[str, tuple[int, ...]] | None:
+    """The words before the one thing by which an answer says where the other is ("next to the"), and that thing; None
+    where it names none, or what is not all seen, or but the label of the thing itself."""
+    found = list(_mentions(answer, objects, others))
+    if len(found) != 1 or any(i not in among or objects[i][1] == objects[about][1] for i in found[0][1]):
+        return None
+    name, ids = found[0]
+    return answer[: name.start()].rstrip(), (min(ids, key=lambda i: dist(boxes[i][:2], boxes[about][:2])),)
 
 
 def _situated(question: Question, text: str, said: Sequence[_Mention], names, boxes: Boxes) -> Phrase:
@@ -132,8 +136,8 @@ def _side(box: Sequence[float], here: Sequence[float], ahead: Sequence[float]) -
     return "left" if across > 0 else "right"
 
 
-def _mentions(text: str, objects: Named, others: Others) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Where each name of objects in `text` ends, and the ids of all that are called so; nothing for names of none."""
+def _mentions(text: str, objects: Named, others: Others) -> Iterator[tuple[re.Match[str], tuple[int, ...]]]:
+    """Each name of objects in `text`, and the ids of all that are called so; nothing for names of none."""
     labels, words = ({pair[k] for pair in objects.values() if pair[k]} for k in (1, 0))
     called = {word.lower(): label.lower() for label in labels for word in (*others.get(label, ()), label)}
     label_of = {form: label for word, label in called.items() for form in (word, _plural(word))}
@@ -143,7 +147,7 @@ def _mentions(text: str, objects: Named, others: Others) -> Iterator[tuple[int, 
         word, label = found[1] and found[1].lower(), label_of[found[2].lower()]
         ids = tuple(i for i, pair in objects.items() if pair[1].lower() == label and word in (None, pair[0]))
         if ids:
-            yield found.end(), ids
+            yield found, ids
 
 
 def _plural(label: str) -> str:
