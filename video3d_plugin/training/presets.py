@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
             weight_decay=0.01,
             warmup_fraction=0.02,
             optimizer="muon",
-            steps=1800,
+            steps=1650,
             scenes_per_step=4,
             questions_per_scene=12,
             max_frames=12,
@@ -58,7 +58,7 @@ PRESETS: dict[str, Preset] = {
             task_rounds={"scanrefer": 2, "multi3drefer": 2, "scanqa": 3, "sqa3d": 2},
             object_rounds=1,
             tower_steps=2500,
-            lookup_steps=950,
+            lookup_steps=900,
             later_rates=0.3,
         ),
         language={
