@@ -227,8 +227,9 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
         if question.is_grounding:
             assert items[end] == ground and end == columns[-1] and not told_to_say
         elif told_to_say or question.task != "sqa3d":
-            assert told_to_say == list(range(told_to_say[0], int(columns[-1])))
-            begun.append(processor.tokenizer.decode(items[told_to_say[0] + 1 : end + 1]))
+            asked = int(columns[0]) + len(processor.suffix_ids(question, answered=False)[0]) - 1
+            assert told_to_say == list(range(asked, int(columns[-1]))) and asked <= end
+            begun.append(processor.tokenizer.decode(items[asked + 1 : end + 1]))
             rest = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
             assert (begun[-1] + rest).strip() == question.answer
             assert not begun[-1] or any(name.endswith(rest.strip()) for name in called), "what is meant is next"

@@ -66,7 +66,7 @@ def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[
     name_ends = [len(before) + end for end, _ in phrase.names]
     ids, last = _in_parts(text, {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}, processor)
     names, situation = [last[end] for end in name_ends], last[phrase.stands[0]] if phrase.stands else None
-    begun = processor.tokenizer(phrase.begun, add_special_tokens=False).input_ids if phrase.begun else []
+    begun, _ = _in_parts(phrase.begun, (), processor)
     if phrase.whole is None:
         asked = len(ids + after) - 1
         return _Item(ids + after + begun, names, asked, asked + len(begun), situation)

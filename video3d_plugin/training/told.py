@@ -78,20 +78,22 @@ def told(
     asks = None if question.is_grounding else "words"
     if question.coords:
         return Phrase(text, names, tuple(about), tuple(about), tuple(about), asks, whole=question)
-    if asks and len(about) == 1 and (by := _named_by(question.answer or "", about[0], objects, boxes, among, others)):
-        return Phrase(text, names, by[1], tuple(about), asks=asks, whole=question, begun=by[0])
+    if asks and len(about) == 1:
+        begun, by = _named_by(question.answer or "", about[0], objects, boxes, among, others)
+        if by:
+            return Phrase(text, names, by, tuple(about), asks=asks, whole=question, begun=begun)
     away = _AWAY.search(text) is not None
     return Phrase(text, names, tuple(about), beside, asks=asks, whole=question, away=away)
 
 
 def _named_by(
     answer: str, about: int, objects: Named, boxes: Boxes, among: Collection[int], others: Others
-) -> tuple[str, tuple[int, ...]] | None:
-    """The words before the one thing by which an answer says where the other is ("next to the"), and that thing; None
-    where it names none, or what is not all seen, or but the label of the thing itself."""
+) -> tuple[str, tuple[int, ...]]:
+    """The words before the one thing by which an answer says where the other is ("next to the"), and that thing; "" and
+    () where it names none, or what is not all seen, or but the label of the thing itself."""
     found = list(_mentions(answer, objects, others))
     if len(found) != 1 or any(i not in among or objects[i][1] == objects[about][1] for i in found[0][1]):
-        return None
+        return "", ()
     name, ids = found[0]
     return answer[: name.start()].rstrip(), (min(ids, key=lambda i: dist(boxes[i][:2], boxes[about][:2])),)
 
