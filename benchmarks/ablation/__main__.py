@@ -21,27 +21,16 @@ from benchmarks.ablation.variants import HOME, VARIANTS
 from benchmarks.page import write_section
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.synthetic.mini import make_mini
-from video3d_plugin.training.presets import preset
+from video3d_plugin.training.presets import Preset, preset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = _arguments(arguments)
-    chosen = preset("mini")
-    settings = replace(
-        chosen.settings,
-        tower_steps=args.tower_steps,
-        lookup_steps=args.lookup_steps,
-        object_steps=args.object_steps,
-        steps=args.steps,
-        save_every=args.steps,
-        sampler=HOME[0],
-        max_frames=HOME[1],
-    )
+    args = parsed(arguments)
     data = None if args.report else _rooms(args)
     rooms = (args.train_rooms, args.val_rooms)
-    bench = Bench(data, rooms, args.output, args.measured, replace(chosen, settings=settings), args.limit)
+    bench = Bench(data, rooms, args.output, args.measured, small(args), args.limit)
     runs = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS]
     if not args.report:
         left = {seed for variant, seed in runs if bench.kept(variant, seed) is None}
@@ -59,7 +48,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+def small(args: argparse.Namespace) -> Preset:
+    """The preset `mini`, cut to fewer frames, scenes and steps: eighteen runs of it take hours."""
+    chosen = preset("mini")
+    settings = replace(
+        chosen.settings,
+        tower_steps=args.tower_steps,
+        lookup_steps=args.lookup_steps,
+        lookup_scenes=args.lookup_scenes,
+        object_steps=args.object_steps,
+        steps=args.steps,
+        scenes_per_step=args.scenes_per_step,
+        task_rounds={},
+        save_every=args.steps,
+        sampler=HOME[0],
+        max_frames=HOME[1],
+    )
+    return replace(chosen, settings=settings)
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--measured", type=Path, default=Path(__file__).resolve().parent / "measured")
@@ -70,9 +78,11 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train-rooms", type=int, default=400)
     parser.add_argument("--val-rooms", type=int, default=20)
     parser.add_argument("--tower-steps", type=int, default=2500)
-    parser.add_argument("--lookup-steps", type=int, default=800)
+    parser.add_argument("--lookup-steps", type=int, default=650)
+    parser.add_argument("--lookup-scenes", type=int, default=3)
     parser.add_argument("--object-steps", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--scenes-per-step", type=int, default=2)
     parser.add_argument("--limit", type=int, help="at most so many questions of a task")
     return parser.parse_args(arguments)
 

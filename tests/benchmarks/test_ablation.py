@@ -68,13 +68,12 @@ def test_one_run_is_no_verdict_and_none_is_no_line(found):
 
 
 def test_the_report_is_written_from_the_runs_there_are(tmp_path):
-    from benchmarks.ablation.__main__ import main
+    from benchmarks.ablation.__main__ import main, parsed, small
 
     pytest.importorskip("matplotlib")
     page = tmp_path / "results.md"
     page.write_text("# Results\n")
-    made = {"lookup_steps": 7, "object_steps": 0, "steps": 9, "sampler": HOME[0], "max_frames": HOME[1]}
-    like = bench(tmp_path, replace(preset("mini"), settings=replace(preset("mini").settings, **made)))
+    like = bench(tmp_path, small(parsed(["--lookup-steps", "7", "--steps", "9"])))
     keep(tmp_path, "bce-head-seed1.json", {" ".join(map(str, HOME)): numbers(12.0)}, like)
     asked = ["--report", "--measured", str(tmp_path), "--page", str(page), "--train-rooms", "4", "--val-rooms", "2"]
     with pytest.raises(DataError, match="bce-head-seed1.json.*another recipe"):
@@ -107,8 +106,7 @@ def test_nothing_is_trained_where_all_runs_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "_rooms", lambda args: tmp_path)
     monkeypatch.setattr(Bench, "seeing", lambda *_: pytest.fail("a tower was trained"))
     monkeypatch.setattr(ablation, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
-    made = replace(preset("mini").settings, sampler=HOME[0], max_frames=HOME[1], lookup_steps=800, steps=400)
-    like = bench(tmp_path, replace(preset("mini"), settings=made))
+    like = bench(tmp_path, ablation.small(ablation.parsed([])))
     for variant in VARIANTS:
         views = [HOME] if variant.options else VIEWS
         found = {f"{sampler} {frames}": numbers(9.0) for sampler, frames in views}

@@ -427,3 +427,19 @@ def test_what_was_learnt_before_is_kept_at_lower_rates_later(rooms, questions, b
     one, more, moved = left("a", 1, 0.0), left("b", 2, 0.0), left("c", 2, 1.0)
     assert all(torch.equal(one[name], more[name]) for name in one), "at no rate nothing is forgotten, or learnt"
     assert not all(torch.equal(one[name], moved[name]) for name in one)
+
+
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_a_step_of_looking_has_as_many_scenes_as_is_said(rooms, build, tmp_path, monkeypatch, scenes):
+    model, processor = build()
+    sizes, collate = [], LessonCollator.__call__
+
+    def counted(self, items):
+        if items[0][1] is None:  # no questions: learning to look
+            sizes.append(len(items))
+        return collate(self, items)
+
+    monkeypatch.setattr(LessonCollator, "__call__", counted)
+    settings = TrainSettings(("scanrefer",), steps=1, lookup_steps=1, lookup_scenes=scenes, max_frames=2)
+    train(model.train(), processor, rooms, tmp_path, settings)
+    assert max(sizes) == scenes  # of three: the last of an epoch may have fewer

@@ -25,6 +25,7 @@ _OVERRIDES = {
     "object_rounds": int,
     "tower_steps": int,
     "lookup_steps": int,
+    "lookup_scenes": int,
     "object_steps": int,
     "later_rates": float,
 }

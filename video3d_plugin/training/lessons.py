@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from video3d_plugin.training.run import TrainSettings
 
 Lesson = dict[str, Any]  # see `scene_lesson`
-SCENES = 6  # a step, where there are no questions beside the lesson
 FRAMES = 4  # of those a scene has: few, for many scenes in the same time, but of two hardly any show a label twice
 POINTS, PHRASES, REHEARSED = 16, 48, 24  # of a scene; phrases, and those beside questions
 TOLD = 14  # of the phrases, at most: the scene's own questions

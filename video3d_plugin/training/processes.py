@@ -29,7 +29,7 @@ def part_of(scenes: int) -> int:
     if scenes % count():
         raise DataError(
             f"{scenes} scenes a step cannot be shared evenly by {count()} processes",
-            remedy="choose --scenes-per-step and --processes so that they can; a model from scratch: 2 processes",
+            remedy="choose --processes, --scenes-per-step, --lookup-scenes so that they can; a tower from scratch: 2",
         )
     return scenes // count()
 

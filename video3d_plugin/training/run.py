@@ -17,7 +17,7 @@ from video3d_plugin.training.dataset import (
     named_of,
     training_questions,
 )
-from video3d_plugin.training.lessons import SCENES, LessonCollator, SceneLessons
+from video3d_plugin.training.lessons import LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
 from video3d_plugin.training.processes import part_of
@@ -49,6 +49,7 @@ class TrainSettings:
     tower_steps      steps in which a tower from scratch learns to see, before all else (`training.tower`)
     lookup_steps     then, in which a language model from scratch learns to look (`training.lookup`), and
                      goes on rehearsing it
+    lookup_scenes    scenes in a step of that, over all processes
     object_steps     then, on the short questions as well, before the others join
     later_rates      factor of all rates from then on: what was learnt is to be kept
     """
@@ -77,6 +78,7 @@ class TrainSettings:
     object_rounds: int = 0
     tower_steps: int = 0
     lookup_steps: int = 0
+    lookup_scenes: int = 6
     object_steps: int = 0
     later_rates: float = 1.0
 
@@ -162,7 +164,7 @@ def _first_stages(
         if steps:
             groups = None if asked is None else _groups(folder, model, asked, settings)
             scenes = SceneLessons(folder, named, lesson.naming, processor, settings, groups, questions)
-            at_once = SCENES if asked is None else settings.scenes_per_step
+            at_once = settings.lookup_scenes if asked is None else settings.scenes_per_step
             optimizer, collate = build_optimizer(lesson, settings), LessonCollator(processor)
             run_stage(lesson, scenes, collate, optimizer, steps, output, settings, what, at_once, resume)
 
