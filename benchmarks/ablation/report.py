@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 from benchmarks.ablation.runs import Numbers
-from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
+from benchmarks.ablation.variants import BASE, COLUMNS, HOME, PAPER_VIEWS, VARIANTS, VIEWS
 from benchmarks.page import machine
 
 Found = dict[str, list[dict[str, Numbers]]]  # by variant: one a seed
@@ -35,10 +35,12 @@ def section(found: Found, what: str, picture: str) -> str:
         paper = " / ".join("—" if value is None else f"{value:.2f}" for value in variant.paper)
         lines.append(f"| {variant.name} | {len(found[variant.name])} | " + " | ".join(cells) + f" | {paper} |")
     lines += ["", "The base, asked with other frames than it was trained with:", ""]
-    lines += ["| sampler | frames | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    lines += ["| sampler | frames | " + " | ".join(names) + " | paper: ScanRefer Acc@0.25 |"]
+    lines += ["|---" * (len(names) + 3) + "|"]
     for sampler, frames in VIEWS:
         cells = [spread(of(found, BASE.name, f"{sampler} {frames}", name)) for name in names]
-        lines.append(f"| {sampler} | {frames} | " + " | ".join(cells) + " |")
+        paper = f"{PAPER_VIEWS[sampler, frames]:.2f}" if (sampler, frames) in PAPER_VIEWS else "—"
+        lines.append(f"| {sampler} | {frames} | " + " | ".join(cells) + f" | {paper} |")
     return "\n".join([*lines, "", *orderings(found), "", f"![ablation]({picture})"])
 
 
@@ -50,23 +52,33 @@ def spread(values: list[float]) -> str:
 
 
 def orderings(found: Found) -> list[str]:
-    """For each figure of the paper that can be compared: whether the variant is on the same side of the base."""
+    """For each figure of the paper that can be compared: whether the variant is on the same side of the base, and
+    `mc` of `uniform` with as many frames."""
     lines = ["Against the base, per figure that the paper gives:", ""]
     for variant in VARIANTS[1:]:
         for column, theirs, base in zip(_PAPER, variant.paper, BASE.paper, strict=True):
             if theirs is None or base is None:
                 continue
-            ours = of(found, variant.name, _HOME, column)
-            ours_base = of(found, BASE.name, _HOME, column)
-            if not ours or not ours_base:
-                continue
-            gap, noise = mean(ours) - mean(ours_base), pstdev(ours) + pstdev(ours_base)
-            same = (gap > 0) == (theirs > base)
-            verdict = "within the spread" if abs(gap) <= noise else "as in the paper" if same else "the other way round"
-            if min(len(ours), len(ours_base)) < 2:
-                verdict = "one run, which does not tell chance from effect"
-            lines.append(f"- {variant.name}, {column}: {gap:+.1f} here, {theirs - base:+.2f} in the paper: {verdict}")
+            ours, ours_base = (of(found, v.name, _HOME, column) for v in (variant, BASE))
+            lines += _ordering(f"{variant.name}, {column}", ours, ours_base, theirs - base)
+    lines += ["", "`mc` against `uniform`, ScanRefer (Acc@0.5 here, Acc@0.25 in the paper):", ""]
+    for frames in sorted({frames for _, frames in PAPER_VIEWS}):
+        mc, uniform = (of(found, BASE.name, f"{sampler} {frames}", _PAPER[0]) for sampler in ("mc", "uniform"))
+        theirs = PAPER_VIEWS["mc", frames] - PAPER_VIEWS["uniform", frames]
+        lines += _ordering(f"{frames} frames", mc, uniform, theirs)
     return lines
+
+
+def _ordering(what: str, ours: list[float], ours_base: list[float], theirs: float) -> list[str]:
+    """The line that says on which side of the base we are; none without a run."""
+    if not ours or not ours_base:
+        return []
+    gap, noise = mean(ours) - mean(ours_base), pstdev(ours) + pstdev(ours_base)
+    same = (gap > 0) == (theirs > 0)
+    verdict = "within the spread" if abs(gap) <= noise else "as in the paper" if same else "the other way round"
+    if min(len(ours), len(ours_base)) < 2:
+        verdict = "one run, which does not tell chance from effect"
+    return [f"- {what}: {gap:+.1f} here, {theirs:+.2f} in the paper: {verdict}"]
 
 
 def plot(found: Found, path: Path) -> None:

@@ -47,6 +47,7 @@ def test_the_table_has_every_variant_and_view(found):
         assert f"| {variant.name} | " in text
     assert f"| {BASE.name} | 2 | 51.0 ± 1.0 |" in text and "| uniform | 4 | 51.0 ± 1.0 |" in text
     assert "51.72 / 83.76 / 30.09" in text and "2 rooms" in text
+    assert "| mc | 16 | " in text and text.count("| 56.46 |") == 1 and "± 1.0 | — |" in text
 
 
 def test_what_goes_the_other_way_is_said_and_what_lies_within_the_spread_too(found):
@@ -58,6 +59,13 @@ def test_what_goes_the_other_way_is_said_and_what_lies_within_the_spread_too(fou
     assert "BCE head, ScanRefer Acc@0.5: +0.0 here, -5.90 in the paper: within the spread" in "\n".join(
         orderings(close)
     )
+
+
+def test_the_samplers_are_compared_at_as_many_frames(found):
+    few = {"uniform 8": numbers(50.0), "mc 8": numbers(58.0), "uniform 16": numbers(60.0), "mc 16": numbers(55.0)}
+    lines = "\n".join(orderings({**found, BASE.name: [{**run, **few} for run in found[BASE.name]]}))
+    assert "8 frames: +8.0 here, +4.54 in the paper: as in the paper" in lines
+    assert "16 frames: -5.0 here, +1.04 in the paper: the other way round" in lines and "4 frames" not in lines
 
 
 def test_one_run_is_no_verdict_and_none_is_no_line(found):
