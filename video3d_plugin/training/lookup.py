@@ -2,7 +2,7 @@
 
 Both are attention, and attention that has not formed yet gives hardly any gradient: a small model is stuck for
 thousands of steps at answers that need neither. So one layer is told where to look, on many points and names of a scene
-at once, and the states behind it what is to be found there. Measured in docs/training.md.
+at once, and the states behind it what is to be found there. Measured in docs/small_model.md.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class LookupLesson(nn.Module):
     the words for what is meant and tell the place of the other thing, or where somebody stands and which way they
     look. What is far from a thing is meant by the opposite of its place, what is no lamp by the opposite of the word:
     a layer that finds by likeness finds the farthest and the others by unlikeness, and the nearest sooner
-    (docs/training.md). Before layer 3 the visual tokens themselves are to be like the words for what they show and to
-    tell where they are, and little is to have been added to them: else the layers before wear that off. Layer 3: the
+    (docs/small_model.md). Before layer 3 the visual tokens themselves are to be like the words for what they show and
+    to tell where they are, and little is to have been added to them: else the layers before wear that off. Layer 3: the
     phrase's end attends to what is meant, and to its situation's end; after it, it tells that place, what the
     situation's end told, and on which side of somebody there it is. At last it chooses what is meant among the
     proposals, and where the phrase is a question, is like the word for what is asked, or says the answer. A layer that

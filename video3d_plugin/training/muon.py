@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon): a step changes a matrix alike in all its directions.
 
 As torch.optim.Muon (torch 2.9 or later) is, step for step, but in float32 on a CPU, and all matrices of a shape at
-once: bfloat16, in which torch's computes, is slow on a CPU that has no unit for it (docs/training.md).
+once: bfloat16, in which torch's computes, is slow on a CPU that has no unit for it (docs/small_model.md).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BETAS = (0.9, 0.999)
 # Matrices whose products are added to a token's state: Muon's steps are all of one size, and at the others' rate the
-# first layers alone wrote ten times what a token brings along, its position among it (docs/training.md).
+# first layers alone wrote ten times what a token brings along, its position among it (docs/small_model.md).
 _WRITING = ("o_proj.weight", "down_proj.weight")
 _WRITING_RATE = 0.25
 
