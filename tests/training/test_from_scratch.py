@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.patch_grid import token_points
 from video3d_plugin.scene import Instance, Question, Scene
 from video3d_plugin.training import optimizer as optimizers
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, all_object_questions, named_of
@@ -68,6 +69,17 @@ def test_points_boxes_and_coords_move_together_and_keep_their_distances(rooms, b
         for p in (inputs, there)
     ]
     assert torch.equal(*inside) and inside[0].any()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 5])
+def test_least_and_greatest_points_are_those_of_the_turned_room(rooms, build, seed):
+    spec = replace(build()[0].config.inputs_spec, points="minmax")
+    inputs = rooms.inputs(rooms.scene_ids[0], spec, max_frames=2, proposals="gt")
+    pixels = torch.rand(2, spec.image_size, spec.image_size, 3, generator=torch.Generator().manual_seed(0))
+    made = replace(inputs, token_points=token_points(pixels, spec)[0])
+    turned = replace(inputs, spec=replace(spec, points="average"), token_points=pixels)  # each pixel by itself
+    there, alone = (moved(scene, [], random.Random(seed), "b")[0] for scene in (made, turned))
+    torch.testing.assert_close(there.token_points, token_points(alone.token_points, spec)[0])
 
 
 def test_where_an_asker_stands_moves_with_the_room(rooms, build):

@@ -48,7 +48,10 @@ def moved(
         return replace(question, scene_id=name, coords=place(question.coords), metadata=metadata)
 
     placed = [place_question(question) for question in questions]
-    return replace(inputs, scene_id=name, token_points=move(inputs.token_points), proposals=boxes), placed
+    points = move(inputs.token_points)
+    if inputs.spec.points == "minmax":  # a turn may make the greatest x the least
+        points = torch.stack([points.amin(-2), points.amax(-2)], dim=-2)
+    return replace(inputs, scene_id=name, token_points=points, proposals=boxes), placed
 
 
 def _mover(turns: int, shift: tuple[float, float]) -> Callable[[torch.Tensor], torch.Tensor]:
