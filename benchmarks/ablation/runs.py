@@ -21,7 +21,7 @@ from video3d_plugin.training.dataset import named_of, training_questions
 from video3d_plugin.training.objects import TASK as OBJECTS
 from video3d_plugin.training.objects import object_questions
 from video3d_plugin.training.presets import Preset, from_scratch
-from video3d_plugin.training.run import train
+from video3d_plugin.training.run import TrainSettings, train
 from video3d_plugin.training.tower import balance, sample_of, teach_tower
 
 TASKS = ("scanrefer", "scan2cap", "scanqa")
@@ -44,7 +44,7 @@ class Bench:
     @property
     def recipe(self) -> dict[str, Any]:
         """All that a run's numbers depend on besides variant, seed and code, as json has it."""
-        settings = {k: v for k, v in asdict(self.preset.settings).items() if k not in ("seed", "tasks", "save_every")}
+        settings = _that_count(self.preset.settings)
         sizes = {"language": dict(self.preset.language or {}), "vision": dict(self.preset.vision)}
         return json.loads(json.dumps({"rooms": self.rooms, "limit": self.limit, **sizes, "settings": settings}))
 
@@ -76,7 +76,9 @@ class Bench:
         if not path.is_file():
             return None
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["recipe"] != self.recipe:
+        recipe = kept["recipe"]
+        recipe["settings"] = {**_that_count(TrainSettings()), **recipe["settings"]}  # of a setting that came later
+        if recipe != self.recipe:
             remedy = "give the steps and rooms that it was made with, or another folder with --measured"
             raise DataError("is a run of another recipe", where=path, remedy=remedy)
         return kept["numbers"]
@@ -143,6 +145,10 @@ class Bench:
             answers = model.answer(model.encode_scene(inputs), asked, max_new_tokens=8)
             right += [said.strip().lower() == q.answer for said, q in zip(answers, asked, strict=True)]
         return 100 * sum(right) / len(right)
+
+
+def _that_count(settings: TrainSettings) -> dict[str, Any]:
+    return {k: v for k, v in asdict(settings).items() if k not in ("seed", "tasks", "save_every")}
 
 
 def slug(name: str) -> str:

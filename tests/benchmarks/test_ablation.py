@@ -15,6 +15,7 @@ from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.tiny import PAPER
 from video3d_plugin.training.presets import preset
+from video3d_plugin.training.run import TrainSettings
 
 
 def bench(tmp_path, chosen=None) -> Bench:
@@ -97,6 +98,18 @@ def test_a_run_that_was_kept_is_read_and_not_run_again(tmp_path):
     assert bench(tmp_path).numbers(VARIANTS[-1], 0) == kept
     with pytest.raises(MissingError, match="data folder"):  # another seed would be trained, and there is no data
         bench(tmp_path).numbers(VARIANTS[-1], 1)
+
+
+def test_a_run_from_before_a_setting_came_is_one_of_its_default(tmp_path):
+    like, chosen = bench(tmp_path), preset("mini")
+    older = like.recipe
+    assert older["settings"].pop("lookup_scenes") == TrainSettings().lookup_scenes
+    path = tmp_path / "bce-head-seed0.json"
+    path.write_text(json.dumps({"recipe": older, "numbers": {"mc 8": numbers(1.0)}}))
+    assert like.kept(VARIANTS[-1], 0) == {"mc 8": numbers(1.0)}
+    other = replace(chosen, settings=replace(chosen.settings, lookup_scenes=3))
+    with pytest.raises(DataError, match="another recipe"):
+        bench(tmp_path, other).kept(VARIANTS[-1], 0)
 
 
 def test_models_of_another_recipe_lie_elsewhere(tmp_path):
