@@ -10,11 +10,16 @@ what an interrupted run had stored is found by the next.
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import sqlite3
+from contextlib import closing
 from glob import glob
 from types import ModuleType
 
 from video3d_plugin.patches.base import Patch, Replace
+
+log = logging.getLogger(__name__)
 
 
 def changes(module: ModuleType) -> list[Replace]:
@@ -49,18 +54,38 @@ def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
     """Merge what runs that never came to their end have stored; the host merges finished runs only.
 
     A run that is still going on may be among them: entries are never changed once written, so reading it is harmless,
-    and it is merged again when it finishes.
+    and it is merged again when it finishes. What cannot be read or merged is a warning: its questions are asked again.
     """
     root = os.path.dirname(os.path.abspath(cache_root)) if cache_root.endswith(".db") else os.path.abspath(cache_root)
     runs = os.path.join(root, module._LAYERED_RUNS_DIRNAME)
     shards = [
         shard
         for shard in sorted(glob(os.path.join(runs, "*", "rank_*.db")))
-        if not os.path.exists(os.path.join(os.path.dirname(shard), module._LAYERED_MERGED_MARKER))
+        if not os.path.exists(os.path.join(os.path.dirname(shard), module._LAYERED_MERGED_MARKER)) and _is_sound(shard)
     ]
-    if shards:
-        with module._merge_lock(os.path.join(runs, module._LAYERED_LOCK_DIRNAME)):
+    if not shards:
+        return
+    lock = os.path.join(runs, module._LAYERED_LOCK_DIRNAME)
+    try:
+        with module._merge_lock(lock):
             module.ResponseCache.merge_shards(shards, os.path.join(root, "cache.db"))
+    except TimeoutError:
+        log.warning("%s is held: answers of interrupted runs are not adopted (delete it if no run is merging)", lock)
+
+
+def _is_sound(shard: str) -> bool:
+    """Whether all of it can be read, with a warning where not: `merge_shards` would raise, with cache.db left open.
+
+    A run killed at its start leaves a shard without tables, as another rank's is for a moment; some are damaged.
+    """
+    try:
+        with closing(sqlite3.connect(shard)) as db:
+            for table in ("responses", "meta"):
+                db.execute(f"SELECT * FROM {table}").fetchall()
+    except sqlite3.Error as error:
+        log.warning("%s: answers of an interrupted run are not adopted: %s", shard, error)
+        return False
+    return True
 
 
 def _execute(module: ModuleType, original):

@@ -135,3 +135,63 @@ def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, 
         (tmp_path / "weights").write_bytes(content)
         digests.add(identity.of_folder(tmp_path))
     assert len(digests) == 3
+
+
+# What a run that was killed at a bad moment leaves in the folder
+
+
+@pytest.fixture
+def open_cache(tmp_path):
+    """Opens the cache of `tmp_path`, as a run of --model video3d does."""
+    from video3d_plugin.patches import registry
+
+    registry.apply("lmms_eval_response_cache")
+    from lmms_eval.caching.response_cache import ResponseCache
+
+    return lambda: ResponseCache.create(str(tmp_path), model="video3d", model_args="", task_dict={})
+
+
+def interrupted_run(folder, content: bytes | None = None):
+    """The shard of a run that did not come to its end: of one answer, or of these bytes."""
+    import sqlite3
+
+    from lmms_eval.caching.response_cache import _SCHEMA_SQL
+
+    folder.mkdir(parents=True)
+    path = folder / "rank_0.db"
+    if content is not None:
+        path.write_bytes(content)
+        return path
+    shard = sqlite3.connect(path)
+    shard.executescript(_SCHEMA_SQL)
+    shard.execute("INSERT INTO responses VALUES ('key', 'generate_until', 'sqa3d', 0, 0, '{}', '\"chair\"', 0.0)")
+    shard.commit()
+    shard.close()
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"x" * 3000])
+def test_a_shard_that_cannot_be_read_is_named_and_the_others_are_adopted(open_cache, tmp_path, caplog, content):
+    broken = interrupted_run(tmp_path / "runs" / "a", content)
+    interrupted_run(tmp_path / "runs" / "b")
+    cache = open_cache()
+    assert cache._lookup("key") == "chair"
+    cache.close()
+    (message,) = caplog.messages
+    assert str(broken) in message and "not adopted" in message
+
+
+def test_a_lock_that_a_killed_run_left_is_named_and_the_run_goes_on(open_cache, tmp_path, caplog, monkeypatch):
+    from functools import partial
+
+    from lmms_eval.caching import response_cache
+
+    monkeypatch.setattr(response_cache, "_merge_lock", partial(response_cache._merge_lock, timeout_seconds=0))
+    interrupted_run(tmp_path / "runs" / "a")
+    lock = tmp_path / "runs" / ".merge.lock"
+    lock.mkdir()
+    cache = open_cache()
+    assert cache._lookup("key") is None
+    cache.close()
+    (message,) = caplog.messages
+    assert str(lock) in message and "not adopted" in message and "delete it if no run is merging" in message
