@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.hosts import outcome
+from video3d_plugin.hosts import identity, outcome
 
 pytestmark = pytest.mark.usefixtures("lmms_eval_importable")
 
@@ -28,6 +28,7 @@ class FakeModel:
 
     def __init__(self, fits: int = 100):
         self.fits, self.encoded, self.batches = fits, [], []
+        self.model = SimpleNamespace(dtype=torch.float32)
 
     def encode_scene(self, inputs):
         self.encoded.append(inputs.scene_id)
@@ -223,6 +224,19 @@ def test_wrong_arguments_are_one_clear_line(adapter, arguments, message):
 def test_batch_size_auto_starts_high_and_may_be_capped(adapter):
     assert adapter.make(batch_size="auto").batch_size == 16
     assert adapter.make(batch_size="auto", max_batch_size=4).batch_size == 4
+
+
+def test_of_two_models_in_one_process_each_has_its_own_cache_keys(adapter):
+    first, second = adapter.make(pretrained="first"), adapter.make(pretrained="second")
+    keys = [identity.of_run(model, {}) for model in (first, second, "video3d")]
+    assert keys[0] != keys[1] == keys[2]  # by name, lmms-eval asks for the one that it has just made
+
+
+def test_the_number_format_that_auto_chose_joins_the_cache_keys(adapter):
+    plain = identity.of_run(adapter.make(), {})
+    assert identity.of_run(adapter.make(dtype="float32"), {}) == plain
+    adapter.model.model.dtype = torch.bfloat16
+    assert identity.of_run(adapter.make(), {}) != plain
 
 
 def test_likelihood_tasks_are_refused_in_words(adapter):

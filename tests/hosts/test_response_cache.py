@@ -122,6 +122,29 @@ def test_runs_without_this_package_keep_their_keys():
     assert identity.of_run("qwen2_5_vl", {"mmbench": foreign, "group": {"mme": foreign}}) == ""
 
 
+def test_a_released_choice_of_frames_joins_the_key_and_one_that_was_computed_does_not(benchmark_folder, tmp_path):
+    from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
+    from video3d_plugin.hosts import identity
+    from video3d_plugin.sampling.coverage import Selection
+
+    shutil.copytree(benchmark_folder, tmp_path / "data")
+    folder = DataFolder.open(tmp_path / "data")
+    scene_id = folder.scene_ids[0]
+    path, frames_key = folder.selection_path(scene_id), folder.frames_key(scene_id)
+    known = read_selection(path, frames_key)
+    digests = [identity.of_data(folder.path)]
+    path.unlink()
+    digests.append(identity.of_data(folder.path))
+    folder.frames(scene_id, "mc", 2)
+    assert path.is_file() and digests[0] == digests[1] == identity.of_data(folder.path)
+    for order in (known.order, known.order[::-1]):
+        write_selection(path, frames_key, Selection(order, known.gains, known.visible), released=True)
+        digests.append(identity.of_data(folder.path))
+    assert len(set(digests)) == 3
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": "another"}))
+    assert identity.of_data(folder.path) == digests[-1]
+
+
 def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, monkeypatch):
     from video3d_plugin.hosts import identity
 
@@ -142,13 +165,16 @@ def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, 
 
 @pytest.fixture
 def open_cache(tmp_path):
-    """Opens the cache of `tmp_path`, as a run of --model video3d does."""
+    """Opens the cache of `tmp_path`, as a run of a model of ours does."""
+    from types import SimpleNamespace
+
     from video3d_plugin.patches import registry
 
     registry.apply("lmms_eval_response_cache")
     from lmms_eval.caching.response_cache import ResponseCache
 
-    return lambda: ResponseCache.create(str(tmp_path), model="video3d", model_args="", task_dict={})
+    model = SimpleNamespace(video3d_identity="tiny")
+    return lambda: ResponseCache.create(str(tmp_path), model=model, model_args="", task_dict={})
 
 
 def interrupted_run(folder, content: bytes | None = None):

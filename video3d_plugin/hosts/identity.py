@@ -10,22 +10,26 @@ from typing import Any
 WHOLE = 8 << 20  # files up to this size are read whole; of larger ones, size, time and both ends are taken
 END = 64 << 10
 
-_model_identity: str | None = None
+_last_made: str | None = None
 
 
-def set_model(identity: str | None) -> None:
-    """The adapter says what it has loaded, and how it is to see the scenes."""
-    global _model_identity
-    _model_identity = identity
+def model_made(identity: str) -> None:
+    """The adapter says what it has loaded, and how it is to see the scenes, for runs that give the model by name."""
+    global _last_made
+    _last_made = identity
 
 
 def of_run(model: Any, task_dict: dict) -> str:
-    """What joins the cache keys of a run: empty where the run has nothing of this package."""
+    """What joins the cache keys of a run: empty where the run has nothing of this package.
+
+    model   what lmms-eval was given: a model, or the name of one that it has just made
+    """
     from video3d_plugin import __version__
 
     parts = []
-    if model == "video3d" or getattr(model, "when_answered", False) is None:
-        parts.append(f"model {_model_identity}")
+    identity = _last_made if model == "video3d" else getattr(model, "video3d_identity", None)
+    if identity is not None:
+        parts.append(f"model {identity}")
     if _has_scene_tasks(task_dict):
         from video3d_plugin.hosts.current import data_folder
 
@@ -47,7 +51,20 @@ def _has_scene_tasks(task_dict: dict) -> bool:
 
 def of_data(folder: Path) -> str:
     """Digest of what the questions are and what the scenes show: not of the store, which is made from them."""
-    return _digest([of_folder(folder / name) for name in ("docs", "scenes")])
+    return _digest([*(of_folder(folder / name) for name in ("docs", "scenes")), *_released_selections(folder)])
+
+
+def _released_selections(folder: Path) -> list[str]:
+    """A digest of each released choice of frames: a computed one follows from the scene, a released one does not."""
+    from video3d_plugin.data.atomic import digest
+    from video3d_plugin.data.records import record_if_sound
+
+    lines = []
+    for path in sorted((folder / "selections").glob("*.json")):
+        record = record_if_sound(path) or {}
+        if record.get("released"):
+            lines.append(f"{path.name} {digest({name: record[name] for name in record if name != 'format'})}")
+    return lines
 
 
 def of_folder(folder: str | os.PathLike[str]) -> str:

@@ -141,8 +141,10 @@ class Video3DLmms(lmms):
         self.video3d.prefix_attention = prefix_attention
         self.max_frames = self.max_frames or self.video3d.max_frames
         self.sampler = self.sampler or registry_checked(self.video3d.sampler)
-        seen = [identity.of_path(pretrained), identity.of_path(lora), self.sampler, self.max_frames, self.proposals]
-        identity.set_model("/".join(map(str, [*seen, dtype, attn_implementation, prefix_attention])))
+        weights = [identity.of_path(pretrained), identity.of_path(lora), self.video3d.model.dtype]
+        view = [self.sampler, self.max_frames, self.proposals]
+        self.video3d_identity = "/".join(map(str, [*weights, *view, attn_implementation, prefix_attention]))
+        identity.model_made(self.video3d_identity)
 
     @staticmethod
     def _refuse_unknown(unknown: dict) -> None:
