@@ -1,7 +1,8 @@
 """From lmms-eval's command line, an error of this package is one line and status 2, not a traceback and status 0.
 
 Other errors of a `--model video3d` run keep their traceback and end with status 1. Programs that call
-`simple_evaluate` themselves see the exceptions as they are, and runs of other models behave as before.
+`simple_evaluate` themselves see the exceptions as they are, and runs of other models behave as before. Whoever calls
+it, and as often as they do, an evaluation knows nothing of the one before: neither its data folder nor its questions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import functools
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from video3d_plugin.patches.base import Patch, PatchMismatch, Replace
 
@@ -25,31 +29,53 @@ def changes(module: ModuleType) -> list[Replace]:
         )
 
     @functools.wraps(original)
-    def simple_evaluate(*args, **kwargs):
+    def simple_evaluate(model, *args, **kwargs):
         command = kwargs.get("cli_args")
-        if command is None:
-            return original(*args, **kwargs)
-        from video3d_plugin.hosts import outcome
-
-        outcome.ran_from_command_line()
-        try:
-            return original(*args, **kwargs)
-        except Video3DError as error:
-            print(f"video3d: error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        except Exception:
-            if getattr(command, "model", None) != "video3d":
-                raise
-            traceback.print_exc()
-            raise SystemExit(1) from None
+        with _evaluation_of(model):
+            if command is None:
+                return original(model, *args, **kwargs)
+            with _errors_as_statuses(command):
+                return original(model, *args, **kwargs)
 
     return [Replace(module, "simple_evaluate", simple_evaluate)]
+
+
+@contextmanager
+def _evaluation_of(model: Any) -> Iterator[None]:
+    """The tasks read from the folder of a model that was made before; one that is given by name still chooses it."""
+    from video3d_plugin.hosts import current, outcome
+
+    outcome.start()
+    current.use(model.data if hasattr(model, "video3d_identity") else None)
+    try:
+        yield
+    finally:
+        current.forget()
+
+
+@contextmanager
+def _errors_as_statuses(command: Any) -> Iterator[None]:
+    from video3d_plugin.hosts import outcome
+
+    outcome.ran_from_command_line()
+    try:
+        yield
+    except Video3DError as error:
+        outcome.failed()
+        print(f"video3d: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Exception:
+        if getattr(command, "model", None) != "video3d":
+            raise
+        outcome.failed()
+        traceback.print_exc()
+        raise SystemExit(1) from None
 
 
 PATCH = Patch(
     name="lmms_eval_errors",
     target="lmms_eval.evaluator",
-    why="a failed evaluation of this package's tasks or model says why in one line and exits non-zero",
+    why="a failed evaluation of this package says why in one line and exits non-zero; each evaluation begins anew",
     known={},
     changes=changes,
 )

@@ -36,7 +36,7 @@ def end_with_the_right_status() -> None:
     outcome = sys.modules.get("video3d_plugin.hosts.outcome")
     status = outcome.exit_status() if outcome is not None and outcome.from_command_line() else 0
     if status:
-        print(f"video3d: {outcome.summary()} (exit status {status})", file=sys.stderr)
+        print(f"video3d: {outcome.summary_of_all()} (exit status {status})", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -17,12 +17,13 @@ TRAIN_MEM = ("llava/train/train_mem.py",)
 
 
 @pytest.fixture(autouse=True)
-def no_chosen_folder():
-    """Models that a test makes choose their data folder for the process; the next test starts without one."""
-    from video3d_plugin.hosts import current
+def fresh_process():
+    """A test's models choose a data folder and note open questions for the process; the next test starts without."""
+    from video3d_plugin.hosts import current, outcome
 
     yield
     current.forget()
+    outcome.reset()
 
 
 @pytest.fixture(scope="session")

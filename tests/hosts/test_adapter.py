@@ -84,8 +84,7 @@ def adapter(monkeypatch):
     def make(**arguments):
         return lmms_eval.Video3DLmms(**{"pretrained": "nowhere", **arguments})
 
-    yield SimpleNamespace(model=model, folder=folder, make=make)
-    outcome.start()
+    return SimpleNamespace(model=model, folder=folder, make=make)
 
 
 def requests(lm, docs, options=None, **metadata):

@@ -43,9 +43,8 @@ DOCS = {
 
 @pytest.fixture(autouse=True)
 def fresh_outcome():
-    outcome.start()
     yield
-    outcome.start()
+    outcome.reset()
 
 
 def score(task: str, responses: list[str], docs: list[dict] | None = None) -> dict:

@@ -13,17 +13,21 @@ _opened: dict[str, DataFolder] = {}
 
 def choose(path: str | None) -> DataFolder:
     """Open the folder that the model's `data=` names (None: VIDEO3D_DATA) and let the tasks read from it too."""
-    global _chosen
     from video3d_plugin.data.folder import DataFolder
 
-    _chosen = None if path is None else DataFolder.open(path)
+    use(None if path is None else DataFolder.open(path))
     return data_folder()
+
+
+def use(folder: DataFolder | None) -> None:
+    """Let the tasks read from this folder; None: from the one that VIDEO3D_DATA names."""
+    global _chosen
+    _chosen = folder
 
 
 def forget() -> None:
     """The model that chose a folder is done: whoever evaluates next in this process reads VIDEO3D_DATA again."""
-    global _chosen
-    _chosen = None
+    use(None)
 
 
 def data_folder() -> DataFolder:

@@ -128,7 +128,6 @@ class Video3DLmms(lmms):
         if prefix_attention not in ("cascade", "expanded"):
             raise Video3DError(f"prefix_attention={prefix_attention} is not known (known: cascade, expanded)")
         apply_needed_patches()
-        outcome.start()
         self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
         self.data = current.choose(data)  # before the weights: a missing folder is said at once
         self.proposals = proposals
