@@ -46,6 +46,7 @@ def evaluate(
     evaluator = _import_lmms_eval()
     from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
     from lmms_eval.tasks import TaskManager
+    from lmms_eval.utils import get_datetime_str
 
     from video3d_plugin.hosts import current, outcome
     from video3d_plugin.hosts.lmms_eval import Video3DLmms
@@ -53,7 +54,7 @@ def evaluate(
     named = {"pretrained": str(pretrained), "data": str(data), **model_args}
     known = _known_tasks(TaskManager, tasks)
     tracker = EvaluationTracker(output_path=str(output))
-    started = datetime.now().strftime("%Y%m%d_%H%M%S_%f")
+    started = f"{get_datetime_str()}_{datetime.now():%f}"  # in the command's time zone: `video3d report` compares dates
     try:
         results = evaluator.simple_evaluate(
             model=Video3DLmms(batch_size=batch_size, **named),

@@ -94,6 +94,18 @@ def test_the_newest_run_of_a_task_counts_and_older_tasks_stay(tmp_path, plain):
     assert run.tasks["sqa3d"].values["em"] == 100 and set(run.tasks) == set(RECORDS)
 
 
+def test_the_newest_run_is_that_of_the_latest_date_whatever_its_folder_is_called(tmp_path, plain):
+    write_run(tmp_path / "second_try", "20261102_000000", tasks={"sqa3d": [sqa3d(0, "TV")]})
+    write_run(tmp_path / "third", "20261101_000000", tasks={"sqa3d": [sqa3d(0, "lamp")]})
+    renamed = write_run(tmp_path / "zero", "20261031_000000", tasks={"sqa3d": [sqa3d(0, "lamp")]}, samples=False)
+    (file,) = renamed.glob("*_results.json")
+    content = {**json.loads(file.read_text()), "date": "20261030_000000"}
+    file.unlink()
+    (renamed / "run_results.json").write_text(json.dumps(content))
+    (run,) = results.read_results(tmp_path, plain)
+    assert run.tasks["sqa3d"].values["em"] == 100
+
+
 def test_two_models_are_two_columns(tmp_path, plain):
     write_run(tmp_path / "a", model="first")
     write_run(tmp_path / "b", model="second")
@@ -223,6 +235,40 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
     (tmp_path / "1_results.json").unlink()
     (tmp_path / "x" / "20261122_090000_samples_sqa3d.jsonl").write_text("{oops\n")
     with pytest.raises(DataError, match="line 1 is not JSON"):
+        results.read_results(tmp_path, plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"results": {"sqa3d": None}}, "results of sqa3d: expected a table, found NoneType"),
+        ({"results": {"sqa3d": {"count_missing,none": float("nan")}}}, "sqa3d: count_missing is nan, not a number of"),
+        ({"n-samples": {"sqa3d": 5}}, "n-samples of sqa3d: expected a table, found int"),
+        ({"n-samples": [1]}, "n-samples: expected a table, found list"),
+        ({"config": "x"}, "config: expected a table, found str"),
+    ],
+)
+def test_a_results_file_of_another_shape_is_an_error_of_one_line(tmp_path, plain, change, message):
+    content = {"results": {"sqa3d": {"em,none": 1.0}}, **change}
+    (tmp_path / "1_results.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"1_results.json: .*{message}"):
+        results.read_results(tmp_path, plain)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"[1]", "line 2 is not a sample"),
+        (b"\xff", "line 2 is not JSON"),
+        (b'{"em": {"task": "sqa3d", "status": "ok", "id": "1"}}', "a record of sqa3d has no 'answer'"),
+        (b'{"em": {"task": "sqa3d", "status": "ok"}}', "a record of sqa3d has no 'id'"),
+    ],
+)
+def test_a_sample_that_cannot_be_read_is_an_error_of_one_line(tmp_path, plain, line, message):
+    write_run(tmp_path, "1", tasks={"sqa3d": [sqa3d(0, "TV")]})
+    with open(tmp_path / "1_samples_sqa3d.jsonl", "ab") as samples:
+        samples.write(line + b"\n")
+    with pytest.raises(DataError, match=f"1_samples_sqa3d.jsonl: {message}"):
         results.read_results(tmp_path, plain)
 
 

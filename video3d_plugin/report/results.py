@@ -1,6 +1,7 @@
 """What lmms-eval left in a results folder: for each model and task the newest run, with its records if logged.
 
-lmms-eval writes RESULTS_DIR/<model>/<date>_results.json and, with --log_samples, <date>_samples_<task>.jsonl.
+lmms-eval writes RESULTS_DIR/<model>/<date>_results.json and, with --log_samples, <date>_samples_<task>.jsonl. The date,
+also `date` in the file, is of the time zone that --timezone names, Asia/Singapore by default, on every machine.
 """
 
 from __future__ import annotations
@@ -50,17 +51,18 @@ def read_results(folder: Path, score: Scorer) -> list[Run]:
     """Every model of the folder, in order of name; MissingError where there is nothing that a task of ours wrote."""
     if not folder.exists():
         raise MissingError("no such folder of results", where=folder, remedy="give lmms-eval's --output_path")
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*_results.json"))
+    files = [folder] if folder.is_file() else folder.rglob("*_results.json")
+    contents = {file: _read(file) for file in files}
     found: dict[tuple[str, str], dict[str, TaskRun]] = {}
-    for file in files:  # in order of date within a model's folder: a later run of a task replaces the earlier one
-        content = _read(file)
-        config = content.get("config") or {}
+    for file in sorted(contents, key=lambda file: (_date(file, contents[file]), str(file))):  # the later one replaces
+        content = contents[file]
+        config = _table(content, "config", file)
         name = str(content.get("model_name") or config.get("model") or file.parent.name)
         tasks = found.setdefault((name, str(config.get("model_args") or "")), {})
-        for host_name, values in content["results"].items():
+        for host_name in content["results"]:
             if (task := _task_of(host_name)) is not None:
-                tasks[host_name] = _task_run(task, host_name, file, values, content, score)
-    runs = [Run(name, args, tasks) for (name, args), tasks in found.items() if tasks]
+                tasks[host_name] = _task_run(task, host_name, file, content, score)
+    runs = [Run(name, args, tasks) for (name, args), tasks in sorted(found.items()) if tasks]
     if not runs:
         raise MissingError(
             f"no results of {', '.join(TASKS)} in it",
@@ -80,25 +82,58 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
+def _date(file: Path, content: dict[str, Any]) -> str:
+    """20261122_090000, and more digits for fractions: as text, later ones sort behind earlier ones."""
+    return str(content.get("date") or file.name.removesuffix("_results.json"))
+
+
+def _table(content: dict[str, Any], name: str, file: Path, of: str = "") -> dict[str, Any]:
+    """`content[name]`, a JSON object; empty where there is none. `of`: what the content itself is a part of."""
+    value = content.get(name, {})
+    if not isinstance(value, dict):
+        what = f"{of} of {name}" if of else name
+        raise DataError(f"{what}: expected a table, found {type(value).__name__}", where=file)
+    return value
+
+
 def _task_of(host_name: str) -> str | None:
     """scanrefer, scanrefer_mini, scanqa_test_w_obj -> the benchmark; None for any other task."""
     return next((name for name in TASKS if host_name == name or host_name.startswith(f"{name}_")), None)
 
 
-def _task_run(task: str, host_name: str, file: Path, values: dict, content: dict, score: Scorer) -> TaskRun:
-    numbers = {name.split(",")[0]: v for name, v in values.items() if "stderr" not in name}
-    numbers = {name: float(v) if isinstance(v, int | float) else None for name, v in numbers.items() if name != "alias"}
-    counts = {n.removeprefix("count_"): int(v) for n, v in numbers.items() if n.startswith("count_") and v is not None}
-    numbers = {name: value for name, value in numbers.items() if not name.startswith("count_")}
+def _task_run(task: str, host_name: str, file: Path, content: dict, score: Scorer) -> TaskRun:
+    numbers, counts = _of_the_host(host_name, file, content)
     missing: dict[str, str] = {}
-    records = read_records(task, file.with_name(file.name.replace("_results.json", f"_samples_{host_name}.jsonl")))
+    samples = file.with_name(file.name.replace("_results.json", f"_samples_{host_name}.jsonl"))
+    records = read_records(task, samples)
     if records:
-        scores = get(task).scores(sorted(records, key=lambda record: record["id"]), score)
+        try:
+            scores = get(task).scores(sorted(records, key=lambda record: record["id"]), score)
+        except KeyError as error:
+            remedy = "another version may have written it: evaluate again"
+            raise DataError(f"a record of {task} has no {error}", where=samples, remedy=remedy) from error
         numbers, counts, missing = scores.values, scores.counts, scores.missing
-    asked = (content.get("n-samples") or {}).get(host_name) or {}
+    asked = _table(_table(content, "n-samples", file), host_name, file, "n-samples")
     pair = (asked.get("effective"), asked.get("original"))
     limited = pair if all(isinstance(n, int) for n in pair) and pair[0] < pair[1] else None
     return TaskRun(task, host_name, file, numbers, counts, missing, records, limited)
+
+
+def _of_the_host(host_name: str, file: Path, content: dict) -> tuple[dict[str, float | None], dict[str, int]]:
+    """(numbers, counts) in the host's own table."""
+    values = _table(content["results"], host_name, file, "results")
+    table = {name.split(",")[0]: v for name, v in values.items() if "stderr" not in name and name != "alias"}
+    numbers: dict[str, float | None] = {}
+    counts: dict[str, int] = {}
+    for name, value in table.items():
+        number = float(value) if isinstance(value, int | float) else None
+        if not name.startswith("count_"):
+            numbers[name] = number
+        elif number is not None:
+            if not number.is_integer():
+                raise DataError(f"{host_name}: {name} is {value}, not a number of questions", where=file)
+            counts[name.removeprefix("count_")] = int(number)
+    return numbers, counts
 
 
 def read_records(task: str, samples: Path) -> list[dict]:
@@ -106,11 +141,13 @@ def read_records(task: str, samples: Path) -> list[dict]:
     if not samples.is_file():
         return []
     records = []
-    with open(samples, encoding="utf-8") as file:
+    with open(samples, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 sample = json.loads(line)
             except ValueError as error:
                 raise DataError(f"line {number} is not JSON: {error}", where=samples) from None
+            if not isinstance(sample, dict):
+                raise DataError(f"line {number} is not a sample", where=samples)
             records += [v for v in sample.values() if isinstance(v, dict) and v.get("task") == task and "status" in v]
     return records
