@@ -477,6 +477,55 @@ def test_a_released_choice_comes_and_goes_with_its_file(full_root, tmp_path):
     assert contents(tmp_path / "data") == whole
 
 
+@pytest.fixture
+def long_scan(scan_root, tmp_path):
+    """A prepared scan of 66 frames: every second one is a candidate for 32 frames, all are for 48."""
+    scan_root.frames = 66
+    scan_root.write_posed_images().write_infos()
+    prepare(scan_root.path, tmp_path / "data", stages=["scenes", "frames"])
+    return scan_root, DataFolder.open(tmp_path / "data")
+
+
+def test_frames_do_not_depend_on_what_was_asked_for_before(long_scan):
+    _, folder = long_scan
+    path = folder.selection_path("scene0000_00")
+    frames, kept = folder.frames("scene0000_00", "mc", 32), path.read_bytes()
+    more = folder.frames("scene0000_00", "mc", 48)
+    assert folder.frames("scene0000_00", "mc", 32) == frames and path.read_bytes() == kept
+    path.unlink()
+    assert folder.frames("scene0000_00", "mc", 48) == more and not path.exists()
+    assert folder.frames("scene0000_00", "mc", 32) == frames and path.read_bytes() == kept
+
+
+def test_a_longer_choice_of_the_same_candidates_is_kept(long_scan):
+    _, folder = long_scan
+    frames = folder.frames("scene0000_00", "mc", 32)
+    folder.frames("scene0000_00", "mc", 33)
+    assert len(json.loads(folder.selection_path("scene0000_00").read_text())["order"]) == 33
+    assert folder.frames("scene0000_00", "mc", 32) == frames
+
+
+@pytest.mark.parametrize("more", [33, 48])
+def test_a_released_choice_stays_whatever_else_is_asked_for(long_scan, more):
+    root, folder = long_scan
+    release_choice(root, [f"{index * 10:05d}" for index in range(0, 64, 2)])
+    prepare(root.path, folder.path)
+    kept = folder.selection_path("scene0000_00").read_bytes()
+    folder.frames("scene0000_00", "mc", more)
+    assert folder.frames("scene0000_00", "mc", 32) == list(range(0, 64, 2))
+    assert folder.selection_path("scene0000_00").read_bytes() == kept
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_a_stored_choice_of_before_is_used_only_if_it_was_released(prepared, released):
+    """Format 2 did not say which candidates a computed choice was made from."""
+    path = prepared.selection_path("scene0000_00")
+    computed = prepared.frames("scene0000_00", "mc", 2)
+    record = {**json.loads(path.read_text()), "format": 2, "released": released, "order": [4, 5, 0, 1, 2, 3]}
+    path.write_text(json.dumps(record))
+    assert prepared.frames("scene0000_00", "mc", 2) == ([4, 5] if released else computed) and computed != [4, 5]
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"voxel_nums": [1]}, {"voxel_nums": ["a", "b"]}, {"frame_files": None}, {"frame_files": [1, 2]},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video3d_plugin.geometry.voxels import unique_voxels, voxel_indices
-from video3d_plugin.sampling.coverage import Coverage, candidates, greedy_cover, mc, mc_ratio90, mc_ratio95
+from video3d_plugin.sampling.coverage import Coverage, Selection, candidates, greedy_cover, mc, mc_ratio90, mc_ratio95
 
 
 def twin(sets, limit):
@@ -82,6 +82,24 @@ def test_frames_are_looked_at_only_when_a_sampler_asks():
 def test_a_choice_for_fewer_frames_is_the_beginning_of_that_for_more():
     coverage = coverage_of(frames(40))
     assert coverage.select(32).order[:5] == coverage_of(frames(40)).select(5).order
+
+
+@pytest.mark.parametrize("before", [48, 33, 90])
+def test_a_choice_does_not_depend_on_what_was_chosen_before(before):
+    """Of 70 frames every second one is a candidate for 32, and all are for 48."""
+    clouds = frames(70)
+    expected = {count: coverage_of(clouds).select(count) for count in (5, 32, 48)}
+    coverage = coverage_of(clouds)
+    coverage.select(before)
+    assert {count: coverage.select(count) for count in expected} == expected
+
+
+def test_a_known_choice_is_used_for_its_candidates_alone():
+    clouds, known = frames(70), Selection(tuple(range(0, 64, 2)), (10,) * 32, 320)
+    coverage = Coverage(lambda i: clouds[i], 70, known=known)
+    assert coverage.select(48) == coverage_of(clouds).select(48)
+    assert coverage.select(33) == coverage_of(clouds).select(33)  # the same candidates, but it is too short
+    assert coverage.select(5) == Selection(known.order[:5], known.gains[:5], 320)
 
 
 @pytest.mark.parametrize("count, expected", [(5, 5), (63, 32), (62, 62), (64, 32), (300, 150), (0, 0)])

@@ -40,6 +40,7 @@ from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
+_SELECTION_FORMAT = 3  # 2: a computed choice may be one for more frames, made among other candidates
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
 
 
@@ -130,13 +131,16 @@ class DataFolder:
         return self.path / "selections" / f"{scene_id}.json"
 
     def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
-        """Indices of the frames that a sampler chooses. A max-coverage choice is stored for the next time."""
+        """Indices of the frames that a sampler chooses, whatever was asked for before.
+
+        A max-coverage choice is stored for the next time; one of more than 32 frames only where it has the candidates
+        of that for 32 and goes on from the stored one.
+        """
         scene, key = self._scene(scene_id)
         coverage = self.coverage(scene_id)
-        before = coverage.known
         chosen = sample(scene, sampler, max_frames, coverage)
-        if coverage.known is not None and coverage.known is not before:
-            selection = coverage.known
+        selection = coverage.made
+        if selection is not None:
             self._try(lambda: write_selection(self.selection_path(scene_id), key, selection))
         return chosen
 
@@ -239,15 +243,21 @@ def frames_digest(record: dict[str, Any]) -> str:
 
 
 def read_selection(path: Path, frames_key: str, released: bool | None = None) -> Selection | None:
-    """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed)."""
+    """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed).
+
+    A computed one of format 2 counts as none: it may have been made among other candidates.
+    """
     if not path.is_file():
         return None
     record = read_record(path)
     if record.get("frames") != frames_key or released not in (None, record.get("released")):
+        return None
+    if record.get("format") != _SELECTION_FORMAT and not record.get("released"):
         return None
     return selection_from_json(record)
 
 
 def write_selection(path: Path, frames_key: str, selection: Selection, released: bool = False) -> None:
     """Store a choice; `released` says that it was read, not computed."""
-    write_json(path, {"format": FORMAT, "frames": frames_key, "released": released, **selection_to_json(selection)})
+    head = {"format": _SELECTION_FORMAT, "frames": frames_key, "released": released}
+    write_json(path, {**head, **selection_to_json(selection)})

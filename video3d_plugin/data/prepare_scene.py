@@ -188,10 +188,7 @@ def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any], released
         with np.load(job.surface_path, allow_pickle=False) as archive:
             return archive["cells"]
 
-    coverage = scene_coverage(scene, cells)
-    coverage.select(REFERENCE_FRAMES)
-    assert coverage.known is not None
-    write_selection(path, key, coverage.known)
+    write_selection(path, key, scene_coverage(scene, cells).select(REFERENCE_FRAMES))
     return False
 
 

@@ -12,7 +12,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.sampling.coverage import Selection
 from video3d_plugin.scene import Blob, Frame, Instance, Omission, Question, Scene
 
-FORMAT = 2  # of every file of the folder but the store's; 1: frames without `void`
+FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
 _REMEDY = "run `video3d prepare` again"
 
 

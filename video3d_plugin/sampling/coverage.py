@@ -1,8 +1,9 @@
 """Maximum-coverage sampling: greedily the frame that shows most of the surface not yet shown.
 
 Source: Video-3D LLM, LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/preprocessing/max_coverage_sampling.py: voxels of
-0.1 m; every second frame is a candidate if that leaves 32 or more; of a frame's voxels only those of the scan's mesh
-count. That program breaks ties by an unseeded random choice; here the earlier frame wins.
+0.1 m; every second frame is a candidate if that leaves 32 or more (here: or as many as are asked for, if those are
+more); of a frame's voxels only those of the scan's mesh count. That program breaks ties by an unseeded random choice;
+here the earlier frame wins.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Selection:
     gains: tuple[int, ...]
     visible: int
 
+    def first(self, count: int) -> Selection:
+        """The beginning of the choice: its first `count` frames."""
+        return Selection(self.order[:count], self.gains[:count], self.visible)
+
 
 @dataclass
 class Coverage:
@@ -39,7 +44,7 @@ class Coverage:
     frame_points     index -> (M, 3) float32 world points of that frame, metres
     frame_count      frames of the scan
     surface_cells    () -> (K, 3) voxels of the scan's surface, or None: then all that the candidates see counts
-    known            a choice made earlier
+    known            a choice made earlier among the reference's candidates, read or computed; it stays as it is
     look             (index, table) -> what `table.seen_by(frame_points(index))` gives, if there is a faster way
     """
 
@@ -50,6 +55,7 @@ class Coverage:
     known: Selection | None = None
     look: Callable[[int, VoxelTable], np.ndarray] | None = None
     _seen: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _made: dict[int, Selection] = field(default_factory=dict, repr=False)  # number of candidates -> choice
 
     @cached_property
     def table(self) -> VoxelTable:
@@ -68,14 +74,33 @@ class Coverage:
         return self._seen[index]
 
     def select(self, max_frames: int) -> Selection:
-        """The greedy choice of up to `max_frames` frames. A choice for more frames begins with that for fewer."""
+        """The greedy choice of up to `max_frames` frames, the same whatever was asked for before.
+
+        A choice for more frames begins with that for fewer as long as both have the same candidates, and `known`, where
+        it is long enough, is one of them.
+        """
         limit = max(max_frames, REFERENCE_FRAMES)
-        if self.known is None or (len(self.known.order) < min(limit, len(candidates(self.frame_count, limit)))):
-            chosen = candidates(self.frame_count, limit)
-            order, gains, visible = greedy_cover([self.seen(i) for i in chosen], len(self.table.cells), limit)
-            self.known = Selection(tuple(chosen[i] for i in order), tuple(gains), visible)
-        known = self.known
-        return Selection(known.order[:max_frames], known.gains[:max_frames], known.visible)
+        pool = candidates(self.frame_count, limit)
+        needed = min(limit, len(pool))
+        if self.known is not None and len(self.known.order) >= needed and len(pool) == self._reference_pool:
+            return self.known.first(max_frames)
+        made = self._made.get(len(pool))
+        if made is None or len(made.order) < needed:
+            order, gains, visible = greedy_cover([self.seen(i) for i in pool], len(self.table.cells), limit)
+            made = self._made[len(pool)] = Selection(tuple(pool[i] for i in order), tuple(gains), visible)
+        return made.first(max_frames)
+
+    @property
+    def made(self) -> Selection | None:
+        """What can be kept in the place of `known`: a choice computed here among the reference's candidates that begins
+        with `known`, where there is one. None if none was made."""
+        made = self._made.get(self._reference_pool)
+        fits = made is not None and (self.known is None or made.first(len(self.known.order)) == self.known)
+        return made if fits else None
+
+    @property
+    def _reference_pool(self) -> int:
+        return len(candidates(self.frame_count))
 
 
 def candidates(frame_count: int, limit: int = REFERENCE_FRAMES) -> list[int]:
