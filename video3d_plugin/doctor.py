@@ -228,11 +228,12 @@ def data_folder() -> Check:
     try:
         folder = DataFolder.from_env()
         tasks = ", ".join(f"{task} {split} {count}" for (task, split), count in sorted(folder.tasks().items()))
+        frames = [f.color.path for scene_id in folder.scene_ids for f in folder.scene(scene_id).frames[:1]]
     except Video3DError as error:
         return Check("data", "problem", str(error), needs="data")
-    if not folder.source.is_dir():
-        remedy = "put it back, or prepare again with --copy-frames"
-        return Check("data", "problem", f"{folder.path}: its frames in {folder.source} are gone", remedy, needs="data")
+    if gone := [path for path in frames if not path.is_file()]:
+        found = f"{folder.path}: frames of {len(gone)} of {len(frames)} scenes are gone, such as {gone[0]}"
+        return Check("data", "problem", found, "put them back, or prepare again with --copy-frames", needs="data")
     return Check(
         "data", "ok", f"{folder.path}: {len(folder.scene_ids)} scenes; {tasks or 'no questions'}", needs="data"
     )

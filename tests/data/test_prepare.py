@@ -19,7 +19,8 @@ from made_up_scan import ScanRoot
 
 from video3d_plugin.data import atomic, prepare_cli, prepare_scene, store
 from video3d_plugin.data.folder import DataFolder
-from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.frames import check_frame
+from video3d_plugin.data.prepare import STAGES, prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.records import FORMAT
@@ -271,6 +272,70 @@ def test_a_lost_source_is_an_error_that_names_the_frame_and_the_remedy(full_root
     full_root.path.rename(tmp_path / "gone")
     with pytest.raises(DataError, match=r"00000\.png: cannot be read.*put the source back or prepare again"):
         DataFolder.open(prepared.path).inputs("scene0000_00", SPEC)
+
+
+def all_readable(output: Path, *scene_ids: str) -> bool:
+    """Whether the frames of these scenes, and of no others, are found; nothing comes from the store."""
+    folder = DataFolder.open(output)
+    assert folder.scene_ids == scene_ids
+    scenes = [folder.scene(scene_id) for scene_id in scene_ids]
+    return all(check_frame(frame) is None for scene in scenes for frame in scene.frames)
+
+
+@pytest.mark.parametrize("stages", [["annotations"], ["frames"], ["scenes"], STAGES])
+def test_a_run_without_copies_leaves_a_folder_with_copies_usable(full_root, tmp_path, stages):
+    output = tmp_path / "data"
+    prepare(full_root.path, output, scene=SceneOptions(copy_frames=True))
+    (output / "selections" / "scene0000_00.json").unlink()
+    prepare(full_root.path, output, stages=stages)
+    assert all_readable(output, "scene0000_00")
+
+
+def test_some_scans_can_be_copied_and_others_not(full_root, tmp_path):
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    prepare(full_root.path, tmp_path / "data")
+    prepare(full_root.path, tmp_path / "data", scenes=["scene0001_00"], scene=SceneOptions(copy_frames=True))
+    assert all_readable(tmp_path / "data", "scene0000_00", "scene0001_00")
+    full_root.path.rename(tmp_path / "gone")
+    assert check_frame(DataFolder.open(tmp_path / "data").scene("scene0001_00").frames[0]) is None
+
+
+def test_scans_of_two_sources_can_share_a_folder(full_root, tmp_path):
+    other = ScanRoot(tmp_path / "other", "scene0001_00").write_posed_images()
+    prepare(full_root.path, tmp_path / "data")
+    prepare(other.path, tmp_path / "data", scenes=["scene0001_00"])
+    assert all_readable(tmp_path / "data", "scene0000_00", "scene0001_00")
+
+
+def test_a_scan_whose_source_was_moved_is_found_after_the_next_run(full_root, prepared, tmp_path, monkeypatch):
+    full_root.path.rename(tmp_path / "moved")
+    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    prepare(tmp_path / "moved", prepared.path)
+    assert all_readable(prepared.path, "scene0000_00")
+
+
+def as_of_before_roots(folder: Path, source: Path) -> None:
+    """What was written when the head said for all scenes where their frames lie."""
+    for path in (folder / "scenes").glob("*.json"):
+        record = json.loads(path.read_text())
+        del record["root"]
+        path.write_text(json.dumps(record))
+    head = json.loads((folder / "video3d.json").read_text())
+    lies = {"source": str(source), "source_relative": os.path.relpath(source, folder), "frames_copied": False}
+    (folder / "video3d.json").write_text(json.dumps({**head, **lies}))
+
+
+def test_scenes_of_before_lie_where_the_head_says_also_after_another_run(full_root, prepared, tmp_path):
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    as_of_before_roots(prepared.path, full_root.path)
+    assert all_readable(prepared.path, "scene0000_00")
+    prepare(full_root.path, prepared.path, scenes=["scene0001_00"], scene=SceneOptions(copy_frames=True))
+    assert all_readable(prepared.path, "scene0000_00", "scene0001_00")
+    (prepared.path / "video3d.json").write_text(json.dumps({"format": FORMAT}))
+    with pytest.raises(DataError, match=r"scene0000_00\.json: .*root.*run `video3d prepare` again"):
+        DataFolder.open(prepared.path).scene("scene0000_00")
+    prepare(full_root.path, prepared.path)
+    assert all_readable(prepared.path, "scene0000_00", "scene0001_00")
 
 
 KILLS = [0.02, 0.3, *(pytest.param(delay / 100, marks=pytest.mark.slow) for delay in range(0, 100, 7))]

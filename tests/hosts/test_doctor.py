@@ -55,12 +55,11 @@ def test_a_data_folder_says_what_is_in_it_and_when_its_frames_are_gone(report, b
     import shutil
 
     shutil.copytree(benchmark_folder, tmp_path / "alone")
-    head = tmp_path / "alone" / "video3d.json"
-    content = json.loads(head.read_text())
-    content["source"] = content["source_relative"] = str(tmp_path / "gone")
-    head.write_text(json.dumps(content))
+    record = next((tmp_path / "alone" / "scenes").iterdir())
+    gone = [str(tmp_path / "gone")] * 2
+    record.write_text(json.dumps({**json.loads(record.read_text()), "root": gone}))
     status, checks = report(VIDEO3D_DATA=str(tmp_path / "alone"))
-    assert status == 1 and "gone" in checks["data"]["found"]
+    assert status == 1 and "frames of 1 of 2 scenes are gone" in checks["data"]["found"]
 
 
 def test_hooks_that_were_turned_off_are_named(report):

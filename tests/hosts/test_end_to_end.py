@@ -100,8 +100,8 @@ def test_a_scene_whose_frames_are_gone_is_counted_and_the_others_are_scored(benc
     for name in ("rooms", "data"):
         for path in (tmp_path / "copy" / name).rglob(f"{gone}/*.jpg"):
             path.write_bytes(b"not a picture")
-    head = tmp_path / "copy" / "data" / "video3d.json"
-    head.write_text(head.read_text().replace(str(benchmark_folder.parent), str(tmp_path / "copy")))
+    for record in (tmp_path / "copy" / "data" / "scenes").iterdir():
+        record.write_text(record.read_text().replace(str(benchmark_folder.parent), str(tmp_path / "copy")))
     where = {"pretrained": checkpoint, "data": tmp_path / "copy" / "data", "output": tmp_path / "out"}
     numbers = evaluate(["scanrefer"], **where, max_frames=2)["scanrefer"]
     records = [sample["acc@0.25"] for sample in samples_of(tmp_path / "out", "scanrefer")]

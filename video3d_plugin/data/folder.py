@@ -1,7 +1,7 @@
 """The data folder that `video3d prepare` makes: scenes, evaluation docs, training questions, ready inputs.
 
-video3d.json            format, source, options
-scenes/<id>.json        frames, alignment, boxes, what was left out
+video3d.json            format, tasks
+scenes/<id>.json        frames and where they lie, alignment, boxes, what was left out
 surface/<id>.npz        voxels of the scan's surface (for max-coverage sampling)
 selections/<id>.json    the max-coverage choice of frames
 docs/<task>_<split>.json, questions/<task>_<split>.json
@@ -75,15 +75,6 @@ class DataFolder:
         return cls.open(value)
 
     @cached_property
-    def source(self) -> Path:
-        """Where the frames lie: the folder that was prepared, or this one if the frames were copied."""
-        if self._head.get("frames_copied"):
-            return self.path
-        absolute = Path(self._head["source"])
-        relative = (self.path / self._head["source_relative"]).resolve()  # both may have been moved together
-        return relative if not absolute.is_dir() and relative.is_dir() else absolute
-
-    @cached_property
     def scene_ids(self) -> tuple[str, ...]:
         return tuple(sorted(path.stem for path in (self.path / "scenes").glob("*.json")))
 
@@ -99,8 +90,8 @@ class DataFolder:
                 few = ", ".join(self.scene_ids[:5])
                 remedy = f"it has {len(self.scene_ids)}: {few}{', ...' if len(self.scene_ids) > 5 else ''}"
                 raise MissingError(f"no scene {scene_id!r}", where=self.path, remedy=remedy)
-            record = read_record(path)
-            scene = scene_from_json(record, self.source, path)
+            record = {**_root_of_all(self._head), **read_record(path)}
+            scene = scene_from_json(record, self.path, path)
             self._scenes[scene_id] = scene, frames_digest(record)
         return self._scenes[scene_id]
 
@@ -225,8 +216,8 @@ def _is_head(head: dict[str, Any]) -> bool:
     """Whether the content of video3d.json is whole."""
     tasks = head.get("tasks", [])
     try:
-        for name in ("source", "source_relative"):
-            check_path(head.get(name))
+        for path in _root_of_all(head).get("root") or ():
+            check_path(path)
     except ValueError:
         return False
     return (
@@ -234,6 +225,14 @@ def _is_head(head: dict[str, Any]) -> bool:
         and all(isinstance(t, dict) and {"task", "split", "docs"} <= t.keys() for t in tasks)
         and all(isinstance(t[name], str) and _NAME.fullmatch(t[name]) for t in tasks for name in ("task", "split"))
     )
+
+
+def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
+    """What the head of a folder says of scenes whose records do not say where their frames lie: those of before each
+    did. Nothing in a new folder."""
+    if "source" not in head:
+        return {}
+    return {"root": None if head.get("frames_copied") else [head["source"], head.get("source_relative")]}
 
 
 def frames_digest(record: dict[str, Any]) -> str:

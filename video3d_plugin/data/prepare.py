@@ -15,7 +15,6 @@ what depends on it and nothing else. Results are written under a temporary name 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -97,12 +96,7 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
 def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) -> Report:
     head = _read_head(output)
     remove_leftovers(output)
-    head.update(
-        format=FORMAT,
-        source=root.root.as_posix(),
-        source_relative=Path(os.path.relpath(root.root, output)).as_posix(),
-        frames_copied=options.scene.copy_frames,
-    )
+    head["format"] = FORMAT
     write_json(output / HEAD, head, indent=1)  # first, so that an interrupted run is known for what it is
     report = Report()
     wanted = _chosen(root.scene_ids, options.scenes, root.root)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
-from video3d_plugin.data.folder import frames_digest, read_selection, write_selection
+from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, record_if_sound, scene_from_json, scene_to_json
+from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_to_json
 from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
@@ -72,6 +72,11 @@ class SceneJob:
         return self.output / "scenes" / f"{self.files.scene_id}.json"
 
     @property
+    def root(self) -> Path:
+        """Below what the scene's frames lie once it is prepared."""
+        return self.output if self.options.copy_frames else self.source
+
+    @property
     def surface_path(self) -> Path:
         return self.output / "surface" / f"{self.files.scene_id}.npz"
 
@@ -92,21 +97,20 @@ class SceneResult:
 
 def prepare_scene(job: SceneJob) -> SceneResult:
     """Run the asked stages for one scan. A scan that cannot be used is a result, not an error; a full disk is one."""
-    scene_id = job.files.scene_id
+    scene_id, folder = job.files.scene_id, DataFolder.open(job.output)
     try:
-        record, reused = _scene_record(job)
+        reused = _make_scene(job)
+        scene = folder.scene(scene_id)
     except MissingError as error:
         return SceneResult(scene_id, failed=str(error))
     except DataError as error:
         if isinstance(error.__cause__, OSError) and "scenes" in job.stages and _is_output(error, job.output):
             raise
         return SceneResult(scene_id, failed=str(error))
-    root = job.output if job.options.copy_frames else job.source
-    scene = scene_from_json(record, root, job.scene_path)
     notes = scene.notes
     if "frames" in job.stages:
         released, why_not = _released_selection(job.files, scene)
-        reused &= _select_frames(job, scene, record, released)
+        reused &= _select_frames(folder, scene, released)
         notes += why_not
     return SceneResult(
         scene_id,
@@ -123,15 +127,20 @@ def _is_output(error: DataError, output: Path) -> bool:
     return error.where is not None and Path(error.where).is_relative_to(output)
 
 
-def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
-    """(the scene's record, whether it was there already)."""
+def _make_scene(job: SceneJob) -> bool:
+    """Write the scene's record and surface, unless they are there already; returns whether they were."""
+    if "scenes" not in job.stages:
+        if not job.scene_path.is_file():
+            raise MissingError("scene is not prepared", where=job.scene_path, remedy="run the stage `scenes` first")
+        return True
     frames_fingerprint = _fingerprint_frames(job.files)
     fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job), asdict(job.options)])
     existing = _existing(job.scene_path)
-    if existing and (existing.get("fingerprint") == fingerprint or "scenes" not in job.stages):
-        return existing, True
-    if "scenes" not in job.stages:
-        raise MissingError("scene is not prepared", where=job.scene_path, remedy="run the stage `scenes` first")
+    if existing and existing.get("fingerprint") == fingerprint:
+        root = root_to_json(job.root, job.output)
+        if existing.get("root", ...) != root:  # the source was moved, or the record is one of before they said it
+            write_json(job.scene_path, {**existing, "root": root})
+        return True
     if not job.options.follow_links:
         _refuse_links(job)
     scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
@@ -149,15 +158,9 @@ def _scene_record(job: SceneJob) -> tuple[dict[str, Any], bool]:
         write_bytes(job.surface_path, _npz(cells=cells))
     else:
         job.surface_path.unlink(missing_ok=True)
-    root = job.output if job.options.copy_frames else job.source
-    record = {
-        "fingerprint": fingerprint,
-        "frames_fingerprint": frames_fingerprint,
-        "surface": surface,
-        **scene_to_json(scene, root),
-    }
-    write_json(job.scene_path, record)
-    return record, False
+    record = {"fingerprint": fingerprint, "frames_fingerprint": frames_fingerprint, "surface": surface}
+    write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
+    return False
 
 
 def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | None, tuple[str, ...]]:
@@ -171,24 +174,14 @@ def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | Non
     return Selection(tuple(index[n] for n in files.selected.names), files.selected.gains, files.selected.visible), ()
 
 
-def _select_frames(job: SceneJob, scene: Scene, record: dict[str, Any], released: Selection | None) -> bool:
+def _select_frames(folder: DataFolder, scene: Scene, released: Selection | None) -> bool:
     """Store the released max-coverage choice, else make it, unless it is there; returns whether it was."""
-    path = job.output / "selections" / f"{job.files.scene_id}.json"
-    key = frames_digest(record)
+    path, key = folder.selection_path(scene.scene_id), folder.frames_key(scene.scene_id)
     known = read_selection(path, key, released is not None)
     if known is not None and released in (None, known):
         return True
-    if released is not None:
-        write_selection(path, key, released, released=True)
-        return False
-
-    def cells() -> np.ndarray | None:
-        if record["surface"] is None:
-            return None
-        with np.load(job.surface_path, allow_pickle=False) as archive:
-            return archive["cells"]
-
-    write_selection(path, key, scene_coverage(scene, cells).select(REFERENCE_FRAMES))
+    coverage = scene_coverage(scene, lambda: folder.surface_cells(scene.scene_id))
+    write_selection(path, key, released or coverage.select(REFERENCE_FRAMES), released=released is not None)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ FORMAT = 2  # of every file of the folder but the store's and the selections; 1:
 _REMEDY = "run `video3d prepare` again"
 
 
-def scene_to_json(scene: Scene, root: Path) -> dict[str, Any]:
-    """JSON value of a scene; blobs below `root` are named relative to it, others by their full path."""
+def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
+    """JSON value of a scene for a data folder; blobs below `root` are named from there, others by their full path."""
     cameras: list[list[float]] = []
     frames = []
     for frame in scene.frames:
@@ -40,6 +41,7 @@ def scene_to_json(scene: Scene, root: Path) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "scene_id": scene.scene_id,
+        "root": root_to_json(root, folder),
         "world_from_scan": _flat(scene.world_from_scan),
         "depth_intrinsics": cameras,
         "frames": frames,
@@ -50,13 +52,14 @@ def scene_to_json(scene: Scene, root: Path) -> dict[str, Any]:
     }
 
 
-def scene_from_json(value: dict[str, Any], root: Path, where: Path) -> Scene:
+def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
     """The inverse of `scene_to_json`; DataError if the record is not one of this format."""
     if value.get("format") != FORMAT:
         raise DataError(
             f"scene record of format {value.get('format')!r}, expected {FORMAT}", where=where, remedy=_REMEDY
         )
     try:
+        root = _root_from_json(value["root"], folder)
         cameras = [_matrix(camera) for camera in value["depth_intrinsics"]]
         frames = tuple(
             Frame(
@@ -83,6 +86,23 @@ def scene_from_json(value: dict[str, Any], root: Path, where: Path) -> Scene:
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"broken scene record: {error!r}", where=where, remedy=_REMEDY) from error
+
+
+def root_to_json(root: Path, folder: Path) -> list[str] | None:
+    """Below what a scene's frames are named: None for the data folder itself, which may be moved alone; else the full
+    path and that from the data folder, because both may be moved together."""
+    if root == folder:
+        return None
+    return [root.as_posix(), Path(os.path.relpath(root, folder)).as_posix()]
+
+
+def _root_from_json(value: list[str] | None, folder: Path) -> Path:
+    if value is None:
+        return folder
+    for path in value:
+        check_path(path)
+    absolute, relative = Path(value[0]), (folder / value[1]).resolve()
+    return relative if not absolute.is_dir() and relative.is_dir() else absolute
 
 
 def question_to_json(question: Question) -> dict[str, Any]:
