@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_scan import ScanRoot
+from made_up_scan import HEIGHT, WIDTH, ScanRoot, matrix_text, png, shift
 
 from video3d_plugin.data import atomic, prepare_cli, prepare_scene, store
 from video3d_plugin.data.folder import DataFolder
@@ -152,6 +153,43 @@ def test_a_scan_that_cannot_be_used_is_counted_and_the_others_are_made(full_root
     assert DataFolder.open(tmp_path / "data").scene_ids == ("scene0000_00",)
     assert [r.scene_id for r in report.failed] == ["scene0001_00", "scene0002_00"]
     assert "left out: scene scene0001_00: " in report.table() and "not a PLY file" in report.table()
+
+
+def without_depth(root: ScanRoot) -> None:
+    for path in root.posed.glob("*.png"):
+        path.write_bytes(png(np.zeros((HEIGHT, WIDTH), np.uint16)))
+
+
+def with_a_lost_pose(root: ScanRoot) -> None:
+    (root.posed / "00020.txt").write_text(matrix_text(shift(500, 500, 300)))
+
+
+def with_a_truncated_depth(root: ScanRoot) -> None:
+    path = root.posed / "00020.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (without_depth, "no frame has a measured depth"),
+        (with_a_lost_pose, "voxels span .* not one room"),
+        (with_a_truncated_depth, r"00020\.png: depth cannot be decoded"),
+    ],
+)
+def test_a_scan_without_a_max_coverage_choice_is_counted_and_the_others_are_made(full_root, tmp_path, damage, message):
+    for name in ("scene0001_00", "scene0002_00"):
+        ScanRoot(full_root.path, name).write_posed_images()
+    damage(ScanRoot(full_root.path, "scene0001_00"))
+    report = prepare(full_root.path, tmp_path / "data", scene=SceneOptions(check="headers"))
+    (omission,) = report.scenes[1].omissions
+    assert omission.what == "max-coverage choice of frames" and re.search(message, omission.reason)
+    assert f"left out: 1 x max-coverage: {omission.reason}" in report.table()
+    folder = DataFolder.open(tmp_path / "data")
+    assert len(folder.scene_ids) == 3 and folder.tasks() and folder.selection_path("scene0002_00").is_file()
+    assert len(folder.frames("scene0001_00", "uniform", 4)) == 4
+    with pytest.raises(DataError, match=message):
+        folder.frames("scene0001_00", "mc", 4)
 
 
 def test_no_usable_scan_at_all_is_an_error(scan_root, tmp_path):

@@ -10,6 +10,7 @@ from made_up_scan import ScanRoot, color, depth_mm
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
+from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.pickles import as_array, load_pth
 from video3d_plugin.data.readers.sens_export import export_sens
@@ -41,6 +42,14 @@ def test_scannet_s_lists_decide_the_split(full_root, tmp_path):
     metadata = tmp_path / "data" / "reference" / "metadata"
     assert read(metadata / "scannet_train_gt_box.json") and not read(metadata / "scannet_val_gt_box.json")
     assert (metadata.parent / "scannet" / "pcd_with_object_aabbs" / "train" / "scene0000_00.pth").is_file()
+
+
+def test_a_scan_of_which_no_frames_can_be_chosen_is_noted(full_root, tmp_path):
+    path = full_root.posed / "00020.png"
+    path.write_bytes(path.read_bytes()[:60])
+    report = prepare(full_root.path, tmp_path / "data", reference=True, scene=SceneOptions(check="headers"))
+    assert read(tmp_path / "data" / "reference" / "metadata" / "scannet_select_frames.json") == []
+    assert any("scene0000_00: no selected frames: " in note and "00020.png" in note for note in report.notes)
 
 
 def test_sqa3d_items_by_hand(exported):

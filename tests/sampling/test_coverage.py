@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.voxels import unique_voxels, voxel_indices
 from video3d_plugin.sampling.coverage import Coverage, Selection, candidates, greedy_cover, mc, mc_ratio90, mc_ratio95
 
@@ -105,6 +106,19 @@ def test_a_known_choice_is_used_for_its_candidates_alone():
 @pytest.mark.parametrize("count, expected", [(5, 5), (63, 32), (62, 62), (64, 32), (300, 150), (0, 0)])
 def test_every_second_frame_is_a_candidate_if_that_leaves_32(count, expected):
     assert len(candidates(count)) == expected
+
+
+@pytest.mark.parametrize(
+    "clouds, message",
+    [
+        ([np.zeros((0, 3), np.float32)] * 3, "no frame has a measured depth"),
+        ([*frames(3), np.full((5, 3), 500, np.float32)], "voxels span .* not one room"),
+    ],
+)
+def test_what_no_frames_can_be_chosen_of_is_an_error_that_names_the_scene(clouds, message):
+    coverage = Coverage(lambda i: clouds[i], len(clouds), scene_id="scene0000_00")
+    with pytest.raises(DataError, match=f"^scene0000_00: {message}.*sampler `uniform`"):
+        coverage.select(2)
 
 
 def test_ratios_stop_when_enough_is_covered():

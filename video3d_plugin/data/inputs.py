@@ -98,7 +98,7 @@ def scene_coverage(
     def points_of(index: int) -> np.ndarray:
         return frame_points(scene, index)
 
-    return Coverage(points_of, len(scene.frames), surface_cells, VOXEL_SIZE_M, known, look)
+    return Coverage(points_of, len(scene.frames), surface_cells, VOXEL_SIZE_M, known, look, scene.scene_id)
 
 
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:

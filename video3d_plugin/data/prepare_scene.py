@@ -107,17 +107,17 @@ def prepare_scene(job: SceneJob) -> SceneResult:
         if isinstance(error.__cause__, OSError) and "scenes" in job.stages and _is_output(error, job.output):
             raise
         return SceneResult(scene_id, failed=str(error))
-    notes = scene.notes
+    notes, omissions = scene.notes, scene.omissions
     if "frames" in job.stages:
         released, why_not = _released_selection(job.files, scene)
-        reused &= _select_frames(folder, scene, released)
-        notes += why_not
+        were_there, left_out = _select_frames(folder, scene, released)
+        reused, notes, omissions = reused and were_there, notes + why_not, omissions + left_out
     return SceneResult(
         scene_id,
         frames=len(scene.frames),
         instances=len(scene.instances),
         proposals=len(scene.proposals),
-        omissions=scene.omissions,
+        omissions=omissions,
         notes=notes,
         reused=reused,
     )
@@ -174,15 +174,22 @@ def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | Non
     return Selection(tuple(index[n] for n in files.selected.names), files.selected.gains, files.selected.visible), ()
 
 
-def _select_frames(folder: DataFolder, scene: Scene, released: Selection | None) -> bool:
-    """Store the released max-coverage choice, else make it, unless it is there; returns whether it was."""
+def _select_frames(folder: DataFolder, scene: Scene, released: Selection | None) -> tuple[bool, tuple[Omission, ...]]:
+    """Store the released max-coverage choice, else make it, unless it is there; returns whether it was, and what could
+    not be made: a scan whose depth or poses allow no choice still has its other frames."""
     path, key = folder.selection_path(scene.scene_id), folder.frames_key(scene.scene_id)
     known = read_selection(path, key, released is not None)
     if known is not None and released in (None, known):
-        return True
-    coverage = scene_coverage(scene, lambda: folder.surface_cells(scene.scene_id))
-    write_selection(path, key, released or coverage.select(REFERENCE_FRAMES), released=released is not None)
-    return False
+        return True, ()
+    selection = released
+    if selection is None:
+        try:
+            coverage = scene_coverage(scene, lambda: folder.surface_cells(scene.scene_id))
+            selection = coverage.select(REFERENCE_FRAMES)
+        except (DataError, MissingError) as error:
+            return False, (Omission("max-coverage choice of frames", str(error)),)
+    write_selection(path, key, selection, released=released is not None)
+    return False, ()
 
 
 _LINK = "is a link out of the source folder"

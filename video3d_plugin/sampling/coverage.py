@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.voxels import VoxelTable, unique_voxels
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Coverage:
     surface_cells    () -> (K, 3) voxels of the scan's surface, or None: then all that the candidates see counts
     known            a choice made earlier among the reference's candidates, read or computed; it stays as it is
     look             (index, table) -> what `table.seen_by(frame_points(index))` gives, if there is a faster way
+    scene_id         named in errors
     """
 
     frame_points: Callable[[int], np.ndarray]
@@ -54,17 +56,25 @@ class Coverage:
     voxel_size_m: float = VOXEL_SIZE_M
     known: Selection | None = None
     look: Callable[[int, VoxelTable], np.ndarray] | None = None
+    scene_id: str | None = None
     _seen: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     _made: dict[int, Selection] = field(default_factory=dict, repr=False)  # number of candidates -> choice
 
     @cached_property
     def table(self) -> VoxelTable:
-        """The voxels that count."""
+        """The voxels that count; DataError if there are none, or if they span more than a room."""
         cells = self.surface_cells()
         if cells is None or not len(cells):
             frames = range(self.frame_count)
             cells = _union([unique_voxels(self.frame_points(i), self.voxel_size_m) for i in frames])
-        return VoxelTable.build(cells, self.voxel_size_m)
+        if not len(cells):
+            remedy = "coverage needs depth, the sampler `uniform` does not"
+            raise DataError("no frame has a measured depth", where=self.scene_id, remedy=remedy)
+        try:
+            return VoxelTable.build(cells, self.voxel_size_m)
+        except ValueError as error:
+            remedy = "correct the pose or the depth that is far off, or use the sampler `uniform`"
+            raise DataError(str(error), where=self.scene_id, remedy=remedy) from error
 
     def seen(self, index: int) -> np.ndarray:
         """Ranks in `table` of the counted voxels that frame `index` sees, ascending."""

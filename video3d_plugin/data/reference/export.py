@@ -32,6 +32,7 @@ from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.items import reference_items
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.data.text import read_text
+from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, Selection
 from video3d_plugin.scene import Scene
@@ -133,9 +134,12 @@ def _write_frames(output: Path, folder: DataFolder, scenes: dict[str, Scene], wr
             written.notes.append(f"{scene_id}: no mesh, so no voxels and no selected frames")
             continue
         voxels[scene_id] = [tuple(cell) for cell in cells.tolist()]
-        folder.frames(scene_id, "mc", REFERENCE_FRAMES)
-        selection = read_selection(folder.selection_path(scene_id), folder.frames_key(scene_id))
-        selected.append(_selected(scene, selection or folder.coverage(scene_id).select(REFERENCE_FRAMES)))
+        try:
+            folder.frames(scene_id, "mc", REFERENCE_FRAMES)
+            selection = read_selection(folder.selection_path(scene_id), folder.frames_key(scene_id))
+            selected.append(_selected(scene, selection or folder.coverage(scene_id).select(REFERENCE_FRAMES)))
+        except DataError as error:
+            written.notes.append(f"{scene_id}: no selected frames: {error}")
     # plain lists of tuples of integers: a pickle because the reference reads one
     write_bytes(output / "metadata" / "pcd_discrete_0.1.pkl", pickle.dumps(voxels, protocol=4))
     written.files["metadata/pcd_discrete_0.1.pkl"] = len(voxels)
