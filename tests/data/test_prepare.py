@@ -25,7 +25,7 @@ from video3d_plugin.data.prepare import STAGES, prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.records import FORMAT
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.scene import InputsSpec
 
 SPEC = InputsSpec(image_size=28)
@@ -437,13 +437,63 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(full_root, tmp_pat
     assert contents(tmp_path / "data") == contents(tmp_path / "whole")
 
 
-def test_damaged_files_of_the_folder_are_made_again(full_root, prepared):
-    before = contents(prepared.path)
-    for name in ("scenes/scene0000_00.json", "docs/scanrefer_val.json"):
-        path = prepared.path / name
-        path.write_bytes(path.read_bytes()[:-20])
+@pytest.mark.filterwarnings("ignore:.*max-coverage frames are chosen anew")
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"{}"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "video3d.json",
+        "scenes/scene0000_00.json",
+        "docs/scanrefer_val.json",
+        "questions/scanrefer_val.json",
+        "selections/scene0000_00.json",
+        "surface/scene0000_00.npz",
+    ],
+)
+def test_damaged_files_of_the_folder_are_made_again(full_root, prepared, name, damage):
+    before, path = contents(prepared.path), prepared.path / name
+    path.write_bytes(damage(path.read_bytes()))
     prepare(full_root.path, prepared.path)
     assert contents(prepared.path) == before
+
+
+@pytest.mark.parametrize("name", ["surface/scene0000_00.npz", "selections/scene0000_00.json"])
+def test_lost_files_of_the_folder_are_made_again(full_root, prepared, name):
+    before = contents(prepared.path)
+    (prepared.path / name).unlink()
+    prepare(full_root.path, prepared.path)
+    assert contents(prepared.path) == before
+
+
+@pytest.mark.parametrize("name, key", [("scenes/scene0000_00.json", "proposals"), ("video3d.json", "tasks")])
+def test_a_file_with_one_damaged_key_is_made_again(full_root, prepared, name, key):
+    before, path = contents(prepared.path), prepared.path / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: 3}))
+    with pytest.raises(DataError, match="run `video3d prepare` again"):
+        DataFolder.open(prepared.path).scene("scene0000_00")
+    prepare(full_root.path, prepared.path)
+    assert contents(prepared.path) == before
+
+
+@pytest.mark.parametrize("damage", [lambda record: record[:50], lambda record: record.replace(":[", ':["",')])
+def test_a_damaged_choice_of_frames_is_said_and_made_again(prepared, damage):
+    path = prepared.selection_path("scene0000_00")
+    expected, whole = prepared.frames("scene0000_00", "mc", 3), path.read_text()
+    path.write_text(damage(whole))
+    with pytest.warns(UserWarning, match=r"scene0000_00\.json: .*max-coverage frames are chosen anew"):
+        assert len(prepared.frames("scene0000_00", "uniform", 3)) == 3
+    with pytest.warns(UserWarning, match="chosen anew"):
+        assert prepared.frames("scene0000_00", "mc", 3) == expected
+    assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:100])])
+def test_without_the_surface_no_other_frames_are_chosen(prepared, damage):
+    prepared.selection_path("scene0000_00").unlink()
+    damage(prepared.path / "surface" / "scene0000_00.npz")
+    with pytest.raises(Video3DError, match=r"scene0000_00\.npz: .*run `video3d prepare` again"):
+        prepared.frames("scene0000_00", "mc", 3)
+    assert len(prepared.frames("scene0000_00", "uniform", 3)) == 3
 
 
 def test_other_people_s_folders_are_not_written_into(full_root, tmp_path):
@@ -521,6 +571,20 @@ def test_a_damaged_store_file_is_found_and_made_again(prepared, damage):
     with pytest.warns(UserWarning, match="damaged store file.*made again"):
         got = prepared.inputs("scene0000_00", SPEC, max_frames=4)
     assert torch.equal(got.pixels, expected.pixels) and path.read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    "part", [b"scene0000_00", b"00010", b"pool_stride", b'pool_stride\\": ', b"checksum", b"frames"]
+)
+def test_a_flipped_bit_in_the_header_of_a_store_file_is_found(prepared, part):
+    prepared.inputs("scene0000_00", SPEC, max_frames=4)
+    (path,) = (prepared.path / "store").rglob("*.safetensors")
+    data = bytearray(path.read_bytes())
+    data[data.index(part) + len(part) - (not part.endswith(b" "))] ^= 1
+    path.write_bytes(data)
+    store._verified.clear()
+    with pytest.raises(DataError, match="damaged store file"):
+        store.read(path)
 
 
 def test_a_folder_that_cannot_be_written_to_works_and_says_so_once(prepared, monkeypatch):

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,7 +41,14 @@ _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
 _SELECTION_FORMAT = 3  # 2: a computed choice may be one for more frames, made among other candidates
+_AGAIN = "run `video3d prepare` again"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
+
+
+class _Prepared(NamedTuple):
+    scene: Scene
+    frames_key: str
+    has_surface: bool
 
 
 class DataFolder:
@@ -49,7 +56,7 @@ class DataFolder:
 
     def __init__(self, path: Path, head: dict[str, Any]):
         self.path, self._head = path, head
-        self._scenes: dict[str, tuple[Scene, str]] = {}
+        self._scenes: dict[str, _Prepared] = {}
         self._warned = False
 
     @classmethod
@@ -61,9 +68,9 @@ class DataFolder:
         head = read_record(path / HEAD)
         if head.get("format") != FORMAT:
             what = f"data folder of format {head.get('format')!r}, this version reads {FORMAT}"
-            raise DataError(what, where=path, remedy="run `video3d prepare` again")
-        if not _is_head(head):
-            raise DataError("broken", where=path / HEAD, remedy="run `video3d prepare` again")
+            raise DataError(what, where=path, remedy=_AGAIN)
+        if not is_head(head):
+            raise DataError("broken", where=path / HEAD, remedy=_AGAIN)
         return cls(path, head)
 
     @classmethod
@@ -80,10 +87,9 @@ class DataFolder:
 
     def scene(self, scene_id: str) -> Scene:
         """The scene; MissingError for one that is not in the folder."""
-        return self._scene(scene_id)[0]
+        return self._scene(scene_id).scene
 
-    def _scene(self, scene_id: str) -> tuple[Scene, str]:
-        """(scene, digest of its frames)."""
+    def _scene(self, scene_id: str) -> _Prepared:
         if scene_id not in self._scenes:
             path = self.path / "scenes" / f"{scene_id}.json"
             if scene_id not in self.scene_ids:
@@ -92,31 +98,28 @@ class DataFolder:
                 raise MissingError(f"no scene {scene_id!r}", where=self.path, remedy=remedy)
             record = {**_root_of_all(self._head), **read_record(path)}
             scene = scene_from_json(record, self.path, path)
-            self._scenes[scene_id] = scene, frames_digest(record)
+            has_surface = record.get("surface") is not None
+            self._scenes[scene_id] = _Prepared(scene, frames_digest(record), has_surface)
         return self._scenes[scene_id]
 
     def coverage(self, scene_id: str) -> Coverage:
         """What the scene's frames see; uses the stored selection where there is one."""
-        scene, frames = self._scene(scene_id)
-        known = read_selection(self.selection_path(scene_id), frames)
+        scene, frames_key, _ = self._scene(scene_id)
+        known = read_selection(self.selection_path(scene_id), frames_key)
         return scene_coverage(scene, lambda: self.surface_cells(scene_id), known)
 
     def surface_cells(self, scene_id: str) -> np.ndarray | None:
-        """(K, 3) int32 voxels of the scan's surface, 0.1 m; None for a scan without a mesh."""
-        path = self.path / "surface" / f"{scene_id}.npz"
-        if not path.is_file():
+        """(K, 3) int32 voxels of the scan's surface, 0.1 m; None for a scan without a mesh.
+
+        MissingError or DataError if the scan has one and its file is gone or damaged.
+        """
+        if not self._scene(scene_id).has_surface:
             return None
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return archive["cells"]
-        except Exception as error:  # a damaged zip raises many types
-            raise DataError(
-                f"damaged: {error}", where=path, remedy="delete it and run `video3d prepare` again"
-            ) from error
+        return read_cells(self.path / "surface" / f"{scene_id}.npz")
 
     def frames_key(self, scene_id: str) -> str:
         """Identifies the scene's frames; what was made from other frames carries another key."""
-        return self._scene(scene_id)[1]
+        return self._scene(scene_id).frames_key
 
     def selection_path(self, scene_id: str) -> Path:
         return self.path / "selections" / f"{scene_id}.json"
@@ -127,7 +130,7 @@ class DataFolder:
         A max-coverage choice is stored for the next time; one of more than 32 frames only where it has the candidates
         of that for 32 and goes on from the stored one.
         """
-        scene, key = self._scene(scene_id)
+        scene, key, _ = self._scene(scene_id)
         coverage = self.coverage(scene_id)
         chosen = sample(scene, sampler, max_frames, coverage)
         selection = coverage.made
@@ -163,7 +166,7 @@ class DataFolder:
         proposals: str | np.ndarray,
         write: Callable[[Callable[[], None]], None],
     ) -> SceneInputs:
-        scene, frames_key = self._scene(scene_id)
+        scene, frames_key, _ = self._scene(scene_id)
         chosen = self.frames(scene_id, sampler, max_frames)
         boxes, ids = boxes_of(scene, proposals)
         names = [scene.frames[index].name for index in chosen]
@@ -208,11 +211,11 @@ class DataFolder:
         path = self.path / kind / f"{task}_{split}.json"
         items = read_record(path).get("items")
         if not isinstance(items, list):
-            raise DataError("holds no items", where=path, remedy="run `video3d prepare` again")
+            raise DataError("holds no items", where=path, remedy=_AGAIN)
         return items
 
 
-def _is_head(head: dict[str, Any]) -> bool:
+def is_head(head: dict[str, Any]) -> bool:
     """Whether the content of video3d.json is whole."""
     tasks = head.get("tasks", [])
     try:
@@ -241,19 +244,35 @@ def frames_digest(record: dict[str, Any]) -> str:
     return digest({name: record.get(name) for name in names})
 
 
+def read_cells(path: Path) -> np.ndarray:
+    """(K, 3) int32 voxels of a file of surface/; MissingError, DataError if it is gone or damaged."""
+    if not path.is_file():
+        raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive["cells"]
+    except Exception as error:  # a damaged zip raises many types
+        raise DataError(f"damaged: {error}", where=path, remedy=_AGAIN) from error
+
+
 def read_selection(path: Path, frames_key: str, released: bool | None = None) -> Selection | None:
     """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed).
 
-    A computed one of format 2 counts as none: it may have been made among other candidates.
+    A computed one of format 2 counts as none: it may have been made among other candidates. A damaged file counts as
+    none, with a warning.
     """
     if not path.is_file():
         return None
-    record = read_record(path)
-    if record.get("frames") != frames_key or released not in (None, record.get("released")):
+    try:
+        record = read_record(path)
+        if record.get("frames") != frames_key or released not in (None, record.get("released")):
+            return None
+        if record.get("format") != _SELECTION_FORMAT and not record.get("released"):
+            return None
+        return selection_from_json(record)
+    except (KeyError, TypeError, ValueError):  # DataError is one
+        warnings.warn(f"{path}: damaged: max-coverage frames are chosen anew (a released choice: {_AGAIN})")
         return None
-    if record.get("format") != _SELECTION_FORMAT and not record.get("released"):
-        return None
-    return selection_from_json(record)
 
 
 def write_selection(path: Path, frames_key: str, selection: Selection, released: bool = False) -> None:

@@ -24,10 +24,10 @@ from typing import Any
 from video3d_plugin.data import annotations
 from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
 from video3d_plugin.data.atomic import digest, is_ours, locked, remove_leftovers, write_json
-from video3d_plugin.data.folder import HEAD, DataFolder
+from video3d_plugin.data.folder import HEAD, DataFolder, is_head
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene
 from video3d_plugin.data.readers.scannet import ScanNetRoot
-from video3d_plugin.data.records import FORMAT, question_to_json, read_record, record_if_sound
+from video3d_plugin.data.records import FORMAT, question_to_json, record_if_sound
 from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.scanrefer_groups import Labels
@@ -126,13 +126,14 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
 
 
 def _read_head(output: Path) -> dict[str, Any]:
+    """The folder's head; nothing for a new folder, and where the head is damaged or of another format."""
     path = output / HEAD
     if not path.exists():
         if any(not is_ours(entry.name) for entry in output.iterdir()):
             raise DataError("is not empty and not a data folder", where=output, remedy="choose another --output")
         return {}
-    head = read_record(path)
-    return head if head.get("format") == FORMAT else {}
+    head = record_if_sound(path) or {}
+    return head if head.get("format") == FORMAT and is_head(head) else {}
 
 
 def _chosen(known: Sequence[str], patterns: Sequence[str], where: Path) -> list[str]:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
-from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
+from video3d_plugin.data.folder import DataFolder, read_cells, read_selection, write_selection
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_to_json
+from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_from_json, scene_to_json
 from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
@@ -135,8 +135,8 @@ def _make_scene(job: SceneJob) -> bool:
         return True
     frames_fingerprint = _fingerprint_frames(job.files)
     fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job), asdict(job.options)])
-    existing = _existing(job.scene_path)
-    if existing and existing.get("fingerprint") == fingerprint:
+    existing = _existing(job, fingerprint)
+    if existing is not None:
         root = root_to_json(job.root, job.output)
         if existing.get("root", ...) != root:  # the source was moved, or the record is one of before they said it
             write_json(job.scene_path, {**existing, "root": root})
@@ -289,9 +289,18 @@ def _npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _existing(path: Path) -> dict[str, Any] | None:
-    record = record_if_sound(path)
-    return record if record and record.get("format") == FORMAT else None
+def _existing(job: SceneJob, fingerprint: str) -> dict[str, Any] | None:
+    """The scene's record, if it was made from the same things, and it and the surface that it names are whole."""
+    record = record_if_sound(job.scene_path)
+    if record is None or record.get("fingerprint") != fingerprint:
+        return None
+    try:
+        scene_from_json({**record, "root": None}, job.output, job.scene_path)
+        if record.get("surface") is not None:
+            read_cells(job.surface_path)
+    except (DataError, MissingError):
+        return None
+    return record
 
 
 def _fingerprint_frames(files: ScanFiles) -> str:

@@ -136,7 +136,11 @@ def selection_to_json(selection: Selection) -> dict[str, Any]:
 
 
 def selection_from_json(value: dict[str, Any]) -> Selection:
-    return Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
+    """The inverse of `selection_to_json`; KeyError, TypeError or ValueError if it is none."""
+    selection = Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
+    if not all(isinstance(number, int) for number in (*selection.order, *selection.gains, selection.visible)):
+        raise ValueError("not all of it are integers")
+    return selection
 
 
 def read_record(path: Path, kind: type = dict) -> Any:

@@ -1,7 +1,7 @@
 """The scene store: SceneInputs on disk as safetensors, memory-mapped on reading.
 
 A file holds each distinct frame once (uniform sampling of a short scan repeats frames), the tensors as they cross to
-the model, and a checksum of all of it. Its name is a digest of everything it depends on, so a
+the model, and a checksum of all of it, the header included. Its name is a digest of everything it depends on, so a
 changed scene, sampler or specification never finds the old file.
 """
 
@@ -21,7 +21,7 @@ from video3d_plugin.data.atomic import digest, write_bytes
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import InputsSpec, SceneInputs
 
-FORMAT = 2  # 1: pixels of the whole crop, patches in boxes packed over all frames
+FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
 _verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has seen to be right
 
 
@@ -63,8 +63,8 @@ def write(path: Path, inputs: SceneInputs) -> None:
         "scene_id": inputs.scene_id,
         "frames": list(inputs.frames),
         "spec": asdict(inputs.spec),
-        "checksum": _checksum(tensors),
     }
+    header["checksum"] = _checksum(header, tensors)
     write_bytes(path, save(tensors, metadata={"video3d": json.dumps(header, sort_keys=True)}))
 
 
@@ -86,7 +86,7 @@ def read(path: Path) -> SceneInputs | None:
         raise DataError(f"damaged store file: {error}", where=path, remedy="delete it; it is made again") from error
     mark = (str(path), status.st_mtime_ns, status.st_size)
     if mark not in _verified:
-        if header.get("format") != FORMAT or header.get("checksum") != _checksum(tensors):
+        if header.get("format") != FORMAT or header.get("checksum") != _checksum(header, tensors):
             raise DataError("damaged store file: wrong checksum", where=path, remedy="delete it; it is made again")
         _verified.add(mark)
     return _assemble(header, tensors)
@@ -111,8 +111,10 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Scene
     )
 
 
-def _checksum(tensors: dict[str, torch.Tensor]) -> int:
-    value = 0
+def _checksum(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> int:
+    """Of the tensors and of all that the header says besides the checksum."""
+    said = {name: value for name, value in header.items() if name != "checksum"}
+    value = zlib.crc32(json.dumps(said, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         value = zlib.crc32(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode(), value)
