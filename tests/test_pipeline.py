@@ -155,6 +155,20 @@ def test_a_checkpoint_says_how_it_looked_at_scenes(tiny_checkpoint, tmp_path):
     assert load_model(chosen_folder, device="cpu").max_frames == 32
 
 
+def test_frames_are_those_of_the_training_however_the_checkpoint_is_named(tiny_checkpoint, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    assert load_model("~/tiny", device="cpu").max_frames == 4
+    kept = tmp_path / "hub" / "models--me--tiny"
+    shutil.copytree(tiny_checkpoint, kept / "snapshots" / "0")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_model("me/tiny", cache_dir=str(tmp_path / "hub"), device="cpu").max_frames == 4
+
+
 def test_without_a_shipped_checkpoint_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "__file__", str(tmp_path / "pipeline.py"))
     with pytest.raises(MissingError, match="--model CHECKPOINT"):

@@ -347,8 +347,8 @@ def load_model(
 ) -> Video3D:
     """A checkpoint folder (ours or LLaVA-NeXT's, or a hub name), ready to be asked; by default the small one shipped.
 
-    sampler, max_frames    how scenes are seen; by default as in the checkpoint's training (training.json), else
-                           uniform and 32, as the published weights were trained
+    sampler, max_frames    how scenes are seen; by default as in the training (training.json of the adapter, else of the
+                           checkpoint), else uniform and 32, as the published weights were trained
     device   "cuda" where there is one, else "cpu"; not with device_map
     dtype    "float32", "bfloat16" or "float16"; bfloat16 on a GPU that has it, float32 on a CPU
     lora     a folder with a PEFT adapter (and non_lora_trainables.bin), merged into the model
@@ -362,8 +362,9 @@ def load_model(
     path = default_checkpoint() if path is None else path
     import torch
 
-    from video3d_plugin.model.checkpoint import load_pair
+    from video3d_plugin.model.checkpoint import load_pair, local_folders
 
+    folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype is None:
@@ -372,9 +373,9 @@ def load_model(
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise DataError(f"dtype {dtype!r} is unknown", remedy="known: float32, bfloat16, float16")
         dtype = getattr(torch, dtype)
-    model, processor = load_pair(path, dtype=dtype, attn_implementation=attn_implementation, lora=lora, **options)
+    model, processor = load_pair(folder, dtype=dtype, attn_implementation=attn_implementation, lora=adapter, **options)
     quantised = getattr(model, "is_quantized", False)
-    trained = _trained_view(Path(path))
+    trained = (_trained_view(adapter) if adapter else {}) or _trained_view(folder)
     return Video3D(
         model if device is None or quantised else model.to(device),
         processor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -96,6 +98,26 @@ def test_an_adapter_folder_finds_its_base(trained, pair, scenes, mixed):
     batch = pair[1](mixed, scenes, with_labels=True)
     with torch.no_grad():
         assert torch.allclose(found(**batch).item_losses, wrapped(**batch).item_losses, rtol=1e-4, atol=1e-5)
+
+
+def test_frames_are_those_of_the_adapters_training_else_of_its_bases(trained, pair, tmp_path, monkeypatch):
+    base, adapter, _ = trained
+    pair[1].save_pretrained(adapter)
+    (base / "training.json").write_text(json.dumps({"settings": {"max_frames": 3, "sampler": "mc"}}))
+    for named in ({"path": base, "lora": adapter}, {"path": adapter}):
+        video = load_model(**named, device="cpu")
+        assert (video.max_frames, video.sampler) == (3, "mc")
+    (adapter / "training.json").write_text(json.dumps({"settings": {"max_frames": 5, "sampler": "uniform"}}))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named in ({"path": base, "lora": f"~/{adapter.name}"}, {"path": f"~/{adapter.name}"}):
+        video = load_model(**named, device="cpu")
+        assert (video.max_frames, video.sampler) == (5, "uniform")
+
+
+def test_the_configurations_options_go_with_an_adapter(trained):
+    base, adapter, _ = trained
+    assert load_model(base, lora=adapter, device="cpu", mask_invalid_depth=True).spec.mask_invalid_depth
+    assert not load_model(base, lora=adapter, device="cpu").spec.mask_invalid_depth
 
 
 def test_the_trainer_saves_and_resumes_everything_that_was_trained(pair, scenes, mixed, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,16 @@ def load(
     output_loading_info: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """What `from_pretrained` does. `model.initialised_parts` names the parameters that the checkpoint did not have."""
+    """What `from_pretrained` does. `model.initialised_parts` names the parameters that the checkpoint did not have.
+
+    config    a configuration, or a folder with one that takes the place of the checkpoint's own
+    """
     if path is None or kwargs.get("state_dict") is not None:
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
     folder, kwargs = local_folder(path, kwargs), _quantised(kwargs)
-    if config is None:
+    if config is None or isinstance(config, str | os.PathLike):
         mine = {name: kwargs.pop(name) for name in _NOT_OF_THE_CONFIG if name in kwargs}
-        config, kwargs = Video3DConfig.from_pretrained(str(folder), return_unused_kwargs=True, **kwargs)
+        config, kwargs = Video3DConfig.from_pretrained(str(config or folder), return_unused_kwargs=True, **kwargs)
         kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
@@ -77,19 +81,15 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: An
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
 
-    folder = local_folder(path, options)
-    if lora is None and (folder / "adapter_config.json").is_file() and not _has_weights(folder):
-        from video3d_plugin.model.lora import base_of
-
-        folder, lora = local_folder(base_of(folder), options), folder
+    folder, adapter = local_folders(path, lora, options)
     words = folder
-    if lora is not None:
-        from video3d_plugin.model.lora import adapter_config, merge_lora
+    if adapter is not None:
+        from video3d_plugin.model.lora import config_folder, merge_lora
 
-        model = Video3DForCausalLM.from_pretrained(str(folder), config=adapter_config(lora, folder), **options)
-        model = merge_lora(model, lora)
-        if (Path(lora) / "tokenizer_config.json").is_file():
-            words = Path(lora)
+        model = Video3DForCausalLM.from_pretrained(str(folder), config=config_folder(adapter, folder), **options)
+        model = merge_lora(model, adapter)
+        if (adapter / "tokenizer_config.json").is_file():
+            words = adapter
     else:
         model = Video3DForCausalLM.from_pretrained(str(folder), **options)
     processor = Video3DProcessor.from_pretrained(words, config=model.config)
@@ -101,6 +101,20 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: An
             remedy="use the tokenizer that was saved with these weights",
         )
     return model, processor
+
+
+def local_folders(
+    path: str | Path, lora: str | Path | None = None, options: dict[str, Any] | None = None
+) -> tuple[Path, Path | None]:
+    """(checkpoint, adapter or None) as folders of this machine; an adapter given as `path` goes with its base."""
+    folder = local_folder(path, options)
+    if lora is not None:
+        return folder, Path(lora).expanduser()
+    if not (folder / "adapter_config.json").is_file() or _has_weights(folder):
+        return folder, None
+    from video3d_plugin.model.lora import base_of
+
+    return local_folder(base_of(folder), options), folder
 
 
 def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Path:

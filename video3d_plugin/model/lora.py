@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model import zero3
 from video3d_plugin.model.checkpoint import read_bin
@@ -104,12 +103,11 @@ def base_of(folder: Path) -> str:
     return name
 
 
-def adapter_config(folder: str | Path, base: Path) -> Video3DConfig:
-    """The configuration that was saved with the adapter (it knows the heads), else the base checkpoint's."""
-    folder = Path(folder)
+def config_folder(folder: Path, base: Path) -> Path:
+    """Where the configuration is: saved with the adapter (it knows the heads), else with the base checkpoint."""
     if not (folder / "adapter_config.json").is_file():
         raise MissingError("no adapter here", where=folder, remedy="a LoRA folder has adapter_config.json")
-    return Video3DConfig.from_pretrained(str(folder if (folder / "config.json").is_file() else base))
+    return folder if (folder / "config.json").is_file() else base
 
 
 def merge_lora(model: Any, folder: str | Path) -> Any:
