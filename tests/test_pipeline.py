@@ -175,6 +175,25 @@ def test_without_a_shipped_checkpoint_the_error_says_what_to_do(monkeypatch, tmp
         load_model()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "foo"}, "device 'foo' cannot be used"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
+        ({"dtype": "int8"}, "dtype 'int8'.*bfloat16"),
+        ({"dtype": "nn"}, "dtype 'nn'.*bfloat16"),
+    ],
+)
+def test_a_device_or_number_format_that_cannot_be_used_is_said_in_one_line(tiny_checkpoint, options, said):
+    with pytest.raises(DataError, match=said):
+        load_model(tiny_checkpoint, **{"device": "cpu", **options})
+
+
+def test_a_question_in_bytes_that_are_no_text_is_said(model, scene):
+    with pytest.raises(DataError, match=r"'.*caf\\udce9.*' is no text.*UTF-8"):
+        model.answer(scene, b"What is in the caf\xe9?".decode("utf-8", "surrogateescape"))
+
+
 def test_a_path_is_not_taken_for_a_scene(model, my_scan):
     with pytest.raises(DataError, match="use load_scene"):
         model.answer(str(my_scan), "How many?")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 32
 QUESTIONS_AT_ONCE = 64
+NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 
 InputsOf: TypeAlias = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
 SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
@@ -367,11 +368,13 @@ def load_model(
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device is not None:
+        _check_device(device)
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() and device != "cpu" else torch.float32
     elif isinstance(dtype, str):
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise DataError(f"dtype {dtype!r} is unknown", remedy="known: float32, bfloat16, float16")
+        if dtype not in NUMBER_FORMATS:
+            raise DataError(f"dtype {dtype!r} is unknown", remedy=f"known: {', '.join(NUMBER_FORMATS)}")
         dtype = getattr(torch, dtype)
     model, processor = load_pair(folder, dtype=dtype, attn_implementation=attn_implementation, lora=adapter, **options)
     quantised = getattr(model, "is_quantized", False)
@@ -383,6 +386,20 @@ def load_model(
         max_frames=max_frames or trained.get("max_frames", MAX_FRAMES),
         prefix_attention=prefix_attention,
     )
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise if torch cannot put a tensor there; before the weights are read."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:  # which of them differs by device
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"device {str(device)!r} cannot be used: {reason:.100}",
+            remedy="use cpu, or install a torch built for this GPU and its driver",
+        ) from error
 
 
 def _trained_view(folder: Path) -> dict[str, Any]:

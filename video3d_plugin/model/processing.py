@@ -120,6 +120,10 @@ class Video3DProcessor:
         return [self._start, *self._encode(role), *self._newline]
 
     def _encode(self, text: str) -> list[int]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # half of a surrogate pair: how Python carries bytes that it could not decode
+            raise DataError(f"{text!r:.80} is no text", remedy="write the question in UTF-8") from None
         return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text else []
 
     def _token(self, token: str) -> int:
