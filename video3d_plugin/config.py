@@ -16,6 +16,7 @@ from typing import Any, Literal
 from transformers import AutoConfig, Qwen2Config
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_object import read_object
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]
@@ -127,7 +128,7 @@ def parse_projector(text: str) -> tuple[int, int]:
     simple = {"linear": (1, 0), "identity": (0, 0)}
     if text in simple:
         return simple[text]
-    match = re.fullmatch(r"mlp([1-9]\d*)x(?:_res(\d+)x)?_gelu", text)
+    match = re.fullmatch(r"mlp([1-9]\d*)x(?:_res(\d+)x)?_gelu", str(text))
     if not match:
         raise DataError(
             f"mm_projector_type {text!r} is not understood",
@@ -172,8 +173,7 @@ class Video3DConfig(Qwen2Config):
             }.items()
         }
         kwargs.pop("model_type", None)
-        if own["vision_config"] is not None and not isinstance(own["vision_config"], dict):
-            own["vision_config"] = own["vision_config"].to_dict()
+        own["vision_config"] = _sizes_of(own["vision_config"])
         super().__init__(**_portable_rope(kwargs))
         for name, value in own.items():
             setattr(self, name, value)
@@ -183,6 +183,9 @@ class Video3DConfig(Qwen2Config):
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As transformers reads it; LLaVA-NeXT's own type names stand for ours (no warning about another type)."""
+        path = Path(pretrained_model_name_or_path) / "config.json"
+        if path.is_file():
+            read_object(path)  # transformers takes whatever JSON is there for an object
         content, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if content.get("model_type") in HOST_MODEL_TYPES:
             content["model_type"] = cls.model_type
@@ -203,15 +206,20 @@ class Video3DConfig(Qwen2Config):
         """None where the checkpoint has no 3D position (a base LLaVA-NeXT checkpoint, or the paper's ablation)."""
         if not self.world_position_embedding_type:
             return None
-        points, encoding, discretised = parse_position(self.world_position_embedding_type)
-        if discretised and not self.voxel_size > 0:
-            raise DataError(f"voxel_size is {self.voxel_size}", remedy="give metres, e.g. 0.1")
+        words = _word(self.world_position_embedding_type, "world_position_embedding_type")
+        points, encoding, discretised = parse_position(words)
+        voxel_size = _number(self.voxel_size, "voxel_size", "give metres, e.g. 0.1")
+        if discretised and not voxel_size > 0:
+            raise DataError(f"voxel_size is {voxel_size}", remedy="give metres, e.g. 0.1")
         low, high = _triple(self.min_xyz_range, "min_xyz_range"), _triple(self.max_xyz_range, "max_xyz_range")
-        return PositionSpec(points, encoding, discretised, float(self.voxel_size), low, high)
+        return PositionSpec(points, encoding, discretised, voxel_size, low, high)
 
     @property
     def layout(self) -> LayoutSpec:
-        merge, stride = self.mm_patch_merge_type or "flat", self.mm_spatial_pool_stride
+        merge = _word(self.mm_patch_merge_type or "flat", "mm_patch_merge_type")
+        stride = int(_number(self.mm_spatial_pool_stride or 2, "mm_spatial_pool_stride", "give a whole number, e.g. 2"))
+        if stride < 1:
+            raise DataError(f"mm_spatial_pool_stride is {stride}", remedy="give 1 or more, e.g. 2")
         pooling = _one_of(self.mm_spatial_pool_mode, ("bilinear", "average", "max"), "mm_spatial_pool_mode")
         newline = _one_of(self.mm_newline_position, ("grid", "frame", "one_token", "no_token"), "mm_newline_position")
         has_newline = "unpad" in merge
@@ -226,18 +234,19 @@ class Video3DConfig(Qwen2Config):
             )
         if getattr(self, "add_faster_video", False):
             raise DataError("add_faster_video is not supported", remedy="set add_faster_video to false")
-        return LayoutSpec(pooling, int(stride or 2), newline, has_newline)
+        return LayoutSpec(pooling, stride, newline, has_newline)
 
     @property
     def head(self) -> HeadSpec | None:
         if not self.ground_head_type:
             return None
         kind = _one_of(self.ground_head_type, ("infonce", "score", "mlp"), "ground_head_type")
-        return HeadSpec(kind, float(self.ground_head_temperature or 0.07))
+        temperature = _number(self.ground_head_temperature or 0.07, "ground_head_temperature", "give 0.07")
+        return HeadSpec(kind, temperature)
 
     @property
     def object_patch(self) -> ObjectPatch:
-        return parse_object_feature(self.object_feature_type)
+        return parse_object_feature(_word(self.object_feature_type or "patch14", "object_feature_type"))
 
     @property
     def vision(self) -> dict[str, Any]:
@@ -303,9 +312,7 @@ def tower_folder(name: str, beside: str | Path | None = None) -> Path | None:
 
 
 def _siglip_sizes(path: Path) -> dict[str, Any]:
-    import json
-
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path, "give a SigLIP vision tower")
     kind = content.get("model_type")
     sizes = content.get("vision_config", {}) if kind == "siglip" else content
     if kind not in ("siglip", "siglip_vision_model"):
@@ -338,6 +345,28 @@ def _one_of(value: str | None, known: tuple[str, ...], name: str) -> Any:
     if value not in known:
         raise DataError(f"{name} {value!r} is not understood", remedy=f"known: {', '.join(known)}")
     return value
+
+
+def _word(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{name} {value!r} is not understood", remedy="give text, as in a published config.json")
+    return value
+
+
+def _number(value: Any, name: str, remedy: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} is {value!r}", remedy=remedy) from None
+
+
+def _sizes_of(vision: Any) -> dict[str, Any] | None:
+    """A `vision_config` as a dict: it may be one, a configuration of transformers, or None."""
+    if vision is None or isinstance(vision, dict):
+        return vision
+    if not hasattr(vision, "to_dict"):
+        raise DataError(f"vision_config is {vision!r:.60}", remedy="give SigLIP's sizes by name")
+    return vision.to_dict()
 
 
 def _triple(value: Any, name: str) -> tuple[float, float, float]:

@@ -146,6 +146,44 @@ def test_a_missing_shard_is_named(saved, tmp_path):
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "found a list"),
+        ("{}", "no weight_map"),
+        ('{"weight_map": {"a": 3}}', "names 3"),
+        ('{"weight_map": {"a": "../secret.bin"}}', "names '../secret.bin'"),
+        ('{"weight_map": {"a": ".."}}', "names '..'"),
+    ],
+)
+def test_an_index_that_is_none_or_leads_out_of_its_folder(copied, written, said):
+    folder, _, _ = copied
+    (folder / "model.safetensors.index.json").write_text(written)
+    with pytest.raises(DataError, match=f"model.safetensors.index.json: .*{said}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("processor_config.json", "{"),
+        ("processor_config.json", "[]"),
+        ("processor_config.json", '{"system_message": 3}'),
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_broken_file_of_the_tokenizer_is_named(copied, name, written):
+    folder, _, _ = copied
+    (folder / name).write_text(written)
+    with pytest.raises(DataError, match="processor_config" if "proc" in name else "tokenizer"):
+        load_model(folder)
+
+
 def test_missing_and_unexpected_parameters_are_listed(copied):
     folder, weights, rewrite = copied
     weights["model.norm.bias"] = weights.pop("model.norm.weight")
@@ -303,6 +341,33 @@ def test_exported_folder_is_in_the_hosts_terms(pair, saved, tmp_path, scenes, mi
         assert torch.equal(in_memory(again)(**batch).item_losses, pair[0](**batch).item_losses)
     with pytest.raises(DataError, match="not an empty folder"):
         export_llava(saved, out)
+
+
+def test_an_export_that_fails_leaves_nothing_behind(copied, tmp_path):
+    folder, weights, _ = copied
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    index = {"weight_map": {"a": "model.safetensors", "b": "../secret.txt"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match="secret.txt"):
+        export_llava(folder, tmp_path / "out")
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "tokenizer_config.json").write_text("{")  # read after the weights are copied
+    (tmp_path / "empty").mkdir()
+    for out in ("out", "empty"):
+        with pytest.raises(DataError, match="tokenizer_config.json: not valid JSON"):
+            export_llava(folder, tmp_path / out)
+    assert not (tmp_path / "out").exists() and not list((tmp_path / "empty").iterdir())
+
+
+def test_an_export_copies_no_folder_that_is_no_tower(copied, tmp_path):
+    folder, weights, rewrite = copied
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "config.json").write_text("{}")
+    rewrite(weights, mm_vision_tower=str(tmp_path / "private"))
+    with pytest.raises(DataError, match="not SigLIP"):
+        export_llava(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_export_command(pair, saved, tmp_path, capsys):

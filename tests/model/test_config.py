@@ -42,6 +42,7 @@ def test_object_features_and_projectors():
         (parse_object_feature, "patch16"),
         (parse_projector, "pooler"),
         (parse_projector, "mlp0x_gelu"),
+        (parse_projector, 3),
     ):
         with pytest.raises(DataError, match="not understood"):
             parse(text)
@@ -55,6 +56,9 @@ def test_object_features_and_projectors():
         ({"mm_patch_merge_type": "diagonal_unpad"}, "mm_patch_merge_type"),
         ({"mm_spatial_pool_mode": "median"}, "mm_spatial_pool_mode"),
         ({"add_faster_video": True}, "add_faster_video"),
+        ({"mm_spatial_pool_stride": "two"}, "mm_spatial_pool_stride is 'two'"),
+        ({"mm_spatial_pool_stride": -1}, "mm_spatial_pool_stride is -1"),
+        ({"mm_patch_merge_type": 3}, "mm_patch_merge_type 3"),
     ],
 )
 def test_layouts_that_mean_nothing_are_refused(options, message):
@@ -68,6 +72,11 @@ def test_other_bad_options():
         ({"ground_token_ids": [1, 2]}, "ground_token_id"),
         ({"world_position_embedding_type": "avg-discrete-sin3d", "voxel_size": 0}, "position"),
         ({"world_position_embedding_type": "avg-sin3d", "min_xyz_range": [1, 2]}, "position"),
+        ({"world_position_embedding_type": "avg-discrete-sin3d", "voxel_size": "a"}, "position"),
+        ({"world_position_embedding_type": 5}, "position"),
+        ({"world_position_embedding_type": ["avg"]}, "position"),
+        ({"object_feature_type": 5}, "object_patch"),
+        ({"ground_head_type": "infonce", "ground_head_temperature": "warm"}, "head"),
     ):
         with pytest.raises(DataError):
             getattr(Video3DConfig(**options), name)
@@ -125,6 +134,13 @@ def test_no_tower_and_an_unknown_tower(tmp_path, monkeypatch):
         Video3DConfig().vision  # noqa: B018
     with pytest.raises(OSError, match="nobody/nothing.*vision_config"):
         Video3DConfig(mm_vision_tower="nobody/nothing").vision  # noqa: B018
+
+
+@pytest.mark.parametrize("written", ["[]", "{", "3", '{"vision_config": [1]}'])
+def test_a_config_file_that_is_no_configuration(tmp_path, written):
+    (tmp_path / "config.json").write_text(written)
+    with pytest.raises(DataError, match="JSON|vision_config"):
+        Video3DConfig.from_pretrained(tmp_path)
 
 
 def test_a_siglip_folder_gives_its_sizes(tmp_path):

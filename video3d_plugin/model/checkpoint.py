@@ -8,7 +8,6 @@ grounding head or position embedding gets fresh ones. Nothing is unpickled but t
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from safetensors import safe_open
 
 from video3d_plugin.config import Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_object import read_object
 from video3d_plugin.model import zero3
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The checkpoint's weight files, safetensors before .bin; a missing shard is an error that names it."""
     for single, index in _INDEX.items():
         if (folder / index).is_file():
-            names = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
+            names = _shards(folder / index)
             missing = [name for name in names if not (folder / name).is_file()]
             if missing:
                 raise MissingError(
@@ -159,6 +159,17 @@ def weight_files(folder: Path) -> list[Path]:
     raise MissingError(
         "no weights here", where=folder, remedy="a checkpoint has model.safetensors or pytorch_model.bin, or shards"
     )
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; they lie beside it."""
+    names = read_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise DataError("no weight_map here", where=index, remedy="download it again")
+    for name in names.values():
+        if not isinstance(name, str) or name == ".." or Path(name).name != name:
+            raise DataError(f"names {name!r}, which is no file beside it", where=index, remedy="do not use this folder")
+    return sorted(set(names.values()))
 
 
 def _has_weights(folder: Path) -> bool:

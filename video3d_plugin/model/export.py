@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder
+from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
+from video3d_plugin.json_object import read_object
 from video3d_plugin.model.checkpoint import local_folder, weight_files
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
@@ -43,16 +46,16 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
     check_new(target)
     files = weight_files(source)
     config = Video3DConfig.from_pretrained(str(source))
-    target.mkdir(parents=True, exist_ok=True)
-    for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
-        if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
-            shutil.copyfile(path, target / path.name)
-    _name_tokenizer_class(target / "tokenizer_config.json")
-    content = host_config(config)
-    if config.mm_vision_tower not in KNOWN_TOWERS:
-        folder = _write_tower(config, files, source, target)
-        content["mm_vision_tower"] = tower or str(folder.resolve())
-    _write_json(target / "config.json", content)
+    with emptied_on_failure(target):
+        for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
+            if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
+                shutil.copyfile(path, target / path.name)
+        _name_tokenizer_class(target / "tokenizer_config.json")
+        content = host_config(config)
+        if config.mm_vision_tower not in KNOWN_TOWERS:
+            folder = _write_tower(config, files, source, target)
+            content["mm_vision_tower"] = tower or str(folder.resolve())
+        _write_json(target / "config.json", content)
     return target
 
 
@@ -60,6 +63,24 @@ def check_new(folder: Path) -> None:
     """Raise if `folder` holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError("exists and is not an empty folder", where=folder, remedy="give a new folder")
+
+
+@contextmanager
+def emptied_on_failure(folder: Path) -> Iterator[None]:
+    """Make the folder for what the block writes; where the block fails, nothing of that stays."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if made:
+            folder.rmdir()
+        raise
 
 
 def host_config(config: Video3DConfig) -> dict[str, Any]:
@@ -83,6 +104,7 @@ def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target:
     own = tower_folder(config.mm_vision_tower, source) if config.mm_vision_tower else None
     folder = target / _TOWER_FOLDER
     if own is not None:
+        tower_sizes(str(own))  # raises unless it is a SigLIP folder: others have no business in an export
         shutil.copytree(own, folder)
         return folder
     folder.mkdir()
@@ -107,7 +129,7 @@ def _name_tokenizer_class(path: Path) -> None:
     """transformers 5 calls a tokenizer class by a name that version 4 does not know."""
     if not path.is_file():
         return
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path)
     if content.get("tokenizer_class") in (None, "TokenizersBackend"):
         content["tokenizer_class"] = "PreTrainedTokenizerFast"
     extra = content.pop("extra_special_tokens", None)

@@ -42,5 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _save(model, processor, folder: Path) -> None:
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    from video3d_plugin.model.export import emptied_on_failure
+
+    with emptied_on_failure(folder):
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)

@@ -6,7 +6,6 @@ non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `trai
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_object import read_object
 from video3d_plugin.model import zero3
 from video3d_plugin.model.checkpoint import read_bin
 
@@ -97,8 +97,8 @@ def save_full(wrapped: Any, folder: Path) -> None:
 
 def base_of(folder: Path) -> str:
     """The base checkpoint that an adapter folder names."""
-    name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not name:
+    name = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not name or not isinstance(name, str):
         raise DataError("the adapter names no base checkpoint", where=folder, remedy="load its base and pass lora=")
     return name
 

@@ -19,6 +19,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_object import read_object
 from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.scene import Question, SceneInputs
@@ -47,6 +48,8 @@ class Video3DProcessor:
     ):
         if label_style not in ("llava_next", "answer"):
             raise DataError(f"label_style {label_style!r} is unknown", remedy="known: llava_next, answer")
+        if not isinstance(system_message, str):
+            raise DataError(f"system_message is {system_message!r:.60}", remedy="give text (processor_config.json)")
         self.tokenizer, self.config = tokenizer, config
         self.system_message, self.label_style = system_message, label_style
         self._start, self._end = self._token(_START), self._token(_END)
@@ -285,13 +288,22 @@ class Video3DProcessor:
             raise MissingError("no tokenizer here", where=folder, remedy="copy tokenizer.json beside the weights")
         config = kwargs.pop("config", None) or Video3DConfig.from_pretrained(path)
         kwargs.pop("trust_remote_code", None)
-        # The tokenizer class comes from tokenizer_config.json; the configuration only decides where that is silent.
-        tokenizer = AutoTokenizer.from_pretrained(path, config=Qwen2Config())
         options = {}
         if (folder / _FILE).is_file():
-            stored = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            stored = read_object(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
+        tokenizer = _tokenizer(path)
         return cls(tokenizer, config, **options)
+
+
+def _tokenizer(path: str) -> Any:
+    """Its class comes from tokenizer_config.json; the configuration only decides where that is silent."""
+    try:
+        return AutoTokenizer.from_pretrained(path, config=Qwen2Config())
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise DataError(
+            f"the tokenizer cannot be read: {type(error).__name__}: {error}", where=path, remedy="download it again"
+        ) from error
 
 
 def _pad(values: list[list[int]], fill: int, side: str) -> torch.Tensor:
