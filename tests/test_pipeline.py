@@ -106,6 +106,84 @@ def test_what_was_encoded_is_not_used_for_another_view_other_boxes_or_other_weig
     assert len(encoded) == 4
 
 
+def fused_step(model):
+    """torch's fused kernels write without raising the version counter."""
+    parameters = list(model.model.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    try:
+        torch.optim.AdamW(parameters, lr=1e-6, fused=True).step()
+    except RuntimeError:
+        pytest.skip("this torch has no fused step on a CPU")
+
+
+def one_number(model):
+    model.model.get_input_embeddings().weight.data[-1, -1] *= -1
+
+
+def a_frozen_part(model):
+    model.model.model.vision_tower.requires_grad_(False)
+    weight = next(model.model.model.vision_tower.parameters())
+    weight.data = weight.data * 2
+
+
+def dropout(model):
+    model.model.train()
+
+
+def other_words(model):
+    model.processor.system_message = "You are a chair."
+
+
+def depth_holes(model):
+    model.model.config.mask_invalid_depth = True
+
+
+def newline(model):
+    model.model.config.mm_newline_position = "frame"
+
+
+@pytest.mark.parametrize("change", [fused_step, one_number, a_frozen_part, dropout, other_words, depth_holes, newline])
+def test_whatever_changes_an_encoding_is_seen(model, scene, encoded, change):
+    for _ in range(2):
+        model.answer(scene, "How many?", max_new_tokens=2)
+    assert len(encoded) == 1
+    change(model)
+    for _ in range(2):
+        model.answer(scene, "How many?", max_new_tokens=2)
+    assert len(encoded) == 2
+
+
+def test_what_only_reads_an_encoding_may_change(model, scene, encoded):
+    model.answer(scene, "How many?", max_new_tokens=2)
+    model.model.lm_head.weight.data.mul_(2)
+    model.answer(scene, "How many?", max_new_tokens=2)
+    assert len(encoded) == 1
+    model.prefixes.clear()
+    model.answer(scene, "How many?", max_new_tokens=2)
+    assert len(encoded) == 2
+
+
+def test_an_encoding_of_another_model_is_refused(model, scene, tiny_checkpoint):
+    other = load_model(tiny_checkpoint, device="cpu")
+    prefix = other.encode_scene(scene)
+    text = model.answer(prefix, "How many?", max_new_tokens=2)  # the same weights
+    assert text == other.answer(scene, "How many?", max_new_tokens=2)
+    one_number(other)
+    for ask in (other.answer, other.ground, other.ground_scores):
+        with pytest.raises(DataError, match=f"{scene.scene_id}: encoded by another model"):
+            ask(prefix, ["How many?"])
+    other.model.bfloat16()
+    assert len(other.answer(prefix.to(dtype=torch.bfloat16), ["How many?"], max_new_tokens=2)) == 1
+
+
+def test_a_question_about_another_scene_is_refused(model, scene):
+    asked = Question("scanqa", "7", "elsewhere", "<image> How many?")
+    for ask in (model.answer, model.ground, model.ground_scores):
+        with pytest.raises(DataError, match=f"scanqa 7 of elsewhere: .*{scene.scene_id}"):
+            ask(scene, [asked])
+
+
 def test_the_cache_is_bounded_and_forgets_the_least_recently_used(model, scene):
     prefix = model.encode_scene(scene)
     cache, made = PrefixCache(2 * prefix.nbytes), []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 from video3d_plugin.ahead import loaded_ahead
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.found import Grounding, grounding_of
-from video3d_plugin.prefix_cache import PrefixCache, scene_key, weights_key
+from video3d_plugin.prefix_cache import PrefixCache, scene_key
 from video3d_plugin.prompts import (
     ANSWER_PROMPT,
     CAPTION_PROMPT,
@@ -48,7 +48,8 @@ class Video3D:
 
     A scene is a `Scene` (what `load_scene` gives), `SceneInputs`, or an encoded scene from `encode_scene`. A Scene is
     seen through at most `max_frames` frames that `sampler` chooses, and encoded when first asked about; what was
-    encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs only itself.
+    encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs little more than itself: a look
+    at the weights, which must be those that encoded it (`model.prefix_key`). `prefixes.clear()` forgets everything.
     prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
     batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
 
@@ -149,27 +150,14 @@ class Video3D:
         >>> scene = load_scene(my_scan)
         >>> text = model.answer(scene, "What is at <coord> ?", points=[(1.2, -0.4, 0.5)], max_new_tokens=8)
         """
-        from video3d_plugin.model.prefix import answer
-
         single, listed = listed_of(questions)
         if points and not (single and isinstance(listed[0], str)):
             raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
         prefix = self._encoded(scene)
         coords = tuple(as_point(point) for point in points)
         asked = [text_question(q, i, prefix.scene_id, prompt, coords) for i, q in enumerate(listed)]
-        texts = [
-            text
-            for batch in _batches(asked, batch_size)
-            for text in answer(
-                self.model,
-                self.processor,
-                prefix,
-                batch,
-                max_new_tokens,
-                prefix_attention=self.prefix_attention,
-                **sampling,
-            )
-        ]
+        _all_of_scene(asked, prefix.scene_id)
+        texts = self._texts(prefix, asked, max_new_tokens, batch_size, **sampling)
         return texts[0] if single else texts
 
     @overload
@@ -201,12 +189,13 @@ class Video3D:
         single, listed = listed_of(descriptions)
         prefix, head = self._encoded(scene), self.model.config.head
         asked = [ground_question(d, i, prefix.scene_id, several) for i, d in enumerate(listed)]
+        _all_of_scene(asked, prefix.scene_id)
         boxes = prefix.boxes.cpu().numpy()
         temperature = head.temperature if head is not None and head.has_zero_target else None
         texts = [d if isinstance(d, str) else d.prompt for d in listed]
         found = [
             grounding_of(text, scores.tolist(), boxes, temperature, several)
-            for text, scores in zip(texts, self.ground_scores(prefix, asked, batch_size=batch_size), strict=True)
+            for text, scores in zip(texts, self._scores(prefix, asked, batch_size), strict=True)
         ]
         return found[0] if single else found
 
@@ -215,15 +204,10 @@ class Video3D:
     ) -> list[torch.Tensor]:
         """Raw scores of the scene's proposals, in the proposals' order, for each description: (N,), or (N + 1,) with
         the zero-target slot last; float32, CPU."""
-        from video3d_plugin.model.prefix import ground
-
         prefix = self._encoded(scene)
         asked = [ground_question(q, i, prefix.scene_id, False) for i, q in enumerate(listed_of(questions)[1])]
-        return [
-            scores.cpu()
-            for batch in _batches(asked, batch_size)
-            for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
-        ]
+        _all_of_scene(asked, prefix.scene_id)
+        return self._scores(prefix, asked, batch_size)
 
     @overload
     def caption(self, scene: SceneLike, where: Point, *, max_new_tokens: int = ..., batch_size: int = ...) -> str: ...
@@ -260,7 +244,7 @@ class Video3D:
             Question("caption", str(i), prefix.scene_id, CAPTION_PROMPT, coords=(point,))
             for i, point in enumerate(points)
         ]
-        texts = self.answer(prefix, questions, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        texts = self._texts(prefix, questions, max_new_tokens, batch_size)
         return texts[0] if single else texts
 
     def solve(
@@ -289,9 +273,9 @@ class Video3D:
             for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
                 asked = [questions[i] for i in batch]
                 if asked[0].is_grounding:
-                    found: Sequence[Any] = self.ground_scores(prefix, asked, batch_size=batch_size)
+                    found: Sequence[Any] = self._scores(prefix, asked, batch_size)
                 else:
-                    found = self.answer(prefix, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, **sampling)
+                    found = self._texts(prefix, asked, max_new_tokens, batch_size, **sampling)
                 for i, result in zip(batch, found, strict=True):
                     results[i] = result
                     if on_result is not None:
@@ -308,16 +292,45 @@ class Video3D:
         _all_of_kind(questions, False)
         return self.solve(questions, inputs_of, **options)
 
+    def _texts(
+        self, prefix: ScenePrefix, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
+    ) -> list[str]:
+        from video3d_plugin.model.prefix import answer
+
+        how = {"prefix_attention": self.prefix_attention, **sampling}
+        return [
+            text
+            for batch in _batches(asked, batch_size)
+            for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **how)
+        ]
+
+    def _scores(self, prefix: ScenePrefix, asked: Sequence[Question], batch_size: int) -> list[torch.Tensor]:
+        from video3d_plugin.model.prefix import ground
+
+        return [
+            scores.cpu()
+            for batch in _batches(asked, batch_size)
+            for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
+        ]
+
     def _encoded(self, scene: SceneLike) -> ScenePrefix:
         """The scene's prefix: given, kept from before, or made now."""
-        if isinstance(scene, Scene):
-            view = (scene_key(scene), self.sampler, self.max_frames)
-            return self.prefixes.get((*view, weights_key(self.model)), lambda: self.encode_scene(scene))
-        if isinstance(scene, SceneInputs):
-            key = (id(scene), weights_key(self.model))
-            return self.prefixes.get(key, lambda: self.encode_scene(scene), holder=scene)
+        from video3d_plugin.model.prefix_key import prefix_key
+
         if isinstance(scene, str | Path):
             raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
+        made_by = prefix_key(self.model, self.processor)
+        if isinstance(scene, Scene):
+            key = (scene_key(scene), self.sampler, self.max_frames, made_by, self.device)
+            return self.prefixes.get(key, lambda: self.encode_scene(scene))
+        if isinstance(scene, SceneInputs):
+            return self.prefixes.get((id(scene), made_by, self.device), lambda: self.encode_scene(scene), holder=scene)
+        if scene.made_by not in (None, made_by):
+            raise DataError(
+                "encoded by another model, or before this one was changed",
+                where=scene.scene_id,
+                remedy="encode it again with this model's encode_scene",
+            )
         return scene
 
 
@@ -428,6 +441,16 @@ def _alike(questions: Sequence[tuple[int, Question]], size: int) -> Iterable[lis
         chosen.sort(key=lambda pair: len(pair[1].prompt))
         for batch in _batches(chosen, size):
             yield [i for i, _ in batch]
+
+
+def _all_of_scene(questions: Sequence[Question], scene_id: str) -> None:
+    for question in questions:
+        if question.scene_id != scene_id:
+            raise DataError(
+                f"asked of {scene_id}",
+                where=f"{question.task} {question.item_id} of {question.scene_id}",
+                remedy="ask a question of the scene that it names",
+            )
 
 
 def _all_of_kind(questions: Sequence[Question], grounding: bool) -> None:

@@ -12,8 +12,6 @@ import numpy as np
 from video3d_plugin.scene import Blob, Scene
 
 if TYPE_CHECKING:
-    import torch
-
     from video3d_plugin.model.prefix import ScenePrefix
 
 DEFAULT_BYTES = 2 << 30  # four scenes of 32 frames with Qwen2-7B in bfloat16; hundreds with a small model
@@ -76,10 +74,3 @@ def _stamp(blob: Blob) -> tuple[Any, ...]:
     except OSError:  # decoding will say which file is missing, and why
         return str(blob.path), blob.offset, blob.size, None
     return str(blob.path), blob.offset, blob.size, status.st_size, status.st_mtime_ns
-
-
-def weights_key(model: torch.nn.Module) -> tuple[int, ...]:
-    """Changes when weights are written to (training, loading), moved or converted: prefixes made before do not fit."""
-    written = sum(0 if p.is_inference() else p._version for p in model.parameters())
-    first = next(model.parameters())
-    return written, id(first.dtype), hash(str(first.device)), first.data_ptr()

@@ -120,6 +120,31 @@ def test_the_configurations_options_go_with_an_adapter(trained):
     assert not load_model(base, lora=adapter, device="cpu").spec.mask_invalid_depth
 
 
+def test_an_adapter_switched_scaled_or_merged_is_another_encoder(trained, pair):
+    from video3d_plugin.model.prefix_key import prefix_key
+
+    _, _, wrapped = trained
+    base, seen = wrapped.get_base_model(), []
+
+    def key():
+        return prefix_key(base, pair[1])
+
+    on = key()
+    with wrapped.disable_adapter():
+        seen.append(key())
+    assert key() == on
+    wrapped.base_model.set_adapter([])
+    seen.append(key())
+    wrapped.base_model.set_adapter("default")
+    for module in wrapped.modules():
+        if hasattr(module, "lora_A"):
+            module.scaling["default"] *= 2
+    seen.append(key())
+    wrapped.merge_adapter()
+    seen.append(key())
+    assert len({on, *seen}) == 5
+
+
 def test_the_trainer_saves_and_resumes_everything_that_was_trained(pair, scenes, mixed, tmp_path):
     from transformers import Trainer, TrainingArguments
 

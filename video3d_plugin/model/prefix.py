@@ -24,6 +24,7 @@ from transformers import DynamicCache
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.asking import PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.grounding import score_proposals
+from video3d_plugin.model.prefix_key import prefix_key
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ScenePrefix:
     keys       for each layer (1, key-value heads, P, head size), rotated to their positions; values likewise
     proposals  (N, H) what enters the grounding head
     boxes      (N, 6) float32 the proposals, centre and size, world frame, metres
+    made_by    the `prefix_key` of what made it; None where that says nothing (a copy in another number format)
     """
 
     scene_id: str
@@ -48,6 +50,7 @@ class ScenePrefix:
     values: tuple[torch.Tensor, ...]
     proposals: torch.Tensor
     boxes: torch.Tensor
+    made_by: str | None = None
 
     def __len__(self) -> int:
         """Positions that the prefix takes."""
@@ -67,6 +70,7 @@ class ScenePrefix:
             values=tuple(t.to(device=device, dtype=dtype) for t in self.values),
             proposals=self.proposals.to(device=device, dtype=dtype),
             boxes=self.boxes.to(device=device),
+            made_by=self.made_by if dtype is None else None,
         )
 
 
@@ -91,7 +95,9 @@ def encode_scene(
             return_dict=True,
         )
         keys, values = _tensors(output.past_key_values)
-    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, inputs.proposals.float())
+    made_by = prefix_key(model, processor)
+    boxes = inputs.proposals.float()
+    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)
 
 
 @torch.inference_mode()
