@@ -75,6 +75,14 @@ def test_a_checkpoint_that_is_not_there_says_so(tmp_path, capsys):
     assert "no checkpoint here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--limit", "--rooms", "--train-rooms", "--steps"])
+def test_none_of_something_is_a_mistake_said_before_any_work(tmp_path, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["demo", "--output", str(tmp_path / "out"), option, "0"])
+    assert f"{option}: '0' is not a whole number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_table_shows_missing_numbers_as_missing():
     numbers = {task: {metric: 12.34 for metric, _, _ in rows} for task, rows in demo.ROWS.items()}
     numbers["scan2cap"]["cider@0.5"] = None

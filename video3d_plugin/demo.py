@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from video3d_plugin.commands.common import positive
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.pipeline import default_checkpoint
 
@@ -52,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scans", type=Path, help="evaluate on these scans (ScanNet's layout, with annotations) instead"
     )
-    parser.add_argument("--rooms", type=int, default=6, help="rooms to evaluate on (default: 6)")
-    parser.add_argument("--train-rooms", type=int, default=60, help="with --train: rooms (default: 60)")
-    parser.add_argument("--steps", type=int, help="with --train: steps (default: the demo preset's)")
+    parser.add_argument("--rooms", type=positive, default=6, help="rooms to evaluate on (default: 6)")
+    parser.add_argument("--train-rooms", type=positive, default=60, help="with --train: rooms (default: 60)")
+    parser.add_argument("--steps", type=positive, help="with --train: steps (default: the demo preset's)")
     parser.add_argument(
         "--proposals", choices=["gt", "pred"], help="boxes to choose from (default: gt in made-up rooms, pred in scans)"
     )
-    parser.add_argument("--limit", type=int, help="at most so many questions a task")
+    parser.add_argument("--limit", type=positive, help="at most so many questions a task")
     parser.add_argument("--seed", type=int, default=0)
 
 
