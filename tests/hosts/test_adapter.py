@@ -80,6 +80,7 @@ def adapter(monkeypatch):
     model, folder = FakeModel(), FakeFolder()
     monkeypatch.setattr(lmms_eval, "load", lambda *arguments: model)
     monkeypatch.setattr(lmms_eval.current, "choose", lambda path: folder)
+    monkeypatch.setattr(lmms_eval.identity, "of_checkpoint", lambda path, lora: f"{path}, {lora}")
 
     def make(**arguments):
         return lmms_eval.Video3DLmms(**{"pretrained": "nowhere", **arguments})
@@ -229,6 +230,20 @@ def test_of_two_models_in_one_process_each_has_its_own_cache_keys(adapter):
     first, second = adapter.make(pretrained="first"), adapter.make(pretrained="second")
     keys = [identity.of_run(model, {}) for model in (first, second, "video3d")]
     assert keys[0] != keys[1] == keys[2]  # by name, lmms-eval asks for the one that it has just made
+
+
+def test_a_checkpoint_is_known_by_its_files_in_whichever_way_it_is_named(tmp_path, monkeypatch):
+    for name in ("base", "other", "adapter"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plain = identity.of_checkpoint(tmp_path / "base")
+    assert identity.of_checkpoint("~/base") == plain != identity.of_checkpoint("~/other")
+    assert (
+        identity.of_checkpoint("~/base", "~/adapter") == identity.of_checkpoint("~/base", tmp_path / "adapter") != plain
+    )
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"trained on")
+    assert identity.of_checkpoint("~/base") != plain
 
 
 def test_the_number_format_that_auto_chose_joins_the_cache_keys(adapter):

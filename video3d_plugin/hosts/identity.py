@@ -78,11 +78,11 @@ def of_folder(folder: str | os.PathLike[str]) -> str:
     return _digest(lines)
 
 
-def of_path(path: str | os.PathLike[str] | None) -> str:
-    """Digest of a checkpoint: a folder's files, or the name itself where it is no folder (a hub name)."""
-    if path is None:
-        return "none"
-    return of_folder(path) if os.path.isdir(path) else str(path)
+def of_checkpoint(path: str | os.PathLike[str], lora: str | os.PathLike[str] | None = None) -> str:
+    """Digest of a checkpoint's files and its adapter's, in whichever way they are named."""
+    from video3d_plugin.model.checkpoint import local_folders
+
+    return "+".join(of_folder(folder) for folder in local_folders(path, lora) if folder is not None)
 
 
 def _of_file(path: Path) -> str:

@@ -140,9 +140,9 @@ class Video3DLmms(lmms):
         self.video3d.prefix_attention = prefix_attention
         self.max_frames = self.max_frames or self.video3d.max_frames
         self.sampler = self.sampler or registry_checked(self.video3d.sampler)
-        weights = [identity.of_path(pretrained), identity.of_path(lora), self.video3d.model.dtype]
-        view = [self.sampler, self.max_frames, self.proposals]
-        self.video3d_identity = "/".join(map(str, [*weights, *view, attn_implementation, prefix_attention]))
+        how = [self.video3d.model.dtype, self.sampler, self.max_frames, self.proposals]
+        checkpoint = identity.of_checkpoint(pretrained, lora)
+        self.video3d_identity = "/".join(map(str, [checkpoint, *how, attn_implementation, prefix_attention]))
         identity.model_made(self.video3d_identity)
 
     @staticmethod
