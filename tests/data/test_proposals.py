@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
@@ -67,6 +68,11 @@ def test_the_same_points_give_the_same_boxes_in_any_order(room):
     assert (propose(room) == propose(shuffled)).all()
 
 
+def test_points_on_a_line_are_one_thing_and_no_error():
+    line = np.stack([np.arange(150) * 0.05, np.zeros(150), np.zeros(150)], 1).astype(np.float32)
+    assert np.allclose(propose(line), [[3.725, 0, 0, 7.5, 0.05, 0.05]], atol=1e-5)
+
+
 def test_a_limit_keeps_the_largest(room):
     assert (propose(room, limit=1) == propose(room)[:1]).all()
 
@@ -81,6 +87,32 @@ def test_clusters_touch_by_corners_and_small_ones_are_dropped():
     far = line[:5] + [10, 0, 0]
     (cluster,) = connected(np.concatenate([line, far]), 0.05)
     assert len(cluster) == 40
+
+
+def dense_components(points, scale):
+    """Components of a dense grid, labelled by scipy.ndimage: what `connected` must give where a grid fits."""
+    cells = np.rint(points / scale).astype(int)
+    cells -= cells.min(0)
+    grid = np.zeros(cells.max(0) + 1, bool)
+    grid[tuple(cells.T)] = True
+    of_point = ndimage.label(grid, np.ones((3, 3, 3)))[0][tuple(cells.T)]
+    return [points[of_point == label] for label in range(1, of_point.max() + 1)]
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.1])
+@pytest.mark.parametrize("share", [0.02, 0.06, 0.3])
+def test_clusters_are_the_components_of_a_dense_grid_in_its_order(share, scale):
+    grid = np.argwhere(np.random.RandomState(3).rand(40, 30, 20) < share) * 0.05 - [1, 0.5, 0]
+    expected = [points for points in dense_components(grid, scale) if len(points) >= 24]
+    found = list(connected(grid, scale))
+    assert len(found) == len(expected) and all(map(np.array_equal, found, expected))
+
+
+def test_points_far_away_take_memory_for_themselves_alone(room):
+    """A grid over them would have 10 ** 17 cells."""
+    stray = np.array([[5e4, 0, 0], [0, -5e4, 0], [0, 0, 5e4]], np.float32)
+    assert sum(map(len, connected(np.concatenate([room, stray]).astype(np.float64), 0.1))) == len(room)
+    assert len(propose(np.concatenate([room, stray]))) >= 3
 
 
 def boxes_of(root, tmp_path, kind, **more):

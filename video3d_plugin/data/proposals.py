@@ -32,7 +32,6 @@ _MIN_CLUSTER_CELLS = 24
 _SAME_IOU = 0.8
 _FUSED_FRAMES = 60
 _FUSED_STRIDE = 3
-_MAX_POINTS = 60_000
 
 
 def propose(points: np.ndarray, limit: int = 50) -> np.ndarray:
@@ -80,7 +79,7 @@ def remove_shell(points: np.ndarray, max_planes: int = 12) -> np.ndarray:
 
 
 def _largest_plane(points: np.ndarray, rng: np.random.RandomState, tries: int = 300) -> tuple[np.ndarray, float] | None:
-    """(unit normal, offset) of the plane with most points near it, refined once; None for too few points."""
+    """(unit normal, offset) of the plane with most points near it, refined once; None for too few or a line of them."""
     if len(points) < 100:
         return None
     sample = points[rng.choice(len(points), min(len(points), 4000), replace=False)]
@@ -88,6 +87,8 @@ def _largest_plane(points: np.ndarray, rng: np.random.RandomState, tries: int = 
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     length = np.linalg.norm(normals, axis=1)
     normals = normals[length > 1e-6] / length[length > 1e-6, None]
+    if not len(normals):
+        return None
     offsets = (normals * triples[length > 1e-6, 0]).sum(1)
     near = np.abs(sample @ normals.T - offsets) < _PLANE_TOLERANCE_M
     best = int(near.sum(0).argmax())
@@ -98,17 +99,21 @@ def _largest_plane(points: np.ndarray, rng: np.random.RandomState, tries: int = 
 
 
 def connected(points: np.ndarray, scale_m: float) -> Iterator[np.ndarray]:
-    """Clusters of points whose cells of `scale_m` touch (faces, edges or corners); small ones are dropped."""
-    from scipy import ndimage
+    """Clusters of points whose cells of `scale_m` touch (faces, edges or corners); small ones are dropped.
+
+    Clusters are in the order of their first cells. Only occupied cells are held, however far apart they are.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
 
     if not len(points):
         return
-    cells = np.rint(points / scale_m).astype(np.int64)
-    cells -= cells.min(0)
-    grid = np.zeros(cells.max(0) + 1, bool)
-    grid[tuple(cells.T)] = True
-    labels, _ = ndimage.label(grid, structure=np.ones((3, 3, 3)))
-    of_point = labels[tuple(cells.T)]
+    cells, cell_of_point = np.unique(np.rint(points / scale_m).astype(np.int64), axis=0, return_inverse=True)
+    pairs = cKDTree(cells).query_pairs(1.5, p=np.inf, output_type="ndarray")
+    touching = coo_matrix((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(cells), len(cells)))
+    labels = connected_components(touching, directed=False)[1]
+    of_point = labels[cell_of_point.reshape(-1)]  # numpy 2.0 keeps a dimension
     order = np.argsort(of_point, kind="stable")
     for members in np.split(order, np.nonzero(np.diff(of_point[order]))[0] + 1):
         if len(members) >= _MIN_CLUSTER_CELLS:
