@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import zipfile
 
@@ -102,6 +103,22 @@ def test_damaged_empty_missing_and_doubled(tmp_path):
         unpack(zip_of(tmp_path / "f.zip", {"a": "1", "a/b": "2"}), tmp_path / "out2")
     with pytest.raises(MissingError, match="no such file"):
         unpack(tmp_path / "none.zip", tmp_path / "out")
+
+
+KINDS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("compression", KINDS)
+def test_a_zip_with_one_wrong_byte_is_unpacked_whole_or_refused_in_one_line(tmp_path, compression):
+    files = {"\N{LATIN SMALL LETTER E WITH ACUTE}.txt": bytes(range(100)) * 2}
+    data = zip_of(tmp_path / "a.zip", files, compression).read_bytes()
+    for at in range(len(data)):
+        (tmp_path / "a.zip").write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        try:
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+        except DataError as error:
+            assert not (tmp_path / "out").exists() and str(tmp_path) in str(error)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
 def test_a_scene_of_a_data_folder_by_path_or_by_name(room_root, tmp_path, monkeypatch):

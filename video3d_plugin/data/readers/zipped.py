@@ -6,10 +6,13 @@ archive's headers say.
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -21,6 +24,8 @@ MAX_FILES = 100_000
 _LAYOUT = {"scans", "scans_test", "posed_images", "scannet"}  # folders that belong to a root, not to one recording
 _LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 _CHUNK = 1 << 20
+# what zipfile and its decompressors raise at a damaged archive; ValueError: names that are no text, offsets below 0
+_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
 
 
 def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -42,7 +47,9 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DataError:
+        raise
+    except _DAMAGES as error:
         raise DataError(f"not a whole zip file: {error}", where=archive, remedy="zip the folder again") from error
     return _recording(folder)
 
