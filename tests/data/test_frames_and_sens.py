@@ -52,6 +52,14 @@ def test_a_step_keeps_every_nth_frame_and_says_so(sens):
     assert notes == ["one frame in 4 is used, of 6 in scene0000_00.sens"]
 
 
+def test_frames_of_a_sens_whose_pose_is_no_rotation_are_left_out_and_counted(scan_root):
+    poses = [np.eye(4)] * 5 + [np.zeros((4, 4))]
+    scan_root.write_sens(poses=poses)
+    frames, omissions, _ = read_sens(scan_root.scan / f"{scan_root.scene_id}.sens")
+    assert len(frames) == 5
+    assert [(o.what, o.reason) for o in omissions] == [("frame 00005", "pose is not a rotation and a translation")]
+
+
 def test_a_long_sens_is_read_like_the_reference_every_tenth_frame():
     from video3d_plugin.data.readers.sens import _automatic_step
 

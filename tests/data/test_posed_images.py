@@ -59,6 +59,9 @@ def test_a_frame_without_one_of_its_files_is_left_out_and_counted(folder, suffix
         ("1 2 3", "not a 4x4 matrix: 3 numbers"),
         ("", "not a 4x4 matrix: 0 numbers"),
         ("a " * 16, "not a matrix"),
+        ("0 " * 16, "not a rotation and a translation"),
+        ("1 0 0 0  0 1 0 0  0 0 1 0  0.2 0.1 1.5 1", "not a rotation and a translation"),  # transposed
+        ("1 0 0 1e39  0 1 0 0  0 0 1 0  0 0 0 1", "not a rotation and a translation"),  # no float32
     ],
 )
 def test_a_frame_without_a_usable_pose_is_left_out_and_counted(folder, text, reason):
@@ -108,6 +111,23 @@ def test_missing_intrinsics_are_an_error_with_a_remedy(folder):
     (folder / "intrinsic.txt").unlink()
     with pytest.raises(MissingError, match=r"no depth_intrinsic\.txt \(add it"):
         load_scene(folder)
+
+
+@pytest.mark.parametrize("larger", [1, 2])
+def test_a_colour_camera_alone_is_scaled_to_the_depth_image_and_said_so(folder, larger):
+    """Exporters of ScanNet write the colour camera as intrinsic.txt; its principal point tells whose it is."""
+    from made_up_scan import INTRINSICS
+
+    (folder / "depth_intrinsic.txt").unlink()
+    for path in folder.glob("*.jpg"):
+        Image.new("RGB", (64 * larger, 48 * larger)).save(path)
+    assert np.allclose(load_scene(folder).frames[0].depth_intrinsics, INTRINSICS)  # the depth camera's, as it is
+    fx, cx, cy = 50 * larger, 32 * larger - 0.5, 24 * larger - 0.5
+    (folder / "intrinsic.txt").write_text(f"{fx} 0 {cx} 0  0 {fx} {cy} 0  0 0 1 0  0 0 0 1")
+    scene = load_scene(folder)
+    assert all(np.allclose(frame.depth_intrinsics, INTRINSICS) for frame in scene.frames)
+    note = "intrinsic.txt is of the colour images (128x96), and is scaled to the depth images (64x48)"
+    assert (note in scene.notes) == (larger > 1)
 
 
 def test_a_folder_without_a_usable_frame_is_an_error_that_says_why(folder):

@@ -6,6 +6,8 @@ import io
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,19 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def open_color(frame: Frame) -> Image.Image:
     """The colour image as a decoded Pillow RGB image; DataError if it is not a whole image."""
+    with _opened(frame) as image:
+        return image.convert("RGB")
+
+
+def color_size(frame: Frame) -> tuple[int, int]:
+    """(height, width) of the colour image, from its header."""
+    with _opened(frame) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(frame: Frame) -> Iterator[Image.Image]:
+    """The colour image before it is decoded; DataError if it, or what is done with it, fails."""
     from PIL import Image
 
     where = describe(frame.color, frame)
@@ -30,7 +45,7 @@ def open_color(frame: Frame) -> Image.Image:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"colour image claims {image.width}x{image.height} pixels", where=where)
-            return image.convert("RGB")
+            yield image
     except DataError:
         raise
     except Exception as error:  # Pillow's plugins raise many types on broken files; all mean the same here

@@ -14,6 +14,7 @@ from video3d_plugin.errors import DataError, MissingError
 
 MATRIX_BYTES = 1 << 16
 TEXT_BYTES = 1 << 24
+_FARTHEST_M = 1e8  # no coordinates on Earth are larger, and voxels of it are still 32-bit integers
 JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
 
 
@@ -70,9 +71,28 @@ def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
     return matrix
 
 
+def resized_intrinsics(matrix: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
+    """(4, 4) intrinsics, pixels, of an image of `size` (height, width) for the same view at `new_size`."""
+    down, across = new_size[0] / size[0], new_size[1] / size[1]
+    resized = np.array(matrix, np.float64)
+    resized[0, 0], resized[1, 1] = matrix[0, 0] * across, matrix[1, 1] * down
+    # pixel centres lie at integers: the image's edge is at -0.5
+    resized[0, 2], resized[1, 2] = (matrix[0, 2] + 0.5) * across - 0.5, (matrix[1, 2] + 0.5) * down - 0.5
+    return resized
+
+
+def pose_fault(pose: np.ndarray) -> str | None:
+    """Why a (4, 4) pose, scan from camera, cannot be used; None for one that can."""
+    if not np.isfinite(pose).all():
+        return "pose is not finite (tracking was lost)"
+    return None if is_rigid(pose) else "pose is not a rotation and a translation"
+
+
 def is_rigid(matrix: np.ndarray, tolerance: float = 0.05) -> bool:
-    """Whether a finite (4, 4) matrix is a rotation and a translation, up to the rounding of text files."""
+    """Whether a (4, 4) matrix is a rotation and a translation, metres, up to the rounding of text files."""
     if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > tolerance:
+        return False
+    if np.abs(matrix[:3, 3]).max() > _FARTHEST_M:
         return False
     rotation = matrix[:3, :3]
     if np.abs(rotation).max() > 2:  # before the product, which could overflow

@@ -18,7 +18,16 @@ import numpy as np
 from video3d_plugin.data.frames import of_one_size, png_size
 from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, Listed, numbers
 from video3d_plugin.data.readers.posed_images import is_posed
-from video3d_plugin.data.text import MATRIX_BYTES, check_intrinsics, is_rigid, leaves, read_matrix, read_text
+from video3d_plugin.data.text import (
+    MATRIX_BYTES,
+    check_intrinsics,
+    is_rigid,
+    leaves,
+    pose_fault,
+    read_matrix,
+    read_text,
+    resized_intrinsics,
+)
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Blob, Frame, Omission
 
@@ -91,8 +100,8 @@ def _frame(name: str, entry: Listed, folder: Path) -> Frame:
             raise DataError(f"no {what}")
         if ".." in path.relative_to(folder).parts or leaves(path, folder):
             raise DataError(f"its {what} is named outside the recording")
-    if not is_rigid(entry.pose):
-        raise DataError("pose is not a rotation and a translation")
+    if fault := pose_fault(entry.pose):
+        raise DataError(fault)
     depth = Blob(entry.depth)  # type: ignore[arg-type]
     size = png_size(depth, str(depth.path))
     return Frame(
@@ -109,14 +118,9 @@ def _frame(name: str, entry: Listed, folder: Path) -> Frame:
 
 def _intrinsics(entry: Listed, depth_size: tuple[int, int]) -> np.ndarray:
     """(4, 4) pixels of the depth image, scaled from the image that the camera was given for."""
-    fx, fy, cx, cy = entry.camera
-    height, width = entry.camera_size or depth_size
-    down, across = depth_size[0] / height, depth_size[1] / width
     matrix = np.eye(4)
-    matrix[0, 0], matrix[1, 1] = fx * across, fy * down
-    # pixel centres lie at integers: the image's edge is at -0.5
-    matrix[0, 2], matrix[1, 2] = (cx + 0.5) * across - 0.5, (cy + 0.5) * down - 0.5
-    return check_intrinsics(matrix, "camera")
+    matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = entry.camera
+    return check_intrinsics(resized_intrinsics(matrix, entry.camera_size or depth_size, depth_size), "camera")
 
 
 def given_alignment(folder: Path) -> np.ndarray | None:

@@ -6,17 +6,19 @@ The layout that EmbodiedScan's generate_image_scannet.py and Video-3D LLM write,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import of_one_size, png_size
-from video3d_plugin.data.text import check_intrinsics, read_matrix
+from video3d_plugin.data.frames import color_size, of_one_size, png_size
+from video3d_plugin.data.text import check_intrinsics, pose_fault, read_matrix, resized_intrinsics
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Blob, Frame, Omission
 
 _COLOR_SUFFIXES = (".jpg", ".jpeg")
-_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt")
+_OF_EITHER = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
+_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", _OF_EITHER)
 _ALIGNMENT = {"gravity", "world_from_scan"}  # which way is up: `captures.given_alignment`
 _NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth", *_ALIGNMENT}
 
@@ -32,13 +34,15 @@ def read_posed_images(
 
     names               the frames to take, in order (EmbodiedScan's list); all of the folder, sorted, by default
     depth_intrinsics    (4, 4) pixels, instead of depth_intrinsic.txt
-    Frames without a colour image, a depth image or a finite pose, or with a depth image of another size than most,
-    are left out and reported.
+    Frames without a colour image, a depth image or a pose that is a rotation and a translation, or with a depth image
+    of another size than most, are left out and reported.
     """
     if not folder.is_dir():
         raise MissingError("folder of frames not found", where=folder)
+    path = None
     if depth_intrinsics is None:
-        depth_intrinsics = _read_intrinsics(folder)
+        path = _intrinsics_path(folder)
+        depth_intrinsics = check_intrinsics(read_matrix(path), path)
     present = {entry.name for entry in folder.iterdir() if entry.is_file()}
     stems = sorted({name.rsplit(".", 1)[0] for name in present if _is_frame_file(name)}, key=_natural_order)
     notes = []
@@ -52,7 +56,10 @@ def read_posed_images(
             frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
-    return of_one_size(frames, omissions), omissions, notes
+    chosen = of_one_size(frames, omissions)
+    if path is not None and path.name == _OF_EITHER:
+        chosen = _seen_by_depth(chosen, notes)
+    return chosen, omissions, notes
 
 
 def is_posed(folder: Path) -> bool:
@@ -63,14 +70,37 @@ def is_posed(folder: Path) -> bool:
     return any(image.with_suffix(".txt").is_file() for image in images)
 
 
-def _read_intrinsics(folder: Path) -> np.ndarray:
+def _intrinsics_path(folder: Path) -> Path:
     for name in _INTRINSICS:
         path = folder / name
         if path.is_file():
-            return check_intrinsics(read_matrix(path), path)
+            return path
     raise MissingError(
         "no depth_intrinsic.txt", where=folder, remedy="add it: 4x4 numbers, in pixels of the depth image"
     )
+
+
+def _seen_by_depth(frames: tuple[Frame, ...], notes: list[str]) -> tuple[Frame, ...]:
+    """The frames with intrinsics of the depth image, where those given are of the colour image: of the two, a camera is
+    that of the image in whose middle its principal point lies nearer."""
+    color = next((size for frame in frames if (size := _color_size(frame))), None)
+    if color is None:
+        return frames
+    depth, matrix = frames[0].depth_size, frames[0].depth_intrinsics
+    off_color, off_depth = (np.hypot(matrix[0, 2] - w / 2, matrix[1, 2] - h / 2) for h, w in (color, depth))
+    if off_depth <= off_color:
+        return frames
+    of_color, of_depth = (f"{w}x{h}" for h, w in (color, depth))
+    notes.append(f"{_OF_EITHER} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
+    resized = resized_intrinsics(matrix, color, depth)
+    return tuple(replace(frame, depth_intrinsics=resized) for frame in frames)
+
+
+def _color_size(frame: Frame) -> tuple[int, int] | None:
+    try:
+        return color_size(frame)
+    except DataError:
+        return None  # a broken image: found, and said, when it is decoded
 
 
 def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarray, unit_m: float) -> Frame:
@@ -80,8 +110,8 @@ def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarr
         if file not in present:
             raise DataError(f"no {what}")
     pose = read_matrix(folder / f"{name}.txt")
-    if not np.isfinite(pose).all():
-        raise DataError("pose is not finite (tracking was lost)")
+    if fault := pose_fault(pose):
+        raise DataError(fault)
     depth = Blob(folder / f"{name}.png")
     return Frame(
         name=name,

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from video3d_plugin.data.frames import MAX_PIXELS
-from video3d_plugin.data.text import check_intrinsics
+from video3d_plugin.data.text import check_intrinsics, pose_fault
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Blob, Frame, Omission
 
@@ -108,8 +108,8 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
             omissions.append(Omission(f"frames of {path.name}", error.what))
             break
         name = f"{entry.index:05d}"
-        if not np.isfinite(entry.scan_from_camera).all():
-            omissions.append(Omission(f"frame {name}", "pose is not finite (tracking was lost)"))
+        if fault := pose_fault(entry.scan_from_camera):
+            omissions.append(Omission(f"frame {name}", fault))
             continue
         frames.append(
             Frame(
