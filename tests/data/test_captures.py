@@ -198,6 +198,85 @@ def test_a_file_outside_the_recording_is_not_opened(tmp_path):
     assert "its colour image is named outside the recording" in {o.reason for o in scene.omissions}
 
 
+def test_tum_may_name_its_files_by_whole_paths_inside_the_recording_only(tmp_path):
+    tum(tmp_path / "x")
+    write(tmp_path / "outside.png", color_png(0))
+    path = tmp_path / "x" / "rgb.txt"
+    text = path.read_text().replace(" rgb/", f" {tmp_path}/x/rgb/")
+    path.write_text(text.replace(f"{tmp_path}/x/rgb/4.png", f"{tmp_path}/outside.png"))
+    scene = load_scene(tmp_path / "x")
+    assert [frame.color.path.name for frame in scene.frames] == [f"{i}.png" for i in range(4)]
+    assert [o.reason for o in scene.omissions] == ["its colour image is named outside the recording"]
+
+
+def arkit_at(folder, times):
+    """An ARKitScenes recording with frames at these times, and its three folders."""
+    arkit(folder)
+    base = folder / f"{folder.name}_frames"
+    kinds = {"lowres_wide": ".png", "lowres_depth": ".png", "lowres_wide_intrinsics": ".pincam"}
+    for kind, suffix in kinds.items():
+        for path, time in zip(sorted((base / kind).iterdir()), times, strict=True):
+            path.rename(path.with_name(f"{folder.name}_{time}{suffix}"))
+    row = (base / "lowres_wide.traj").read_text().split(maxsplit=1)[1].splitlines()[0]
+    (base / "lowres_wide.traj").write_text("\n".join(f"{time} {row}" for time in times))
+    return tuple(base / kind for kind in kinds)
+
+
+ARKIT_TIMES = ["9.950", "10.050", "10.150", "99.990", "100.090"]
+
+
+def test_arkit_frames_are_in_the_order_of_their_times(tmp_path):
+    arkit_at(tmp_path / "4", sorted(ARKIT_TIMES))
+    assert [frame.name for frame in load_scene(tmp_path / "4").frames] == [f"4_{time}" for time in ARKIT_TIMES]
+
+
+def test_arkit_intrinsics_may_be_named_a_millisecond_beside_the_image(tmp_path):
+    """As Apple's own loader looks for them (apple/ARKitScenes, threedod, tenFpsDataLoader.py)."""
+    _, _, cameras = arkit_at(tmp_path / "4", ARKIT_TIMES)
+    (cameras / "4_10.050.pincam").rename(cameras / "4_10.051.pincam")
+    (cameras / "4_99.990.pincam").rename(cameras / "4_99.989.pincam")
+    (cameras / "4_100.090.pincam").rename(cameras / "4_100.092.pincam")
+    scene = load_scene(tmp_path / "4")
+    assert len(scene.frames) == 4
+    assert [(o.what, o.reason) for o in scene.omissions] == [("frame 4_100.090", "no intrinsics")]
+
+
+def test_an_arkit_file_that_is_broken_costs_its_own_frame(tmp_path):
+    images, _, cameras = arkit_at(tmp_path / "4", ARKIT_TIMES)
+    (cameras / "4_10.050.pincam").write_text("")
+    write(images / "preview.png", color_png(0))
+    scene = load_scene(tmp_path / "4")
+    assert len(scene.frames) == 4
+    assert [(o.what, o.reason) for o in scene.omissions] == [
+        ("frame 4_10.050", "intrinsics: not 6 finite numbers"),
+        ("frame preview", "its name says no time"),
+    ]
+
+
+def change(folder, **values):
+    path = folder / "transforms.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_nerfstudio_frames_are_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    nerfstudio(tmp_path / "x")
+    names = [f"images/frame_{index}.jpg" for index in (2, 10, 1, 0, 11)]
+    frames = json.loads((tmp_path / "x" / "transforms.json").read_text())["frames"]
+    for frame, name in zip(frames, names, strict=True):
+        write(tmp_path / "x" / name, jpeg(color(0)))
+        frame["file_path"] = name
+    change(tmp_path / "x", frames=frames)
+    assert [frame.name for frame in load_scene(tmp_path / "x").frames] == [f"frame_{i}" for i in (0, 1, 2, 10, 11)]
+
+
+@pytest.mark.parametrize("name, value", [("h", 0.5), ("w", 0.999), ("fl_x", 10**400), ("cx", 0), ("cy", "12")])
+def test_a_camera_value_that_is_none_is_named(tmp_path, name, value):
+    nerfstudio(tmp_path / "x")
+    change(tmp_path / "x", **{name: value})
+    with pytest.raises(DataError, match=r"transforms\.json: (image size|camera value)"):
+        load_scene(tmp_path / "x")
+
+
 def test_poses_that_are_far_in_time_are_not_used(tmp_path):
     tum(tmp_path / "x")
     path = tmp_path / "x" / "groundtruth.txt"

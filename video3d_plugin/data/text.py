@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,13 @@ def is_rigid(matrix: np.ndarray, tolerance: float = 0.05) -> bool:
     if np.abs(rotation).max() > 2:  # before the product, which could overflow
         return False
     return bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= tolerance and np.linalg.det(rotation) > 0)
+
+
+def natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Sorting key by which numbers in names count by their value: 9 comes before 10 also without padding."""
+    parts: list[str | tuple[int, str]] = list(re.split("([0-9]+)", name))  # text and digits in turn
+    parts[1::2] = [(len(digits), digits) for digits in (str(part).lstrip("0") for part in parts[1::2])]
+    return parts, name
 
 
 def read_key_values(path: Path) -> dict[str, str]:

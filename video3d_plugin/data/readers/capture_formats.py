@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.text import MATRIX_BYTES, read_json, read_matrix, read_text
+from video3d_plugin.data.text import MATRIX_BYTES, natural_order, read_json, read_matrix, read_text
 from video3d_plugin.errors import DataError
 
 _ARKIT_PAIRING_S = 0.06  # poses come at 10 Hz
@@ -76,28 +76,56 @@ def _list_tum(folder: Path, notes: list[str]) -> Iterator[Listed]:
         matrix: np.ndarray | str = "no pose at that time"
         if pose is not None:
             matrix = _pose(_quaternion(*map(float, pose[4:8])), list(map(float, pose[1:4])))
-        path = folder / depth[1] if depth is not None else None
-        yield Listed(row[0], folder / row[1], path, matrix, camera, (480, 640), unit_m=1 / 5000)
+        path = _named(folder, depth[1]) if depth is not None else None
+        yield Listed(row[0], _named(folder, row[1]), path, matrix, camera, (480, 640), unit_m=1 / 5000)
 
 
 def _list_arkit(folder: Path, notes: list[str]) -> Iterator[Listed]:
     base = next(path for path in _arkit_bases(folder) if path.is_dir()).parent
     poses = _table(base / "lowres_wide.traj", 7)
     times = _times(poses)
-    for color in sorted((base / "lowres_wide").glob("*.png")):
-        time = float(color.stem.rsplit("_", 1)[-1])
+    images = [(_arkit_time(color.stem), color) for color in (base / "lowres_wide").glob("*.png")]
+    for time, color in sorted(images):
+        if time == np.inf:
+            yield Listed(color.stem, color, None, "its name says no time", (0.0,) * 4)
+            continue
         row = _nearest(poses, times, time, _ARKIT_PAIRING_S)
         pose: np.ndarray | str = "no pose at that time"
         if row is not None:
             camera_from_scan = _pose(_axis_angle(list(map(float, row[1:4]))), list(map(float, row[4:7])))
             pose = np.linalg.inv(camera_from_scan)
-        path = base / "lowres_wide_intrinsics" / f"{color.stem}.pincam"
-        camera = numbers(read_text(path, MATRIX_BYTES), 6, path) if path.is_file() else [0.0] * 6
-        if not path.is_file():
-            pose = "no intrinsics"
+        camera = _arkit_camera(base / "lowres_wide_intrinsics", color.stem, time)
+        if isinstance(camera, str):
+            pose, camera = camera, [0.0] * 6
         size = (int(camera[1]), int(camera[0]))
         depth = base / "lowres_depth" / color.name
         yield Listed(color.stem, color, depth, pose, tuple(camera[2:6]), size if min(size) > 0 else None)
+
+
+def _arkit_time(stem: str) -> float:
+    """Seconds, of a name like 42444946_78.223; infinite where it says none."""
+    try:
+        time = float(stem.rpartition("_")[2])
+    except ValueError:
+        return np.inf
+    return time if np.isfinite(time) else np.inf
+
+
+def _arkit_camera(folder: Path, stem: str, time: float) -> list[float] | str:
+    """width, height, fx, fy, cx, cy of an image, or why not.
+
+    Its file may be named up to a millisecond beside it, as in Apple's own loader (apple/ARKitScenes,
+    threedod/benchmark_scripts/utils/tenFpsDataLoader.py).
+    """
+    video = stem.rpartition("_")[0]
+    names = [stem, *(f"{video}_{time + beside:.3f}" for beside in (-0.001, 0.001))]
+    path = next((path for name in names if (path := folder / f"{name}.pincam").is_file()), None)
+    if path is None:
+        return "no intrinsics"
+    try:
+        return numbers(read_text(path, MATRIX_BYTES), 6, path)
+    except DataError as error:
+        return f"intrinsics: {error.what}"
 
 
 def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[Listed]:
@@ -110,16 +138,18 @@ def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[Listed]:
         notes.append("lens distortion is not corrected")
     notes.append("poses are taken as metres")
     unit = _number(content.get("depth_unit_scale_factor", 0.001), where)
-    for entry in sorted(entries, key=lambda e: str(e.get("file_path"))):
+    for entry in sorted(entries, key=lambda e: natural_order(str(e.get("file_path")))):
         values = [_number(entry.get(name, content.get(name)), where) for name in ("fl_x", "fl_y", "cx", "cy", "h", "w")]
         color, depth = entry.get("file_path"), entry.get("depth_file_path")
         if not isinstance(color, str):
             raise DataError("a frame has no file_path", where=where)
         pose = _opengl_pose(entry.get("transform_matrix"))
-        path = _inside(folder, depth) if isinstance(depth, str) else None
+        path = _named(folder, depth) if isinstance(depth, str) else None
         size = (int(values[4]), int(values[5]))
+        if min(size) < 1:
+            raise DataError(f"image size {values[5]:g}x{values[4]:g} is not of whole pixels", where=where)
         yield Listed(
-            color.rpartition(".")[0] or color, _inside(folder, color), path, pose, tuple(values[:4]), size, unit_m=unit
+            color.rpartition(".")[0] or color, _named(folder, color), path, pose, tuple(values[:4]), size, unit_m=unit
         )
 
 
@@ -132,9 +162,9 @@ def _opengl_pose(value: Any) -> np.ndarray | str:
     return matrix @ _FROM_OPENGL if np.isfinite(matrix).all() else "transform_matrix is not finite"
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The file of this relative name; an absolute one becomes one that is not there."""
-    return folder / name.replace("\0", "").lstrip("/")
+def _named(folder: Path, name: str) -> Path:
+    """The file of this name, relative or absolute; whether it lies in the recording is checked where it is opened."""
+    return folder / name.replace("\0", "")
 
 
 def _arkit_bases(folder: Path) -> tuple[Path, ...]:
@@ -185,9 +215,13 @@ def numbers(text: str, count: int, where: Path) -> list[float]:
 
 
 def _number(value: Any, where: Path) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value) or value <= 0:
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+    except OverflowError:  # an integer beyond all floats
+        number = np.inf
+    if not 0 < number < np.inf:
         raise DataError(f"camera value {value!r:.20} is not a positive number", where=where)
-    return float(value)
+    return number
 
 
 def _pose(rotation: np.ndarray, translation: Sequence[float]) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.frames import color_size, of_one_size, png_size
-from video3d_plugin.data.text import check_intrinsics, pose_fault, read_matrix, resized_intrinsics
+from video3d_plugin.data.text import check_intrinsics, natural_order, pose_fault, read_matrix, resized_intrinsics
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Blob, Frame, Omission
 
@@ -44,7 +44,7 @@ def read_posed_images(
         path = _intrinsics_path(folder)
         depth_intrinsics = check_intrinsics(read_matrix(path), path)
     present = {entry.name for entry in folder.iterdir() if entry.is_file()}
-    stems = sorted({name.rsplit(".", 1)[0] for name in present if _is_frame_file(name)}, key=_natural_order)
+    stems = sorted({name.rsplit(".", 1)[0] for name in present if _is_frame_file(name)}, key=natural_order)
     notes = []
     if names is None:
         names = stems
@@ -127,8 +127,3 @@ def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarr
 def _is_frame_file(name: str) -> bool:
     stem, _, suffix = name.rpartition(".")
     return stem not in _NOT_FRAMES and "." + suffix in (*_COLOR_SUFFIXES, ".png", ".txt")
-
-
-def _natural_order(name: str) -> tuple[int, str]:
-    """Numbers by value, so that 9 comes before 10 also without padding; other names after them."""
-    return (int(name), name) if name.isascii() and name.isdigit() and len(name) < 19 else (1 << 62, name)
