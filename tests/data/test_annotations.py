@@ -68,6 +68,24 @@ def test_a_file_found_twice_is_taken_from_the_first_root_and_noted(folder, tmp_p
     assert files["multi3drefer", "val"] == (folder / "multi3drefer_val.json",) and "found twice" in notes[0]
 
 
+def test_a_file_may_be_given_itself_and_one_of_another_name_is_noted(folder):
+    other = folder / "my_questions.json"
+    other.write_text("[]")
+    files, notes = find_files([folder / "multi3drefer_val.json", other])
+    assert files == {("multi3drefer", "val"): (folder / "multi3drefer_val.json",)}
+    assert notes == [f"{other} does not have the name of an official annotation file and is not used"]
+
+
+def test_a_folder_that_is_a_link_out_of_the_root_is_noted_or_followed(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "annotations").symlink_to(folder)
+    (root / "again").symlink_to(root)
+    files, notes = find_files([root])
+    assert files == {} and len(notes) == 1
+    assert f"{root / 'annotations'} is a link out of {root} and is not searched (--follow-links" in notes[0]
+    assert ("multi3drefer", "val") in find_files([root], follow_links=True)[0]
+
+
 def test_scanrefer_by_hand(folder):
     docs, questions = read(folder, "scanrefer", "val", context(labels=LABELS))
     assert docs[1] == {
@@ -170,6 +188,34 @@ def test_a_situation_without_a_place_says_nothing_of_it(folder):
     path.write_text(json.dumps(kept))
     _, questions = read(folder, "sqa3d", "test")
     assert [q.metadata["stands"] for q in questions] == [[], [], []]
+
+
+@pytest.mark.parametrize("x", [float("nan"), float("inf"), 10**400, None])
+def test_a_situation_at_no_finite_place_says_nothing_of_it(folder, x):
+    path = folder / "v1_balanced_sqa_annotations_test_scannetv2.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["position"]["x"] = x
+    path.write_text(json.dumps(content))
+    docs, questions = read(folder, "sqa3d", "test")
+    assert docs[0]["position"] == [] and [q.metadata["stands"] for q in questions] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    "task, split, name, field, value",
+    [
+        ("scanqa", "val", "ScanQA_v1.0_val.json", "object_ids", None),
+        ("scanqa", "val", "ScanQA_v1.0_val.json", "object_ids", ["4"]),
+        ("scanqa", "val", "ScanQA_v1.0_val.json", "object_names", "chair"),
+        ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "alternative_situation", None),
+        ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "alternative_situation", "abc"),
+    ],
+)
+def test_a_field_that_is_no_list_of_its_kind_is_named(folder, task, split, name, field, value):
+    content = json.loads((folder / name).read_text())
+    (content if isinstance(content, list) else content["questions"])[0][field] = value
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"{name}: item 0 has {field} = "):
+        read(folder, task, split)
 
 
 def test_docs_are_a_table_that_datasets_takes(folder):

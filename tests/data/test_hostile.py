@@ -26,7 +26,7 @@ from video3d_plugin.data.readers.infos import read_infos
 from video3d_plugin.data.readers.released import read_aligned_scan, read_box_files, read_voxel_file
 from video3d_plugin.data.readers.sens import read_header
 from video3d_plugin.data.text import read_key_values, read_label_map, read_matrix
-from video3d_plugin.errors import Video3DError
+from video3d_plugin.errors import DataError, Video3DError
 
 INTERESTING = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, ord("["), ord("{"), ord('"'), ord("-"), ord("9"), ord("e"), ord("\n")]
 
@@ -240,6 +240,26 @@ def test_annotations_behind_a_link_out_of_the_source_are_noted(full_root, tmp_pa
     report = prepare(full_root.path, tmp_path / "data")
     assert ("multi3drefer", "val") not in DataFolder.open(tmp_path / "data").tasks()
     assert "multi3drefer_val.json is a link out of" in report.table()
+
+
+@pytest.mark.parametrize("name", ["embodiedscan", "embodiedscan/embodiedscan_infos_val.pkl", "metadata"])
+def test_files_of_all_scans_behind_a_link_out_of_the_source_are_refused_unless_allowed(full_root, tmp_path, name):
+    (full_root.path / "metadata").mkdir()
+    (full_root.path / "metadata" / "scannet_val_pred_box.json").write_text("{}")
+    (full_root.path / name).rename(tmp_path / "elsewhere")
+    (full_root.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="is a link out of the source folder .*--follow-links"):
+        prepare(full_root.path, tmp_path / "data")
+    assert prepare(full_root.path, tmp_path / "data2", scene=SceneOptions(follow_links=True)).scenes
+
+
+def test_a_label_table_behind_a_link_out_of_the_source_is_noted(full_root, tmp_path):
+    path = full_root.path / "scannetv2-labels.combined.tsv"
+    path.rename(tmp_path / "labels.tsv")
+    path.symlink_to(tmp_path / "labels.tsv")
+    assert f"{path} is a link out of" in prepare(full_root.path, tmp_path / "data").table()
+    followed = prepare(full_root.path, tmp_path / "data", scene=SceneOptions(follow_links=True))
+    assert "scannetv2-labels" not in followed.table()
 
 
 def test_half_a_surrogate_pair_in_a_description_survives(full_root, tmp_path):

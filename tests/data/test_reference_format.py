@@ -58,6 +58,14 @@ def test_sqa3d_items_by_hand(exported):
     assert item["metadata"] == {"dataset": "sqa3d", "question_type": "is"}
 
 
+def test_annotations_behind_a_link_are_written_where_links_are_followed(full_root, tmp_path, exported):
+    (full_root.path / "annotations").rename(tmp_path / "elsewhere")
+    (full_root.path / "annotations").symlink_to(tmp_path / "elsewhere")
+    prepare(full_root.path, tmp_path / "followed", reference=True, scene=SceneOptions(follow_links=True))
+    written = {path.name for path in (tmp_path / "followed" / "reference" / "processed").iterdir()}
+    assert written == {path.name for path in (exported[0] / "processed").iterdir()}
+
+
 def test_labels_of_vertices_by_hand(exported):
     path = exported[0] / "scannet" / "pcd_with_object_aabbs" / "val" / "scene0000_00.pth"
     scan = load_pth(path)

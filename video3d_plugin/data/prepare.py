@@ -25,10 +25,11 @@ from video3d_plugin.data import annotations
 from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
 from video3d_plugin.data.atomic import digest, is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.data.folder import HEAD, DataFolder, is_head
-from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene
+from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
 from video3d_plugin.data.readers.scannet import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, question_to_json, record_if_sound
 from video3d_plugin.data.report import Report, TaskResult
+from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import InputsSpec
@@ -89,6 +90,8 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
     if not root.scene_ids:
         remedy = "expected scans/<id>/<id>.sens, posed_images/<id>/, or recordings that docs/data.md lists"
         raise MissingError("no scan with frames", where=source, remedy=remedy)
+    if not options.scene.follow_links:
+        refuse_links(root.shared_files, source)
     with locked(output):
         return _prepare_locked(root, output, options)
 
@@ -110,8 +113,9 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
             for scene_id in root.scans_without_frames:
                 report.add_scene(SceneResult(scene_id, failed="has neither a .sens file nor posed images"))
             _remove_lost_scenes(root, output, report)
+    found = _find_annotations(root, options, report)
     if "annotations" in options.stages:
-        head["tasks"] = _prepare_annotations(root, output, options, report)
+        head["tasks"] = _prepare_annotations(found, output, report)
         write_json(output / HEAD, head, indent=1)
     folder = DataFolder.open(output)
     if not folder.scene_ids:
@@ -119,7 +123,7 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
     if options.store is not None:
         _fill_store(folder, wanted, options)
     if options.reference:
-        _write_reference(folder, root, output, options, report)
+        _write_reference(folder, root, output, found, report)
     report.describe(folder)
     write_json(output / "report.json", report.to_json(), indent=1)
     return report
@@ -196,21 +200,39 @@ def _cluster(backend: str) -> Iterator[None]:
     yield
 
 
-def _prepare_annotations(
-    root: ScanNetRoot, output: Path, options: PrepareOptions, report: Report
-) -> list[dict[str, Any]]:
-    files, notes = annotations.find_files([root.root, *map(Path, options.annotations)], options.scene.follow_links)
+@dataclass(frozen=True)
+class _Annotations:
+    """What there is of annotations: where it was looked for, {(task, split): its files}, and ScanNet's label table."""
+
+    bases: Sequence[Path]
+    files: dict[tuple[str, str], tuple[Path, ...]]
+    labels_path: Path | None
+
+    def labels(self) -> Labels | None:
+        return Labels.read(self.labels_path) if self.labels_path else None
+
+
+def _find_annotations(root: ScanNetRoot, options: PrepareOptions, report: Report) -> _Annotations:
+    """Found only for a stage that reads them, or the reference's files; what is not used is noted."""
+    bases = [root.root, *map(Path, options.annotations)]
+    if "annotations" not in options.stages and not options.reference:
+        return _Annotations(bases, {}, None)
+    files, notes = annotations.find_files(bases, options.scene.follow_links)
     report.notes += notes
-    folder = DataFolder.open(output)
-    scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}
-    labels_path = _find_labels([root.root, *map(Path, options.annotations)])
+    labels_path = _find_labels(bases, options.scene.follow_links, report.notes)
     if labels_path is None:
         report.notes.append(f"no {LABELS}: ScanRefer's unique and multiple are as in the annotation file, or unknown")
-    labels = Labels.read(labels_path) if labels_path else None
+    return _Annotations(bases, files, labels_path)
+
+
+def _prepare_annotations(found: _Annotations, output: Path, report: Report) -> list[dict[str, Any]]:
+    folder = DataFolder.open(output)
+    scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}
+    labels, labels_stamps = found.labels(), _stamps([found.labels_path] if found.labels_path else [])
     boxes = digest({i: [sorted(map(list, s.boxes.items())), s.proposals.tolist()] for i, s in scenes.items()})
     tasks = []
-    for (task, split), paths in files.items():
-        fingerprint = digest([FORMAT, _QUESTIONS, boxes, _stamps(paths), _stamps([labels_path] if labels_path else [])])
+    for (task, split), paths in found.files.items():
+        fingerprint = digest([FORMAT, _QUESTIONS, boxes, _stamps(paths), labels_stamps])
         docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
         done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
         if done is None:
@@ -247,14 +269,10 @@ def _write_task(
     return record
 
 
-def _write_reference(
-    folder: DataFolder, root: ScanNetRoot, output: Path, options: PrepareOptions, report: Report
-) -> None:
+def _write_reference(folder: DataFolder, root: ScanNetRoot, output: Path, found: _Annotations, report: Report) -> None:
     from video3d_plugin.data.reference.export import export_reference
 
-    bases = [root.root, *map(Path, options.annotations)]
-    labels = _read_labels(bases)
-    written = export_reference(folder, root, output / "reference", bases, labels)
+    written = export_reference(folder, root, output / "reference", found.bases, found.files, found.labels())
     report.notes += [f"reference: {note}" for note in written.notes]
 
 
@@ -268,14 +286,14 @@ def _stamps(paths: Iterable[Path]) -> list[list[Any]]:
     return [[path.name, status.st_size, status.st_mtime_ns] for path in paths for status in [path.stat()]]
 
 
-def _find_labels(bases: Sequence[Path]) -> Path | None:
+def _find_labels(bases: Sequence[Path], follow_links: bool, notes: list[str]) -> Path | None:
     places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
-    return next((path for base in bases for place in places if (path := base / place / LABELS).is_file()), None)
-
-
-def _read_labels(bases: Sequence[Path]) -> Labels | None:
-    path = _find_labels(bases)
-    return Labels.read(path) if path else None
+    for base, path in ((base, base / place / LABELS) for base in bases for place in places):
+        if path.is_file() and not follow_links and leaves(path, base):
+            notes.append(f"{path} is a link out of {base} and is not used (--follow-links allows it)")
+        elif path.is_file():
+            return path
+    return None
 
 
 def _fill_store(folder: DataFolder, scene_ids: Sequence[str], options: PrepareOptions) -> None:

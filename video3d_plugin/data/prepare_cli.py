@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", type=Path, help="folder of scans and annotations")
     parser.add_argument("--output", "-o", type=Path, required=True, help="data folder to make or complete")
-    parser.add_argument("--annotations", type=Path, action="append", default=[], help="also look for annotations here")
+    parser.add_argument("--annotations", type=Path, action="append", default=[], help="also look here: folder or file")
     parser.add_argument("--scenes", nargs="+", default=[], metavar="ID", help="scan ids or patterns (default: all)")
     parser.add_argument("--stages", default="scenes,frames,annotations", help="default: %(default)s")
     parser.add_argument("--frame-step", type=int, help="keep every n-th frame (a .sens: every tenth by default)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def _make_scene(job: SceneJob) -> bool:
             write_json(job.scene_path, {**existing, "root": root})
         return True
     if not job.options.follow_links:
-        _refuse_links(job)
+        refuse_links(job.files.paths.values(), job.source)
     scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
     scene = scan.scene if job.options.follow_links else _without_linked_frames(scan.scene, job.source)
     if job.options.check == "full":
@@ -196,9 +197,10 @@ _LINK = "is a link out of the source folder"
 _FOLLOW = "allow it with --follow-links if you trust it"
 
 
-def _refuse_links(job: SceneJob) -> None:
-    for path in job.files.paths.values():
-        if leaves(path, job.source):
+def refuse_links(paths: Iterable[Path], source: Path) -> None:
+    """DataError if one of the paths is, or lies behind, a link out of the source folder."""
+    for path in paths:
+        if leaves(path, source):
             raise DataError(_LINK, where=path, remedy=_FOLLOW)
 
 

@@ -31,10 +31,11 @@ def find_files(
 ) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
     """({(task, split): its files}, notes), from the official file names anywhere up to four folders below the roots.
 
-    Where a split's official files are missing, Video-3D LLM's processed one is taken, and noted.
+    A root may be such a file itself. Where a split's official files are missing, Video-3D LLM's processed one is taken,
+    and noted.
 
     A file found twice is taken from the first root, and there from the first folder in order of name. Links out of
-    a root are not followed unless asked for, and noted.
+    a root, of files and of folders, are not followed unless asked for, and noted.
     """
     found: dict[str, Path] = {}
     processed = {
@@ -44,11 +45,12 @@ def find_files(
     }
     wanted = set(processed.values())
     wanted |= {name for benchmark in BENCHMARKS.values() for names in benchmark.file_names.values() for name in names}
-    notes = []
-    for base, path in _candidates(roots, follow_links):
+    notes: list[str] = []
+    for base, path in _candidates(roots, follow_links, notes):
         if path.name not in wanted:
-            continue
-        if not follow_links and leaves(path, base):
+            if path == base:
+                notes.append(f"{path} does not have the name of an official annotation file and is not used")
+        elif not follow_links and leaves(path, base):
             notes.append(f"{path} is a link out of {base} and is not used (--follow-links allows it)")
         elif path.name in found:
             notes.append(f"{path.name} found twice: {found[path.name]} is used, {path} is not")
@@ -70,16 +72,20 @@ def find_files(
     return files, notes
 
 
-def _candidates(roots: Iterable[Path], follow_links: bool) -> Iterable[tuple[Path, Path]]:
+def _candidates(roots: Iterable[Path], follow_links: bool, notes: list[str]) -> Iterable[tuple[Path, Path]]:
     for root in roots:
-        yield from ((root, path) for path in _walk(root, follow_links))
+        found = [root] if root.is_file() else _walk(root, follow_links, notes)
+        yield from ((root, path) for path in found)
 
 
-def _walk(root: Path, follow_links: bool) -> Iterable[Path]:
+def _walk(root: Path, follow_links: bool, notes: list[str]) -> Iterable[Path]:
     depth = len(root.parts)
     for folder, folders, files in os.walk(root, followlinks=follow_links):
         here = Path(folder)
         at_limit = len(here.parts) - depth >= _DEPTH
         keep = [name for name in sorted(folders) if name not in _NOT_SEARCHED and not name.startswith(".")]
         folders[:] = [] if at_limit else keep
+        for path in (here / name for name in folders):
+            if not follow_links and path.is_symlink() and leaves(path, root):
+                notes.append(f"{path} is a link out of {root} and is not searched (--follow-links allows it)")
         yield from (here / name for name in sorted(files))

@@ -99,11 +99,12 @@ def load_items(path: Path, fields: Mapping[str, type | tuple[type, ...]], key: s
     return items
 
 
-def check_strings(items: list[Doc], name: str, path: Path) -> None:
-    """DataError unless field `name` of every item is a list of strings (or absent)."""
+def check_lists(items: list[Doc], name: str, kind: type, path: Path) -> None:
+    """DataError unless field `name` of every item is a list of the given kind (or absent)."""
     for index, item in enumerate(items):
-        if not all(isinstance(word, str) for word in item.get(name, ())):
-            raise DataError(f"item {index} has {name} that are not all strings", where=path, remedy=_REMEDY)
+        values = item.get(name, [])
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            raise DataError(f"item {index} has {name} = {values!r:.60}", where=path, remedy=_REMEDY)
 
 
 def object_number(text: str | int, path: Path, index: int) -> int:

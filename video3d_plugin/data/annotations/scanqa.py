@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_strings, load_items
+from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_lists, load_items
 from video3d_plugin.scene import Question
 
 TASK = "scanqa"
@@ -27,7 +27,8 @@ def prompt(question: str) -> str:
 def load(paths: Sequence[Path]) -> list[Doc]:
     with_answers = "test_w" not in paths[0].name
     items = load_items(paths[0], {**_FIELDS, "answers": list} if with_answers else _FIELDS)
-    check_strings(items, "answers", paths[0])
+    for name, kind in (("answers", str), ("object_ids", int), ("object_names", str)):
+        check_lists(items, name, kind, paths[0])
     return items
 
 

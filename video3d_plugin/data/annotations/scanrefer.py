@@ -17,7 +17,7 @@ from video3d_plugin.data.annotations.base import (
     Benchmark,
     Context,
     Doc,
-    check_strings,
+    check_lists,
     load_items,
     object_number,
 )
@@ -35,7 +35,7 @@ def prompt(description: str) -> str:
 
 def load(paths: Sequence[Path]) -> list[Doc]:
     items = load_items(paths[0], {**_FIELDS, "token": list} if _has_tokens(paths[0]) else _FIELDS)
-    check_strings(items, "token", paths[0])
+    check_lists(items, "token", str, paths[0])
     for index, item in enumerate(items):
         item["object_number"] = object_number(item["object_id"], paths[0], index)
     return items

@@ -13,10 +13,10 @@ alternative situation and evaluates on the situation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import atan2, cos, sin
+from math import atan2, cos, isfinite, sin
 from pathlib import Path
 
-from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_strings, load_items
+from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_lists, load_items
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.answers import question_type_by_prefix
 from video3d_plugin.scene import Question
@@ -34,7 +34,7 @@ def prompt(situation: str, question: str) -> str:
 def load(paths: Sequence[Path]) -> list[Doc]:
     """Questions in the annotations' order, each with its `answer`, `position` (3,) and `rotation` (4,) xyzw."""
     asked = load_items(paths[0], _QUESTION, key="questions")
-    check_strings(asked, "alternative_situation", paths[0])
+    check_lists(asked, "alternative_situation", str, paths[0])
     by_id = {item["question_id"]: item for item in asked}
     items = []
     for index, annotation in enumerate(load_items(paths[1], _ANNOTATION, key="annotations")):
@@ -58,10 +58,14 @@ def load(paths: Sequence[Path]) -> list[Doc]:
 
 
 def _numbers(value: object, names: Sequence[str]) -> list[float]:
-    """The values by name, or nothing where they are not given in full: no metric needs them."""
+    """The values by name, or nothing where they are not given in full and finite: no metric needs them."""
     if not isinstance(value, dict) or not all(isinstance(value.get(name), int | float) for name in names):
         return []
-    return [float(value[name]) for name in names]
+    try:
+        numbers = [float(value[name]) for name in names]
+    except OverflowError:  # an integer beyond all floats
+        return []
+    return numbers if all(map(isfinite, numbers)) else []
 
 
 def docs(items: list[Doc], split: str, context: Context) -> list[Doc]:

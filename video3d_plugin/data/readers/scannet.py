@@ -30,6 +30,13 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Instance, Omission, Scene
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+# what is read for all scans at once
+_SHARED = (
+    "embodiedscan/embodiedscan_infos_*.pkl",
+    "metadata/scannet_*_box.json",
+    "metadata/pcd_discrete_0.1.pkl",
+    "metadata/scannet_select_frames.json",
+)
 _SEGMENTS = "_vh_clean_2.0.010000.segs.json"
 
 
@@ -102,6 +109,12 @@ class ScanNetRoot:
         paths = [folder / "scannet_select_frames.json" for folder in self.folders("metadata")]
         path = next((path for path in paths if path.is_file()), None)
         return released.read_selected_frames(path) if path else {}
+
+    @property
+    def shared_files(self) -> list[Path]:
+        """The files that are read for all scans at once."""
+        bases = (self.root, self.root / "scannet")
+        return [path for base in bases for pattern in _SHARED for path in sorted(base.glob(pattern))]
 
     @cached_property
     def captures(self) -> dict[str, Path]:

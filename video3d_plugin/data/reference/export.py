@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.annotations import Context, SceneBoxes, find_files, load_items
+from video3d_plugin.data.annotations import Context, SceneBoxes, load_items
 from video3d_plugin.data.annotations.llava_style import FILES, SPLITS
 from video3d_plugin.data.atomic import write_bytes, write_json
 from video3d_plugin.data.folder import DataFolder, read_selection
@@ -53,11 +53,14 @@ def export_reference(
     root: ScanNetRoot,
     output: Path,
     annotation_roots: Sequence[Path],
+    annotations: Mapping[tuple[str, str], Sequence[Path]],
     labels: Labels | None,
     scans: bool = True,
 ) -> Written:
     """Write the tree under `output`; `scans` says whether also the .pth files and exported frames (the bulk).
 
+    annotation_roots    folders to look for ScanNet's lists of splits in
+    annotations         {(task, split): its files}, as `find_files` gives them
     Everything is written under a temporary name and renamed; a .pth that is there is not made again.
     """
     written = Written()
@@ -70,7 +73,7 @@ def export_reference(
         scene_id: SceneBoxes({i.object_id: i.box for i in scene.instances}, proposals[scene_id])
         for scene_id, scene in scenes.items()
     }
-    _write_items(output, annotation_roots, Context(boxes, labels), written)
+    _write_items(output, annotations, Context(boxes, labels), written)
     if scans:
         _write_scans(output, scenes, root, splits, labels, written)
     return written
@@ -157,9 +160,10 @@ def _selected(scene: Scene, selection: Selection) -> dict[str, Any]:
     }
 
 
-def _write_items(output: Path, annotation_roots: Sequence[Path], context: Context, written: Written) -> None:
-    files, _ = find_files(annotation_roots)
-    for (task, split), paths in files.items():
+def _write_items(
+    output: Path, annotations: Mapping[tuple[str, str], Sequence[Path]], context: Context, written: Written
+) -> None:
+    for (task, split), paths in annotations.items():
         if split in SPLITS[task]:
             items = reference_items(task, load_items(task, paths), split, context)
             if items:
