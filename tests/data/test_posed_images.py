@@ -144,6 +144,11 @@ def test_a_list_of_frames_is_followed_in_its_order_and_the_rest_is_noted(folder)
     assert notes == ["4 frames are in scene0000_00 but not in the EmbodiedScan list, and are not used"]
 
 
+def test_a_step_keeps_every_nth_frame_and_says_so(folder):
+    scene = load_scene(folder, frame_step=4)
+    assert names(scene) == ["00000", "00040"] and "one frame in 4 is used, of 6" in scene.notes
+
+
 def test_the_inputs_of_a_scan_agree_with_every_pixel_back_projected_by_hand(folder):
     """Independent of the package: resize the full coordinates with OpenCV and crop, as the reference does."""
     import cv2

@@ -210,6 +210,50 @@ def test_items_that_cannot_be_used_are_counted_in_report_and_table(full_root, tm
     assert "multi3drefer val: 1 of 3 items: scene is not among the prepared ones: scene0999_00" in table
 
 
+def test_the_report_tells_of_the_whole_folder_whatever_ran_last(full_root, tmp_path):
+    (full_root.posed / "00020.txt").write_text("inf " * 16)
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    (full_root.path / "scans" / "scene0002_00").mkdir(parents=True)
+    annotations = full_root.path / "annotations" / "multi3drefer_val.json"
+    annotations.write_text(annotations.read_text().replace("[4, 1]", "[77]"))
+    path = tmp_path / "data" / "report.json"
+
+    prepare(full_root.path, tmp_path / "data")
+    whole = json.loads(path.read_text())
+    assert whole["prepared"]["scene0000_00"]["omissions"] and whole["failed"] and whole["tasks"]
+    for options in ({"stages": ["annotations"]}, {"scenes": ["scene0001_00"]}, {"stages": ["scenes"]}):
+        report = prepare(full_root.path, tmp_path / "data", **options)
+        assert json.loads(path.read_text()) == whole, options
+        assert "left out: scene scene0002_00" in report.table() and "multi3drefer val: 1 of 3" in report.table()
+
+
+def test_a_damaged_scene_of_an_earlier_run_is_reported(full_root, tmp_path):
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images()
+    prepare(full_root.path, tmp_path / "data")
+    (tmp_path / "data" / "scenes" / "scene0000_00.json").write_text("{")
+    report = prepare(full_root.path, tmp_path / "data", scenes=["scene0001_00"], stages=["scenes"])
+    assert [(r.scene_id, "not valid JSON" in r.failed) for r in report.failed] == [("scene0000_00", True)]
+
+
+def test_a_folder_whose_name_cannot_be_a_scene_s_is_reported_with_the_remedy(full_root, tmp_path):
+    ScanRoot(full_root.path, "my room").write_posed_images().write_sens()
+    report = prepare(full_root.path, tmp_path / "data")
+    (failed,) = report.failed
+    assert failed.scene_id == "my room" and "rename it" in failed.failed
+    full_root.posed.rename(full_root.posed.with_name("other room"))
+    with pytest.raises(DataError, match=r"no scan whose name can be a scene's: my room, other room \(rename"):
+        prepare(full_root.path, tmp_path / "data")
+
+
+def test_a_prepared_scene_is_thinned_by_a_step_as_any_other(prepared):
+    scene = load_scene(prepared.path, frame_step=4)
+    assert [frame.name for frame in scene.frames] == ["00000", "00040"]
+    assert "one frame in 4 is used, of 6" in scene.notes
+    assert len(load_scene(prepared.path, frame_step=1).frames) == 6
+    with pytest.raises(DataError, match="frame step 0"):
+        load_scene(prepared.path, frame_step=0)
+
+
 def test_a_benchmark_file_that_is_broken_is_an_error_that_names_it(full_root, tmp_path):
     (full_root.path / "annotations" / "multi3drefer_val.json").write_text("[")
     with pytest.raises(DataError, match=r"multi3drefer_val\.json: not valid JSON"):

@@ -35,6 +35,7 @@ from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import InputsSpec
 
 STAGES = ("scenes", "frames", "annotations")
+_RENAME = "rename it: letters, digits, _ . - and no more than 128"
 LABELS = "scannetv2-labels.combined.tsv"
 
 _QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of those of ScanQA, SQA3D, Scan2Cap
@@ -87,6 +88,9 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
     if output == source or source.is_relative_to(output):
         raise DataError("is or contains the source", where=output, remedy="choose another --output")
     root = ScanNetRoot(source)
+    if not root.scene_ids and root.misnamed_scans:
+        few = ", ".join(root.misnamed_scans[:5])
+        raise DataError(f"no scan whose name can be a scene's: {few}", where=source, remedy=_RENAME)
     if not root.scene_ids:
         remedy = "expected scans/<id>/<id>.sens, posed_images/<id>/, or recordings that docs/data.md lists"
         raise MissingError("no scan with frames", where=source, remedy=remedy)
@@ -112,6 +116,8 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
         if not options.scenes:
             for scene_id in root.scans_without_frames:
                 report.add_scene(SceneResult(scene_id, failed="has neither a .sens file nor posed images"))
+            for name in root.misnamed_scans:
+                report.add_scene(SceneResult(name, failed=f"its name cannot be a scene's ({_RENAME})"))
             _remove_lost_scenes(root, output, report)
     found = _find_annotations(root, options, report)
     if "annotations" in options.stages:
@@ -124,9 +130,33 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
         _fill_store(folder, wanted, options)
     if options.reference:
         _write_reference(folder, root, output, found, report)
+    _recall(folder, options, report)
     report.describe(folder)
     write_json(output / "report.json", report.to_json(), indent=1)
     return report
+
+
+def _recall(folder: DataFolder, options: PrepareOptions, report: Report) -> None:
+    """Add what earlier runs made and left out and this one did not look at, so that report.json tells of it all."""
+    if options.scenes or not {"scenes", "frames"} & set(options.stages):
+        seen = {result.scene_id for result in report.scenes}
+        for scene_id in (scene_id for scene_id in folder.scene_ids if scene_id not in seen):
+            try:
+                report.add_scene(SceneResult.of(folder.scene(scene_id), reused=True))
+            except DataError as error:
+                report.add_scene(SceneResult(scene_id, failed=str(error)))
+        before = record_if_sound(folder.path / "report.json") or {}
+        for scene_id, why in before.get("failed", {}).items():
+            if scene_id not in seen and scene_id not in folder.scene_ids:
+                report.add_scene(SceneResult(scene_id, failed=why))
+    if "annotations" not in options.stages:
+        for task, split in folder.tasks():
+            if record := record_if_sound(folder.path / "docs" / f"{task}_{split}.json"):
+                report.add_task(_task_result(task, split, record))
+
+
+def _task_result(task: str, split: str, record: dict[str, Any]) -> TaskResult:
+    return TaskResult(task, split, **record["counts"], skipped=tuple(map(tuple, record["skipped"])))
 
 
 def _read_head(output: Path) -> dict[str, Any]:
@@ -237,7 +267,7 @@ def _prepare_annotations(found: _Annotations, output: Path, report: Report) -> l
         done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
         if done is None:
             done = _write_task(task, split, paths, Context(scenes, labels), fingerprint, docs_path, questions_path)
-        report.add_task(TaskResult(task, split, **done["counts"], skipped=tuple(map(tuple, done["skipped"]))))
+        report.add_task(_task_result(task, split, done))
         if done["counts"]["docs"]:
             tasks.append({"task": task, "split": split, **done["counts"]})
     return tasks

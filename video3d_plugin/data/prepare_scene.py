@@ -95,6 +95,14 @@ class SceneResult:
     failed: str | None = None
     reused: bool = False
 
+    @classmethod
+    def of(
+        cls, scene: Scene, omissions: tuple[Omission, ...] = (), notes: tuple[str, ...] = (), *, reused: bool
+    ) -> SceneResult:
+        """The result that is this scene; `omissions` and `notes` are further ones."""
+        counts = len(scene.frames), len(scene.instances), len(scene.proposals)
+        return cls(scene.scene_id, *counts, (*scene.omissions, *omissions), (*scene.notes, *notes), reused=reused)
+
 
 def prepare_scene(job: SceneJob) -> SceneResult:
     """Run the asked stages for one scan. A scan that cannot be used is a result, not an error; a full disk is one."""
@@ -108,20 +116,13 @@ def prepare_scene(job: SceneJob) -> SceneResult:
         if isinstance(error.__cause__, OSError) and "scenes" in job.stages and _is_output(error, job.output):
             raise
         return SceneResult(scene_id, failed=str(error))
-    notes, omissions = scene.notes, scene.omissions
+    omissions: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
     if "frames" in job.stages:
-        released, why_not = _released_selection(job.files, scene)
-        were_there, left_out = _select_frames(folder, scene, released)
-        reused, notes, omissions = reused and were_there, notes + why_not, omissions + left_out
-    return SceneResult(
-        scene_id,
-        frames=len(scene.frames),
-        instances=len(scene.instances),
-        proposals=len(scene.proposals),
-        omissions=omissions,
-        notes=notes,
-        reused=reused,
-    )
+        released, notes = _released_selection(job.files, scene)
+        were_there, omissions = _select_frames(folder, scene, released)
+        reused = reused and were_there
+    return SceneResult.of(scene, omissions, notes, reused=reused)
 
 
 def _is_output(error: DataError, output: Path) -> bool:

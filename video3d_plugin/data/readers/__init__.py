@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     >>> len(scene.frames) > 0, scene.frames[0].scan_from_camera.shape, scene.proposals.shape[1]
     (True, (4, 4), 6)
     """
+    if frame_step is not None and frame_step < 1:
+        raise DataError(f"frame step {frame_step}", remedy="use 1 or more")
     path, scene_id = _in_data_folder(Path(path), scene_id)
     if not path.exists():
         raise MissingError("no such file or folder", where=path)
@@ -41,7 +44,7 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
         from video3d_plugin.data.folder import DataFolder
 
         folder = DataFolder.open(path)
-        return folder.scene(_the_scene(folder.scene_ids, scene_id, path))
+        return _thinned(folder.scene(_the_scene(folder.scene_ids, scene_id, path)), frame_step or 1)
     from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot, read_scan
 
     if path.is_file():
@@ -70,6 +73,13 @@ def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]
     if (folder / "scenes" / f"{path.name}.json").is_file() and (folder / "video3d.json").is_file():
         return folder, path.name
     return path, None
+
+
+def _thinned(scene: Scene, step: int) -> Scene:
+    if step == 1:
+        return scene
+    note = f"one frame in {step} is used, of {len(scene.frames)}"
+    return replace(scene, frames=scene.frames[::step], notes=(*scene.notes, note))
 
 
 def _the_scene(known: tuple[str, ...], wanted: str | None, path: Path) -> str:

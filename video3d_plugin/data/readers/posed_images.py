@@ -50,8 +50,11 @@ def read_posed_images(
         names = stems
     elif unlisted := len(set(stems) - set(names)):
         notes.append(f"{unlisted} frames are in {folder.name} but not in the EmbodiedScan list, and are not used")
+    step = frame_step or 1
+    if step > 1:
+        notes.append(f"one frame in {step} is used, of {len(names)}")
     frames, omissions = [], []
-    for name in list(names)[:: frame_step or 1]:
+    for name in list(names)[::step]:
         try:
             frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
         except DataError as error:

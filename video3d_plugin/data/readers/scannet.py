@@ -123,19 +123,28 @@ class ScanNetRoot:
 
     @cached_property
     def scene_ids(self) -> tuple[str, ...]:
-        """Scans that have frames (a folder of posed images, or a .sens), sorted."""
+        """Scans that have frames (a folder of posed images, or a .sens) and a name that a file can have, sorted."""
         if self.captures:
             return tuple(sorted(self.captures))
+        return tuple(sorted(name for name in self._with_frames if _SAFE_ID.fullmatch(name)))
+
+    @cached_property
+    def misnamed_scans(self) -> tuple[str, ...]:
+        """Scans that have frames and another name: reported, not used. Hidden folders are none."""
+        return tuple(sorted(n for n in self._with_frames if not _SAFE_ID.fullmatch(n) and not n.startswith(".")))
+
+    @cached_property
+    def _with_frames(self) -> set[str]:
         ids = {path.name for folder in self.folders("posed_images") for path in folder.iterdir() if path.is_dir()}
         for folder in self.folders("scans", "scans_test"):
             ids |= {path.name for path in folder.iterdir() if (path / f"{path.name}.sens").is_file()}
-        return tuple(sorted(scene_id for scene_id in ids if _SAFE_ID.fullmatch(scene_id)))
+        return ids
 
     @cached_property
     def scans_without_frames(self) -> tuple[str, ...]:
         """Scan folders with neither a .sens nor posed images: reported, not used."""
         ids = {p.name for folder in self.folders("scans", "scans_test") for p in folder.iterdir() if p.is_dir()}
-        return tuple(sorted(ids - set(self.scene_ids)))
+        return tuple(sorted(ids - self._with_frames))
 
     def files(self, scene_id: str) -> ScanFiles:
         """The files of a scan; MissingError for one without frames."""
