@@ -109,6 +109,22 @@ def test_what_ask_printed_is_read_back(tmp_path):
         read_items(path, "t")
 
 
+def asked(**fields):
+    item = {"task": "ground", "question": "q", **fields}
+    return json.dumps({"format": "video3d ask", "scene_id": "s", "items": [item]})
+
+
+def test_what_an_asked_item_does_not_say_is_empty_as_the_page_needs_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(asked(predicted=None, truth=[BOX], expected=None))
+    (item,) = read_items(path, "s")
+    assert item.keys() == item_of_answer("q", "").keys()
+    assert (item["predicted"], item["expected"], item["proposals"], item["score"]) == ([], [], None, None)
+    path.write_text(asked(predicted=[{"box": BESIDE, "score": 0.5}], truth=[BOX]))
+    (predicted,) = read_items(path, "s")[0]["predicted"]
+    assert predicted["iou"] == pytest.approx(1 / 3) and predicted["score"] == 0.5
+
+
 @pytest.mark.parametrize("content", [[BOX, BESIDE], {"s": [BOX, BESIDE]}, {"scannet/s": [BOX, BESIDE]}])
 def test_plain_boxes_are_read(tmp_path, content):
     path = tmp_path / "boxes.json"
@@ -129,6 +145,13 @@ def test_plain_boxes_are_read(tmp_path, content):
         ("a.json", '{"t": []}', "no boxes of s .it has: t"),
         ("a.json", '{"format": "video3d ask", "scene_id": "s", "items": [{"task": 1}]}', "not whole"),
         ("a.json", '"text"', "expected a JSON"),
+        pytest.param("a.jsonl", "[" * 200_000, "line 1 is not JSON: nested too deeply", id="deep"),
+        pytest.param("a.json", "[[1, 2, 3, 4, 5, 1" + "0" * 400 + "]]", "too large", id="large"),
+        ("a.json", asked(predicted=[BOX]), "item 1 is not whole"),
+        ("a.json", asked(predicted=[{"box": []}]), "item 1 is not whole"),
+        ("a.json", asked(predicted=[{"box": BOX, "score": "x"}]), "item 1 is not whole"),
+        ("a.json", asked(proposals="abc", scores=[1]), "item 1 is not whole"),
+        ("a.json", asked(point=[1, 2]), "item 1 is not whole"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line(tmp_path, name, content, said):

@@ -21,6 +21,7 @@ import numpy as np
 from video3d_plugin.found import Grounding
 from video3d_plugin.metrics.boxes import as_boxes, iou_matrix
 from video3d_plugin.metrics.task_grounding import plain_choice
+from video3d_plugin.prompts import as_point
 from video3d_plugin.report.worst import MEANING, item_scores
 from video3d_plugin.scene import Question
 
@@ -40,11 +41,8 @@ def item_of_record(record: Mapping[str, Any]) -> Item:
         item["score"] = item_scores(task, [record])[record["id"]]
         item["measure"] = MEANING[task]
     prediction = record.get("prediction")
-    if isinstance(prediction, Mapping) and prediction.get("scores") is not None:
-        boxes = _boxes(prediction.get("boxes") or [])
-        scores = [float(s) for s in prediction["scores"]]
-        if len(scores) in (len(boxes), len(boxes) + 1):
-            item["proposals"], item["scores"] = boxes, scores
+    if isinstance(prediction, Mapping):
+        item.update(_chosen_among(prediction.get("boxes"), prediction.get("scores")))
     elif isinstance(prediction, str) and item["answer"] is None:
         item["answer"] = prediction
     with_iou(item)
@@ -72,6 +70,29 @@ def item_of_answer(
     text = question if isinstance(question, str) else question.prompt
     item = _blank("caption" if text == "" else "answer", str(number), question=text, answer=answer)
     item["point"] = None if point is None else [float(v) for v in point[:3]]
+    return item
+
+
+def item_of_asked(asked: Mapping[str, Any]) -> Item:
+    """From what `video3d ask --json` wrote of an item: it has task and question; what else it does not say is empty.
+
+    KeyError, TypeError, ValueError or OverflowError where a field is missing or of another kind.
+    """
+    item = _blank(str(asked["task"]), _text(asked.get("id")) or "", str(asked["question"]), _text(asked.get("answer")))
+    for name in ("status", "reason", "measure"):
+        item[name] = _text(asked.get(name)) or ""
+    item["expected"] = [str(text) for text in asked.get("expected") or []]
+    item["verdict"] = asked.get("verdict") if asked.get("verdict") in ("right", "wrong") else None
+    item["score"] = _number(asked.get("score"))
+    item["point"] = None if asked.get("point") is None else list(as_point(asked["point"]))
+    item["truth"] = _boxes(asked.get("truth") or [])
+    rows = asked.get("predicted") or []
+    item["predicted"] = [
+        {"box": box, "score": _number(row.get("score")), "confidence": _number(row.get("confidence"))}
+        for row, box in zip(rows, _boxes([row["box"] for row in rows]), strict=True)
+    ]
+    item.update(_chosen_among(asked.get("proposals"), asked.get("scores")))
+    with_iou(item)
     return item
 
 
@@ -109,6 +130,23 @@ def _blank(task: str, name: str, question: str = "", answer: str | None = None) 
         "proposals": None,
         "scores": None,
     }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _chosen_among(boxes: Any, scores: Any) -> Item:
+    """`proposals` and `scores`, where there is a score for each box (and one more for none of them)."""
+    if scores is not None:
+        listed, values = _boxes(boxes or []), [_number(score) for score in scores]
+        if len(values) in (len(listed), len(listed) + 1):
+            return {"proposals": listed, "scores": values}
+    return {"proposals": None, "scores": None}
 
 
 def _boxes(boxes: Any) -> list[list[float]]:

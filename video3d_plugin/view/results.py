@@ -15,10 +15,11 @@ from typing import Any
 
 from video3d_plugin.data.text import TEXT_BYTES, read_json
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.view.items import TASK_NAMES, Item, item_of_boxes, item_of_record, with_iou
+from video3d_plugin.view.items import TASK_NAMES, Item, item_of_asked, item_of_boxes, item_of_record
 
 _HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
 ASK_FORMAT = "video3d ask"
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a field of another kind raises
 
 
 def read_items(path: Path, scene_id: str) -> list[Item]:
@@ -58,8 +59,9 @@ def read_records(path: Path) -> list[dict[str, Any]]:
                 records += found[:1]  # every metric of a sample has the same record
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=_HOW) from None
-    except ValueError as error:
-        raise DataError(f"line {number} is not JSON: {error}", where=path, remedy=_HOW) from None
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(f"line {number} is not JSON: {detail}", where=path, remedy=_HOW) from None
     if not records:
         raise DataError("no sample of this package's tasks in it", where=path, remedy=_HOW)
     return records
@@ -79,7 +81,7 @@ def _of_scene(records: list[dict[str, Any]], scene_id: str, path: Path) -> list[
             continue
         try:
             items.append(item_of_record(record))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _BROKEN as error:
             what = f"the record of {record.get('task')} {str(record.get('id'))!r:.60} is broken: {error!r:.80}"
             raise DataError(what, where=path, remedy="run lmms-eval again") from error
     if not items:
@@ -95,15 +97,14 @@ def _asked(content: Mapping[str, Any], scene_id: str, path: Path) -> list[Item]:
         raise DataError(f"is about {content.get('scene_id')!r:.60}, not {scene_id}", where=path)
     if not isinstance(items, list) or not items:
         raise DataError("holds no items", where=path, remedy="run video3d ask --json again")
-    needed = {"task", "question", "predicted", "truth"}
-    if not all(isinstance(item, dict) and needed <= item.keys() for item in items):
-        raise DataError("an item is not whole", where=path, remedy="run video3d ask --json again")
-    for item in items:
-        for predicted in item["predicted"]:
-            predicted["box"] = _plain_boxes([predicted.get("box")], path)[0]
-        item["truth"] = _plain_boxes(item["truth"], path)
-        with_iou(item)
-    return items
+    read = []
+    for number, item in enumerate(items, 1):
+        try:
+            read.append(item_of_asked(item))
+        except _BROKEN as error:
+            what = f"item {number} is not whole: {error!r:.80}"
+            raise DataError(what, where=path, remedy="run video3d ask --json again") from error
+    return read
 
 
 def _plain_boxes(rows: Any, path: Path) -> list[list[float]]:
@@ -111,5 +112,5 @@ def _plain_boxes(rows: Any, path: Path) -> list[list[float]]:
 
     try:
         return as_boxes(rows, "boxes").tolist()
-    except (DataError, TypeError) as error:
+    except (DataError, TypeError, OverflowError) as error:
         raise DataError(str(error), where=path, remedy=_HOW) from error
