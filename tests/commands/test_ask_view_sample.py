@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,38 @@ def test_an_interruption_leaves_nothing_behind_and_is_one_line(ask, capsys, monk
     assert ask("How many?", "--save", tmp_path / "a.html") == 130
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "interrupted" in error and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def damaged_scan(my_scan, tmp_path):
+    """The scan with a colour and a depth image that end too early."""
+    folder = Path(shutil.copytree(my_scan, tmp_path / "damaged"))
+    for name in ("00010.jpg", "00030.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:300])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["sample"], ["ask", "How many?"], ["ask", "the chair", "--ground"], ["view", "--save", "a.html"]],
+    ids=" ".join,
+)
+def test_frames_that_do_not_decode_are_left_out_and_said_so(
+    damaged_scan, tiny_checkpoint, capsys, monkeypatch, tmp_path, words
+):
+    monkeypatch.chdir(tmp_path)
+    more = ["--max-new-tokens", "2", "--max-frames", "8", "--model", str(tiny_checkpoint)] if words[0] == "ask" else []
+    assert cli.main([words[0], str(damaged_scan), *words[1:], *more]) == 0
+    error = capsys.readouterr().err
+    assert "damaged: 2 left out, the first: frame 00010: colour image cannot be decoded" in error
+
+
+def test_a_scan_of_which_nothing_decodes_is_one_line(damaged_scan, capsys):
+    for path in damaged_scan.glob("*.jpg"):
+        path.write_bytes(b"\xff\xd8 no picture")
+    assert cli.main(["sample", str(damaged_scan)]) == 2
+    error = capsys.readouterr().err
+    assert "damaged: no frame can be used; the first: frame 00000: colour image" in error and error.count("\n") == 1
 
 
 def test_view_writes_a_page_named_after_the_scan(my_scan, tmp_path, monkeypatch, capsys):

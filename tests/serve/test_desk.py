@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
 import threading
 import zipfile
@@ -120,6 +121,14 @@ def test_frames_that_do_not_decode_are_left_out_and_counted(desk, my_scan, tmp_p
     scene, whole = desk.scene(name), desk.scene("my_scan")
     assert len(scene.frames) == len(whole.frames) - 1
     assert [o.what for o in scene.omissions] == ["frame 00010"]
+
+
+def test_so_are_those_of_a_scan_that_the_command_line_names(model, my_scan, tmp_path):
+    folder = Path(shutil.copytree(my_scan, tmp_path / "damaged"))
+    (folder / "00010.jpg").write_bytes(b"\xff\xd8 no picture")
+    desk = Desk(model, {"damaged": lambda: load_scene(folder)})
+    assert "1 left out, the first: frame 00010" in desk.page(desk.show("damaged"))
+    desk.close()
 
 
 def link(archive: Path) -> None:

@@ -9,17 +9,16 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.found import FoundBox
-from video3d_plugin.scene import Omission, Scene
 
 if TYPE_CHECKING:
     from video3d_plugin.pipeline import Video3D
+    from video3d_plugin.scene import Scene
     from video3d_plugin.view import SceneView
 
 ANSWER, BOXES, BOTH = "answer", "boxes", "answer and boxes"
@@ -113,7 +112,11 @@ class Desk:
             recording = unpack(
                 archive, folder / stem, max_bytes=self.limits.unpacked_bytes, max_files=self.limits.files
             )
-            scene = self._ready(checked(load_scene(recording), self.limits.frames))
+            scene = load_scene(recording)
+            if len(scene.frames) > self.limits.frames:
+                what = f"{len(scene.frames)} frames, more than {self.limits.frames}"
+                raise DataError(what, remedy="zip every second one, or fewer")
+            scene = self._ready(scene)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -183,33 +186,14 @@ class Desk:
         return self._views[name]
 
     def _ready(self, scene: Scene) -> Scene:
-        """With boxes to choose among, once: the scene's own, or clusters of its surface."""
+        """Without frames that do not decode, and with boxes to choose among: its own, or clusters of its surface."""
+        from video3d_plugin.commands.common import without_broken_frames
         from video3d_plugin.data.proposals import with_proposals
 
+        scene = without_broken_frames(scene)
         return with_proposals(scene) if self.model.model.config.head is not None else scene
 
     def _forget(self, name: str) -> None:
         shutil.rmtree(self._uploads.pop(name), ignore_errors=True)
         self._scenes.pop(name, None)
         self._views.pop(name, None)
-
-
-def checked(scene: Scene, max_frames: int) -> Scene:
-    """The scene without the frames that do not decode, which are counted; DataError if too many, or none is left."""
-    from video3d_plugin.data.frames import check_frame
-
-    if len(scene.frames) > max_frames:
-        raise DataError(f"{len(scene.frames)} frames, more than {max_frames}", remedy="zip every second one, or fewer")
-    with ThreadPoolExecutor(4) as pool:
-        reasons = list(pool.map(check_frame, scene.frames))
-    good = tuple(frame for frame, reason in zip(scene.frames, reasons, strict=True) if reason is None)
-    bad = tuple(
-        Omission(f"frame {frame.name}", reason)
-        for frame, reason in zip(scene.frames, reasons, strict=True)
-        if reason is not None
-    )
-    omissions = (*scene.omissions, *bad)
-    if not good:
-        why = f"; the first: {omissions[0].what}: {omissions[0].reason}" if omissions else ""
-        raise DataError(f"no frame can be used{why}", remedy="see docs/own_scans.md for what a recording needs")
-    return replace(scene, frames=good, omissions=omissions)
