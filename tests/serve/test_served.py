@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,10 @@ class Served:
             return error.code, error.read().decode(), dict(error.headers)
 
 
-@pytest.fixture(scope="module")
-def served(my_scan, tiny_checkpoint, tmp_path_factory) -> Iterator[Served]:
-    temporary = tmp_path_factory.mktemp("tmp")
-    command = [sys.executable, "-m", "video3d_plugin.cli", "serve", my_scan, "--model", tiny_checkpoint]
-    command += ["--port", "0", "--max-upload-mb", "3", "--device", "cpu"]
+@contextmanager
+def serving(temporary: Path, *words: object) -> Iterator[Served]:
+    """A server in a process of its own, on a free port, that keeps its files in `temporary`."""
+    command = [sys.executable, "-m", "video3d_plugin.cli", "serve", *words, "--port", "0", "--device", "cpu"]
     environment = {**os.environ, "TMPDIR": str(temporary), "GRADIO_TEMP_DIR": str(temporary / "gradio")}
     errors = open(temporary / "stderr", "w")  # noqa: SIM115  (the process writes to it until the end)
     process = subprocess.Popen(
@@ -60,6 +60,13 @@ def served(my_scan, tiny_checkpoint, tmp_path_factory) -> Iterator[Served]:
         process.wait(20)
         process.stdout.close()
         errors.close()
+
+
+@pytest.fixture(scope="module")
+def served(my_scan, tiny_checkpoint, tmp_path_factory) -> Iterator[Served]:
+    words = (my_scan, "--model", tiny_checkpoint, "--max-upload-mb", 3)
+    with serving(tmp_path_factory.mktemp("tmp"), *words) as served:
+        yield served
 
 
 def frame_of(page: str) -> str:
@@ -131,9 +138,14 @@ def test_no_part_of_the_page_comes_from_elsewhere(served):
     assert [host for _, host in loaded if not host.startswith("127.0.0.1")] == []
 
 
-def test_stopping_removes_what_was_uploaded(served):
-    """Last, as it ends the server."""
-    assert list(served.temporary.glob("video3d-serve-*"))
-    served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(30) in (0, 130)
-    assert not list(served.temporary.glob("video3d-serve-*"))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_stopping_removes_what_was_uploaded(my_scan, tiny_checkpoint, tmp_path, number):
+    archive = shutil.make_archive(str(tmp_path / "kitchen"), "zip", my_scan.parent, my_scan.name)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with serving(temporary, "--model", tiny_checkpoint) as served:
+        served.client.predict(gradio_client.handle_file(archive), api_name="/upload")
+        assert list(temporary.glob("video3d-serve-*/*")) and list(temporary.glob("gradio/*/kitchen.zip"))
+        served.process.send_signal(number)
+        assert served.process.wait(30) == (143 if number == signal.SIGHUP else 128 + number)
+    assert not list(temporary.glob("video3d-serve-*")) and not list(temporary.glob("gradio/*/*.zip"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="name one, or --data, or allow uploads")
     with _listening(args.host, args.port) as listener:  # before the model is read, which takes longer than to say no
+        _end_by_exit()
         desk = Desk(load_model(args.model, device=args.device), scenes, uploads=not args.no_upload, limits=limits)
         try:
             _serve(build(desk, allowed_hosts(args.host)), listener, args.host)
@@ -89,6 +92,16 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _end_by_exit() -> None:
+    """Let SIGTERM, and the SIGHUP of a terminal that closes, end the process as Ctrl-C does: what stands in `finally`
+    is run. By themselves they would leave uploads behind. A SIGHUP that is ignored (nohup) stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python sets handlers in no other
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # which uvicorn knows
 
 
 def _listening(host: str, port: int) -> socket.socket:
