@@ -212,12 +212,27 @@ def test_questions_from_several_threads_get_their_own_answers(desk):
     assert seen == alone
 
 
-def test_scenes_are_named_after_their_folders_and_never_hide_each_other(my_scan, tmp_path):
-    other = tmp_path / "my_scan"
-    other.mkdir()
-    assert list(cli.scene_loaders([my_scan, other], None)) == ["my_scan", str(other)]
+def test_scenes_are_named_after_their_folders_and_never_hide_each_other(my_scan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("x/scan", "y/scan", "scan"):
+        Path(folder).mkdir(parents=True)
+    Path("scan.zip").touch()
+    paths = [Path(p) for p in ("x/scan", "scan", "y/scan", "scan.zip", "x/../scan")]
+    loaders = cli.scene_loaders([my_scan, *paths], None)
+    assert list(loaders) == ["my_scan", "scan", f"{tmp_path.name}/scan", "y/scan", "scan.zip"]
+    assert [loader.args[0].resolve() for loader in loaders.values()] == [p.resolve() for p in (my_scan, *paths[:-1])]
     with pytest.raises(MissingError, match="nowhere"):
         cli.scene_loaders([tmp_path / "nowhere"], None)
+
+
+def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_path, monkeypatch):
+    class Folder:
+        scene_ids = ("my_scan", "other")
+        scene = staticmethod(lambda scene_id: scene_id)
+
+    monkeypatch.setattr("video3d_plugin.data.folder.DataFolder.open", lambda path: Folder)
+    loaders = cli.scene_loaders([my_scan], tmp_path / "data")
+    assert list(loaders) == ["my_scan", "data/my_scan", "other"] and loaders["data/my_scan"]() == "my_scan"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.7"])

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def scene_loaders(paths: list[Path], data: Path | None) -> dict[str, Callable[[], Scene]]:
-    """{name: function that loads the scene}. Same names are told apart by their folders; a missing file is an error."""
+    """{name: function that loads the scene}. Same names are told apart by their folders; a path given twice counts
+    once; a missing file is an error."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.data.readers import load_scene
     from video3d_plugin.errors import MissingError
@@ -70,13 +71,20 @@ def scene_loaders(paths: list[Path], data: Path | None) -> dict[str, Callable[[]
     for path in paths:
         if not path.exists():
             raise MissingError("no such file or folder", where=path)
-        name = path.resolve().stem if path.is_file() else path.resolve().name
-        loaders[str(path) if name in loaders else name] = partial(load_scene, path)
+    for place, path in {path.resolve(): path for path in paths}.items():
+        name = place.stem if place.is_file() else place.name
+        loaders[_unused(name, place, loaders)] = partial(load_scene, path)
     if data is not None:
         folder = DataFolder.open(data)
         for scene_id in folder.scene_ids:
-            loaders[f"{data}/{scene_id}" if scene_id in loaders else scene_id] = partial(folder.scene, scene_id)
+            loaders[_unused(scene_id, data.resolve() / scene_id, loaders)] = partial(folder.scene, scene_id)
     return loaders
+
+
+def _unused(name: str, place: Path, taken: Collection[str]) -> str:
+    """The name, or where it is taken the shortest ending of the whole path `place` that is not."""
+    endings = ("/".join(place.parts[-length:]) for length in range(1, len(place.parts)))
+    return next(candidate for candidate in (name, *endings, str(place)) if candidate not in taken)
 
 
 def allowed_hosts(host: str) -> list[str]:
