@@ -78,7 +78,7 @@ def test_a_scan_is_read_once(model, my_scan):
     desk.close()
 
 
-@pytest.mark.parametrize("text", ["", "   ", "x" * 1001, "<image> twice", "what is at <coord> ?"])
+@pytest.mark.parametrize("text", ["", "   ", "x" * 1001, "<image> twice", "what is at <coord> ?", None, 7, "\ud800"])
 def test_a_question_that_is_none_is_refused(desk, text):
     with pytest.raises(DataError, match="question"):
         desk.ask("my_scan", text)
@@ -87,6 +87,10 @@ def test_a_question_that_is_none_is_refused(desk, text):
 def test_an_unknown_scene_or_wish_is_refused(desk):
     with pytest.raises(MissingError, match="no scene 'other'"):
         desk.ask("other", "the chair")
+    for name in (None, ["my_scan"]):  # what a program may send in place of a name
+        for work in (lambda name=name: desk.ask(name, "the chair"), lambda name=name: desk.show(name)):
+            with pytest.raises(DataError, match="the scene's name is not text"):
+                work()
     with pytest.raises(DataError, match="'dance' is nothing to ask for"):
         desk.ask("my_scan", "the chair", "dance")
 

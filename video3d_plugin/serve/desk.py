@@ -86,7 +86,7 @@ class Desk:
 
     def scene(self, name: str) -> Scene:
         with self._lock:
-            if name not in self._scenes:
+            if _text(name, "the scene's name") not in self._scenes:
                 if name not in self._loaders:
                     raise MissingError(f"no scene {name!r:.80}", remedy="choose one of the list, or upload it again")
                 self._scenes[name] = self._ready(self._loaders[name]())
@@ -132,7 +132,7 @@ class Desk:
         ones are added to them."""
         from video3d_plugin.view import item_of_answer, item_of_grounding
 
-        text, items = text.strip(), [] if items is None else items
+        text, items = _text(text, "the question").strip(), [] if items is None else items
         if kind not in KINDS:
             raise DataError(f"{kind!r:.40} is nothing to ask for", remedy=f"one of {', '.join(KINDS)}")
         if not 0 < len(text) <= MAX_QUESTION:
@@ -176,8 +176,8 @@ class Desk:
         from video3d_plugin.data.inputs import sample
         from video3d_plugin.view import gather
 
+        scene, model = self.scene(name), self.model
         if name not in self._views:
-            scene, model = self.scene(name), self.model
             chosen = sample(scene, model.sampler, model.max_frames)
             self._views[name] = gather(scene, chosen, model.sampler, max_frames=_PAGE_FRAMES)
         self._views.move_to_end(name)
@@ -197,3 +197,14 @@ class Desk:
         shutil.rmtree(self._uploads.pop(name), ignore_errors=True)
         self._scenes.pop(name, None)
         self._views.pop(name, None)
+
+
+def _text(value: Any, what: str) -> str:
+    """The value, if it is text that can be written as UTF-8: over the web anything may come."""
+    if not isinstance(value, str):
+        raise DataError(f"{what} is not text", remedy="send a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{what} holds half a character", remedy="write it again") from None
+    return value
