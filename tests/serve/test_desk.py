@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import stat
 import threading
 import zipfile
@@ -239,14 +240,23 @@ def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_p
     assert list(loaders) == ["my_scan", "data/my_scan", "other"] and loaders["data/my_scan"]() == "my_scan"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.7"])
-def test_on_loopback_only_its_own_names_are_answered(host, capsys):
-    assert "*" not in cli.allowed_hosts(host) and host in cli.allowed_hosts(host)
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::1", "::1"), ("box", "127.0.1.1")],
+)
+def test_on_loopback_only_its_own_names_are_answered(host, address, capsys):
+    assert "*" not in cli.allowed_hosts(host, address) and host in cli.allowed_hosts(host, address)
     assert capsys.readouterr().err == ""
 
 
-def test_anywhere_else_it_is_said_that_there_is_no_password(capsys):
-    assert cli.allowed_hosts("0.0.0.0") == ["*"]
+def test_anywhere_else_too_and_it_is_said_that_there_is_no_password(capsys):
+    assert {"box.lan", "192.168.1.5", socket.gethostname()} <= set(cli.allowed_hosts("box.lan", "192.168.1.5"))
+    assert "*" not in cli.allowed_hosts("192.168.1.5", "192.168.1.5")
+    assert capsys.readouterr().err.count("no password") == 2
+
+
+def test_on_all_addresses_any_name_will_do(capsys):
+    assert cli.allowed_hosts("0.0.0.0", "0.0.0.0") == cli.allowed_hosts("::", "::") == ["*"]
     assert "no password" in capsys.readouterr().err
 
 

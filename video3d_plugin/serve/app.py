@@ -1,8 +1,8 @@
 """The web page over a Desk: gradio for the controls, one route for the viewer, which a sandboxed frame shows.
 
 The viewer's pages hold content of uploads, so the frame has an origin of its own: nothing in it can reach the rest.
-Only requests that name a host this server was started for are answered; a page of another site cannot ask it through a
-name of its own that points here.
+Only requests that name a host this server was started for are answered, so a page of another site cannot ask through a
+name of its own that points here; nor can it send a form or a file across, as its origin is not ours.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def build(desk: Desk, hosts: list[str]) -> Any:
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Gate, uploads=desk.uploads_allowed)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
 
     @app.get("/viewer/{token}")
@@ -56,6 +57,36 @@ def build(desk: Desk, hosts: list[str]) -> Any:
         enable_monitoring=False,
         run_history=False,
     )
+
+
+class Gate:
+    """ASGI middleware that answers 403 to pages of other sites, and to files where uploads are turned off: gradio takes
+    files on a route of its own, before the desk is asked.
+
+    A browser says with `Origin` whose page asks, with anything but a plain GET; programs leave it out. The viewer's
+    frame is fetched with a plain GET and asks for nothing. A proxy that changes `Host` says what it was in
+    `X-Forwarded-Host`, which a page of another site cannot set.
+    """
+
+    def __init__(self, app: Any, uploads: bool):
+        self.app, self.uploads = app, uploads
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        reason = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        answer = self.app if reason is None else PlainTextResponse(reason, status_code=403)
+        await answer(scope, receive, send)
+
+    def _refusal(self, scope: Any) -> str | None:
+        headers = dict(scope["headers"])
+        if b"origin" in headers:
+            host = headers[b"origin"].partition(b"://")[2]
+            if not host or host not in (headers.get(b"host"), headers.get(b"x-forwarded-host")):
+                return "A page of another site may not ask here."
+        if not self.uploads and scope["path"].rstrip("/").endswith("/upload"):
+            return "Uploads are turned off here."
+        return None
 
 
 def _blocks(desk: Desk) -> Any:
@@ -88,11 +119,9 @@ def _blocks(desk: Desk) -> Any:
                 button = gradio.Button("Ask", variant="primary")
                 answer = gradio.Textbox(label="Answer", interactive=False)
                 boxes = gradio.Dataframe(headers=_COLUMNS, label="Boxes, best first (metres)", interactive=False)
-                archive = gradio.File(
-                    label=f"Your own scan: a zipped RGB-D folder, up to {desk.limits.bytes >> 20} MB",
-                    file_types=[".zip"],
-                    visible=desk.uploads_allowed,
-                )
+                if desk.uploads_allowed:
+                    limit = f"up to {desk.limits.bytes >> 20} MB"
+                    archive = gradio.File(label=f"Your own scan: a zipped RGB-D folder, {limit}", file_types=[".zip"])
             with gradio.Column(scale=3):
                 viewer = gradio.HTML(label="Scene")
         one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
@@ -100,7 +129,8 @@ def _blocks(desk: Desk) -> Any:
         button.click(ask, **asked, **one_at_a_time, api_name="ask")
         question.submit(ask, **asked, **one_at_a_time, api_visibility="private")
         scene.input(choose, [scene], [viewer, items], **one_at_a_time, api_name="choose")
-        archive.upload(upload, [archive], [scene, viewer, items], **one_at_a_time, api_name="upload")
+        if desk.uploads_allowed:
+            archive.upload(upload, [archive], [scene, viewer, items], **one_at_a_time, api_name="upload")
         if names:
             blocks.load(choose, [scene], [viewer, items], **one_at_a_time, api_visibility="private")
     return blocks

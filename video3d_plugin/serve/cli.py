@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         _end_by_exit()
         desk = Desk(load_model(args.model, device=args.device), scenes, uploads=not args.no_upload, limits=limits)
         try:
-            _serve(build(desk, allowed_hosts(args.host)), listener, args.host)
+            _serve(build(desk, allowed_hosts(args.host, listener.getsockname()[0])), listener, args.host)
         finally:
             desk.close()
     return 0
@@ -87,19 +87,14 @@ def _unused(name: str, place: Path, taken: Collection[str]) -> str:
     return next(candidate for candidate in (name, *endings, str(place)) if candidate not in taken)
 
 
-def allowed_hosts(host: str) -> list[str]:
-    """What a browser may call this server: on loopback its own names only; elsewhere any, as names cannot be known."""
-    if _is_loopback(host):
-        return ["127.0.0.1", "localhost", "[::1]", "::1", host]
+def allowed_hosts(host: str, address: str) -> list[str]:
+    """What a browser may call this server, which was started for `host` and listens on `address` (an IP address): these
+    two, and the machine's own names. Only where it listens on all addresses any name will do: they cannot be known."""
+    listening = ipaddress.ip_address(address)
+    if listening.is_loopback:
+        return ["127.0.0.1", "localhost", "[::1]", "::1", host, address]
     print(f"video3d serve: everyone who can reach {host} may ask and upload; there is no password", file=sys.stderr)
-    return ["*"]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return ["*"] if listening.is_unspecified else [host, address, f"[{address}]", socket.gethostname()]
 
 
 def _end_by_exit() -> None:
