@@ -90,6 +90,14 @@ def test_piped_questions_are_answered_in_order_and_one_page_shows_all(ask, capsy
     assert "all.html" in error and (tmp_path / "all.html").stat().st_size > 500_000
 
 
+def test_with_json_nothing_else_is_printed_whatever_is_typed(ask, capsys, monkeypatch):
+    typed(monkeypatch, "/frames\n/help\nHow many?\n")
+    assert ask("--json") == 0
+    out, error = capsys.readouterr()
+    assert len(json.loads(out)["items"]) == 1
+    assert len(error.splitlines()[0].split()) == 4 and "a question" in error
+
+
 def test_a_wrong_line_ends_a_pipe_but_not_a_conversation(ask, capsys, monkeypatch):
     typed(monkeypatch, "/grund the chair\n/quit\n")
     assert ask() == 2
@@ -114,6 +122,7 @@ def test_a_wrong_line_ends_a_pipe_but_not_a_conversation(ask, capsys, monkeypatc
     [
         (["--ground"], "--ground needs a description"),
         (["x", "--ground", "--point", "0", "0", "0"], "exclude each other"),
+        (["x", "--several", "--point", "0", "0", "0"], "exclude each other"),
         (["x", "--save", "a.txt"], "ends in .html"),
         (["x", "--save", "nowhere/a.html"], "its folder does not exist"),
         (["x", "--sampler", "ratio95"], "did you mean 'mc-ratio95'"),
@@ -177,6 +186,22 @@ def test_view_writes_a_page_named_after_the_scan(my_scan, tmp_path, monkeypatch,
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     assert len(data["chosen"]) == 3 and data["proposals"] and data["scene"] == "my_scan"
     assert "MB" in capsys.readouterr().err
+
+
+def test_view_shows_the_frames_that_the_model_of_ask_sees(my_scan, tiny_checkpoint, tmp_path, monkeypatch):
+    def shown(*words):
+        page = tmp_path / "page.html"
+        assert cli.main(["view", str(my_scan), "--save", str(page), *words]) == 0
+        data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text())[1])
+        return data["sampler"], len(data["chosen"])
+
+    assert shown("--model", str(tiny_checkpoint)) == ("uniform", 4)
+    assert shown("--model", str(tiny_checkpoint), "--max-frames", "3") == ("uniform", 3)
+    assert shown("--model", "a name of the hub") == ("uniform", 8)  # all there are, of 32
+    monkeypatch.setattr("video3d_plugin.pipeline.default_checkpoint", lambda: tiny_checkpoint)
+    assert shown() == ("uniform", 4)
+    monkeypatch.undo()
+    assert shown()[0] == "mc"  # what the shipped model was trained with
 
 
 def test_rerun_without_its_package_says_how_to_get_it(my_scan, tmp_path, monkeypatch, capsys):

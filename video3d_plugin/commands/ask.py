@@ -71,13 +71,14 @@ def take_rest(args: argparse.Namespace, rest: list[str]) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     if (args.ground or args.several) and not args.question:
         raise DataError("--ground needs a description", remedy='like --ground "the brown chair"; or /ground when asked')
-    if args.ground and args.point:
-        raise DataError("--ground and --point exclude each other")
+    if (args.ground or args.several) and args.point:
+        raise DataError("--ground, or --several, and --point exclude each other")
     if args.save:
         page_path(args.save)
     chat = _open(args)
     if args.question is None and args.point is None:
-        _read_questions(chat, sys.stdin.isatty(), show=not args.json)
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # then only JSON goes to stdout
+            _read_questions(chat, sys.stdin.isatty(), show=not args.json)
     else:
         _show(chat.ask(args.question, args.ground or args.several, args.several, args.point), show=not args.json)
     if args.json:

@@ -16,11 +16,12 @@ from video3d_plugin.commands.common import (
     save_page,
     status,
 )
+from video3d_plugin.errors import MissingError
 
 EPILOG = """\
 examples:
   video3d view my_scan/
-  video3d view DATA/scene0011_00 --boxes results/ --save scene.html    step through lmms-eval's --log_samples
+  video3d view DATA/scene0011_00 --boxes results/ --model CHECKPOINT   step through lmms-eval's --log_samples
   video3d view my_scan/ --boxes answers.json                          what video3d ask --json printed
   video3d view my_scan/ --rerun scan.rrd                              for the Rerun viewer (pip install rerun-sdk)
 """
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save", type=Path, metavar="FILE.html", help="the page (default: <scene id>.html here)")
     parser.add_argument("--rerun", type=Path, metavar="FILE.rrd", help="write a Rerun recording in place of the page")
+    parser.add_argument(
+        "--model", metavar="CHECKPOINT", help="mark the frames that this one sees (default: the small one shipped)"
+    )
     add_view_arguments(parser)
     parser.add_argument(
         "--proposals", choices=("scan", "auto"), default="scan", help="auto: clusters where it has none"
@@ -63,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if args.proposals == "auto":
         with status("looking for objects"):
             scene = with_proposals(scene)
-    sampler = args.sampler or "uniform"
+    sampler, max_frames = how_seen(args)
     with status("choosing frames"):
-        chosen = sample(scene, sampler, args.max_frames or 32)
+        chosen = sample(scene, sampler, max_frames)
     view = gather(scene, chosen, sampler, max_frames=args.all_frames)
     if args.rerun:
         from video3d_plugin.view.rerun import write_rerun
@@ -80,3 +84,15 @@ def run(args: argparse.Namespace) -> int:
 
         webbrowser.open(path.resolve().as_uri())
     return 0
+
+
+def how_seen(args: argparse.Namespace) -> tuple[str, int]:
+    """(sampler, number of frames at most): those that are asked for, else those of `ask` with this model."""
+    from video3d_plugin.pipeline import MAX_FRAMES, _trained_view, default_checkpoint
+
+    try:
+        trained = _trained_view(Path(args.model or default_checkpoint()))
+    except MissingError:  # an installation without the small model
+        trained = {}
+    sampler = args.sampler or trained.get("sampler", "uniform")
+    return sampler, args.max_frames or trained.get("max_frames", MAX_FRAMES)
