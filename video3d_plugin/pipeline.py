@@ -391,7 +391,7 @@ def load_model(
         dtype = getattr(torch, dtype)
     model, processor = load_pair(folder, dtype=dtype, attn_implementation=attn_implementation, lora=adapter, **options)
     quantised = getattr(model, "is_quantized", False)
-    trained = (_trained_view(adapter) if adapter else {}) or _trained_view(folder)
+    trained = trained_view(folder, adapter)
     return Video3D(
         model if device is None or quantised else model.to(device),
         processor,
@@ -415,8 +415,10 @@ def _check_device(device: str | torch.device) -> None:
         ) from error
 
 
-def _trained_view(folder: Path) -> dict[str, Any]:
-    """`sampler` and `max_frames` of the checkpoint's training; empty where it does not say."""
+def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
+    """`sampler` and `max_frames` of the adapter's training, else of the checkpoint's; empty where neither says."""
+    if adapter is not None and (found := trained_view(adapter)):
+        return found
     path = folder / "training.json"
     if not path.is_file():
         return {}

@@ -197,9 +197,11 @@ def test_view_shows_the_frames_that_the_model_of_ask_sees(my_scan, tiny_checkpoi
 
     assert shown("--model", str(tiny_checkpoint)) == ("uniform", 4)
     assert shown("--model", str(tiny_checkpoint), "--max-frames", "3") == ("uniform", 3)
-    assert shown("--model", "a name of the hub") == ("uniform", 8)  # all there are, of 32
     monkeypatch.setattr("video3d_plugin.pipeline.default_checkpoint", lambda: tiny_checkpoint)
     assert shown() == ("uniform", 4)
+    monkeypatch.setenv("HOME", str(tiny_checkpoint.parent))
+    assert shown("--model", f"~/{tiny_checkpoint.name}") == ("uniform", 4)
+    assert cli.main(["view", str(my_scan), "--model", str(tmp_path / "nothing")]) == 2
     monkeypatch.undo()
     assert shown()[0] == "mc"  # what the shipped model was trained with
 

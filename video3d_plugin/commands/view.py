@@ -88,11 +88,16 @@ def run(args: argparse.Namespace) -> int:
 
 def how_seen(args: argparse.Namespace) -> tuple[str, int]:
     """(sampler, number of frames at most): those that are asked for, else those of `ask` with this model."""
-    from video3d_plugin.pipeline import MAX_FRAMES, _trained_view, default_checkpoint
+    from video3d_plugin.pipeline import MAX_FRAMES, default_checkpoint, trained_view
 
-    try:
-        trained = _trained_view(Path(args.model or default_checkpoint()))
-    except MissingError:  # an installation without the small model
-        trained = {}
+    if args.model:
+        from video3d_plugin.model.checkpoint import local_folders
+
+        trained = trained_view(*local_folders(args.model))
+    else:
+        try:
+            trained = trained_view(default_checkpoint())
+        except MissingError:  # an installation without the small model
+            trained = {}
     sampler = args.sampler or trained.get("sampler", "uniform")
     return sampler, args.max_frames or trained.get("max_frames", MAX_FRAMES)
