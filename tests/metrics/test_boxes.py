@@ -45,11 +45,40 @@ def test_giou_by_hand():
     assert boxes.giou_matrix([UNIT], [UNIT])[0, 0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("wrong", [[1, 2, 3], [[1, 2, 3, 4, 5]], [[1, 2, 3, 4, 5, float("nan")]], [["a"] * 6], 7])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [1, 2, 3],
+        [[1, 2, 3, 4, 5]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [["a"] * 6],
+        7,
+        None,
+        [[0, 0, 0, 1, 1, 1e39]],
+        [[0, 0, 0, 1, 1, 10**400]],
+        [["a"] * 3] * 8,
+    ],
+)
 def test_what_is_no_box_is_an_error_in_one_line(wrong):
-    with pytest.raises(DataError) as error:
-        boxes.as_boxes(wrong, "gt_box")
-    assert "gt_box" in str(error.value) and "\n" not in str(error.value)
+    for reader in (boxes.as_boxes, boxes.as_box):
+        with pytest.raises(DataError) as error:
+            reader(wrong, "gt_box")
+        assert "gt_box" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_box_is_six_numbers_or_eight_corners():
+    for form in (UNIT, [UNIT], boxes.corners_of_box(UNIT)):
+        assert boxes.as_box(form).tolist() == UNIT
+    for several in ([], [UNIT, UNIT]):
+        with pytest.raises(DataError):
+            boxes.as_box(several)
+
+
+def test_the_largest_numbers_allowed_stay_finite_in_float32():
+    far, farther = [boxes.LARGEST_M] * 6, [-boxes.LARGEST_M] * 6
+    with np.errstate(over="raise", invalid="raise"):
+        assert np.isfinite(boxes.iou_matrix_float32([far], [far, farther])).all()
+        assert np.isfinite(boxes.giou_matrix([far], [far, farther])).all()
 
 
 finite = st.floats(-50, 50, allow_nan=False)

@@ -65,7 +65,18 @@ def test_huge_scores_do_not_overflow():
         assert objects_by_mass([1e4, -1e4, 0.0], 2, True) == [0]
 
 
-@pytest.mark.parametrize("scores, proposals", [([0.1, 0.2], 3), ([0.1, float("nan"), 0.0], 2), ([], 1)])
+@pytest.mark.parametrize(
+    "scores, proposals",
+    [
+        ([0.1, 0.2], 3),
+        ([0.1, float("nan"), 0.0], 2),
+        ([float("inf"), 0.1, 0.0], 2),
+        ([-1e39, -1e39, -1e39], 2),
+        ([10**400, 0.1, 0.0], 2),
+        (["a", 0.1, 0.0], 2),
+        ([], 1),
+    ],
+)
 def test_scores_that_do_not_fit_the_proposals_are_an_error(scores, proposals):
     with pytest.raises(DataError):
         objects_by_mass(scores, proposals, True)

@@ -132,7 +132,13 @@ def test_groups_come_from_the_document():
         {"scores": [1.0], "boxes": [[1, 2]]},
         {"box": [1, 2, 3]},
         {"box": [[1, 2], [3, 4]] * 4},
+        {"boxes": [[0, 0, 0, 1, 1, 1e39]]},
+        {"box": [10**400] * 6},
+        {"box": [["a"] * 3] * 8},
+        {"scores": [float("inf"), 0.1, 0.0], "boxes": [BOX, FAR]},
+        {"scores": [-1e39, -1e39, -1e39], "boxes": [BOX, FAR]},
         "no idea [1, 2]",
+        "[0, 0, 0, 1, 1, 1e39]",
     ],
 )
 def test_unreadable_predictions_are_wrong_and_counted(prediction):

@@ -10,31 +10,48 @@ differ in precision and in the term that keeps the quotient finite, which decide
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from video3d_plugin.errors import DataError
 
+LARGEST_M = 1e9  # no place on Earth is further off; products of three such numbers are far within float32
 _SIGNS = np.array([[1, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, -1]])
 
 
-def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
-    """(N, 6) float64; an empty list gives (0, 6). DataError where the shape is another or a number is not finite."""
+def finite_numbers(values: Any, what: str, largest: float = LARGEST_M) -> np.ndarray:
+    """A float64 array of any shape; DataError where something is no number, not finite or beyond `largest`."""
     try:
-        array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{what}: not a list of boxes: {error}", remedy="give six numbers a box: centre, size"
-        ) from None
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{what}: not numbers: {error}") from None
+    if not (np.abs(array) <= largest).all():
+        raise DataError(f"{what}: a number is not finite or beyond {largest:g}")
+    return array
+
+
+def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
+    """(N, 6) float64; an empty list gives (0, 6). DataError where the shape is another or a number no coordinate."""
+    array = finite_numbers(boxes, what)
     if array.size == 0:
         return np.zeros((0, 6))
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 6:
         raise DataError(f"{what}: shape {array.shape}, expected (N, 6)", remedy="give six numbers a box: centre, size")
-    if not np.isfinite(array).all():
-        raise DataError(f"{what}: a number is not finite", remedy="leave out boxes that are not known")
     return array
+
+
+def as_box(box: Sequence | np.ndarray, what: str = "box") -> np.ndarray:
+    """(6,) float64 of six numbers, of a list of one such box, or of eight corners (8, 3); DataError otherwise."""
+    array = finite_numbers(box, what)
+    if array.shape == (8, 3):
+        return box_of_corners(array)
+    boxes = as_boxes(array, what)
+    if len(boxes) != 1:
+        raise DataError(f"{what}: {len(boxes)} boxes, expected one")
+    return boxes[0]
 
 
 def corners_of_box(box: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -45,7 +62,7 @@ def corners_of_box(box: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def box_of_corners(corners: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     """(6,) box around (K, 3) corners; the order of the corners does not matter."""
-    points = np.asarray(corners, dtype=np.float64)
+    points = finite_numbers(corners, "corners")
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise DataError(f"corners have shape {points.shape}, expected (8, 3)")
     low, high = points.min(0), points.max(0)

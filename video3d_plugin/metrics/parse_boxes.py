@@ -19,6 +19,7 @@ from video3d_plugin.metrics.boxes import box_of_corners, corners_of_box
 MAX_CHARACTERS = 20_000
 MAX_STARTS = 200
 MAX_DEPTH = 20
+FARTHEST_M = 1e4
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _GROUP = re.compile(r"[\[(<{]([^\[\](){}<>]*)[\])>}]")
@@ -126,7 +127,7 @@ def _numbers(value: Any, count: int) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) == count
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+        and all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < FARTHEST_M for v in value)
     )
 
 
@@ -140,7 +141,9 @@ def _box_of_list(value: list) -> list[float] | None:
 
 def box_of_numbers(numbers: list[float]) -> list[float] | None:
     """A box of 6 numbers; of 7 with a yaw or 9 with Euler angles (radians, ZXY as EmbodiedScan) the box around the
-    turned one; of 24 the box around eight corners. None for any other count."""
+    turned one; of 24 the box around eight corners. None for any other count, and for numbers beyond a building."""
+    if not all(abs(n) < FARTHEST_M for n in numbers):
+        return None
     if len(numbers) == 6:
         return _checked(numbers)
     if len(numbers) in (7, 9):
@@ -152,7 +155,7 @@ def box_of_numbers(numbers: list[float]) -> list[float] | None:
 
 def _hull_of_turned(box: list[float], angles: list[float]) -> list[float]:
     z, x, y = (*angles, 0.0, 0.0)[:3]
-    if not any(angles) or not all(map(math.isfinite, [*box, *angles])):
+    if not any(angles):
         return box
     turn = _rotation(2, z) @ _rotation(0, x) @ _rotation(1, y)
     centre = np.asarray(box[:3])
@@ -168,12 +171,9 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
 
 
 def _checked(box: Any) -> list[float] | None:
-    """Finite numbers within a building, sizes not negative: a pixel box or an id list is not a box in metres."""
-    try:
-        box = [float(v) for v in box]
-    except OverflowError:
-        return None
-    plausible = all(math.isfinite(v) and abs(v) < 1e4 for v in box) and all(v >= 0 for v in box[3:])
+    """Numbers within a building, sizes not negative: a pixel box or an id list is not a box in metres."""
+    box = [float(v) for v in box]
+    plausible = all(abs(v) < FARTHEST_M for v in box) and all(v >= 0 for v in box[3:])
     return box if plausible else None
 
 

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.metrics.boxes import finite_numbers
 
 SCRIPT_MASS = 0.4  # default of the reference's eval_multi3drefer.py
 PAPER_MASS = 0.25  # what arXiv 2412.00493 says
@@ -26,12 +27,10 @@ TEMPERATURE = 0.07
 
 def object_scores(scores: Sequence[float], proposals: int, has_zero_target: bool) -> np.ndarray:
     """The checked scores, (proposals,) or (proposals + 1,) float32; DataError where the count or a value is wrong."""
-    array = np.asarray(scores, dtype=np.float32)
+    array = finite_numbers(scores, "scores", float(np.finfo(np.float32).max)).astype(np.float32)
     expected = proposals + bool(has_zero_target)
     if array.shape != (expected,):
         raise DataError(f"{array.size} scores for {proposals} proposals, expected {expected}")
-    if np.isnan(array).any():
-        raise DataError("a score is not a number")
     return array
 
 

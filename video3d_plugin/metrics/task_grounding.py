@@ -7,7 +7,7 @@ from functools import partial
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import grounding
-from video3d_plugin.metrics.boxes import as_boxes, box_of_corners, iou, iou_float32
+from video3d_plugin.metrics.boxes import as_box, as_boxes, iou, iou_float32
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.metrics.parse_boxes import parse_boxes
 from video3d_plugin.metrics.selection import HALF, PAPER_MASS, SCRIPT_MASS, Rule, best_object, by_mass
@@ -22,7 +22,7 @@ def _direct_boxes(fields: Mapping) -> list[list[float]]:
     if boxes is None:
         box = fields.get("box", fields.get("bbox"))
         boxes = [] if box is None else [box]
-    return [as_boxes(box_of_corners(b) if len(b) == 8 else b, "predicted box")[0].tolist() for b in boxes]
+    return [as_box(box, "predicted box").tolist() for box in boxes]
 
 
 def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:
@@ -32,7 +32,7 @@ def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:
     if prediction.fields is not None:
         try:
             return "ok", _direct_boxes(prediction.fields)
-        except (DataError, TypeError, IndexError):
+        except (DataError, TypeError):
             return "unreadable", []
     text = prediction.text or ""
     if not text.strip():
