@@ -5,6 +5,7 @@ import json
 import pytest
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.metrics.boxes import corners_of_box
 from video3d_plugin.metrics.tasks import TASKS, get, process
 
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
@@ -137,6 +138,14 @@ def test_groups_come_from_the_document():
         {"box": [["a"] * 3] * 8},
         {"scores": [float("inf"), 0.1, 0.0], "boxes": [BOX, FAR]},
         {"scores": [-1e39, -1e39, -1e39], "boxes": [BOX, FAR]},
+        {"caption": "a chair"},
+        {"boxes": 5},
+        {"boxes": "none"},
+        {"boxes": [BOX, None]},
+        [BOX, [1, 2]],
+        ["[0, 0, 0, 1, 1, 1]", "[9, 9, 9, 1, 1, 1]"],
+        '{"answer": "yes"}',
+        '{"caption": "a chair"}',
         "no idea [1, 2]",
         "[0, 0, 0, 1, 1, 1e39]",
     ],
@@ -174,9 +183,52 @@ def test_a_repeated_object_id_is_one_box_for_m3dref_and_two_for_video3dllm():
     assert numbers["f1@0.5"] == 100 and numbers["v3d_f1@0.5"] == pytest.approx(200 / 3)
 
 
-def test_foreign_json_with_boxes_in_objects_is_parsed_as_text():
-    text = json.dumps({"boxes": [{"bbox_3d": BOX, "label": "chair"}]})
-    assert TASKS["scanrefer"].record(scanrefer_doc(), text)["box"] == BOX
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"boxes": [{"bbox_3d": BOX, "label": "chair"}]},
+        {"answer": BOX},
+        {"answer": str(BOX)},
+        {"caption": "a chair", "bbox_3d": [BOX]},
+        {"scores": [0.9], "bbox_3d": [BOX]},
+        {"boxes": [[*BOX, 0.0]]},
+        {"box": {"center": BOX[:3], "size": BOX[3:]}},
+        {"unanswered": "", "box": BOX},
+    ],
+)
+def test_json_of_a_foreign_model_is_read_as_text_with_boxes(answer):
+    assert TASKS["scanrefer"].record(scanrefer_doc(), json.dumps(answer))["box"] == BOX
+    record = TASKS["multi3drefer"].record(multi_doc(), json.dumps(answer))
+    assert record["status"] == "ok" and TASKS["multi3drefer"].aggregate([record])["f1@0.5"] == 100
+
+
+@pytest.mark.parametrize("form", [BOX, [BOX], (BOX,), {"box": BOX}, {"boxes": BOX}, {"box": [BOX]}, {"bbox": BOX}])
+def test_one_box_may_stand_alone_or_in_a_list(form):
+    assert TASKS["scanrefer"].record(scanrefer_doc(), form)["box"] == BOX
+    assert TASKS["multi3drefer"].record(multi_doc(), form)["chosen"]["half"]["boxes"] == [BOX]
+
+
+@pytest.mark.parametrize("key", [None, "box", "boxes"])
+def test_every_box_of_a_list_counts(key):
+    corners = [corners_of_box(box).tolist() for box in (BOX, FAR)]
+    for boxes in ([BOX, FAR], corners, [BOX] * 8, []):
+        record = TASKS["multi3drefer"].record(multi_doc(), {key: boxes} if key else boxes)
+        assert record["status"] == "ok" and len(record["chosen"]["half"]["boxes"]) == len(boxes)
+    both = TASKS["multi3drefer"].record(multi_doc(), {key: [BOX, FAR]} if key else [BOX, FAR])
+    assert TASKS["multi3drefer"].aggregate([both])["f1@0.5"] == pytest.approx(200 / 3)
+
+
+def test_an_answer_of_a_task_of_words_may_be_json(score):
+    for task, doc in (("scanqa", qa_doc()), ("sqa3d", sqa_doc())):
+        assert TASKS[task].record(doc, '{"answer": "brown"}')["answer"] == "brown"
+        assert TASKS[task].record(doc, '{"colour": "brown"}')["answer"] == '{"colour": "brown"}'
+    assert TASKS["scan2cap"].record(cap_doc(), '{"caption": "a chair"}')["caption"] == "a chair"
+
+
+def test_json_without_an_end_is_text():
+    text = '{"a": ' * 50_000
+    assert TASKS["sqa3d"].record(sqa_doc(), text)["answer"] == text
+    assert TASKS["multi3drefer"].record(multi_doc(), text)["status"] == "unreadable"
 
 
 def test_a_duplicate_replaces_the_earlier_one_and_is_counted():

@@ -195,6 +195,25 @@ def test_multi3drefers_own_format_is_a_folder(golden, tmp_path, plain):
     assert values["v3d_f1@0.25"] == pytest.approx(100 * content["expected"]["video3dllm"]["B"]["all IoU25"])
 
 
+def test_every_box_of_a_line_counts(golden, tmp_path, plain):
+    truth, _ = multi_files(golden("multi3drefer"), tmp_path)
+    (first,) = json.loads(truth.annotations[0].read_text())[:1]
+    ids = {name: first[name] for name in ("scene_id", "ann_id")}
+    here, far = [0, 0, 0, 1, 1, 1], [50, 0, 0, 1, 1, 1]
+    for line in ({"prediction": [here, far]}, {"box": [here, far]}, {"boxes": [here, far]}, {"prediction": []}):
+        records = score("multi3drefer", write(tmp_path / "p.jsonl", [{**ids, **line}]), truth, plain).records
+        assert records[0]["status"] == "ok"
+        assert len(records[0]["chosen"]["half"]["boxes"]) == (0 if line == {"prediction": []} else 2)
+    theirs = {"sample_id": "1", "scene": "s", "question_type": "mt", "gt_response": [here, far]}
+    for said in ([here, far], [corners_of_box(b).tolist() for b in (here, far)]):
+        path = write(tmp_path / "v.jsonl", [{**theirs, "pred_response": said}])
+        assert score("multi3drefer", path, None, plain).scores.values["v3d_f1@0.5"] == 100
+    annotations, _ = scanrefer_files(golden("scanrefer"), tmp_path)
+    one = json.loads(annotations.read_text())[0]
+    path = write(tmp_path / "s.jsonl", [{**{n: one[n] for n in IDS}, "prediction": one["gt_box"]}])
+    assert score("scanrefer", path, Truth(annotations=[annotations]), plain).scores.values["acc@0.5"] == 100
+
+
 def scan2cap_truth(content, tmp_path):
     boxes = {}
     for o in content["objects"]:

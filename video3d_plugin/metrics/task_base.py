@@ -23,7 +23,6 @@ from video3d_plugin.metrics.ngrams import Scorer, scorer
 
 STATUSES = ("missing", "empty", "unreadable", "duplicate", "extra")
 PECULIAR = ("multi_line", "non_ascii")  # texts that are scored, but that some evaluators stumble over
-_OUR_KEYS = {"scores", "boxes", "box", "caption", "answer", "answers", "unanswered"}
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,18 @@ class Unpacked:
         return self.text is None and self.fields is None
 
 
-def unpack(prediction: Any) -> Unpacked:
-    """None, a dict, text, text that holds a dict of ours as JSON, or a list of one of these (as from lmms-eval)."""
+def unpack(prediction: Any, text_keys: Sequence[str] = ()) -> Unpacked:
+    """None, a mapping, text, or a list of one of these (as from lmms-eval).
+
+    text_keys   what a mapping holds the words of an answer under; () for a task of boxes, for which any other list is
+                a box or several of them ([]: nothing is there)
+    """
     if isinstance(prediction, list | tuple):
+        if not text_keys and not (len(prediction) == 1 and isinstance(prediction[0], str | Mapping | None)):
+            return Unpacked(fields={"boxes": list(prediction)})
         prediction = prediction[0] if prediction else None
-    if isinstance(prediction, str) and prediction.lstrip().startswith("{"):
-        try:
-            decoded = json.loads(prediction)
-        except ValueError:
-            decoded = None
-        if isinstance(decoded, dict) and _OUR_KEYS & set(decoded) and not _looks_like_free_text(decoded):
-            prediction = decoded
+    if isinstance(prediction, str):
+        prediction = _mapping_of_ours(prediction, text_keys) or prediction
     if isinstance(prediction, Mapping):
         if prediction.get("unanswered"):
             return Unpacked(reason=str(prediction["unanswered"]))
@@ -70,30 +70,38 @@ def unpack(prediction: Any) -> Unpacked:
     return Unpacked(reason="no prediction") if prediction is None else Unpacked(text=str(prediction))
 
 
-def _looks_like_free_text(decoded: Mapping) -> bool:
-    """A foreign model's JSON such as {"boxes": [{"bbox_3d": [...]}]} is left to the parser of text boxes."""
-    return "scores" not in decoded and any(
-        isinstance(v, Mapping) or (isinstance(v, list) and any(isinstance(b, Mapping) for b in v))
-        for v in (decoded.get("boxes"), decoded.get("box"))
-    )
+def _mapping_of_ours(text: str, text_keys: Sequence[str]) -> Mapping | None:
+    """JSON with the scores of proposals, a reason why there is no answer, or words; any other is a foreign model's
+    answer, and left to the parser of boxes in text."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        decoded = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    keys = decoded.keys()
+    is_ours = keys >= {"scores", "boxes"} or keys == {"unanswered"} or any(key in keys for key in text_keys)
+    return decoded if is_ours else None
 
 
 @dataclass(frozen=True)
 class Task:
     """One benchmark: `record(doc, prediction)` for a sample, `scores(records)` or `aggregate(records)` for many.
 
-    name      as in the host
-    main      the metrics to show first
+    name        as in the host
+    main        the metrics to show first
+    text_keys   where a prediction that is a mapping holds its words; () for a task of boxes
     """
 
     name: str
     main: tuple[str, ...]
     make_record: Callable[[Mapping, Unpacked], dict]
     score_records: Callable[[Sequence[dict], Scorer], Scores]
+    text_keys: tuple[str, ...] = ()
 
     def record(self, doc: Mapping, prediction: Any) -> dict:
         """Everything about one sample; `prediction` inside it is the raw one, for drawing and for scoring again."""
-        unpacked = unpack(prediction)
+        unpacked = unpack(prediction, self.text_keys)
         record: dict[str, Any] = {"task": self.name, "status": "missing" if unpacked.is_missing else "ok"}
         record.update(self.make_record(doc, unpacked))
         record["prediction"] = unpacked.fields if unpacked.fields is not None else unpacked.text

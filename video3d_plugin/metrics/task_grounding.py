@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import grounding
 from video3d_plugin.metrics.boxes import as_box, as_boxes, iou, iou_float32
@@ -17,12 +19,22 @@ RULES = (by_mass(SCRIPT_MASS), by_mass(PAPER_MASS), HALF)
 
 
 def _direct_boxes(fields: Mapping) -> list[list[float]]:
-    """Boxes given outright: `boxes` or `box`, (6,) or eight corners."""
-    boxes = fields.get("boxes")
-    if boxes is None:
-        box = fields.get("box", fields.get("bbox"))
-        boxes = [] if box is None else [box]
-    return [as_box(box, "predicted box").tolist() for box in boxes]
+    """The boxes given outright, as `boxes`, `box` or `bbox`, one or several; None says that nothing is there."""
+    given = [fields[key] for key in ("boxes", "box", "bbox") if key in fields]
+    if not given:
+        raise DataError("no box in it", remedy="expected `boxes` or `box`")
+    boxes = next((value for value in given if value is not None), [])
+    if not isinstance(boxes, list | tuple | np.ndarray):
+        raise DataError(f"boxes are a {type(boxes).__name__}, expected a list")
+    return [as_box(box, "predicted box").tolist() for box in ([boxes] if _is_one_box(boxes) else boxes)]
+
+
+def _is_one_box(value: Sequence) -> bool:
+    """Six numbers or eight corners, and no list of boxes? `as_box` checks what is inside."""
+    if not len(value):
+        return False
+    is_number = not isinstance(value[0], list | tuple | np.ndarray)
+    return is_number or (len(value) == 8 and len(value[0]) == 3)
 
 
 def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:
@@ -32,7 +44,7 @@ def _read_boxes(prediction: Unpacked) -> tuple[str, list[list[float]]]:
     if prediction.fields is not None:
         try:
             return "ok", _direct_boxes(prediction.fields)
-        except (DataError, TypeError):
+        except DataError:
             return "unreadable", []
     text = prediction.text or ""
     if not text.strip():

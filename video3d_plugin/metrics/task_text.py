@@ -47,7 +47,7 @@ class _Numbers:
 
 
 def _text_of(prediction: Unpacked, key: str) -> tuple[str, str]:
-    """Status and text; a JSON answer of ours holds it under `key`."""
+    """Status and text; a mapping holds it under `key`."""
     if prediction.is_missing:
         return "missing", ""
     text = prediction.text if prediction.fields is None else prediction.fields.get(key)
@@ -259,6 +259,8 @@ def _reference_pairs(cleaned: Mapping[str, tuple[str, str]]) -> Pairs:
     return {key: a for key, (a, _) in cleaned.items()}, {key: [b] for key, (_, b) in cleaned.items()}
 
 
-scan2cap = Task("scan2cap", ("cider@0.5", "bleu4@0.5", "meteor@0.5", "rouge@0.5"), scan2cap_record, scan2cap_scores)
-scanqa = Task("scanqa", ("em@1", "bleu4", "meteor", "rouge", "cider"), scanqa_record, scanqa_scores)
-sqa3d = Task("sqa3d", ("em",), sqa3d_record, sqa3d_scores)
+_CAPTION_SCORES = ("cider@0.5", "bleu4@0.5", "meteor@0.5", "rouge@0.5")
+_ANSWER_SCORES = ("em@1", "bleu4", "meteor", "rouge", "cider")
+scan2cap = Task("scan2cap", _CAPTION_SCORES, scan2cap_record, scan2cap_scores, text_keys=("caption",))
+scanqa = Task("scanqa", _ANSWER_SCORES, scanqa_record, scanqa_scores, text_keys=("answer", "answers"))
+sqa3d = Task("sqa3d", ("em",), sqa3d_record, sqa3d_scores, text_keys=("answer",))

@@ -24,10 +24,11 @@ What a document holds (data/annotations writes them; more is ignored):
     scanqa         question_id question answers [str] scene_id
     sqa3d          question_id question situation answer scene_id
 
-What a prediction may be: None or {"unanswered": reason} (missing); text; a dict, also as JSON text; a list of one.
+What a prediction may be: None or {"unanswered": reason} (missing); text; a dict; a list of one. Scores and words may
+also come as a dict in JSON text; any other JSON text is read by `parse_boxes`.
 
-    grounding      {"scores": [N or N+1], "boxes": [[6] x N], "has_zero_target": bool}, {"boxes": [...]}, {"box": [6]},
-                   or text with boxes (see `parse_boxes`)
+    grounding      {"scores": [N or N+1], "boxes": [[6] x N], "has_zero_target": bool}; a box or a list of boxes, also
+                   as {"boxes": ...} or {"box": ...}, each six numbers or eight corners; or text with boxes
     scan2cap       {"caption": str, "box": [6] or None}, or text for the document's input_box
     scanqa, sqa3d  text, {"answer": str}, for ScanQA also {"answers": [best, second, ...]}
 """

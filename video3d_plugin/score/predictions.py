@@ -189,8 +189,7 @@ def _prediction(task: str, item: Mapping) -> Any:
         boxes = item["objects"]
         return {"scores": item["scores"], "boxes": boxes, "has_zero_target": len(item["scores"]) == len(boxes) + 1}
     if "pred_response" in item:
-        value = item["pred_response"]
-        return {"box": value} if isinstance(value, list) else value
+        return item["pred_response"]
     for name, ours in (
         ("bbox", "box"),
         ("aabb", "boxes"),
