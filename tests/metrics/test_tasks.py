@@ -293,6 +293,18 @@ def test_sqa3d_types_by_both_rules(score):
     assert values["em_is"] is None and values["v3d_em_others"] is None
 
 
+def test_sqa3d_types_are_the_stated_ones_where_the_question_follows_its_situation_in_one_text(score):
+    text = "I sit on the couch. Is it on?"
+    processed = {**sqa_doc(1, text, "yes"), "situation": "", "question_type": "is"}
+    values = TASKS["sqa3d"].scores([TASKS["sqa3d"].record(processed, "yes")], score).values
+    assert values["em_is"] == values["v3d_em_is"] == values["leo_em_is"] == 100
+    assert values["em_others"] is None and values["v3d_em_others"] is None
+    official = {**sqa_doc(2, "Isn't it on?", "yes"), "question_type": "is"}
+    for doc in (official, {**official, "question_type": "N/A"}, {**official, "question_type": None}):
+        values = TASKS["sqa3d"].scores([TASKS["sqa3d"].record(doc, "yes")], score).values
+        assert values["em_others"] == values["v3d_em_is"] == 100
+
+
 def test_without_java_the_official_scanqa_numbers_are_missing_with_the_reason(no_java):
     pytest.importorskip("pycocoevalcap")
     scores = TASKS["scanqa"].scores([TASKS["scanqa"].record(qa_doc(), "brown")])

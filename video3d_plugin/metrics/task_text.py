@@ -220,10 +220,23 @@ def sqa3d_record(doc: Mapping, prediction: Unpacked) -> dict:
         "scene_id": doc.get("scene_id", ""),
         "situation": doc.get("situation", ""),
         "question": doc["question"],
+        "question_type": doc.get("question_type"),
         "reference": doc["answer"],
         "status": status,
         "answer": answer,
     }
+
+
+def _sqa3d_types(record: Mapping) -> tuple[str, str]:
+    """The question's type by its first word, and by its first letters.
+
+    Video-3D-LLM's files state the second. Where they have situation and question in one text, it stands for both.
+    """
+    by_word = answers.question_type_by_first_word(record["question"])
+    by_letters = answers.question_type_by_prefix(record["question"])
+    if (stated := record.get("question_type")) in answers.SQA3D_TYPES:
+        by_word, by_letters = by_word if record.get("situation") else stated, stated
+    return by_word, by_letters
 
 
 def sqa3d_scores(records: Sequence[dict], score: Scorer) -> Scores:
@@ -232,8 +245,8 @@ def sqa3d_scores(records: Sequence[dict], score: Scorer) -> Scores:
     lines = [r for r in known if r["status"] != "missing"]
     cleaned = {r["id"]: (clean_answer(r["answer"]), clean_answer(r["reference"])) for r in known}
     equal = {key: int(a == b) for key, (a, b) in cleaned.items()}
-    first_word = [answers.question_type_by_first_word(r["question"]) for r in known]
-    prefix = {r["id"]: answers.question_type_by_prefix(r["question"]) for r in known}
+    types = {r["id"]: _sqa3d_types(r) for r in known}
+    first_word, prefix = [t[0] for t in types.values()], {key: t[1] for key, t in types.items()}
     em = [equal[r["id"]] if r["status"] != "missing" else 0 for r in known]
     values = answers.by_type(em, first_word, "em")
     values |= answers.by_type([equal[r["id"]] for r in lines], [prefix[r["id"]] for r in lines], "v3d_em")
@@ -243,9 +256,8 @@ def sqa3d_scores(records: Sequence[dict], score: Scorer) -> Scores:
         pairs = [
             match(cleaned[r["id"]][0], [cleaned[r["id"]][1]]) if r["status"] != "missing" else (0, 0) for r in known
         ]
-        types = list(prefix.values())
-        values |= answers.by_type([p[0] for p in pairs], types, f"{name}em")
-        values |= answers.by_type([p[1] for p in pairs], types, f"{name}em_refined")
+        values |= answers.by_type([p[0] for p in pairs], list(prefix.values()), f"{name}em")
+        values |= answers.by_type([p[1] for p in pairs], list(prefix.values()), f"{name}em_refined")
     lenient = [answers.lenient_match(cleaned[r["id"]][0], r["reference"]) for r in lines]
     values["llm_acc"] = answers.percent(lenient + [0 for r in records if r.get("extra")])
     numbers = _Numbers(score)

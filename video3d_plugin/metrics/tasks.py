@@ -22,7 +22,7 @@ What a document holds (data/annotations writes them; more is ignored):
     scan2cap       scene_id object_id object_name gt_box(6) references [str], token or reference_tokens [[str]] (absent:
                    split as ScanRefer does), box or input_box (6)|None
     scanqa         question_id question answers [str] scene_id
-    sqa3d          question_id question situation answer scene_id
+    sqa3d          question_id question situation answer scene_id, question_type (where the file states one)
 
 What a prediction may be: None or {"unanswered": reason} (missing); text; a dict; a list of one. Scores and words may
 also come as a dict in JSON text; any other JSON text is read by `parse_boxes`.

@@ -221,7 +221,7 @@ def _reference(task: str, item: Mapping) -> dict | None:
     if task == "multi3drefer":
         return {"scene_id": scene, "ann_id": sample, "gt_boxes": truth, "eval_type": kind}
     if task == "sqa3d":  # the type is in the line, the question is not
-        return {"question_id": sample, "scene_id": scene, "question": f"{kind} ?", "answer": truth}
+        return {"question_id": sample, "scene_id": scene, "question": "", "question_type": kind, "answer": truth}
     if task == "scan2cap":  # a caption that is there is one of a good proposal; the boxes are not in the line
         box = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
         found = box if item.get("pred_response") else None
