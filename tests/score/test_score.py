@@ -9,7 +9,8 @@ import pytest
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.boxes import corners_of_box
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.score import Truth, cli, score
+from video3d_plugin.metrics.task_base import Scores
+from video3d_plugin.score import Result, Truth, cli, score
 from video3d_plugin.score.predictions import read_predictions
 
 
@@ -32,6 +33,7 @@ def write(path, content):
     return path
 
 
+EMPTY = Scores({}, {})
 IDS = ("scene_id", "object_id", "ann_id")
 
 
@@ -320,6 +322,20 @@ def test_sqa3d_by_id_and_by_situation_and_question(tmp_path, plain):
     assert scores.counts["extra"] == 1
 
 
+def test_lines_that_no_id_tells_apart_go_to_one_question_each(tmp_path, plain):
+    asked = {"scene_id": "s", "situation": "I sit.", "question": "What is it?"}
+    questions = [{**asked, "question_id": n} for n in (1, 2)]
+    annotations = [{"question_id": n, "answers": [{"answer": a}]} for n, a in ((1, "chair"), (2, "desk"))]
+    files = {"questions": questions, "annotations": annotations}
+    truth = Truth(annotations=[write(tmp_path / f"{name}.json", {name: items}) for name, items in files.items()])
+    lines = [{**asked, "answer": answer} for answer in ("chair", "desk")]
+    for said, repeated in ((lines, 0), ([*lines, lines[1]], 1)):
+        scores = score("sqa3d", write(tmp_path / "p.json", said), truth, plain).scores
+        assert scores.values["em"] == 100 and scores.counts["duplicate"] == repeated
+    one = score("sqa3d", write(tmp_path / "p.json", lines[:1]), truth, plain).scores
+    assert one.values["em"] == 50 and one.counts["missing"] == 1
+
+
 def test_samples_of_lmms_eval_are_scored_again_without_annotations(tmp_path, plain):
     from video3d_plugin.metrics.tasks import TASKS
 
@@ -445,6 +461,20 @@ def test_the_command_prints_numbers_and_reasons(golden, tmp_path, capsys):
     assert printed["values"]["meteor"] is None and printed["missing"]["meteor"] and printed["counts"]["missing"] == 1
     assert cli.run(parser.parse_args([*base, "--all"])) == 0
     assert "v3d_em" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "asked, split",
+    [("sqa3d", "test"), ("sqa3d --split val", "val"), ("scanqa", "val"), ("scanqa --split test", "test")],
+)
+def test_the_split_asked_for_is_used(monkeypatch, asked, split):
+    seen = []
+    monkeypatch.setattr(cli, "score", lambda task, path, truth, *more: seen.append(truth.split) or Result(task, EMPTY))
+    parser = __import__("argparse").ArgumentParser()
+    cli.add_arguments(parser)
+    task, *options = asked.split()
+    cli.run(parser.parse_args([task, "p.jsonl", "--data", "DATA", "--without-meteor", "--json", *options]))
+    assert seen == [split]
 
 
 def test_every_format_of_the_docstring_is_read(tmp_path):

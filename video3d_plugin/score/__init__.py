@@ -101,7 +101,7 @@ def _needed(found: tuple[list[dict], dict[str, int]] | None, task: str) -> tuple
 
 
 def _aliases(task: str, doc: Mapping) -> list[str]:
-    """The names under which a file of predictions may mention a question."""
+    """The names under which a file of predictions may mention a question, each once."""
     get_ = doc.get
     names = [get_("item_id")]
     if task == "scanrefer":
@@ -115,23 +115,25 @@ def _aliases(task: str, doc: Mapping) -> list[str]:
         names.append(doc["question_id"])
         if task == "sqa3d":
             names.append(f"{get_('scene_id')}|{get_('situation')}|{doc['question']}")
-    return [str(name) for name in names if name is not None]
+    return list(dict.fromkeys(str(name) for name in names if name is not None))
 
 
 def _match(
     binding: Task, given: Sequence[Given], docs: Sequence[dict], path: Path
 ) -> tuple[list[dict], dict[str, int]]:
     task = binding.name
-    by_name: dict[str, int] = {}
+    by_name: dict[str, list[int]] = {}
     for index, doc in enumerate(docs):
         for name in _aliases(task, doc):
-            by_name.setdefault(name, index)
+            by_name.setdefault(name, []).append(index)
     records, answered, extra, disagree = [], set(), [], 0
     for one in given:
-        index = next((by_name[key] for key in one.keys if key in by_name), None)
-        if index is None:
+        named = next((by_name[key] for key in one.keys if key in by_name), None)
+        if named is None:
             extra.append(one)
             continue
+        # SQA3D's own format has no id, and its test set three pairs of questions that nothing else tells apart.
+        index = next((i for i in named if i not in answered), named[-1])
         answered.add(index)
         doc = docs[index]
         disagree += _disagrees(doc, one.flags)

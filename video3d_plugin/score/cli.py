@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("predictions", type=Path, help="JSON lines, JSON, a samples file of lmms-eval, or a folder")
     parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE", help="official file(s)")
     parser.add_argument("--data", type=Path, help="a folder made by `video3d prepare`, in place of --annotations")
-    parser.add_argument("--split", default="val", help="of the data folder (default: val; sqa3d: test)")
+    parser.add_argument("--split", help="of the data folder (default: val; sqa3d: test)")
     parser.add_argument("--boxes", type=Path, help="boxes by scene and object, where the annotations have none")
     parser.add_argument("--proposals", type=Path, help="boxes by scene, for scan2cap captions that come without one")
     parser.add_argument("--labels", type=Path, help="scannetv2-labels.combined.tsv, for ScanRefer's groups")
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     get(args.task)
-    split = "test" if args.task == "sqa3d" and args.split == "val" else args.split
+    split = args.split or ("test" if args.task == "sqa3d" else "val")
     truth = Truth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
         result = score(args.task, args.predictions, truth, running, args.mass)
