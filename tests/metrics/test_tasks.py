@@ -266,6 +266,19 @@ def test_ranked_answers_give_em10_and_plain_ones_say_why_not(score):
     assert plain.values["em@1"] == 100 and plain.values["em@10"] is None and "ranked" in plain.missing["em@10"]
 
 
+@pytest.mark.parametrize("value, answer", [("brown", "brown"), (2, "2"), ({"a": 1}, "{'a': 1}")])
+def test_what_is_no_list_of_ranked_answers_is_one_answer(value, answer):
+    record = TASKS["scanqa"].record(qa_doc(), json.dumps({"answers": value}))
+    assert record["status"] == "ok" and record["answer"] == answer and record["answers_top10"] == [answer]
+
+
+@pytest.mark.parametrize("more", [{"tokens": 5}, {"tokens": "a chair"}, {"box": [BOX, BOX]}, {"box": "here"}])
+def test_a_caption_with_unreadable_tokens_or_box_is_wrong_and_counted(score, more):
+    record = TASKS["scan2cap"].record(cap_doc(), {"caption": "a brown chair.", **more})
+    scores = TASKS["scan2cap"].scores([record], score)
+    assert scores.counts["unreadable"] == 1 and scores.values["rouge@0.5"] < 60
+
+
 def test_the_exact_match_of_scanqa_is_letter_for_letter(score):
     values = TASKS["scanqa"].scores([TASKS["scanqa"].record(qa_doc(), "Brown.")], score).values
     assert values["em@1"] == values["v3d_em"] == 0 and values["leo_em"] == 100

@@ -375,6 +375,72 @@ def test_files_that_cannot_be_used_are_errors_that_name_the_place(golden, tmp_pa
     assert "p.json" in str(error.value) and "\n" not in str(error.value)
 
 
+DEEP = "[" * 100_000
+V3D = {"sample_id": "1", "scene": "s", "question_type": "mt", "pred_response": "x"}
+
+
+@pytest.mark.parametrize(
+    "task, content, message",
+    [
+        ("scanrefer", {"sample_id": 1, "scores": None, "objects": [[0] * 6]}, "line 1: `scores`"),
+        ("scanrefer", {"sample_id": 1, "scores": [1.0], "objects": 5}, "line 1: `objects`"),
+        ("scanrefer", {**V3D, "gt_response": [[1, 2]]}, "line 1: `gt_response`"),
+        ("multi3drefer", {**V3D, "gt_response": 5}, "line 1: `gt_response`"),
+        ("multi3drefer", {**V3D, "gt_response": [["a"] * 6]}, "line 1: `gt_response`"),
+        ("scan2cap", {**V3D, "gt_response": "a chair"}, "line 1: `gt_response`"),
+        ("sqa3d", {**V3D, "gt_response": ["yes"]}, "line 1: `gt_response`"),
+        ("scanqa", DEEP, "line 1 is nested too deeply"),
+        ("scanqa", '{"question_id": "q"}\n' + DEEP, "line 2 is nested too deeply"),
+    ],
+)
+def test_lines_that_cannot_be_used_are_errors_that_name_the_line(tmp_path, plain, task, content, message):
+    path = tmp_path / "p.jsonl"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match=message) as error:
+        score(task, path, None, plain)
+    assert "p.jsonl" in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_json_nested_too_deeply_is_an_error(golden, tmp_path, plain):
+    (tmp_path / "p.json").write_text(DEEP)
+    truth = scan2cap_truth(golden("scan2cap"), tmp_path)
+    with pytest.raises(DataError, match="p.json.*nested too deeply"):
+        score("scan2cap", tmp_path / "p.json", truth, plain)
+    truth.boxes.write_text(DEEP)
+    with pytest.raises(DataError, match="boxes.json.*nested too deeply"):
+        score("scan2cap", write(tmp_path / "q.json", []), truth, plain)
+
+
+@pytest.mark.parametrize("box", [[["a", "b", "c"]], "none", None, [[0, 0, 0]] * 7])
+def test_a_box_of_scan2caps_benchmark_form_that_is_none_is_named(golden, tmp_path, plain, box):
+    content = golden("scan2cap")
+    captions = {content["objects"][0]["scene_id"]: [{"caption": "sos a eos", "box": box}]}
+    with pytest.raises(DataError, match=r"b\.json, scene.*, caption 0"):
+        score("scan2cap", write(tmp_path / "b.json", captions), scan2cap_truth(content, tmp_path), plain)
+
+
+DOCS = {
+    "scanrefer": {"scene_id": "s", "object_id": 1, "ann_id": 0, "gt_box": [0, 0, 0, 1, 1, 1], "eval_type": "unique"},
+    "multi3drefer": {"scene_id": "s", "ann_id": 0, "gt_boxes": [[0, 0, 0, 1, 1, 1]], "eval_type": "st_w_d"},
+    "scan2cap": {"scene_id": "s", "object_id": 1, "gt_box": [0, 0, 0, 1, 1, 1], "references": ["a chair."]},
+    "scanqa": {"scene_id": "s", "question_id": "q", "question": "What?", "answers": ["chair"]},
+    "sqa3d": {"scene_id": "s", "question_id": 1, "question": "What?", "answer": "chair", "situation": ""},
+}
+
+
+@pytest.mark.parametrize("task", DOCS)
+def test_records_cut_short_are_errors_that_name_the_line(tmp_path, plain, task):
+    from video3d_plugin.metrics.tasks import TASKS
+
+    record = TASKS[task].record(DOCS[task], "[0, 0, 0, 1, 1, 1]")
+    assert score(task, write(tmp_path / "p.jsonl", [{"m": record}]), None, plain).scores.counts["questions"] == 1
+    for lacks in ("iou", "eval_type", "caption", "references", "answers", "answer", "question", "multiple", "chosen"):
+        cut, wrong = ({name: v for name, v in record.items() if name != lacks}, {**record, lacks: {"x": 1}})
+        for broken in (cut, wrong) if lacks in record else ():
+            with pytest.raises(DataError, match=f"p.jsonl, line 2: .*`{lacks}`"):
+                score(task, write(tmp_path / "p.jsonl", [{"m": record}, {"m": broken}]), None, plain)
+
+
 def test_bytes_that_are_not_utf8_are_an_error(golden, tmp_path, plain):
     (tmp_path / "p.json").write_bytes(b'{"a": "caf\xe9"}')
     with pytest.raises(DataError, match="UTF-8"):
@@ -475,6 +541,23 @@ def test_the_split_asked_for_is_used(monkeypatch, asked, split):
     task, *options = asked.split()
     cli.run(parser.parse_args([task, "p.jsonl", "--data", "DATA", "--without-meteor", "--json", *options]))
     assert seen == [split]
+
+
+def test_records_hold_any_text_and_come_after_the_numbers(tmp_path, capsys):
+    pytest.importorskip("pycocoevalcap")
+    truth = sqa_truth(tmp_path, [("What is it?", "chair")])
+    path = write(tmp_path / "p.jsonl", [{"question_id": 0, "answer": "half a pair: \ud83d, café"}])
+    parser = __import__("argparse").ArgumentParser()
+    cli.add_arguments(parser)
+    base = ["sqa3d", str(path), "--without-meteor", "--annotations", *map(str, truth.annotations), "--records"]
+    assert cli.run(parser.parse_args([*base, str(tmp_path / "new" / "r.jsonl")])) == 0
+    (line,) = (tmp_path / "new" / "r.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["answer"] == "half a pair: \ud83d, café" and "café" in line
+    capsys.readouterr()
+    with pytest.raises(DataError, match="cannot be written"):
+        cli.run(parser.parse_args([*base, str(tmp_path)]))
+    assert "em_what" in capsys.readouterr().out
+    assert not [p for p in tmp_path.rglob("*") if "tmp" in p.name.removeprefix(".").split(".", 1)[-1]]
 
 
 def test_every_format_of_the_docstring_is_read(tmp_path):

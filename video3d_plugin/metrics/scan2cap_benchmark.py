@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from video3d_plugin.metrics.boxes import giou_matrix, iou
+from video3d_plugin.metrics.boxes import as_boxes, giou_matrix, iou
 from video3d_plugin.metrics.captions import UNDETECTED, official_sentence
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 
@@ -61,7 +61,8 @@ def assign(predicted: Sequence[BenchmarkCaption], objects: Sequence[BenchmarkObj
     """
     if not predicted:
         return [Assigned(UNDETECTED, None) for _ in objects]
-    cost = -giou_matrix(np.array([p.box for p in predicted]), np.array([o.box for o in objects]))
+    boxes = as_boxes([p.box for p in predicted], "predicted boxes")
+    cost = -giou_matrix(boxes, as_boxes([o.box for o in objects], "ground-truth boxes"))
     rows, columns = linear_sum_assignment(cost)
     chosen = dict(zip(columns.tolist(), rows.tolist(), strict=True))
     return [

@@ -15,7 +15,7 @@ from functools import partial
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics import answers, captions
 from video3d_plugin.metrics.answers import clean_answer
-from video3d_plugin.metrics.boxes import as_boxes, iou
+from video3d_plugin.metrics.boxes import as_box, iou
 from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize_pairs
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, benchmark
@@ -63,10 +63,13 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
     status, caption = _text_of(prediction, "caption")
     given = prediction.fields if prediction.fields is not None and "box" in prediction.fields else None
     box = given["box"] if given is not None else doc.get("input_box", doc.get("box"))
+    tokens = None if prediction.fields is None else prediction.fields.get("tokens")
     try:
-        box = None if box is None else as_boxes(box, "caption's box")[0].tolist()
-    except (DataError, IndexError):
-        box, status = None, "unreadable"
+        box = None if box is None else as_box(box, "caption's box").tolist()
+        if not isinstance(tokens, list | tuple | None):
+            raise DataError("the caption's tokens are no list")
+    except DataError:
+        box, status, tokens = None, "unreadable", None
     object_name = doc.get("object_name", "")
     record = {
         "id": f"{doc['scene_id']}|{doc['object_id']}|{object_name}",
@@ -81,8 +84,8 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
         "references": list(doc["references"]),
         "reference_tokens": _reference_tokens(doc),
     }
-    if prediction.fields is not None and prediction.fields.get("tokens") is not None:
-        record["tokens"] = list(prediction.fields["tokens"])
+    if tokens is not None:
+        record["tokens"] = [str(token) for token in tokens]
     return record
 
 
@@ -136,9 +139,10 @@ def _benchmark_inputs(records: Sequence[dict]) -> tuple[dict[str, list[Benchmark
 def scanqa_record(doc: Mapping, prediction: Unpacked) -> dict:
     """`answers_top10`, best first, where the model ranks answers (official: EM@10)."""
     status, answer = _text_of(prediction, "answer")
-    top10 = None if prediction.fields is None else prediction.fields.get("answers")
+    given = prediction.fields.get("answers") if prediction.fields is not None else None
+    ranked = given if isinstance(given, list | tuple) else [given] if given is not None else []
+    top10 = [str(a) for a in ranked][:10]
     if top10:
-        top10 = [str(a) for a in top10][:10]
         answer, status = top10[0], "ok" if top10[0].strip() else "empty"
     return {
         "id": str(doc["question_id"]),

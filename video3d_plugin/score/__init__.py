@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import box_of_corners
 from video3d_plugin.metrics.ngrams import Scorer, scorer
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, benchmark
 from video3d_plugin.metrics.task_base import Scores, Task
@@ -172,12 +171,10 @@ def _extra_record(task: str, one: Given) -> dict:
     return record
 
 
-def _benchmark(captions: Mapping[str, list[dict]], docs: Sequence[dict], score_with: Scorer | None) -> Result:
+def _benchmark(
+    predictions: Mapping[str, list[BenchmarkCaption]], docs: Sequence[dict], score_with: Scorer | None
+) -> Result:
     """Scan2Cap's benchmark form: the whole scene is predicted at once, so there are no records of single questions."""
-    predictions = {
-        scene: [BenchmarkCaption(box_of_corners(c["box"]).tolist(), str(c["caption"])) for c in found]
-        for scene, found in captions.items()
-    }
     records = [get("scan2cap").record(doc, None) for doc in docs]
     objects = [BenchmarkObject(r["scene_id"], r["object_id"], r["gt_box"], r["reference_tokens"]) for r in records]
     scenes = {o.scene_id for o in objects}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from video3d_plugin.metrics.ngrams import scorer
@@ -49,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     truth = Truth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
         result = score(args.task, args.predictions, truth, running, args.mass)
+    print(as_json(result) if args.json else as_text(result, everything=args.all))
     if args.records:
         _write_lines(args.records, result.records)
-    print(as_json(result) if args.json else as_text(result, everything=args.all))
     return 0
 
 
@@ -89,7 +88,8 @@ def as_text(result: Result, everything: bool = False) -> str:
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
+    """JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has."""
+    from video3d_plugin.data.atomic import replacing
+
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    os.replace(temporary, path)

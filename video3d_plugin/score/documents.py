@@ -10,7 +10,6 @@ where a box is (6,) or eight corners. The second form is scannet_*_gt_box.json o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import as_boxes, box_of_corners
+from video3d_plugin.metrics.boxes import as_box
 from video3d_plugin.metrics.scanrefer_groups import Labels
 
 NEED_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
@@ -105,23 +104,14 @@ def _boxes_of_items(items: Sequence[Mapping]) -> dict[str, dict[int, tuple[float
 
 
 def _box(box: Any, where: object) -> tuple[float, ...]:
-    try:
-        flat = as_boxes(box_of_corners(box) if len(box) == 8 else box, "box")[0]
-    except (TypeError, ValueError, IndexError) as error:
-        raise DataError(f"not a box: {error}", where=str(where)) from None
-    return tuple(float(v) for v in flat)
+    return tuple(as_box(box, f"{where}: box").tolist())
 
 
 def read_boxes(path: Path) -> dict[str, dict[int, tuple[float, ...]]]:
     """{scene_id: {object_id: (6,) box}} of a file of boxes; an object without a box (null) is not in it."""
-    if not path.is_file():
-        raise MissingError("no such file of boxes", where=path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=path) from None
-    if not isinstance(content, dict):
-        raise DataError("not boxes by scene", where=path, remedy="expected {scene_id: {object_id: box}}")
+    from video3d_plugin.data.text import read_json
+
+    content = read_json(path, dict, "expected {scene_id: {object_id: box}}")
     known: dict[str, dict[int, tuple[float, ...]]] = {}
     for scene, boxes in content.items():
         pairs = boxes.items() if isinstance(boxes, dict) else enumerate(boxes)

@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.metrics.boxes import as_box
+from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption
+from video3d_plugin.score.kinds import SCORED, TRUTH, check, check_record
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def read_predictions(task: str, path: Path) -> list[Given]:
     return [_given(task, item, f"{path}, {where}") for where, item in _items(path)]
 
 
-def read_benchmark_captions(path: Path) -> dict[str, list[dict]] | None:
+def read_benchmark_captions(path: Path) -> dict[str, list[BenchmarkCaption]] | None:
     """Scan2Cap's benchmark form {scene_id: [{"caption", "box"}]}, or None where the file has another form."""
     if not path.is_file():
         return None
@@ -60,7 +63,15 @@ def read_benchmark_captions(path: Path) -> dict[str, list[dict]] | None:
         isinstance(v, list) and all(isinstance(c, dict) and {"caption", "box"} <= set(c) for c in v)
         for v in content.values()
     )
-    return content if is_form else None
+    if not is_form:
+        return None
+    return {
+        scene: [
+            BenchmarkCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), str(c["caption"]))
+            for i, c in enumerate(found)
+        ]
+        for scene, found in content.items()
+    }
 
 
 def _read_folder(task: str, path: Path) -> list[Given]:
@@ -77,10 +88,13 @@ def _read_folder(task: str, path: Path) -> list[Given]:
 
 
 def _json(path: Path) -> Any:
+    """The content of a file that is one JSON value, or None."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
+    except RecursionError:
+        raise DataError("nested too deeply", where=path) from None
 
 
 def _items(path: Path) -> Iterator[tuple[str, dict]]:
@@ -116,6 +130,8 @@ def _lines(text: str, path: Path) -> Iterator[tuple[str, dict]]:
         except ValueError as error:
             remedy = "predictions are JSON lines, a JSON list, or a JSON object by id"
             raise DataError(f"line {number} is not JSON: {error}", where=path, remedy=remedy) from None
+        except RecursionError:
+            raise DataError(f"line {number} is nested too deeply", where=path) from None
         yield f"line {number}", _checked(item, path, f"line {number}")
 
 
@@ -129,6 +145,7 @@ def _given(task: str, item: dict, where: str) -> Given:
     for value in item.values():  # a sample of lmms-eval: the record stands under the task's first metric
         if isinstance(value, dict) and value.get("task") == task and {"id", "status"} <= set(value):
             record = {k: v for k, v in value.items() if k != "metric"}
+            check_record(task, record, where)
             return Given(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _of_sample(item)
@@ -136,6 +153,10 @@ def _given(task: str, item: dict, where: str) -> Given:
     if not keys:
         raise DataError(f"no id that {task} knows", where=where, remedy=f"expected `id`, or {_IDS[task]}")
     flags = {name: item[name] for name in ("unique_multiple", "others") if name in item}
+    if SCORED.keys() <= item.keys():
+        check(item, SCORED, where)
+    if "gt_response" in item and task in TRUTH:
+        check(item, {"gt_response": TRUTH[task]}, where)
     return Given(keys, _prediction(task, item), flags, _reference(task, item))
 
 
@@ -143,7 +164,7 @@ def _of_sample(item: dict) -> dict:
     """A sample of `lmms-eval --predict_only`: no record, but the ids in `target` and the model's text."""
     try:
         target = json.loads(item.get("target", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         target = None
     response = item["filtered_resps"]
     text = response[0] if isinstance(response, list) and response else response
@@ -185,9 +206,8 @@ def _prediction(task: str, item: Mapping) -> Any:
         if task == "scan2cap" and isinstance(value, list):  # the official candidates: listed means detected
             return _candidate(value)
         return {"answers": value} if task == "scanqa" and isinstance(value, list) else value
-    if "scores" in item and "objects" in item:
-        boxes = item["objects"]
-        return {"scores": item["scores"], "boxes": boxes, "has_zero_target": len(item["scores"]) == len(boxes) + 1}
+    if SCORED.keys() <= item.keys():
+        return {"scores": item["scores"], "boxes": item["objects"]}
     if "pred_response" in item:
         return item["pred_response"]
     for name, ours in (
