@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,13 @@ def _direct_boxes(fields: Mapping) -> list[list[float]]:
     given = [fields[key] for key in ("boxes", "box", "bbox") if key in fields]
     if not given:
         raise DataError("no box in it", remedy="expected `boxes` or `box`")
-    boxes = next((value for value in given if value is not None), [])
+    boxes: Any = next((value for value in given if value is not None), [])
     if not isinstance(boxes, list | tuple | np.ndarray):
         raise DataError(f"boxes are a {type(boxes).__name__}, expected a list")
     return [as_box(box, "predicted box").tolist() for box in ([boxes] if _is_one_box(boxes) else boxes)]
 
 
-def _is_one_box(value: Sequence) -> bool:
+def _is_one_box(value: Sequence | np.ndarray) -> bool:
     """Six numbers or eight corners, and no list of boxes? `as_box` checks what is inside."""
     if not len(value):
         return False
