@@ -97,7 +97,7 @@ def _model(args: argparse.Namespace, chosen, folder, settings):
         from video3d_plugin.model.modeling import Video3DForCausalLM
         from video3d_plugin.model.processing import Video3DProcessor
 
-        model = Video3DForCausalLM.from_pretrained(str(args.model))
+        model = Video3DForCausalLM.from_pretrained(str(args.model), dtype="auto")  # as it is stored
         processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
     if args.lora:
         from video3d_plugin.model.lora import add_lora

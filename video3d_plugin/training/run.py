@@ -20,6 +20,7 @@ from video3d_plugin.training.dataset import (
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
+from video3d_plugin.training.precision import in_float32
 from video3d_plugin.training.processes import part_of
 from video3d_plugin.training.stage import forget_stages, has_stages, random_state_allowed, run_stage
 from video3d_plugin.training.tower import teach_tower
@@ -108,6 +109,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `model` on the training questions of `folder`; the result in `output` loads with `load_model`.
 
+    What trains is float32 meanwhile; the result is stored in what the model came in.
+
     Returns {"steps", "loss_first", "loss_last", "questions"}. The mean of the first and the last tenth of the
     logged losses is given, not single noisy values. With `resume`, continues from the newest checkpoint in `output`, of
     whichever stage it is.
@@ -122,6 +125,21 @@ def train(
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
     if settings.vision_tower_lr == 0:
         model.get_model().get_vision_tower().requires_grad_(False)
+    with in_float32(model, frozen=settings.precision == "float32"):
+        trainer, asked = _all_stages(model, processor, folder, output, settings, checkpoint, resume)
+    if not settings.learns_to_look:  # else the Trainer's model is the lesson
+        trainer.save_model(str(output))
+    elif trainer.is_world_process_zero():
+        model.save_pretrained(str(output))
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(str(output))
+        forget_stages(output)
+    return _summary(output, settings, trainer, asked)
+
+
+def _all_stages(model, processor, folder, output: Path, settings: TrainSettings, checkpoint: str | None, resume: bool):
+    """The Trainer of the last stage after training, and how many questions an epoch of it asks. `checkpoint`: of the
+    last stage, to go on from."""
     questions = training_questions(folder, settings.tasks)
     lesson, of_objects = None, []
     if settings.learns_objects:
@@ -140,14 +158,7 @@ def train(
         trainer = _trainer(lesson, scenes, LessonCollator(processor), output, settings)
     with random_state_allowed():
         trainer.train(resume_from_checkpoint=checkpoint)
-    if lesson is None:
-        trainer.save_model(str(output))
-    elif trainer.is_world_process_zero():
-        model.save_pretrained(str(output))
-    if trainer.is_world_process_zero():
-        processor.save_pretrained(str(output))
-        forget_stages(output)
-    return _summary(output, settings, trainer, len(asked) + len(of_objects))
+    return trainer, len(asked) + len(of_objects)
 
 
 def _first_stages(
