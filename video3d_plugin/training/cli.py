@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from video3d_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from video3d_plugin.training.presets import Preset
+    from video3d_plugin.training.run import TrainSettings
 
 # Options that override the preset: name -> type. They are the fields of TrainSettings of the same name.
 _OVERRIDES = {
     "epochs": float,
     "steps": int,
     "scenes_per_step": int,
+    "scenes_at_once": int,
     "questions_per_scene": int,
     "learning_rate": float,
     "vision_tower_lr": float,
@@ -34,7 +40,7 @@ _OVERRIDES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder made by `video3d prepare`")
     parser.add_argument("--output", type=Path, required=True, help="where checkpoints, curve and result go")
-    parser.add_argument("--preset", default="mini", help="demo, mini or paper (default: mini)")
+    parser.add_argument("--preset", help="demo, mini or paper (default: mini; with --model: paper)")
     parser.add_argument("--model", type=Path, help="a checkpoint to fine-tune; without it a small model is built")
     parser.add_argument("--tasks", help="comma-separated; default: all five")
     parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
@@ -53,11 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.training import processes
-    from video3d_plugin.training.presets import preset
     from video3d_plugin.training.run import train
 
-    chosen = preset(args.preset)
-    settings = _settings(args, chosen.settings)
+    chosen, settings = settings_of(args)
     folder = DataFolder.open(args.data)
     first = processes.is_first()
     if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
@@ -78,13 +82,20 @@ def _said(output: Path, summary) -> str:
     )
 
 
-def _settings(args: argparse.Namespace, base):
+def settings_of(args: argparse.Namespace) -> tuple[Preset, TrainSettings]:
+    """The preset, and its settings with what was given beside it; `--epochs` alone decides over a preset's steps."""
+    from video3d_plugin.training.presets import for_checkpoint, preset
+
+    chosen = preset(args.preset or ("paper" if args.model else "mini"))
+    base = for_checkpoint(chosen) if args.model else chosen.settings
     names = {field.name for field in fields(base)}
     given = {name: getattr(args, name) for name in (*_OVERRIDES, "precision") if getattr(args, name) is not None}
     assert set(given) <= names
+    if "epochs" in given:
+        given.setdefault("steps", None)
     if args.tasks:
         given["tasks"] = tuple(task.strip() for task in args.tasks.split(","))
-    return replace(base, gradient_checkpointing=args.gradient_checkpointing, **given)
+    return chosen, replace(base, gradient_checkpointing=args.gradient_checkpointing, **given)
 
 
 def _model(args: argparse.Namespace, chosen, folder, settings):

@@ -7,7 +7,7 @@ that the mini benchmark is meant for; `paper` fine-tunes a real checkpoint with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError
@@ -73,7 +73,7 @@ PRESETS: dict[str, Preset] = {
         vision={"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "image_size": 168},
         vocab_size=900,
     ),
-    "paper": Preset(TrainSettings(questions_per_scene=1, scenes_per_step=2, precision="bfloat16")),
+    "paper": Preset(TrainSettings(questions_per_scene=1, scenes_per_step=16, scenes_at_once=1, precision="bfloat16")),
 }
 
 
@@ -82,6 +82,11 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise DataError(f"no preset {name!r}", remedy=f"known: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def for_checkpoint(chosen: Preset) -> TrainSettings:
+    """The preset's settings for a model that is trained already: without what one from scratch learns first."""
+    return replace(chosen.settings, tower_steps=0, lookup_steps=0, object_steps=0)
 
 
 def from_scratch(

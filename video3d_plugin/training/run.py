@@ -42,6 +42,7 @@ class TrainSettings:
 
     steps            optimiser steps; None: `epochs` decides
     scenes_per_step  groups in a step, over all processes; each group is one scene with `questions_per_scene` questions
+    scenes_at_once   how many of them a process computes at once, adding gradients up; None: all of its own
     optimizer        "adamw", or "muon": for small models from scratch, with `muon_rate` for the layers' matrices
     move_scenes      turn and shift a scene anew each time it is seen (`training.moving`)
     task_rounds      how many times an epoch asks a task's questions, of tasks that it does not ask once
@@ -59,6 +60,7 @@ class TrainSettings:
     epochs: float = 1.0
     steps: int | None = None
     scenes_per_step: int = 1
+    scenes_at_once: int | None = None
     questions_per_scene: int = 8
     learning_rate: float = 1e-5
     vision_tower_lr: float | None = 2e-6
@@ -96,6 +98,10 @@ class TrainSettings:
     def __post_init__(self):
         if self.optimizer not in ("adamw", "muon"):
             raise DataError(f"no optimizer {self.optimizer!r}", remedy="known: adamw, muon")
+        for name in ("steps", "epochs", "scenes_per_step", "scenes_at_once"):
+            number = getattr(self, name)
+            if number is not None and not number > 0:
+                raise DataError(f"{name} is {number}", remedy="give more than 0, or leave it out")
 
 
 def train(
@@ -228,11 +234,19 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
     from transformers import TrainingArguments
 
     per_epoch = -(-groups // settings.scenes_per_step)
-    steps = settings.steps or max(1, round(per_epoch * settings.epochs))
+    steps = max(1, round(per_epoch * settings.epochs)) if settings.steps is None else settings.steps
+    own = part_of(settings.scenes_per_step)
+    at_once = settings.scenes_at_once or own
+    if own % at_once:
+        raise DataError(
+            f"{own} scenes of a step cannot be taken {at_once} at once",
+            remedy="choose --scenes-at-once so that they can",
+        )
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
-        per_device_train_batch_size=part_of(settings.scenes_per_step),
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=own // at_once,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=int(steps * settings.warmup_fraction),
