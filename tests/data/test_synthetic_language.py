@@ -14,6 +14,7 @@ import pytest
 
 from video3d_plugin.data.synthetic import PLAIN_STYLE, Style, synthetic_scene
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS
+from video3d_plugin.data.synthetic.referring import MINI_STYLE
 from video3d_plugin.errors import DataError
 
 ROOMS = [("val", 5, i) for i in range(6)] + [("train", 8, i) for i in range(4)]
@@ -307,3 +308,27 @@ def test_the_checker_rejects_a_statement_about_the_wrong_object(scene, checkers)
 def test_words_the_grammar_does_not_know_are_not_passed_over():
     with pytest.raises(AssertionError, match="not understood"):
         parse("the red chair that was haunted")
+
+
+SUPERLATIVES = ("nearest", "farthest", "leftmost", "rightmost", "biggest", "smallest", "tallest")
+
+
+def test_what_is_said_apart_from_the_color_is_true_among_the_whole_class():
+    """Such as "this cabinet is closest to the tv. it is purple."; "the purple cabinet closest to the tv" is not."""
+    patterns = "|".join(pattern for kind, pattern in RELATIONS if kind.startswith(SUPERLATIVES))
+    patterns = re.sub(r"\((?!\?)", "(?:", patterns)
+    together = re.compile(rf"\b({COLOR}) ({NOUN}) (that is )?({patterns})")
+    seen = {True: 0, False: 0}
+    for index in range(16):
+        scene = synthetic_scene(0, "val", index, frames=1, style=MINI_STYLE, plan="small")
+        checker = Checker(scene.room, 0.5)
+        for item in scene.annotations["scanrefer"]:
+            text = item["description"]
+            color, label, relations = parse(text)
+            among_color = bool(color and together.search(text)) and "than the other" not in text
+            for kind, names in ((kind, names) for kind, names in relations if kind.startswith(SUPERLATIVES)):
+                seen[among_color] += 1
+                group = checker.group(label, color if among_color else None)
+                winner = checker.winner(kind, group, [checker.one(*name) for name in names])
+                assert winner.object_id == int(item["object_id"]), text
+    assert min(seen.values()) > 40

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from video3d_plugin.data.synthetic import relations as rel
-from video3d_plugin.data.synthetic.relations import Body, Facts
+from video3d_plugin.data.synthetic.relations import PREDICATES, Body, Facts
 from video3d_plugin.data.synthetic.wording import article, name_of, noun, phrase, pick, plural
 from video3d_plugin.errors import DataError
 
 ANCHORED = ("next_to", "on", "below", "in_front_of", "left_of", "right_of", "same_wall", "opposite_wall")
 ALONE = ("corner", "wall", "middle")
+COMPARED = ("biggest", "smallest", "tallest")  # said of an object "than the others" of its class, whatever their colour
 
 
 # How often each relation is chosen, where it is to be had.
@@ -191,11 +192,20 @@ class Referrer:
         self._clues: dict[tuple[int, str | None], list[Clue]] = {}
 
     def clues(self, target: Body, color: str | None = None) -> list[Clue]:
+        """What tells the target from the others of its class, or of its class and colour."""
         key = (target.id, color)
         if key not in self._clues:
             found = clues(self.facts, target, self.facts.group(target.label, color))
-            self._clues[key] = [c for c in found if self.style.relations.get(c.kind, 0) > 0]
+            found = [c for c in found if self.style.relations.get(c.kind, 0) > 0]
+            if color:
+                found = [c for c in found if c.kind not in COMPARED or c in self.clues(target)]
+            self._clues[key] = found
         return self._clues[key]
+
+    def of_color_only(self, expression: Expression) -> bool:
+        """Whether it is the nearest, leftmost ... of those of its colour, and not, or not clearly, of its class."""
+        of_class = self.clues(expression.target)
+        return any(c.kind not in PREDICATES and c not in of_class for c in expression.clues)
 
     def expression(self, target: Body, rng: np.random.Generator, *, color: str = "may") -> Expression | None:
         """Colour "may" be said or "never". None if the object cannot be told from its sisters in two clues."""
@@ -268,7 +278,7 @@ class Referrer:
         """A ScanRefer-like description: lower case, full stops."""
         label, color = expression.target.label, expression.color
         said = [self.say(c, label, rng) for c in expression.clues]
-        return compose(noun(rng, label), color, said, rng)
+        return compose(noun(rng, label), color, said, rng, one_phrase=self.of_color_only(expression))
 
     def noun_phrase(self, expression: Expression, rng: np.random.Generator) -> str:
         """ "red chair closest to the door and next to the bed", without article."""
@@ -277,8 +287,14 @@ class Referrer:
         return words + " ".join([noun(rng, expression.target.label), " and ".join(said)]).strip()
 
 
-def compose(word: str, color: str | None, said: list[str], rng: np.random.Generator) -> str:
-    """A description from a noun, a colour and up to two relation phrases."""
+def compose(
+    word: str, color: str | None, said: list[str], rng: np.random.Generator, *, one_phrase: bool = False
+) -> str:
+    """A description from a noun, a colour and up to two relation phrases.
+
+    one_phrase   the first relation is true among those of the colour only: "the red chair closest to the door", not
+                 "this chair is closest to the door. it is red."
+    """
     named = f"{color} {word}" if color else word
     if not said:
         return pick(
@@ -308,4 +324,6 @@ def compose(word: str, color: str | None, said: list[str], rng: np.random.Genera
         forms.append(f"the {word} is {color}. it is {both}.")
         forms.append(f"this {word} is {first}. it is {color}.{tail}")
         forms.append(f"it is {article(word)} that is {color} and {first}.{tail}")
+    if one_phrase:
+        forms = [form for form in forms if f"{named} {first}" in form or f"{named} that is {first}" in form]
     return pick(rng, forms)
