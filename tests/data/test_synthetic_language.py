@@ -15,6 +15,7 @@ import pytest
 from video3d_plugin.data.synthetic import PLAIN_STYLE, Style, synthetic_scene
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS
 from video3d_plugin.data.synthetic.referring import MINI_STYLE
+from video3d_plugin.data.synthetic.themes import plan_called
 from video3d_plugin.errors import DataError
 
 ROOMS = [("val", 5, i) for i in range(6)] + [("train", 8, i) for i in range(4)]
@@ -158,6 +159,10 @@ class Checker:
         return fits
 
 
+def small_room(index):
+    return synthetic_scene(0, "val", index, frames=1, style=MINI_STYLE, plan="small")
+
+
 def relations_in(text):
     """(relations, what is left of the text): relations are (kind, [(color, noun), ...])."""
     found = []
@@ -215,6 +220,11 @@ def test_every_multi3drefer_query_denotes_exactly_its_targets(scene, checkers):
             assert (sisters > 0) == (kind == "zt_w_d")
         elif kind.startswith("st"):
             assert (sisters > 1) == (kind == "st_w_d")
+
+
+def test_what_small_rooms_never_hold_is_not_looked_for_in_them():
+    asked = [i for n in range(8) for i in small_room(n).annotations["multi3drefer"] if i["eval_type"] == "zt_wo_d"]
+    assert len(asked) > 20 and {i["object_name"] for i in asked} <= plan_called("small").labels
 
 
 def _answer_of_color_question(checker, question):
@@ -320,7 +330,7 @@ def test_what_is_said_apart_from_the_color_is_true_among_the_whole_class():
     together = re.compile(rf"\b({COLOR}) ({NOUN}) (that is )?({patterns})")
     seen = {True: 0, False: 0}
     for index in range(16):
-        scene = synthetic_scene(0, "val", index, frames=1, style=MINI_STYLE, plan="small")
+        scene = small_room(index)
         checker = Checker(scene.room, 0.5)
         for item in scene.annotations["scanrefer"]:
             text = item["description"]

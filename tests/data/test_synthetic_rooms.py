@@ -11,6 +11,7 @@ from video3d_plugin.data.synthetic.objects import COLORS, KINDS, build, turn
 from video3d_plugin.data.synthetic.paths import SEEN, camera_path, look_at
 from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
 from video3d_plugin.data.synthetic.shapes import Part
+from video3d_plugin.data.synthetic.themes import plan_called
 
 SIZE = (60, 80)
 
@@ -30,6 +31,12 @@ def test_rooms_have_eight_classes_and_repeat_two(rooms):
         assert len(set(labels)) >= 8 and sum(labels.count(x) > 1 for x in set(labels)) >= 2
         assert {"door", "window"} <= set(labels) and len(room.shell) == 5
     assert len({t.color for room in rooms for t in room.things} - {None}) >= 6
+
+
+@pytest.mark.parametrize("plan", ["small", "full"])
+def test_a_plan_knows_the_classes_that_its_rooms_may_hold(plan):
+    held = {t.label for i in range(100) for t in make_room("scene0000_00", (3, i), plan=plan).things}
+    assert held == plan_called(plan).labels
 
 
 def test_no_two_objects_share_space_and_all_are_inside(rooms):

@@ -24,6 +24,7 @@ from video3d_plugin.data.synthetic.referring import Referrer, Style
 from video3d_plugin.data.synthetic.relations import Facts
 from video3d_plugin.data.synthetic.render import RoomBoxes, cast, intrinsics, shade
 from video3d_plugin.data.synthetic.rooms import Room, stream
+from video3d_plugin.data.synthetic.themes import plan_called
 from video3d_plugin.errors import DataError
 
 Noise = Literal["none", "realistic"]
@@ -117,7 +118,7 @@ def synthetic_scene(
     questions, answers = sqa3d(facts, counts.sqa3d, 1000 * number)
     annotations = {
         "scanrefer": scanrefer(facts, referrer, counts.objects, counts.references),
-        "multi3drefer": multi3drefer(facts, referrer, counts.multi3drefer),
+        "multi3drefer": multi3drefer(facts, referrer, counts.multi3drefer, plan_called(plan).labels),
         "scanqa": scanqa(facts, referrer, counts.scanqa, split),
         "sqa3d_questions": questions,
         "sqa3d_annotations": answers,

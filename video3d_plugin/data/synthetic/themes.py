@@ -25,6 +25,9 @@ class Theme:
     crowd: tuple[str, ...]
 
 
+# What comes with other furniture, and what every room has (see `furnishing`).
+_COMPANIONS = {"desk": {"chair", "monitor"}, "bed": {"nightstand"}, "table": {"chair"}}
+_ALWAYS = {"door", "window"}
 _TOPS = ("desk", "table", "dresser", "cabinet", "nightstand", "coffee table")
 THEMES: tuple[Theme, ...] = (
     Theme(
@@ -100,6 +103,13 @@ class RoomPlan:
     windows: tuple[int, int]
     classes: int
     repeated: int
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The classes that such a room may hold."""
+        parts = [part for t in self.themes for part in (*t.wall, *t.middle, *t.floor, *t.mounted, *t.top)]
+        own = {part[0] for part in parts} | {label for t in self.themes for label in t.crowd}
+        return frozenset(own.union(_ALWAYS, *(_COMPANIONS.get(label, ()) for label in own)))
 
 
 _STANDS = ("desk", "table", "cabinet")
