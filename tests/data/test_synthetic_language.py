@@ -283,8 +283,7 @@ def _check_what(checker, item):
     anchor = checker.one(*names[0])
     others = [t for t in checker.things if t is not anchor]
     if kind == "nearest":
-        standing = [t for t in others if t.mount != "top" and not checker.is_on(anchor, t)]
-        found = [checker.winner("nearest", standing, [anchor])]
+        found = [checker.winner("nearest", others, [anchor])]
     else:
         found = [t for t in others if checker.true(kind, t, [anchor])]
     assert {t.object_id for t in found} == set(item["object_ids"]), item

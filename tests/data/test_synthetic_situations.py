@@ -136,7 +136,7 @@ def judge(stander, question, answer) -> str | None:
         assert stander.is_at(names[0], {"forward": 0, "left": -90, "right": 90, "backward": 180}[answer])
         return "direction"
     if text.startswith("Which is closer"):
-        assert min(names, key=stander.distance).label == answer
+        assert min(names, key=stander.distance).label == LABEL_OF[answer]
         return "closer"
     assert re.match(r"Where is|In which direction", text), f"question not understood: {question!r}"
     direction = SIDES.get(answer, SIDES.get(f"on my {answer}"))
@@ -177,6 +177,13 @@ def test_every_situated_answer_is_right_where_the_words_put_the_asker(scene):
         for stander in standers:
             rules[judge(stander, q["question"], a["answers"][0]["answer"])] += 1
     assert len(rules) >= 5 and rules.total() >= 5 * 12
+
+
+def test_what_is_closer_is_answered_in_the_words_that_are_offered():
+    asked = {q["question"]: a["answers"][0]["answer"] for q, a in pairs(synthetic_scene(5, "val", 17, frames=1))}
+    closer = {question: answer for question, answer in asked.items() if question.startswith("Which is closer")}
+    assert closer and all(re.search(rf"\b{answer}\b", question) for question, answer in closer.items())
+    assert closer["Which is closer to me, the red garbage can or the couch?"] == "garbage can"
 
 
 def test_position_and_rotation_say_the_same_as_the_text(scene):

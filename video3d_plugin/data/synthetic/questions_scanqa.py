@@ -145,9 +145,10 @@ def _what_options(facts: Facts) -> dict[str, list[tuple[str, Body, list[Body]]]]
     bodies = list(facts.bodies.values())
     for anchor in (b for b in bodies if name_of(facts, b, np.random.default_rng(0))):
         others = [b for b in bodies if b.id != anchor.id]
-        winner = rel.nearest([b for b in others if b.support is None and b.id != anchor.support], anchor)
-        if winner is not None:
-            options.setdefault(facts.bodies[winner].label, []).append(("nearest", anchor, [facts.bodies[winner]]))
+        winner = facts.bodies.get(rel.nearest(others, anchor))
+        # What stands on something, or the anchor on it, is no answer; where it is the nearest, there is no question.
+        if winner is not None and winner.support is None and winner.id != anchor.support:
+            options.setdefault(winner.label, []).append(("nearest", anchor, [winner]))
         for kind in (k for k in ("on", "next_to", "below", "in_front_of") if fits(facts, k, anchor)):
             held = facts.holders(kind, (anchor,), others)
             labels = {facts.bodies[i].label for i in held or ()}

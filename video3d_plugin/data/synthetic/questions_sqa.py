@@ -195,7 +195,9 @@ def _which(facts: Facts, situation: Situation, rng):
         first.label if len(facts.group(first.label)) == 1 else name_of(facts, first, rng),
         second.label if len(facts.group(second.label)) == 1 else name_of(facts, second, rng),
     )
-    return f"Which is closer to me, the {names[0]} or the {names[1]}?", near.label
+    offered = names[0] if near is first else names[1]
+    answer = offered.removeprefix(f"{near.color} ")  # the noun tells the two apart
+    return f"Which is closer to me, the {names[0]} or the {names[1]}?", answer
 
 
 def _others(facts: Facts, situation: Situation, rng):
