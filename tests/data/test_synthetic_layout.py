@@ -19,6 +19,7 @@ from video3d_plugin.data.synthetic import (
     ProposalFaults,
     baselines,
     describe_split,
+    guessing,
     make_benchmark,
     synthetic_scene,
 )
@@ -309,7 +310,14 @@ def test_most_frequent_answer_by_hand():
     assert most_frequent([], score, template, alone=False) == [False] * 5
 
 
-def test_guessing_from_the_words_alone_earns_little(tmp_path):
+def test_the_situation_is_among_the_words_that_naive_bayes_reads(root):
+    (_, text, _) = guessing._load_sqa3d(root, "val")[0]
+    question = guessing.read_annotations(root, guessing.FILES["sqa3d_questions"], "val")["questions"][0]
+    assert text.startswith(question["situation"]) and text.endswith(question["question"])
+    assert guessing.template(text) == guessing.template(question["question"])
+
+
+def test_guessing_from_the_words_alone_earns_little_on_the_whole_and_is_told_by_kind(tmp_path):
     make_benchmark(tmp_path, split={"train": 16, "val": 8}, seed=3, write=("mesh", "annotations"), progress=False)
     scores = baselines(tmp_path)
     assert scores["scanqa"]["questions"] >= 150 and scores["sqa3d"]["questions"] >= 120
@@ -318,5 +326,12 @@ def test_guessing_from_the_words_alone_earns_little(tmp_path):
     assert scores["scanrefer"]["multiple_share"] > 60 and scores["scanrefer"]["multiple_random_of_class"] < 50
     assert scores["multi3drefer"]["none_always"] < 35 and scores["multi3drefer"]["none_by_words"] < 70
     assert scores["sqa3d"]["naive_bayes"] < 40 and scores["scanqa"]["naive_bayes"] < 40
+    for task, kinds in (("scanqa", 6), ("sqa3d", 7)):
+        counts = {key.removeprefix("questions_"): n for key, n in scores[task].items() if key.startswith("questions_")}
+        assert sum(counts.values()) == scores[task]["questions"] and "unknown" not in counts and len(counts) >= kinds
+        mean = sum(n * scores[task][f"per_template_{kind}"] for kind, n in counts.items()) / sum(counts.values())
+        assert mean == pytest.approx(scores[task]["per_template"], abs=0.01)
+        assert all(f"naive_bayes_{kind}" in scores[task] for kind in counts)
+    assert scores["scanqa"]["naive_bayes_exists"] > 40, "one of two answers"
     if importlib.util.find_spec("pycocoevalcap"):
         assert scores["scan2cap"]["of_any"] < 40 < scores["scan2cap"]["of_class_and_color"]

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from video3d_plugin.data.synthetic.guessing import FILES, question_type, read_annotations
+from video3d_plugin.data.synthetic.guessing import FILES, read_annotations
+from video3d_plugin.data.synthetic.question_kinds import question_type
 from video3d_plugin.errors import MissingError
 
 

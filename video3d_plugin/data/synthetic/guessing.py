@@ -14,9 +14,11 @@ from math import log
 from pathlib import Path
 
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS
+from video3d_plugin.data.synthetic.question_kinds import question_kind, question_type
 from video3d_plugin.errors import MissingError
 
 Scores = dict[str, float]
+Item = tuple[str, str, list[str]]  # scene, text, right answers
 
 
 def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
@@ -25,7 +27,9 @@ def baselines(source_root: str | Path, split: str = "val") -> dict[str, Scores]:
 
     scanqa, sqa3d   EM of the most frequent answer: of all questions; of questions of the same template (object names
                     and colours masked); of the same question to the letter, whatever room or situation it was asked in;
-                    and, with a train split, naive Bayes on all words of situation and question
+                    and, with a train split, naive Bayes on all words of situation and question. By kind of question
+                    (`question_kinds`) "questions_KIND", "per_template_KIND", and "naive_bayes_KIND" of naive Bayes that
+                    knows questions of that kind only; sqa3d also by SQA3D's types ("per_template_what")
     scanrefer       chance of a random object, of a random object of the right class, on the whole and on "multiple"
     multi3drefer    F1 of answering "none" always, and of naming every object of the right class; with a train split,
                     how often naive Bayes tells none from some by the words (mean over both; 50 is chance)
@@ -79,8 +83,8 @@ def _question(text: str) -> str:
 
 
 def most_frequent(
-    learn: Iterable[tuple[str, str, list[str]]],
-    score: list[tuple[str, str, list[str]]],
+    learn: Iterable[Item],
+    score: list[Item],
     key: Callable[[str], str],
     alone: bool,
 ) -> list[bool]:
@@ -105,7 +109,7 @@ def most_frequent(
     return right
 
 
-def naive_bayes(learn: Iterable[tuple[str, str, list[str]]], score: list[tuple[str, str, list[str]]]) -> list[bool]:
+def naive_bayes(learn: Iterable[Item], score: list[Item]) -> list[bool]:
     """Whether the answer that naive Bayes finds likeliest from the words and word pairs of the text is right.
 
     It weighs every word of the question (and situation), where `most_frequent` knows only one key: a stronger blind
@@ -141,7 +145,9 @@ def _percent(values: list) -> float:
     return round(100 * sum(values) / len(values), 2) if values else 0.0
 
 
-def _text_scores(root: Path, split: str, load: Callable[[Path, str], list]) -> tuple[dict[str, list[bool]], list]:
+def _text_scores(root: Path, split: str, task: str) -> tuple[Scores, dict[str, list[bool]], list[Item]]:
+    """What the guesses score, of all questions and by kind; for each guess which questions it gets right; the items."""
+    load = {"scanqa": _load_scanqa, "sqa3d": _load_sqa3d}[task]
     score = load(root, split)
     try:
         learn = load(root, "train") if split != "train" else score
@@ -151,41 +157,52 @@ def _text_scores(root: Path, split: str, load: Callable[[Path, str], list]) -> t
     right = {name: most_frequent(learn, score, key, learn is score) for name, key in keys.items()}
     if learn is not score:
         right["naive_bayes"] = naive_bayes(learn, score)
-    return right, score
+    scores: Scores = {"questions": len(score)} | {name: _percent(values) for name, values in right.items()}
+    of, to_learn = _by_kind(task, score), _by_kind(task, learn)
+    for kind in sorted(of):
+        own = [score[number] for number in of[kind]]
+        scores[f"questions_{kind}"] = len(own)
+        scores[f"per_template_{kind}"] = _percent([right["per_template"][number] for number in of[kind]])
+        if learn is not score:
+            same = [learn[number] for number in to_learn.get(kind, [])]
+            scores[f"naive_bayes_{kind}"] = _percent(naive_bayes(same, own))
+    return scores, right, score
 
 
-def _load_scanqa(root: Path, split: str) -> list[tuple[str, str, list[str]]]:
+def _by_kind(task: str, items: list[Item]) -> dict[str, list[int]]:
+    """Numbers of the items of each kind."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, (_, text, _) in enumerate(items):
+        found[question_kind(task, _question(text))].append(number)
+    return found
+
+
+def _load_scanqa(root: Path, split: str) -> list[Item]:
     items = read_annotations(root, FILES["scanqa"], split)
     return [(i["scene_id"], i["question"], i["answers"]) for i in items]
 
 
-def _load_sqa3d(root: Path, split: str) -> list[tuple[str, str, list[str]]]:
+def _load_sqa3d(root: Path, split: str) -> list[Item]:
     questions = read_annotations(root, FILES["sqa3d_questions"], split)["questions"]
     answers = read_annotations(root, FILES["sqa3d_annotations"], split)["annotations"]
     return [
-        (q["scene_id"], q["question"], [a["answers"][0]["answer"]]) for q, a in zip(questions, answers, strict=True)
+        (q["scene_id"], f"{q['situation']} | {q['question']}", [a["answers"][0]["answer"]])
+        for q, a in zip(questions, answers, strict=True)
     ]
 
 
 def _scanqa(root: Path, split: str) -> Scores:
-    right, items = _text_scores(root, split, _load_scanqa)
-    return {"questions": len(items)} | {name: _percent(values) for name, values in right.items()}
+    return _text_scores(root, split, "scanqa")[0]
 
 
 def _sqa3d(root: Path, split: str) -> Scores:
-    right, items = _text_scores(root, split, _load_sqa3d)
-    scores: Scores = {"questions": len(items)} | {name: _percent(values) for name, values in right.items()}
+    scores, right, items = _text_scores(root, split, "sqa3d")
     kinds = [question_type(_question(text)) for _, text, _ in items]
     for kind in sorted(set(kinds)):
         scores[f"per_template_{kind}"] = _percent(
             [r for r, k in zip(right["per_template"], kinds, strict=True) if k == kind]
         )
     return scores
-
-
-def question_type(question: str) -> str:
-    """SQA3D's type: by the first letters of the question, as Video-3D-LLM's scorer goes."""
-    return next((k for k in ("what", "is", "how", "can", "which") if question.lower().startswith(k)), "others")
 
 
 def _objects(root: Path, scene_id: str) -> Counter:
@@ -237,7 +254,7 @@ def _multi3drefer(root: Path, split: str) -> Scores:
     return scores
 
 
-def _none_or_some(items: list[dict]) -> list[tuple[str, str, list[str]]]:
+def _none_or_some(items: list[dict]) -> list[Item]:
     return [(i["scene_id"], i["description"], ["some" if i["object_ids"] else "none"]) for i in items]
 
 

@@ -1,7 +1,8 @@
 """SQA3D-like questions: asked by someone who stands somewhere in the room and looks somewhere.
 
 The six question types of SQA3D go by the first word: what, is, how, can, which, and all others. Answers are drawn
-before questions where there is a choice.
+before questions where there is a choice, which does not make every kind hard to guess: sides and yes or no have two
+answers, and about half of how many is guessed from the words (`guessing.baselines` says how much, by kind).
 """
 
 from __future__ import annotations

@@ -1,0 +1,41 @@
+"""What kind a question is of, by its words: scores and guesses are told apart by it (`guessing`, the model card)."""
+
+from __future__ import annotations
+
+import re
+
+# By task: name -> pattern; a question is of the first kind whose pattern its lower-case words hold.
+_KINDS = {
+    "scanqa": {
+        "color": r"\bcolor\b",
+        "how_many": r"^(how many|what is the number of)",
+        "exists": r"^(is there|can you see)",
+        "where": r"^where",
+        "nearest": r"(closest|nearest) to",
+        "by_relation": r"",
+    },
+    "sqa3d": {
+        "color": r"\bcolor\b",
+        "how_many": r"^how many",
+        "closer": r"^which is closer",
+        "nearest": r"closest|nearest",
+        "left_or_right": r"\b(left or|right or)\b",
+        "direction": r"^(which|where|in which)",
+        "in_view": r"^can",
+        "on_a_side": r"^is",
+    },
+}
+
+
+def question_kind(task: str, question: str) -> str:
+    """The kind of a question of "scanqa" or "sqa3d", without its situation; "unknown" where it is not a made-up one.
+
+    >>> question_kind("sqa3d", "Which is closer to me, the bed or the door?")
+    'closer'
+    """
+    return next((kind for kind, pattern in _KINDS[task].items() if re.search(pattern, question.lower())), "unknown")
+
+
+def question_type(question: str) -> str:
+    """SQA3D's type: by the first letters of the question, as Video-3D-LLM's scorer goes."""
+    return next((k for k in ("what", "is", "how", "can", "which") if question.lower().startswith(k)), "others")
