@@ -46,8 +46,9 @@ def test_the_demo_ends_with_a_table_of_all_five_tasks(output, capsys):
 
 def test_a_second_run_reuses_rooms_and_checkpoint(output, capsys):
     assert cli.main(small(output)) == 0
-    printed = capsys.readouterr().out
+    printed, bars = capsys.readouterr()
     assert "furnished rooms" not in printed and "from scratch, " not in printed
+    assert "Postprocessing" not in bars, "no bars in a pipe"
 
 
 def test_a_failed_evaluation_is_a_nonzero_exit(output, capsys, monkeypatch):

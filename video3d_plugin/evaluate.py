@@ -12,9 +12,11 @@ errors and exits with 0, and its writer of files logs what it could not write an
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from video3d_plugin.errors import MissingError, Video3DError
@@ -56,19 +58,20 @@ def evaluate(
     tracker = EvaluationTracker(output_path=str(output))
     started = f"{get_datetime_str()}_{datetime.now():%f}"  # in the command's time zone: `video3d report` compares dates
     try:
-        results = evaluator.simple_evaluate(
-            model=Video3DLmms(batch_size=batch_size, **named),
-            model_args=",".join(f"{key}={value}" for key, value in named.items()),
-            tasks=list(tasks),
-            task_manager=known,
-            batch_size=batch_size,
-            use_cache=None if use_cache is None else str(use_cache),
-            limit=limit,
-            gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
-            evaluation_tracker=tracker,
-            bootstrap_iters=0,
-            datetime_str=started,
-        )
+        with _bars_on_a_terminal_only(evaluator):
+            results = evaluator.simple_evaluate(
+                model=Video3DLmms(batch_size=batch_size, **named),
+                model_args=",".join(f"{key}={value}" for key, value in named.items()),
+                tasks=list(tasks),
+                task_manager=known,
+                batch_size=batch_size,
+                use_cache=None if use_cache is None else str(use_cache),
+                limit=limit,
+                gen_kwargs=None if max_new_tokens is None else f"max_new_tokens={max_new_tokens}",
+                evaluation_tracker=tracker,
+                bootstrap_iters=0,
+                datetime_str=started,
+            )
     finally:
         current.forget()
     if results is None:
@@ -81,6 +84,17 @@ def evaluate(
     if outcome.count() >= sum(map(len, samples.values())):
         raise Video3DError(f"not one question could be answered: {outcome.summary()}")
     return numbers_of(results, sorted(samples))
+
+
+@contextmanager
+def _bars_on_a_terminal_only(evaluator: ModuleType) -> Iterator[None]:
+    """lmms-eval shows its own bars in pipes and log files too."""
+    bar = evaluator.tqdm
+    evaluator.tqdm = lambda *args, **kwargs: bar(*args, **{**kwargs, "disable": kwargs.get("disable") or None})
+    try:
+        yield
+    finally:
+        evaluator.tqdm = bar
 
 
 def numbers_of(results: dict, tasks: Sequence[str]) -> dict[str, dict[str, float | None]]:
