@@ -96,13 +96,13 @@ def test_the_same_source_gives_the_same_bytes(full_root, tmp_path):
 
 def test_a_second_run_redoes_nothing_and_changes_nothing(full_root, prepared, monkeypatch):
     before = contents(prepared.path)
-    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    monkeypatch.setattr(prepare_scene, "without_broken_frames", lambda scene: pytest.fail("a frame was decoded again"))
     report = prepare(full_root.path, prepared.path)
     assert report.scenes[0].reused and contents(prepared.path) == before
 
 
 def test_a_changed_annotation_file_redoes_the_annotations_only(full_root, prepared, monkeypatch):
-    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    monkeypatch.setattr(prepare_scene, "without_broken_frames", lambda scene: pytest.fail("a frame was decoded again"))
     path = full_root.path / "annotations" / "multi3drefer_val.json"
     path.write_text(json.dumps(json.loads(path.read_text())[:1]))
     before = contents(prepared.path)
@@ -391,7 +391,7 @@ def test_scans_of_two_sources_can_share_a_folder(full_root, tmp_path):
 
 def test_a_scan_whose_source_was_moved_is_found_after_the_next_run(full_root, prepared, tmp_path, monkeypatch):
     full_root.path.rename(tmp_path / "moved")
-    monkeypatch.setattr(prepare_scene, "check_frame", lambda frame: pytest.fail("a frame was decoded again"))
+    monkeypatch.setattr(prepare_scene, "without_broken_frames", lambda scene: pytest.fail("a frame was decoded again"))
     prepare(tmp_path / "moved", prepared.path)
     assert all_readable(prepared.path, "scene0000_00")
 

@@ -1,20 +1,14 @@
-"""What ask, view and sample share: naming a scan and how it is seen, and saying what takes a while. serve shares the
-check of a scan's frames."""
+"""What ask, view and sample share: naming a scan and how it is seen, and saying what takes a while."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from video3d_plugin.errors import DataError
 
@@ -52,40 +46,19 @@ def positive(text: str) -> int:
 
 def open_scene(args: argparse.Namespace) -> Scene:
     """The scene that the arguments name, without frames that do not decode; says what was left out of it."""
+    from video3d_plugin.data.frames import without_broken_frames
     from video3d_plugin.data.readers import load_scene
 
     if args.frame_step is not None and args.frame_step < 1:
         raise DataError(f"--frame-step {args.frame_step}", remedy="use 1 or more")
     with status("reading the scan"):
         scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step)
-    scene = without_broken_frames(scene)
+    scene = without_broken_frames(scene, threads=4, progress=True)
     if scene.omissions:
         first = scene.omissions[0]
         said = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
         print(f"{scene.scene_id}: {said}", file=sys.stderr)
     return scene
-
-
-def without_broken_frames(scene: Scene) -> Scene:
-    """The scene without the frames whose images do not decode, which become omissions; DataError if none is left.
-
-    Every image is decoded once: 6 ms of processor time a frame of 640x480.
-    """
-    from video3d_plugin.data.frames import check_frame
-    from video3d_plugin.scene import Omission
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        results = pool.map(check_frame, scene.frames)
-        bar = tqdm(results, total=len(scene.frames), desc="checking frames", disable=None, delay=1)
-        checked = list(zip(scene.frames, bar, strict=True))
-    frames = tuple(frame for frame, reason in checked if reason is None)
-    broken = [Omission(f"frame {frame.name}", reason) for frame, reason in checked if reason is not None]
-    omissions = (*scene.omissions, *broken)
-    if not frames:
-        first = f"; the first: {omissions[0].what}: {omissions[0].reason}" if omissions else ""
-        remedy = "see docs/own_scans.md for what a recording needs"
-        raise DataError(f"no frame can be used{first}", where=scene.scene_id, remedy=remedy)
-    return replace(scene, frames=frames, omissions=omissions)
 
 
 def save_page(path: Path, view: SceneView, items: list, **about: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
 from video3d_plugin.data.folder import DataFolder, read_cells, read_selection, write_selection
-from video3d_plugin.data.frames import check_frame
+from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
@@ -24,7 +24,7 @@ from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
-from video3d_plugin.scene import Blob, Frame, Omission, Scene
+from video3d_plugin.scene import Blob, Omission, Scene
 
 PROPOSALS = ("mask3d", "gt", "auto")
 
@@ -148,7 +148,7 @@ def _make_scene(job: SceneJob) -> bool:
     scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
     scene = scan.scene if job.options.follow_links else _without_linked_frames(scan.scene, job.source)
     if job.options.check == "full":
-        scene = _without_broken_frames(scene)
+        scene = without_broken_frames(scene)
     scene = _with_proposals(scene, job.options)
     if job.options.copy_frames:
         scene = _copy_frames(scene, job.output)
@@ -220,23 +220,6 @@ def _without_linked_frames(scene: Scene, source: Path) -> Scene:
         raise DataError(f"every frame {_LINK}", where=scene.scene_id, remedy=_FOLLOW)
     omissions = tuple(Omission(f"frame {name}", f"{_LINK} ({_FOLLOW})") for name in sorted(linked))
     return replace(scene, frames=frames, omissions=(*scene.omissions, *omissions))
-
-
-def _without_broken_frames(scene: Scene) -> Scene:
-    """The scene without frames whose images do not decode; they become omissions."""
-    frames: list[Frame] = []
-    broken: list[Omission] = []
-    for frame in scene.frames:
-        reason = check_frame(frame)
-        if reason is None:
-            frames.append(frame)
-        else:
-            broken.append(Omission(f"frame {frame.name}", reason))
-    if not frames:
-        raise DataError(
-            f"scene {scene.scene_id}: no frame can be decoded: {broken[0].reason}", remedy="export it again"
-        )
-    return replace(scene, frames=tuple(frames), omissions=(*scene.omissions, *broken))
 
 
 def _with_proposals(scene: Scene, options: SceneOptions) -> Scene:

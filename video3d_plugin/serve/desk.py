@@ -187,10 +187,10 @@ class Desk:
 
     def _ready(self, scene: Scene) -> Scene:
         """Without frames that do not decode, and with boxes to choose among: its own, or clusters of its surface."""
-        from video3d_plugin.commands.common import without_broken_frames
+        from video3d_plugin.data.frames import without_broken_frames
         from video3d_plugin.data.proposals import with_proposals
 
-        scene = without_broken_frames(scene)
+        scene = without_broken_frames(scene, threads=4, progress=True)
         return with_proposals(scene) if self.model.model.config.head is not None else scene
 
     def _forget(self, name: str) -> None:
