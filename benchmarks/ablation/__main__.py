@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.ablation.report import plot, section
 from benchmarks.ablation.runs import Bench, Numbers, share_cores
-from benchmarks.ablation.variants import HOME, VARIANTS
+from benchmarks.ablation.variants import HOME, VARIANTS, Variant
 from benchmarks.page import write_section
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.synthetic.mini import make_mini
@@ -28,24 +28,42 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def main(arguments: list[str] | None = None) -> int:
     args = parsed(arguments)
-    data = None if args.report else _rooms(args)
-    rooms = (args.train_rooms, args.val_rooms)
-    bench = Bench(data, rooms, args.output, args.measured, small(args), args.limit)
+    bench = Bench(None, (args.train_rooms, args.val_rooms), args.output, args.measured, small(args), args.limit)
     runs = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS]
     if not args.report:
-        left = {seed for variant, seed in runs if bench.kept(variant, seed) is None}
-        for seed in sorted(left):  # beforehand: all variants of a seed start from it
-            bench.seeing(seed)
-        with ProcessPoolExecutor(args.jobs, get_context("spawn"), share_cores, (args.jobs,)) as pool:
-            list(pool.map(bench.numbers, *zip(*runs, strict=True)))
+        _train(bench, runs, args)
     found: dict[str, list[dict[str, Numbers]]] = {variant.name: [] for variant in VARIANTS}
     for variant, seed in runs:
         found[variant.name] += filter(None, [bench.kept(variant, seed)])
     picture = args.page.parent / "ablation.svg"
-    what = f"{rooms[0]} rooms, {rooms[1]} held-out ones, {args.lookup_steps} + {args.object_steps} + {args.steps} steps"
     plot(found, picture)
-    write_section(args.page, "ablation", section(found, what, picture.name))
+    write_section(args.page, "ablation", section(found, _said(args), picture.name))
     return 0
+
+
+def _train(bench: Bench, runs: list[tuple[Variant, int]], args: argparse.Namespace) -> None:
+    """Run what is not kept yet. DataError if what is kept is of other rooms, before anything is trained."""
+    missing = [run for run in runs if bench.kept(*run) is None]
+    if not missing:
+        return
+    bench = replace(bench, data=_rooms(args))
+    for run in runs:
+        bench.kept(*run)
+    for seed in sorted({seed for _, seed in missing}):  # beforehand: all variants of a seed start from it
+        bench.seeing(seed)
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), share_cores, (args.jobs,)) as pool:
+        list(pool.map(bench.numbers, *zip(*missing, strict=True)))
+
+
+def _said(args: argparse.Namespace) -> str:
+    stages = [
+        f"{args.tower_steps} steps of seeing",
+        f"{args.lookup_steps} of looking at {args.lookup_scenes} scenes each",
+        f"{args.object_steps} on objects",
+        f"{args.steps} on all questions at {args.scenes_per_step} scenes each",
+    ]
+    rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
+    return f"{rooms}; " + ", ".join(stage for stage in stages if not stage.startswith("0 "))
 
 
 def small(args: argparse.Namespace) -> Preset:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
 from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.folder import DataFolder
+from video3d_plugin.data.synthetic.describe import describe_split
 from video3d_plugin.errors import DataError
 from video3d_plugin.evaluate import evaluate
 from video3d_plugin.pipeline import load_model
@@ -53,6 +55,12 @@ class Bench:
         """Where this recipe's models go: a model of another recipe must not be scored as one of this."""
         return self.output / hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()[:12]
 
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """A hash of what is asked about the rooms, by split."""
+        source = self.folder().path.parent / "source"
+        return {split: describe_split(source, split)["sha256"] for split in ("train", "val")}
+
     def folder(self) -> DataFolder:
         return DataFolder.open(self.data)
 
@@ -66,7 +74,7 @@ class Bench:
         views = [HOME] if variant.options else VIEWS
         found = {f"{sampler} {frames}": self._score(checkpoint, sampler, frames) for sampler, frames in views}
         self.measured.mkdir(parents=True, exist_ok=True)
-        kept = {"recipe": self.recipe, "numbers": found}
+        kept = {"recipe": self.recipe, "made_on": self.splits, "numbers": found}
         write_bytes(self._file(variant, seed), (json.dumps(kept, indent=1) + "\n").encode())
         return found
 
@@ -81,6 +89,9 @@ class Bench:
         if recipe != self.recipe:
             remedy = "give the steps and rooms that it was made with, or another folder with --measured"
             raise DataError("is a run of another recipe", where=path, remedy=remedy)
+        if self.data is not None and "made_on" in kept and kept["made_on"] != self.splits:
+            remedy = "today's generator makes other ones: give another folder with --measured, and run all anew"
+            raise DataError("is a run on other rooms", where=path, remedy=remedy)
         return kept["numbers"]
 
     def _file(self, variant: Variant, seed: int) -> Path:

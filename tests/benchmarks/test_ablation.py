@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,8 @@ from benchmarks.ablation.report import orderings, section, spread
 from benchmarks.ablation.runs import Bench, slug
 from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
 from video3d_plugin.config import Video3DConfig
+from video3d_plugin.data.records import FORMAT
+from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.tiny import PAPER
 from video3d_plugin.training.presets import preset
@@ -124,9 +125,7 @@ def test_nothing_is_trained_where_all_runs_are_kept(tmp_path, monkeypatch):
     import benchmarks.ablation.__main__ as ablation
 
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(ablation, "_rooms", lambda args: tmp_path)
-    monkeypatch.setattr(Bench, "seeing", lambda *_: pytest.fail("a tower was trained"))
-    monkeypatch.setattr(ablation, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(ablation, "_rooms", lambda args: pytest.fail("rooms were made"))
     like = bench(tmp_path, ablation.small(ablation.parsed([])))
     for variant in VARIANTS:
         views = [HOME] if variant.options else VIEWS
@@ -135,6 +134,28 @@ def test_nothing_is_trained_where_all_runs_are_kept(tmp_path, monkeypatch):
     page = tmp_path / "results.md"
     asked = ["--measured", str(tmp_path), "--page", str(page), "--train-rooms", "4", "--val-rooms", "2", "--seeds", "1"]
     assert ablation.main(asked) == 0 and "| BCE head | 1 | 9.0 |" in page.read_text()
+
+
+def test_runs_on_other_rooms_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    import benchmarks.ablation.__main__ as ablation
+
+    small = {"frames": 2, "image_size": (24, 32), "write": ("annotations",), "progress": False}
+    counts = Counts(objects=4, references=(1, 1), multi3drefer=1, scanqa=1, sqa3d=1)
+    make_benchmark(tmp_path / "source", split={"train": 1, "val": 1}, counts=counts, **small)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "video3d.json").write_text(json.dumps({"format": FORMAT, "tasks": []}))
+    monkeypatch.setattr(ablation, "_rooms", lambda args: tmp_path / "data")
+    monkeypatch.setattr(Bench, "seeing", lambda *_: pytest.fail("a tower was trained"))
+    asked = ["--measured", str(tmp_path), "--page", str(tmp_path / "page.md"), "--train-rooms", "4", "--val-rooms", "2"]
+    like = bench(tmp_path, ablation.small(ablation.parsed([])))
+    kept = {"recipe": like.recipe, "numbers": {" ".join(map(str, HOME)): numbers(9.0)}}
+    path = tmp_path / "bce-head-seed0.json"
+    path.write_text(json.dumps({**kept, "made_on": like.splits}))
+    with pytest.raises(pytest.fail.Exception, match="a tower"):
+        ablation.main(asked)
+    path.write_text(json.dumps({**kept, "made_on": {**like.splits, "val": "0"}}))
+    with pytest.raises(DataError, match="bce-head-seed0.json.*other rooms"):
+        ablation.main(asked)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
