@@ -53,7 +53,7 @@ def _opened(frame: Frame) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError("colour image is not an image", where=where, remedy=_EXPORT) from error
+        raise DataError("colour image cannot be decoded: no kind of image", where=where, remedy=_EXPORT) from error
     except Exception as error:  # Pillow's plugins raise many types on broken files; all mean the same here
         raise DataError(f"colour image cannot be decoded: {error}", where=where, remedy=_EXPORT) from error
 
