@@ -41,6 +41,12 @@ class Served:
             return error.code, error.read().decode(), dict(error.headers)
 
 
+def _as_from_a_terminal() -> None:
+    """Whoever runs the tests in the background, or under nohup, hands ignored signals on."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(temporary: Path, *words: object) -> Iterator[Served]:
     """A server in a process of its own, on a free port, that keeps its files in `temporary`."""
@@ -48,7 +54,12 @@ def serving(temporary: Path, *words: object) -> Iterator[Served]:
     environment = {**os.environ, "TMPDIR": str(temporary), "GRADIO_TEMP_DIR": str(temporary / "gradio")}
     errors = open(temporary / "stderr", "w")  # noqa: SIM115  (the process writes to it until the end)
     process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env=environment,
+        preexec_fn=_as_from_a_terminal,
     )
     line = process.stdout.readline()
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
