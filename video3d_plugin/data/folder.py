@@ -115,7 +115,7 @@ class DataFolder:
         """
         if not self._scene(scene_id).has_surface:
             return None
-        return read_cells(self.path / "surface" / f"{scene_id}.npz")
+        return _read_cells(self.path / "surface" / f"{scene_id}.npz")
 
     def frames_key(self, scene_id: str) -> str:
         """Identifies the scene's frames; what was made from other frames carries another key."""
@@ -244,7 +244,7 @@ def frames_digest(record: dict[str, Any]) -> str:
     return digest({name: record.get(name) for name in names})
 
 
-def read_cells(path: Path) -> np.ndarray:
+def _read_cells(path: Path) -> np.ndarray:
     """(K, 3) int32 voxels of a file of surface/; MissingError, DataError if it is gone or damaged."""
     if not path.is_file():
         raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)

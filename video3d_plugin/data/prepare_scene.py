@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
-from video3d_plugin.data.folder import DataFolder, read_cells, read_selection, write_selection
+from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_from_json, scene_to_json
+from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_to_json
 from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.voxels import unique_voxels
@@ -108,7 +108,7 @@ def prepare_scene(job: SceneJob) -> SceneResult:
     """Run the asked stages for one scan. A scan that cannot be used is a result, not an error; a full disk is one."""
     scene_id, folder = job.files.scene_id, DataFolder.open(job.output)
     try:
-        reused = _make_scene(job)
+        reused = _make_scene(job, folder)
         scene = folder.scene(scene_id)
     except MissingError as error:
         return SceneResult(scene_id, failed=str(error))
@@ -129,7 +129,7 @@ def _is_output(error: DataError, output: Path) -> bool:
     return error.where is not None and Path(error.where).is_relative_to(output)
 
 
-def _make_scene(job: SceneJob) -> bool:
+def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     """Write the scene's record and surface, unless they are there already; returns whether they were."""
     if "scenes" not in job.stages:
         if not job.scene_path.is_file():
@@ -137,11 +137,7 @@ def _make_scene(job: SceneJob) -> bool:
         return True
     frames_fingerprint = _fingerprint_frames(job.files)
     fingerprint = digest([FORMAT, frames_fingerprint, _fingerprint_parts(job), asdict(job.options)])
-    existing = _existing(job, fingerprint)
-    if existing is not None:
-        root = root_to_json(job.root, job.output)
-        if existing.get("root", ...) != root:  # the source was moved, or the record is one of before they said it
-            write_json(job.scene_path, {**existing, "root": root})
+    if _is_made(job, folder, fingerprint):
         return True
     if not job.options.follow_links:
         refuse_links(job.files.paths.values(), job.source)
@@ -275,18 +271,22 @@ def _npz(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _existing(job: SceneJob, fingerprint: str) -> dict[str, Any] | None:
-    """The scene's record, if it was made from the same things, and it and the surface that it names are whole."""
+def _is_made(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:
+    """Whether the scene was made from the same things, and its record and the surface that it names are whole.
+
+    The record is told where the frames lie now: the source was moved, or the record is one of before they said it.
+    """
     record = record_if_sound(job.scene_path)
     if record is None or record.get("fingerprint") != fingerprint:
-        return None
+        return False
+    root = root_to_json(job.root, job.output)
+    if record.get("root", ...) != root:
+        write_json(job.scene_path, {**record, "root": root})
     try:
-        scene_from_json({**record, "root": None}, job.output, job.scene_path)
-        if record.get("surface") is not None:
-            read_cells(job.surface_path)
+        folder.surface_cells(job.files.scene_id)
     except (DataError, MissingError):
-        return None
-    return record
+        return False
+    return True
 
 
 def _fingerprint_frames(files: ScanFiles) -> str:
