@@ -49,8 +49,6 @@ def open_scene(args: argparse.Namespace) -> Scene:
     from video3d_plugin.data.frames import without_broken_frames
     from video3d_plugin.data.readers import load_scene
 
-    if args.frame_step is not None and args.frame_step < 1:
-        raise DataError(f"--frame-step {args.frame_step}", remedy="use 1 or more")
     with status("reading the scan"):
         scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step)
     scene = without_broken_frames(scene, threads=4, progress=True)

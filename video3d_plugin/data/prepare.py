@@ -29,7 +29,7 @@ from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResul
 from video3d_plugin.data.readers.scannet import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, question_to_json, record_if_sound
 from video3d_plugin.data.report import Report, TaskResult
-from video3d_plugin.data.text import leaves
+from video3d_plugin.data.text import leaves, not_followed
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import InputsSpec
@@ -320,7 +320,7 @@ def _find_labels(bases: Sequence[Path], follow_links: bool, notes: list[str]) ->
     places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
     for base, path in ((base, base / place / LABELS) for base in bases for place in places):
         if path.is_file() and not follow_links and leaves(path, base):
-            notes.append(f"{path} is a link out of {base} and is not used (--follow-links allows it)")
+            notes.append(not_followed(path, base))
         elif path.is_file():
             return path
     return None

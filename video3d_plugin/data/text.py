@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_text import parse_json
 
 MATRIX_BYTES = 1 << 16
 TEXT_BYTES = 1 << 24
@@ -22,6 +22,11 @@ JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processe
 def leaves(path: Path, root: Path) -> bool:
     """Whether `path` is, or lies behind, a symbolic link to something outside `root`."""
     return not path.resolve().is_relative_to(root.resolve())
+
+
+def not_followed(path: Path, root: Path, done: str = "used") -> str:
+    """The note on a path that `leaves` its root: it is not `done`."""
+    return f"{path} is a link out of {root} and is not {done} (--follow-links allows it)"
 
 
 def read_bytes(path: Path, limit: int, remedy: str | None = None) -> bytes:
@@ -116,16 +121,7 @@ def read_key_values(path: Path) -> dict[str, str]:
 
 def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
     """Parsed JSON whose top level is a `kind`."""
-    text = read_text(path, JSON_BYTES, remedy)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"not valid JSON: {detail}", where=path, remedy=remedy or "download it again") from None
-    if not isinstance(value, kind):
-        names = "/".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise DataError(f"expected a JSON {names}, found {type(value).__name__}", where=path, remedy=remedy)
-    return value
+    return parse_json(read_text(path, JSON_BYTES, remedy), kind, path, remedy)
 
 
 def read_label_map(path: Path, column: str = "nyu40id") -> dict[str, str]:

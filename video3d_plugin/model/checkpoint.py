@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from video3d_plugin.config import Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_object import read_object
+from video3d_plugin.json_text import read_object
 from video3d_plugin.model import zero3
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from video3d_plugin.data.annotations import llava_style, multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
 from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, SceneBoxes
-from video3d_plugin.data.text import leaves
+from video3d_plugin.data.text import leaves, not_followed
 
 __all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files", "load_items"]
 
@@ -51,7 +51,7 @@ def find_files(
             if path == base:
                 notes.append(f"{path} does not have the name of an official annotation file and is not used")
         elif not follow_links and leaves(path, base):
-            notes.append(f"{path} is a link out of {base} and is not used (--follow-links allows it)")
+            notes.append(not_followed(path, base))
         elif path.name in found:
             notes.append(f"{path.name} found twice: {found[path.name]} is used, {path} is not")
         else:
@@ -87,5 +87,5 @@ def _walk(root: Path, follow_links: bool, notes: list[str]) -> Iterable[Path]:
         folders[:] = [] if at_limit else keep
         for path in (here / name for name in folders):
             if not follow_links and path.is_symlink() and leaves(path, root):
-                notes.append(f"{path} is a link out of {root} and is not searched (--follow-links allows it)")
+                notes.append(not_followed(path, root, "searched"))
         yield from (here / name for name in sorted(files))

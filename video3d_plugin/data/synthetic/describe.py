@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from video3d_plugin.data.synthetic.guessing import FILES, read_annotations
-from video3d_plugin.data.synthetic.question_kinds import question_type
 from video3d_plugin.errors import MissingError
+from video3d_plugin.metrics.answers import question_type_by_prefix
 
 
 def describe_split(root: str | Path, split: str = "val") -> dict:
@@ -33,7 +33,7 @@ def describe_split(root: str | Path, split: str = "val") -> dict:
         "scanrefer_objects": len({(i["scene_id"], i["object_id"]) for i in content["scanrefer"]}),
         "multi3drefer": _counted(i["eval_type"] for i in content["multi3drefer"]),
         "scanqa": _counted(i["question"].split()[0].lower() for i in content["scanqa"]),
-        "sqa3d": _counted(question_type(q["question"]) for q in questions),
+        "sqa3d": _counted(question_type_by_prefix(q["question"]) for q in questions),
         "vocabulary": len(words),
         "sha256": _hash(root, split),
         "made_with": _provenance(root).get(split, {}),

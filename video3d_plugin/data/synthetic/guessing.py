@@ -14,8 +14,9 @@ from math import log
 from pathlib import Path
 
 from video3d_plugin.data.synthetic.objects import COLORS, KINDS
-from video3d_plugin.data.synthetic.question_kinds import question_kind, question_type
+from video3d_plugin.data.synthetic.question_kinds import question_kind
 from video3d_plugin.errors import MissingError
+from video3d_plugin.metrics.answers import question_type_by_prefix
 
 Scores = dict[str, float]
 Item = tuple[str, str, list[str]]  # scene, text, right answers
@@ -197,7 +198,7 @@ def _scanqa(root: Path, split: str) -> Scores:
 
 def _sqa3d(root: Path, split: str) -> Scores:
     scores, right, items = _text_scores(root, split, "sqa3d")
-    kinds = [question_type(_question(text)) for _, text, _ in items]
+    kinds = [question_type_by_prefix(_question(text)) for _, text, _ in items]
     for kind in sorted(set(kinds)):
         scores[f"per_template_{kind}"] = _percent(
             [r for r, k in zip(right["per_template"], kinds, strict=True) if k == kind]

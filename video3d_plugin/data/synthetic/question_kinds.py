@@ -34,8 +34,3 @@ def question_kind(task: str, question: str) -> str:
     'closer'
     """
     return next((kind for kind, pattern in _KINDS[task].items() if re.search(pattern, question.lower())), "unknown")
-
-
-def question_type(question: str) -> str:
-    """SQA3D's type: by the first letters of the question, as Video-3D-LLM's scorer goes."""
-    return next((k for k in ("what", "is", "how", "can", "which") if question.lower().startswith(k)), "others")
