@@ -97,6 +97,20 @@ def test_a_truncated_image_is_found_by_the_full_check_and_named_when_used(folder
     assert str(path) in str(caught.value) and "export this frame again" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind, lost", [("JPEG", 2), ("JPEG", 60), ("PNG", 12), ("PNG", 60)])
+def test_a_truncated_colour_image_is_found_where_a_host_lets_pillow_fill_it_with_grey(folder, monkeypatch, kind, lost):
+    from PIL import ImageFile
+
+    path = folder / "00040.jpg"
+    Image.open(path).save(path, format=kind)
+    whole = path.read_bytes()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # LLaVA-NeXT's train.py does it when imported
+    frame = load_scene(folder).frames[4]
+    assert check_frame(frame) is None
+    path.write_bytes(whole[:-lost])
+    assert check_frame(frame) == "colour image cannot be decoded: image file is truncated"
+
+
 def test_unreadable_intrinsics_are_an_error_that_names_the_file(folder):
     (folder / "depth_intrinsic.txt").write_text("1 2 3")
     with pytest.raises(DataError, match=r"depth_intrinsic\.txt: not a 4x4 matrix"):

@@ -38,6 +38,22 @@ def color_size(frame: Frame) -> tuple[int, int]:
         return image.height, image.width
 
 
+class _Whole(io.BytesIO):
+    """An image's bytes. Once it is opened, asking for more than there are is an error.
+
+    Pillow says so itself, but not where a host has told it to fill what is missing with grey, as LLaVA-NeXT's trainer
+    does (`ImageFile.LOAD_TRUNCATED_IMAGES`).
+    """
+
+    opened = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if self.opened and size and not data:
+            raise OSError("image file is truncated")
+        return data
+
+
 @contextmanager
 def _opened(frame: Frame) -> Iterator[Image.Image]:
     """The colour image before it is decoded; DataError if it, or what is done with it, fails."""
@@ -46,7 +62,9 @@ def _opened(frame: Frame) -> Iterator[Image.Image]:
     where = describe(frame.color, frame)
     data = _read(frame.color, where)
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        stream = _Whole(data)
+        with Image.open(stream) as image:
+            stream.opened = True
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"colour image claims {image.width}x{image.height} pixels", where=where)
             yield image
