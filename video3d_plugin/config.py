@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.json_text import read_object
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
@@ -35,6 +35,7 @@ KNOWN_TOWERS: dict[str, dict[str, int]] = {
     },
 }
 HOST_MODEL_TYPES = ("llava", "llava_qwen")  # what the config.json of a LLaVA-NeXT checkpoint says
+SAVED_WITH = "the config.json must be the one saved with these weights"
 _POINT_WORDS: dict[str, Points] = {
     "avg": "average",
     "sample1": "centre",
@@ -177,6 +178,17 @@ class Video3DConfig(Qwen2Config):
         super().__init__(**_portable_rope(kwargs))
         for name, value in own.items():
             setattr(self, name, value)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+        """As transformers does it; what it refuses is a DataError that names the file."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except (Video3DError, OSError):
+            raise
+        except Exception as error:  # each version of transformers checks in its own way, with types of its own
+            where = Path(pretrained_model_name_or_path) / "config.json"
+            raise DataError(f"cannot be used: {error}", where=where, remedy=SAVED_WITH) from error
 
     @classmethod
     def get_config_dict(

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -192,6 +193,32 @@ def test_missing_and_unexpected_parameters_are_listed(copied):
     with pytest.raises(
         DataError, match="missing: model.norm.weight; unexpected: model.norm.bias; of another shape: .*q_proj"
     ):
+        Video3DForCausalLM.from_pretrained(str(folder))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_attention_heads": 0},
+        {"hidden_size": -4},
+        {"hidden_act": "nope"},
+        {"vision_config": {"hidden_size": 10, "num_attention_heads": 3}},
+    ],
+)
+def test_sizes_that_make_no_model_are_an_error_that_names_the_folder(copied, sizes):
+    folder, weights, rewrite = copied
+    if "vision_config" in sizes:
+        own = json.loads((folder / "config.json").read_text())["vision_config"]
+        sizes = {"vision_config": {**own, **sizes["vision_config"]}}
+    rewrite(weights, **sizes)
+    with pytest.raises(DataError, match=f"^{re.escape(str(folder))}.*config.json must be the one saved"):
+        Video3DForCausalLM.from_pretrained(str(folder))
+
+
+def test_a_config_that_transformers_refuses_is_an_error_that_names_the_file(copied):
+    folder, weights, rewrite = copied
+    rewrite(weights, dtype="float99", torch_dtype="float99")
+    with pytest.raises(DataError, match=r"config\.json.*float99"):
         Video3DForCausalLM.from_pretrained(str(folder))
 
 

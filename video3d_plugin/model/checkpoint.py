@@ -18,8 +18,8 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from video3d_plugin.config import Video3DConfig, tower_folder, tower_sizes
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
+from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.json_text import read_object
 from video3d_plugin.model import zero3
 
@@ -221,8 +221,7 @@ def _vision(config: Video3DConfig, folder: Path) -> dict[str, Any]:
 
 def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path) -> list[str]:
     """Names that must be initialised or come from the tower's own folder. Anything else that differs is an error."""
-    with torch.device("meta"):  # of a copy: building a model settles its attention in the configuration
-        wanted = {name: tuple(tensor.shape) for name, tensor in cls(copy.deepcopy(config)).state_dict().items()}
+    wanted = _shapes_by(cls, config, folder)
     if config.tie_word_embeddings and "lm_head.weight" not in shapes:
         wanted.pop("lm_head.weight")
     missing = [name for name in wanted if name not in shapes]
@@ -241,10 +240,21 @@ def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
     problems = [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
     if problems:
-        raise DataError(
-            "; ".join(problems), where=folder, remedy="the config.json must be the one saved with these weights"
-        )
+        raise DataError("; ".join(problems), where=folder, remedy=SAVED_WITH)
     return fresh
+
+
+def _shapes_by(cls: type, config: Video3DConfig, folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that the configuration asks for."""
+    try:
+        with torch.device("meta"):  # of a copy: building a model settles its attention in the configuration
+            model = cls(copy.deepcopy(config))
+    except Video3DError:
+        raise
+    except Exception as error:  # sizes that contradict each other: a division by zero, a negative size, any type
+        what = f"config.json asks for no possible model: {type(error).__name__}: {error}"
+        raise DataError(what, where=folder, remedy=SAVED_WITH) from error
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def load_tower(model: Any, name: str | None, beside: Path) -> None:
