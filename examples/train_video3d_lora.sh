@@ -7,9 +7,12 @@
 # token and projector are trained in full; the vision tower is frozen. 16 items a step by accumulation; learning rate and
 # rank are not of the paper, which has no LoRA run. The result loads with load_model(OUTPUT), which finds its base.
 #
+# DeepSpeed is there for one GPU too: it steps a float32 copy of what is trained. Without it the steps are taken in
+# bfloat16, which rounds the small ones at the end of the schedule away.
+#
 # Memory, calculated and not measured: 8.0e9 frozen and full parameters in bfloat16 are 16 GB; 1.1e9 trained in full (two
-# embeddings) and 0.3e9 of adapters with gradients and AdamW states 8 bytes each, 9 GB; activations of 6800 tokens with
-# gradient checkpointing some 15 GB: about 40 GB.
+# embeddings) and 0.3e9 of adapters with gradients (2 bytes), their float32 copy (4) and AdamW's states (8) are 20 GB, and
+# 6 more while a step is taken; activations of 6800 tokens with gradient checkpointing some 15 GB: about 55 GB.
 #
 # Time, calculated and not measured: 6 x 7.6e9 x 6800 = 3.1e14 FLOP an item in the language model (frozen weights need no
 # gradients), 0.4e14 in its attention, 0.2e14 in the frozen tower. At 40 % of peak (what the paper's 32 hours on 8 A100
@@ -20,13 +23,15 @@ set -euo pipefail
 : "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"
 : "${DATA:?set DATA to a folder of 'video3d prepare'}"
 : "${LLAVA_NEXT:?set LLAVA_NEXT to a LLaVA-NeXT checkout (df17966 or b42941c)}"
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 OUTPUT="$(realpath -m "${OUTPUT:-runs/video3d-lora}")"
 CHECKPOINT="$(realpath "$CHECKPOINT")"
 DATA="$(realpath "$DATA")"
 
 cd "$LLAVA_NEXT"
-PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" python llava/train/train_mem.py \
+PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" torchrun --standalone --nproc_per_node 1 llava/train/train_mem.py \
     --model video3d \
+    --deepspeed "$HERE/deepspeed/zero2.json" \
     --lora_enable True \
     --lora_r 128 \
     --lora_alpha 256 \
