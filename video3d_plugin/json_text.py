@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, MissingError
+
+LINE_BYTES = 1 << 24
 
 
 def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]:
@@ -18,14 +21,41 @@ def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]
     return parse_json(text, dict, path, remedy)
 
 
-def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: str | None = None) -> Any:
-    """The value of a JSON text, whose top level is a `kind`."""
+def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: str | None = None, at: str = "") -> Any:
+    """The value of a JSON text, whose top level is a `kind`. `at`: "line 3: " where it is a part of the file."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"not valid JSON: {detail}", where=where, remedy=remedy or "download it again") from None
+        raise DataError(f"{at}not valid JSON: {detail}", where=where, remedy=remedy or "download it again") from None
     if not isinstance(value, kind):
         names = "/".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise DataError(f"expected a JSON {names}, found a {type(value).__name__}", where=where, remedy=remedy)
+        raise DataError(f"{at}expected a JSON {names}, found a {type(value).__name__}", where=where, remedy=remedy)
     return value
+
+
+def json_lines(path: Path, kind: type = object, remedy: str | None = None) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of every line that is not blank, each a `kind`; DataError that names the first other.
+
+    Reads as far as it is asked to, and holds one line of at most LINE_BYTES.
+    """
+    try:
+        with open(path, "rb") as file:
+            number = 0
+            while line := file.readline(LINE_BYTES + 1):
+                number += 1
+                if text := _text(line, number, path, remedy).strip():
+                    yield number, parse_json(text, kind, path, remedy, f"line {number}: ")
+    except FileNotFoundError:
+        raise MissingError("file not found", where=path, remedy=remedy) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=remedy) from error
+
+
+def _text(line: bytes, number: int, path: Path, remedy: str | None) -> str:
+    if len(line) > LINE_BYTES:
+        raise DataError(f"line {number} has more than {LINE_BYTES} bytes", where=path, remedy=remedy)
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"line {number}: not UTF-8 text (byte {error.start})", where=path, remedy=remedy) from None

@@ -226,7 +226,7 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
     with pytest.raises(MissingError, match="no results of scanrefer"):
         results.read_results(tmp_path, plain)
     (tmp_path / "1_results.json").write_text("{")
-    with pytest.raises(DataError, match="not JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         results.read_results(tmp_path, plain)
     (tmp_path / "1_results.json").write_text('{"other": 1}')
     with pytest.raises(DataError, match="no `results`"):
@@ -234,7 +234,7 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
     write_run(tmp_path / "x")
     (tmp_path / "1_results.json").unlink()
     (tmp_path / "x" / "20261122_090000_samples_sqa3d.jsonl").write_text("{oops\n")
-    with pytest.raises(DataError, match="line 1 is not JSON"):
+    with pytest.raises(DataError, match="line 1: not valid JSON"):
         results.read_results(tmp_path, plain)
 
 
@@ -255,20 +255,28 @@ def test_a_results_file_of_another_shape_is_an_error_of_one_line(tmp_path, plain
         results.read_results(tmp_path, plain)
 
 
+def broken(**changes) -> bytes:
+    """A line with a record that was whole; `...` takes a field away."""
+    record = {name: value for name, value in {**sqa3d(5, "TV"), **changes}.items() if value is not ...}
+    return json.dumps({"em": {"metric": "em", **record}}).encode()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"[1]", "line 2 is not a sample"),
-        (b"\xff", "line 2 is not JSON"),
-        (b'{"em": {"task": "sqa3d", "status": "ok", "id": "1"}}', "a record of sqa3d has no 'answer'"),
-        (b'{"em": {"task": "sqa3d", "status": "ok"}}', "a record of sqa3d has no 'id'"),
+        (b"[1]", "jsonl: line 2: expected a JSON dict, found a list"),
+        (b"\xff", "jsonl: line 2: not UTF-8"),
+        (b"[" * 200_000, "jsonl: line 2: not valid JSON: nested too deeply"),
+        (broken(answer=None), "jsonl, line 2: `answer` is of another type"),
+        (broken(answer=...), "jsonl, line 2: `answer` is missing"),
+        (broken(id=7), "jsonl, line 2: `id` is of another type"),
     ],
 )
 def test_a_sample_that_cannot_be_read_is_an_error_of_one_line(tmp_path, plain, line, message):
     write_run(tmp_path, "1", tasks={"sqa3d": [sqa3d(0, "TV")]})
     with open(tmp_path / "1_samples_sqa3d.jsonl", "ab") as samples:
         samples.write(line + b"\n")
-    with pytest.raises(DataError, match=f"1_samples_sqa3d.jsonl: {message}"):
+    with pytest.raises(DataError, match=f"1_samples_sqa3d.{message}"):
         results.read_results(tmp_path, plain)
 
 

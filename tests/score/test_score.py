@@ -359,8 +359,8 @@ def test_samples_of_predict_only_are_matched_by_the_ids_in_their_target(tmp_path
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{not json", "line 1 is not JSON"),
-        ('{"id": "a", "answer": "b"}\nnonsense', "line 2 is not JSON"),
+        ("{not json", "line 1: not valid JSON"),
+        ('{"id": "a", "answer": "b"}\nnonsense', "line 2: not valid JSON"),
         ("[1, 2]", "item 0 is a int"),
         ('[{"answer": "x"}]', "no id"),
         ("", "no predictions"),
@@ -389,8 +389,8 @@ V3D = {"sample_id": "1", "scene": "s", "question_type": "mt", "pred_response": "
         ("multi3drefer", {**V3D, "gt_response": [["a"] * 6]}, "line 1: `gt_response`"),
         ("scan2cap", {**V3D, "gt_response": "a chair"}, "line 1: `gt_response`"),
         ("sqa3d", {**V3D, "gt_response": ["yes"]}, "line 1: `gt_response`"),
-        ("scanqa", DEEP, "line 1 is nested too deeply"),
-        ("scanqa", '{"question_id": "q"}\n' + DEEP, "line 2 is nested too deeply"),
+        ("scanqa", DEEP, "line 1: not valid JSON: nested too deeply"),
+        ("scanqa", '{"question_id": "q"}\n' + DEEP, "line 2: not valid JSON: nested too deeply"),
     ],
 )
 def test_lines_that_cannot_be_used_are_errors_that_name_the_line(tmp_path, plain, task, content, message):

@@ -133,19 +133,26 @@ def test_plain_boxes_are_read(tmp_path, content):
     assert [p["box"] for p in item["predicted"]] == [BOX, BESIDE]
 
 
+def sample(**changes) -> str:
+    record = {"task": "scanqa", "status": "ok", "scene_id": "s", "id": "<b>", "question": "q", "answers": ["a"],
+              "answer": "a", "answers_top10": None, "references": []}  # fmt: skip
+    return json.dumps({"x": {"metric": "x", **record, **changes}}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl", "{", "line 1 is not JSON"),
+        ("a.jsonl", "{", "line 1: not valid JSON"),
         ("a.jsonl", '{"a": 1}\n', "no sample of this package's tasks"),
-        ("a.jsonl", '{"x": {"task": "scanqa", "status": "ok", "scene_id": "s", "id": "<b>"}}\n', "is broken"),
+        ("a.jsonl", sample(answers=5), "line 1: .answers. is of another type"),
+        ("a.jsonl", sample(prediction={"boxes": [BOX], "scores": ["x"]}), "the record of scanqa '<b>' is broken"),
         ("a.jsonl", b"\xff\xfe", "not UTF-8"),
         ("a.json", "[[1, 2]]", "expected .N, 6."),
         ("a.json", '[[1, 2, 3, 4, 5, NaN]]', "not finite"),
         ("a.json", '{"t": []}', "no boxes of s .it has: t"),
         ("a.json", '{"format": "video3d ask", "scene_id": "s", "items": [{"task": 1}]}', "not whole"),
         ("a.json", '"text"', "expected a JSON"),
-        pytest.param("a.jsonl", "[" * 200_000, "line 1 is not JSON: nested too deeply", id="deep"),
+        pytest.param("a.jsonl", "[" * 200_000, "line 1: not valid JSON: nested too deeply", id="deep"),
         pytest.param("a.json", "[[1, 2, 3, 4, 5, 1" + "0" * 400 + "]]", "too large", id="large"),
         ("a.json", asked(predicted=[BOX]), "item 1 is not whole"),
         ("a.json", asked(predicted=[{"box": []}]), "item 1 is not whole"),

@@ -11,7 +11,6 @@ an error that names the item.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.data.annotations.base import GROUND_ANSWER, object_number
-from video3d_plugin.data.text import JSON_BYTES, read_json, read_text
+from video3d_plugin.data.text import read_json, read_text
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_text import json_lines
 from video3d_plugin.scene import Question
 
 if TYPE_CHECKING:
@@ -65,18 +65,11 @@ def _files(data_path: str) -> list[tuple[Path, str]]:
 
 def _read(path: Path, how: str, seed: int) -> list[Question]:
     if path.suffix == ".jsonl":
-        items = _lines(path)
+        items = [item for _, item in json_lines(path)]
     else:
         items = read_json(path, list, "relative paths are taken from the folder that the script runs in")
     kept = _chosen(items, how, path, seed)
     return [question_of(items[index], path, index) for index in kept]
-
-
-def _lines(path: Path) -> list[Any]:
-    try:
-        return [json.loads(line) for line in read_text(path, JSON_BYTES).splitlines() if line.strip()]
-    except ValueError as error:
-        raise DataError(f"not one JSON item a line: {error}", where=path) from None
 
 
 def _chosen(items: Sequence[Any], how: str, path: Path, seed: int) -> list[int]:

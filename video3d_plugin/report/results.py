@@ -6,13 +6,14 @@ also `date` in the file, is of the time zone that --timezone names, Asia/Singapo
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_text import read_object
 from video3d_plugin.metrics.ngrams import Scorer
+from video3d_plugin.metrics.records import RUN_AGAIN, read_records
 from video3d_plugin.metrics.tasks import TASKS, get
 
 
@@ -73,11 +74,8 @@ def read_results(folder: Path, score: Scorer) -> list[Run]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"not JSON: {error}", where=file) from None
-    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+    content = read_object(file, RUN_AGAIN)
+    if not isinstance(content.get("results"), dict):
         raise DataError("not a results file of lmms-eval: no `results`", where=file)
     return content
 
@@ -105,13 +103,9 @@ def _task_run(task: str, host_name: str, file: Path, content: dict, score: Score
     numbers, counts = _of_the_host(host_name, file, content)
     missing: dict[str, str] = {}
     samples = file.with_name(file.name.replace("_results.json", f"_samples_{host_name}.jsonl"))
-    records = read_records(task, samples)
+    records = [r for r in read_records(samples) if r["task"] == task] if samples.is_file() else []
     if records:
-        try:
-            scores = get(task).scores(sorted(records, key=lambda record: record["id"]), score)
-        except KeyError as error:
-            remedy = "another version may have written it: evaluate again"
-            raise DataError(f"a record of {task} has no {error}", where=samples, remedy=remedy) from error
+        scores = get(task).scores(sorted(records, key=lambda record: record["id"]), score)
         numbers, counts, missing = scores.values, scores.counts, scores.missing
     asked = _table(_table(content, "n-samples", file), host_name, file, "n-samples")
     pair = (asked.get("effective"), asked.get("original"))
@@ -134,20 +128,3 @@ def _of_the_host(host_name: str, file: Path, content: dict) -> tuple[dict[str, f
                 raise DataError(f"{host_name}: {name} is {value}, not a number of questions", where=file)
             counts[name.removeprefix("count_")] = int(number)
     return numbers, counts
-
-
-def read_records(task: str, samples: Path) -> list[dict]:
-    """The records in a samples file; [] where there is no such file or it holds none."""
-    if not samples.is_file():
-        return []
-    records = []
-    with open(samples, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                sample = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"line {number} is not JSON: {error}", where=samples) from None
-            if not isinstance(sample, dict):
-                raise DataError(f"line {number} is not a sample", where=samples)
-            records += [v for v in sample.values() if isinstance(v, dict) and v.get("task") == task and "status" in v]
-    return records

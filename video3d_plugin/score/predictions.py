@@ -22,9 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.json_text import json_lines
 from video3d_plugin.metrics.boxes import as_box
+from video3d_plugin.metrics.records import BOX, check, check_record, record_in
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption
-from video3d_plugin.score.kinds import SCORED, TRUTH, check, check_record
+
+# Of a line of Video-3D-LLM: `gt_response`, and what it has in place of `pred_response`.
+_TRUTH: dict[str, Any] = {"scanrefer": BOX, "multi3drefer": [BOX], "scan2cap": [str], "sqa3d": str}
+_SCORED = {"scores": list, "objects": list}
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,6 @@ def _items(path: Path) -> Iterator[tuple[str, dict]]:
     """(where, item) of a list, of {id: prediction}, or of JSON lines."""
     if not path.is_file():
         raise MissingError("no such file of predictions", where=path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8: {error.reason} at byte {error.start}", where=path) from None
     content = None if path.suffix == ".jsonl" else _json(path)
     one_line = isinstance(content, dict) and _looks_like_an_item(content)
     if isinstance(content, list) or one_line:
@@ -114,25 +115,12 @@ def _items(path: Path) -> Iterator[tuple[str, dict]]:
         for key, value in content.items():
             yield f"entry {key!r}", {"id": key, "prediction": value}
     else:
-        yield from _lines(text, path)
+        for number, item in json_lines(path, dict, "predictions are JSON lines, a JSON list, or a JSON object by id"):
+            yield f"line {number}", item
 
 
 def _looks_like_an_item(content: dict) -> bool:
     return bool({"prediction", "pred_response", "doc_id", "scene_id", "question_id", "item_id"} & set(content))
-
-
-def _lines(text: str, path: Path) -> Iterator[tuple[str, dict]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except ValueError as error:
-            remedy = "predictions are JSON lines, a JSON list, or a JSON object by id"
-            raise DataError(f"line {number} is not JSON: {error}", where=path, remedy=remedy) from None
-        except RecursionError:
-            raise DataError(f"line {number} is nested too deeply", where=path) from None
-        yield f"line {number}", _checked(item, path, f"line {number}")
 
 
 def _checked(item: Any, path: Path, where: str) -> dict:
@@ -142,21 +130,20 @@ def _checked(item: Any, path: Path, where: str) -> dict:
 
 
 def _given(task: str, item: dict, where: str) -> Given:
-    for value in item.values():  # a sample of lmms-eval: the record stands under the task's first metric
-        if isinstance(value, dict) and value.get("task") == task and {"id", "status"} <= set(value):
-            record = {k: v for k, v in value.items() if k != "metric"}
-            check_record(task, record, where)
-            return Given(keys=(record["id"],), record=record)
+    record = record_in(item)  # a sample of lmms-eval
+    if record is not None and record["task"] == task:
+        check_record(record, where)
+        return Given(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _of_sample(item)
     keys = _keys(task, item)
     if not keys:
         raise DataError(f"no id that {task} knows", where=where, remedy=f"expected `id`, or {_IDS[task]}")
     flags = {name: item[name] for name in ("unique_multiple", "others") if name in item}
-    if SCORED.keys() <= item.keys():
-        check(item, SCORED, where)
-    if "gt_response" in item and task in TRUTH:
-        check(item, {"gt_response": TRUTH[task]}, where)
+    if _SCORED.keys() <= item.keys():
+        check(item, _SCORED, where)
+    if "gt_response" in item and task in _TRUTH:
+        check(item, {"gt_response": _TRUTH[task]}, where)
     return Given(keys, _prediction(task, item), flags, _reference(task, item))
 
 
@@ -206,7 +193,7 @@ def _prediction(task: str, item: Mapping) -> Any:
         if task == "scan2cap" and isinstance(value, list):  # the official candidates: listed means detected
             return _candidate(value)
         return {"answers": value} if task == "scanqa" and isinstance(value, list) else value
-    if SCORED.keys() <= item.keys():
+    if _SCORED.keys() <= item.keys():
         return {"scores": item["scores"], "boxes": item["objects"]}
     if "pred_response" in item:
         return item["pred_response"]

@@ -7,14 +7,14 @@ boxes       [[cx, cy, cz, dx, dy, dz], ...], or {"<scene id>": [...]} with boxes
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.data.text import TEXT_BYTES, read_json
+from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.metrics.records import read_records
 from video3d_plugin.view.items import TASK_NAMES, Item, item_of_asked, item_of_boxes, item_of_record
 
 _HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
@@ -30,9 +30,9 @@ def read_items(path: Path, scene_id: str) -> list[Item]:
         files = _newest(path)
         if not files:
             raise MissingError("no *_samples_*.jsonl in it", where=path, remedy="run lmms-eval with --log_samples")
-        return _of_scene([record for file in files for record in read_records(file)], scene_id, path)
+        return _of_scene([record for file in files for record in _records(file)], scene_id, path)
     if path.suffix == ".jsonl":
-        return _of_scene(read_records(path), scene_id, path)
+        return _of_scene(_records(path), scene_id, path)
     content = read_json(path, (dict, list), _HOW)
     if isinstance(content, dict) and content.get("format") == ASK_FORMAT:
         return _asked(content, scene_id, path)
@@ -45,23 +45,8 @@ def read_items(path: Path, scene_id: str) -> list[Item]:
     return [item_of_boxes(_plain_boxes(content, path), path.name)]
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The metrics' records in a samples file, one a line that has one."""
-    records = []
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if len(line) > TEXT_BYTES:
-                    raise DataError(f"line {number} has {len(line)} letters", where=path)
-                sample = json.loads(line)
-                values = sample.values() if isinstance(sample, dict) else ()
-                found = [v for v in values if isinstance(v, dict) and v.get("task") in TASK_NAMES and "status" in v]
-                records += found[:1]  # every metric of a sample has the same record
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=_HOW) from None
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise DataError(f"line {number} is not JSON: {detail}", where=path, remedy=_HOW) from None
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = list(read_records(path))
     if not records:
         raise DataError("no sample of this package's tasks in it", where=path, remedy=_HOW)
     return records

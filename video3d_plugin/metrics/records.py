@@ -1,4 +1,4 @@
-"""The types that the metrics count on, of what a file of predictions may hold beside predictions.
+"""Records as files hold them: what is read of them, and the types that the metrics count on.
 
 A kind is a type, (kind, kind) for either, [kind] for a list of any length, [kind, kind] for one of that length, or
 {name: kind} for a mapping with at least these names.
@@ -6,13 +6,16 @@ A kind is a type, (kind, kind) for either, [kind] for a list of any length, [kin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.json_text import json_lines
 from video3d_plugin.metrics.task_grounding import RULES
 
+RUN_AGAIN = "run lmms-eval again, with --log_samples"
 NUMBER = (int, float)
 BOX = [NUMBER] * 6
 _YES_NO = (bool, NoneType)
@@ -46,10 +49,26 @@ RECORD: dict[str, dict[str, Any]] = {
     "sqa3d": {"question": str, "answer": str, "reference": str},
 }
 _WHERE_THERE = {"peculiar": [str], "tokens": [str]}
-# `gt_response` in a line of Video-3D-LLM.
-TRUTH: dict[str, Any] = {"scanrefer": BOX, "multi3drefer": [BOX], "scan2cap": [str], "sqa3d": str}
-# `scores` and `objects` there.
-SCORED = {"scores": list, "objects": list}
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The record in each sample of a `<date>_samples_<task>.jsonl` of lmms-eval that has one of this package's tasks.
+
+    DataError where a line is no sample, or a record is not whole.
+    """
+    for number, sample in json_lines(path, dict, RUN_AGAIN):
+        record = record_in(sample)
+        if record is not None:
+            check_record(record, f"{path}, line {number}")
+            yield record
+
+
+def record_in(sample: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record in a sample: the host puts it under the task's first metric, and names that in it."""
+    for value in sample.values():
+        if isinstance(value, dict) and value.get("task") in RECORD and {"id", "status"} <= value.keys():
+            return {name: v for name, v in value.items() if name != "metric"}
+    return None
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -72,7 +91,8 @@ def check(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, remed
             raise DataError(what, where=where, remedy=remedy)
 
 
-def check_record(task: str, record: Mapping[str, Any], where: str) -> None:
+def check_record(record: Mapping[str, Any], where: str) -> None:
     """DataError where a record of a samples file cannot be scored."""
+    task = record["task"]
     kinds = _EVERY | RECORD[task] | {name: kind for name, kind in _WHERE_THERE.items() if name in record}
-    check(record, kinds, where, f"a record of {task} that is not whole: run lmms-eval again")
+    check(record, kinds, where, f"a record of {task} that is not whole: {RUN_AGAIN}")
