@@ -124,6 +124,18 @@ def test_scenes_that_cannot_be_shared_evenly_say_so(tmp_path):
         run._arguments(tmp_path, chosen("--preset", "paper", "--scenes-at-once", "5"), 100)
 
 
+def test_a_run_in_float32_is_one_whatever_the_environment_says(stored, tmp_path, monkeypatch):
+    """`accelerate launch` sets the variable, and transformers 4 leaves it behind after a run in bfloat16."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    model, processor = stored
+    folder = MadeUpFolder(model.config.inputs_spec, scenes=1)
+    groups = SceneGroups(folder, folder.questions("scanqa", "train"), model.config.inputs_spec)
+    for precision, expected in (("float32", "no"), ("bfloat16", "bf16"), ("float32", "no")):
+        settings = replace(SETTINGS, precision=precision)
+        trainer = run._trainer(model.train(), groups, GroupCollator(processor), tmp_path / precision, settings)
+        assert trainer.accelerator.mixed_precision == expected
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_step_in_parts_has_the_gradients_of_the_whole(stored, tmp_path, lora):
     """With SGD at rate 1 a step is the gradient."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -242,6 +243,8 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
             f"{own} scenes of a step cannot be taken {at_once} at once",
             remedy="choose --scenes-at-once so that they can",
         )
+    # It would outvote `bf16=False`, and transformers 4 leaves it behind for the next run of the process.
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
