@@ -80,6 +80,8 @@ def record_epochs(output: str) -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     run_stage(model, Seen(), lambda items: {"epochs": torch.tensor(items)}, optimizer, 6, output, TrainSettings(), "x")
     Path(output, f"{'first' if processes.is_first() else 'second'}.json").write_text(json.dumps(model.epochs))
+    processes.end_together()
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     summary = train(model, processor, folder, args.output, settings, resume=args.resume)
     if first:
         print(_said(args.output, summary))
+    processes.end_together()
     return 0
 
 

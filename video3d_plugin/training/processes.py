@@ -34,6 +34,15 @@ def part_of(scenes: int) -> int:
     return scenes // count()
 
 
+def end_together() -> None:
+    """Wait for the others and undo what joined them: torch may abort one that finds another gone."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def launch(processes: int, words: Sequence[str]) -> int:
     """Run `video3d WORDS` in so many processes; the exit status is 0 where all of them ended well."""
     threads = max(1, (os.cpu_count() or 1) // processes)
