@@ -7,6 +7,7 @@ bfloat16 all the same), as in the float32 masters of the reference implementatio
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,16 @@ import torch
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def arguments_of(precision: str) -> dict[str, bool]:
+    """The arguments of TrainingArguments for "float32", "bfloat16" or "float16"; nothing else decides after this.
+
+    accelerate's environment variable would outvote `bf16=False`: its launcher sets it, and transformers 4 leaves it
+    behind for the next run of the process.
+    """
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+    return {"bf16": precision == "bfloat16", "fp16": precision == "float16"}
 
 
 @contextmanager

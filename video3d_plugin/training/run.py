@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from video3d_plugin.training.dataset import (
 from video3d_plugin.training.lessons import LessonCollator, SceneLessons
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.optimizer import build_optimizer
-from video3d_plugin.training.precision import in_float32
+from video3d_plugin.training.precision import arguments_of, in_float32
 from video3d_plugin.training.processes import part_of
 from video3d_plugin.training.stage import forget_stages, has_stages, random_state_allowed, run_stage
 from video3d_plugin.training.tower import teach_tower
@@ -243,8 +242,6 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
             f"{own} scenes of a step cannot be taken {at_once} at once",
             remedy="choose --scenes-at-once so that they can",
         )
-    # It would outvote `bf16=False`, and transformers 4 leaves it behind for the next run of the process.
-    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -260,8 +257,7 @@ def _arguments(output: Path, settings: TrainSettings, groups: int):
         save_strategy="steps",
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=settings.precision == "bfloat16",
-        fp16=settings.precision == "float16",
+        **arguments_of(settings.precision),
         dataloader_num_workers=settings.workers,
         remove_unused_columns=False,
         label_names=["labels"],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from video3d_plugin.training.precision import arguments_of
 from video3d_plugin.training.processes import part_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def run_stage(
             remove_unused_columns=False,
             report_to="none",
             use_cpu=not torch.cuda.is_available(),
+            **arguments_of("float32"),
         ),
         train_dataset=scenes,
         data_collator=collate,
