@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 
 from benchmarks.ablation.runs import Numbers
 from benchmarks.ablation.variants import BASE, COLUMNS, HOME, PAPER_VIEWS, VARIANTS, VIEWS
@@ -25,7 +25,7 @@ def section(found: Found, what: str, picture: str) -> str:
         "## Ablation",
         "",
         f"`make ablation` on the mini benchmark ({what}), annotated boxes as proposals, {HOME[1]} frames",
-        f"by `{HOME[0]}`; mean ± spread (standard deviation) over runs with seeds 0, 1, ... {machine()}.",
+        f"by `{HOME[0]}`; mean ± spread (standard deviation of a sample) over runs with seeds 0, 1, ... {machine()}.",
         "",
         "| variant | runs | " + " | ".join(names) + " | paper: " + " / ".join(_PAPER) + " |",
         "|---" * (len(names) + 3) + "|",
@@ -48,7 +48,7 @@ def spread(values: list[float]) -> str:
     """The mean, and the spread where there is more than one."""
     if len(values) < 2:
         return f"{values[0]:.1f}" if values else "—"
-    return f"{mean(values):.1f} ± {pstdev(values):.1f}"
+    return f"{mean(values):.1f} ± {stdev(values):.1f}"
 
 
 def orderings(found: Found) -> list[str]:
@@ -73,11 +73,13 @@ def _ordering(what: str, ours: list[float], ours_base: list[float], theirs: floa
     """The line that says on which side of the base we are; none without a run."""
     if not ours or not ours_base:
         return []
-    gap, noise = mean(ours) - mean(ours_base), pstdev(ours) + pstdev(ours_base)
-    same = (gap > 0) == (theirs > 0)
-    verdict = "within the spread" if abs(gap) <= noise else "as in the paper" if same else "the other way round"
+    gap = mean(ours) - mean(ours_base)
     if min(len(ours), len(ours_base)) < 2:
         verdict = "one run, which does not tell chance from effect"
+    elif abs(gap) <= stdev(ours) + stdev(ours_base):
+        verdict = "within the spread"
+    else:
+        verdict = "as in the paper" if (gap > 0) == (theirs > 0) else "the other way round"
     return [f"- {what}: {gap:+.1f} here, {theirs:+.2f} in the paper: {verdict}"]
 
 

@@ -40,16 +40,16 @@ def found():
 
 
 def test_mean_and_spread_worked_by_hand():
-    assert spread([40.0, 44.0]) == "42.0 ± 2.0" and spread([1.0]) == "1.0" and spread([]) == "—"
+    assert spread([40.0, 44.0, 48.0]) == "44.0 ± 4.0" and spread([1.0]) == "1.0" and spread([]) == "—"
 
 
 def test_the_table_has_every_variant_and_view(found):
     text = section(found, "2 rooms", "ablation.svg")
     for variant in VARIANTS:
         assert f"| {variant.name} | " in text
-    assert f"| {BASE.name} | 2 | 51.0 ± 1.0 |" in text and "| uniform | 4 | 51.0 ± 1.0 |" in text
+    assert f"| {BASE.name} | 2 | 51.0 ± 1.4 |" in text and "| uniform | 4 | 51.0 ± 1.4 |" in text
     assert "51.72 / 83.76 / 30.09" in text and "2 rooms" in text
-    assert "| mc | 16 | " in text and text.count("| 56.46 |") == 1 and "± 1.0 | — |" in text
+    assert "| mc | 16 | " in text and text.count("| 56.46 |") == 1 and "± 1.4 | — |" in text
 
 
 def test_what_goes_the_other_way_is_said_and_what_lies_within_the_spread_too(found):
