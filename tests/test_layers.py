@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,9 @@ def test_an_upward_import_is_seen(tmp_path):
     path = tmp_path / "x.py"
     path.write_text("def f():\n    from video3d_plugin.model.modeling import Video3DForCausalLM\n")
     assert imported_parts(path) == {"model"}
+
+
+def test_no_test_imports_a_conftest():
+    """There are several modules of that name: which one is found depends on what pytest is asked to run."""
+    ours = sorted(Path(__file__).resolve().parent.rglob("*.py"))
+    assert [path.name for path in ours if re.search(r"^\s*(from|import) conftest\b", path.read_text(), re.M)] == []

@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from host_files import ROOT, TRAIN_MEM, overlay_of_the_package
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = 2
-TRAIN_MEM = ("llava/train/train_mem.py",)
 
 
 @pytest.fixture(autouse=True)
@@ -213,19 +212,3 @@ def host_environment(tmp_path_factory) -> dict[str, str]:
     if done.stdout.strip() != "True":
         environment["PYTHONPATH"] = f"{overlay_of_the_package(tmp_path_factory.mktemp('overlay'))}{os.pathsep}{ROOT}"
     return environment
-
-
-def overlay_of_the_package(folder: Path) -> Path:
-    """A folder that stands for site-packages with this package installed."""
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    info = folder / "video3d_plugin-0.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: video3d-plugin\nVersion: 0.0\n")
-    lines = []
-    for group, points in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    (folder / "sitecustomize.py").write_text((ROOT / "video3d_plugin_hooks.pth").read_text())
-    return folder

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from host_files import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TRAIN_MEM, overlay_of_the_package
+from host_files import ROOT, TRAIN_MEM, overlay_of_the_package
 
 HERE = Path(__file__).resolve().parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *TRAIN_MEM)

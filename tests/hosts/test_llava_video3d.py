@@ -13,12 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from host_files import ROOT, TRAIN_MEM
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
-TRAIN_MEM = ("llava/train/train_mem.py",)
 LAUNCHERS = {
     "train_mem.py": TRAIN_MEM,
     "train.py": ("llava/train/train.py",),

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 
 import pytest
+from host_files import ROOT
 
 from video3d_plugin import _startup
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PTH = ROOT / "video3d_plugin_hooks.pth"
 
 

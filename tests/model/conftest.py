@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from model_cases import question, random_scene
+from model_cases import SIZES, TEXTS, VISION, question, random_scene
 
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
-
-TEXTS = [
-    "You are a helpful assistant. system user assistant",
-    "Identify the object according to the following description. There may be no corresponding object,",
-    "Given an object located at , describe the object in detail. Answer the question simply.",
-    "The brown chair is next to the white table. What colour is the lamp? It is red, near the door.",
-] * 4
-VISION = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-          "image_size": 58, "patch_size": 8}  # fmt: skip
-SIZES = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 2048, "initializer_range": 0.2}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

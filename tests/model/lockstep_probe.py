@@ -12,8 +12,7 @@ from contextlib import nullcontext
 
 import deepspeed
 import torch
-from conftest import SIZES, TEXTS, VISION
-from model_cases import question, random_scene
+from model_cases import SIZES, TEXTS, VISION, question, random_scene
 
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
