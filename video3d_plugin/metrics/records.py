@@ -66,7 +66,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 def record_in(sample: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record in a sample: the host puts it under the task's first metric, and names that in it."""
     for value in sample.values():
-        if isinstance(value, dict) and value.get("task") in RECORD and {"id", "status"} <= value.keys():
+        if isinstance(value, dict) and value.get("task") in tuple(RECORD) and {"id", "status"} <= value.keys():
             return {name: v for name, v in value.items() if name != "metric"}
     return None
 
