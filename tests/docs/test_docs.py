@@ -23,6 +23,7 @@ from video3d_plugin import cli, pipeline
 BLOCKS = all_blocks()
 COMMANDS = [command for block in BLOCKS if block.language in ("bash", "text", "") for command in commands_in(block)]
 SCENE_IN_DOCS = "scene0011_00"
+STEP = ("--tower-steps", "1", "--lookup-steps", "1", "--steps", "1", "--save-every", "1")
 FEW = ("--limit", "2", "--gen_kwargs", "max_new_tokens=2")
 
 
@@ -94,8 +95,7 @@ HOW: list[Run | Listed] = [
     Run(r"video3d (ask|view|sample|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),
     Run(r"video3d verify tests/goldens", slow=True),
     Run(r"video3d (report results|view DATA/\w+ --boxes results.*)", swap=((SCENE_IN_DOCS, "SCENE"),), slow=True),
-    Run(r"video3d train --preset mini .*--resume", more=("--steps", "1", "--save-every", "1"), slow=True),
-    Run(r"video3d train --preset mini ", more=("--steps", "1", "--save-every", "1"), slow=True),
+    Run(r"video3d train --preset mini ", more=STEP, slow=True),
     Run(r"video3d train --preset paper ", more=("--steps", "1", "--precision", "float32"), slow=True),
     Run(r"lmms-eval --model video3d ", more=FEW, swap=LAUNCH, slow=True),
     Run(r"torchrun --nproc_per_node 8 -m lmms_eval ", more=FEW, swap=(*LAUNCH, ("8", "2")), slow=True),  # 8 GPUs
