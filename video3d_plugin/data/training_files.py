@@ -35,6 +35,7 @@ SPATIAL_INSTRUCTION = (
     "The video captures 3D spatial information of a scene. Please focus on the spatial relationships in the video "
     "and answer the following questions."
 )
+_FOUND_FROM = "relative paths are taken from the folder that the script runs in"
 _REMEDY = "expected an item of Video-3D LLM's processed training files"
 
 
@@ -65,9 +66,9 @@ def _files(data_path: str) -> list[tuple[Path, str]]:
 
 def _read(path: Path, how: str, seed: int) -> list[Question]:
     if path.suffix == ".jsonl":
-        items = [item for _, item in json_lines(path)]
+        items = [item for _, item in json_lines(path, remedy=_FOUND_FROM)]
     else:
-        items = read_json(path, list, "relative paths are taken from the folder that the script runs in")
+        items = read_json(path, list, _FOUND_FROM)
     kept = _chosen(items, how, path, seed)
     return [question_of(items[index], path, index) for index in kept]
 

@@ -35,7 +35,7 @@ def part_of(scenes: int) -> int:
 
 
 def end_together() -> None:
-    """Wait for the others and undo what joined them: torch may abort one that finds another gone."""
+    """Wait for the others and undo what joined them: torch may abort a process that exits while it is joined."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():

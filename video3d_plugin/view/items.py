@@ -27,7 +27,6 @@ from video3d_plugin.scene import Question
 
 Item = dict[str, Any]
 NEEDED_IOU = 0.5
-TASK_NAMES = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 
 
 def item_of_record(record: Mapping[str, Any]) -> Item:

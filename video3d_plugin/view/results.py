@@ -14,8 +14,8 @@ from typing import Any
 
 from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.records import read_records
-from video3d_plugin.view.items import TASK_NAMES, Item, item_of_asked, item_of_boxes, item_of_record
+from video3d_plugin.metrics.records import RECORD, read_records
+from video3d_plugin.view.items import Item, item_of_asked, item_of_boxes, item_of_record
 
 _HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
 ASK_FORMAT = "video3d ask"
@@ -55,7 +55,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _newest(folder: Path) -> list[Path]:
     """The newest samples file of each task of each model: names begin with the date."""
     by_task = {(p.parent, p.name.split("_samples_", 1)[1]): p for p in sorted(folder.rglob("*_samples_*.jsonl"))}
-    ours = [p for (_, name), p in by_task.items() if name.startswith(TASK_NAMES)]
+    ours = [p for (_, name), p in by_task.items() if name.startswith(tuple(RECORD))]
     return sorted(ours)
 
 
