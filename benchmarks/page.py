@@ -13,8 +13,8 @@ import re
 from datetime import date
 from pathlib import Path
 
-from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import write_bytes
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _NEW_PAGE = "# Results\n\nWritten by the commands themselves; text outside the marked sections is written by hand.\n"

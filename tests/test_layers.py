@@ -1,4 +1,4 @@
-"""Dependencies point one way: geometry and metrics know nothing above them, data and model do not know each other."""
+"""Dependencies point one way: files, geometry and metrics know nothing above them; data and model not each other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "video3d_plugin"
 MAY_IMPORT = {
+    "files": set(),
     "geometry": set(),
-    "metrics": set(),
+    "metrics": {"files"},
     "sampling": {"geometry"},
-    "data": {"geometry", "metrics", "sampling"},
-    "model": {"geometry"},
-    "view": {"geometry", "metrics", "sampling", "data", "report"},
+    "data": {"files", "geometry", "metrics", "sampling"},
+    "model": {"files", "geometry"},
+    "view": {"files", "geometry", "metrics", "sampling", "data", "report"},
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from transformers import AutoConfig, Qwen2Config
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]

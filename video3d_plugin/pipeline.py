@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from video3d_plugin.ahead import loaded_ahead
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.found import Grounding, grounding_of
 from video3d_plugin.prefix_cache import PrefixCache, scene_key
 from video3d_plugin.prompts import (
@@ -268,7 +268,7 @@ class Video3D:
         for index, question in enumerate(questions):
             by_scene.setdefault(question.scene_id, []).append(index)
         load = inputs_of if callable(inputs_of) else inputs_of.__getitem__
-        for scene_id, loading in loaded_ahead(list(by_scene), load):
+        for scene_id, loading in prefetch(list(by_scene), load):
             prefix = self.encode_scene(loading.result())
             for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
                 asked = [questions[i] for i in batch]
@@ -422,7 +422,7 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.data.text import read_json
+    from video3d_plugin.files.json import read_json
 
     settings = read_json(path, dict, "delete it: it only records how the checkpoint was trained").get("settings")
     settings = settings if isinstance(settings, dict) else {}

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
-from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.synthetic.describe import describe_split
 from video3d_plugin.errors import DataError
 from video3d_plugin.evaluate import evaluate
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.pipeline import load_model
 from video3d_plugin.training.dataset import named_of, training_questions
 from video3d_plugin.training.objects import TASK as OBJECTS

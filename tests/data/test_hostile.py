@@ -25,8 +25,8 @@ from video3d_plugin.data.readers import load_scene, masks, mesh, ply
 from video3d_plugin.data.readers.infos import read_infos
 from video3d_plugin.data.readers.released import read_aligned_scan, read_box_files, read_voxel_file
 from video3d_plugin.data.readers.sens import read_header
-from video3d_plugin.data.text import read_key_values, read_label_map, read_matrix
 from video3d_plugin.errors import DataError, Video3DError
+from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix
 
 INTERESTING = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, ord("["), ord("{"), ord('"'), ord("-"), ord("9"), ord("e"), ord("\n")]
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from made_up_scan import HEIGHT, WIDTH, ScanRoot, matrix_text, png, shift
 
-from video3d_plugin.data import atomic, prepare_cli, prepare_scene, store
+from video3d_plugin.data import prepare_cli, prepare_scene, store
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.prepare import STAGES, prepare
@@ -26,6 +26,7 @@ from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.files import atomic
 from video3d_plugin.scene import InputsSpec
 
 SPEC = InputsSpec(image_size=28)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video3d_plugin.ahead import loaded_ahead
+from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory
 
 
@@ -30,7 +30,7 @@ def test_the_next_is_loaded_while_the_first_is_worked_on_and_no_more_than_one_ah
         started[key].set()
         return key.upper()
 
-    ahead = loaded_ahead(list("abc"), load)
+    ahead = prefetch(list("abc"), load)
     key, future = next(ahead)
     assert (key, future.result()) == ("a", "A")
     assert started["b"].wait(timeout=10)
@@ -44,12 +44,12 @@ def test_an_error_waits_for_its_own_turn():
             raise OSError("unreadable")
         return key
 
-    results = [future.exception() or future.result() for _, future in loaded_ahead(list("abc"), load)]
+    results = [future.exception() or future.result() for _, future in prefetch(list("abc"), load)]
     assert results[0] == "a" and str(results[1]) == "unreadable" and results[2] == "c"
 
 
 def test_nothing_to_load_is_nothing_to_do():
-    assert list(loaded_ahead([], lambda key: key)) == []
+    assert list(prefetch([], lambda key: key)) == []
 
 
 def needs_room_for(limit: int, calls: list, error: Exception | None = None):

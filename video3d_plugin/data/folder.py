@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from video3d_plugin.data import store
-from video3d_plugin.data.atomic import digest, write_json
 from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
 from video3d_plugin.data.records import (
     FORMAT,
@@ -34,6 +33,7 @@ from video3d_plugin.data.records import (
     selection_to_json,
 )
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.sampling.coverage import Coverage, Selection
 from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 

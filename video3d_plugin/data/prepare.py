@@ -23,14 +23,14 @@ from typing import Any
 
 from video3d_plugin.data import annotations
 from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
-from video3d_plugin.data.atomic import digest, is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.data.folder import HEAD, DataFolder, is_head
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
 from video3d_plugin.data.readers.scannet import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, question_to_json, record_if_sound
 from video3d_plugin.data.report import Report, TaskResult
-from video3d_plugin.data.text import leaves, not_followed
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.atomic import digest, is_ours, locked, remove_leftovers, write_json
+from video3d_plugin.files.links import escapes_root, skipped_link_note
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import InputsSpec
 
@@ -319,8 +319,8 @@ def _stamps(paths: Iterable[Path]) -> list[list[Any]]:
 def _find_labels(bases: Sequence[Path], follow_links: bool, notes: list[str]) -> Path | None:
     places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
     for base, path in ((base, base / place / LABELS) for base in bases for place in places):
-        if path.is_file() and not follow_links and leaves(path, base):
-            notes.append(not_followed(path, base))
+        if path.is_file() and not follow_links and escapes_root(path, base):
+            notes.append(skipped_link_note(path, base))
         elif path.is_file():
             return path
     return None

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.atomic import digest, replacing, write_bytes, write_json
 from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
@@ -20,8 +19,9 @@ from video3d_plugin.data.proposals import fused_points, propose, read_proposals_
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
 from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_to_json
-from video3d_plugin.data.text import leaves
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.atomic import digest, replacing, write_bytes, write_json
+from video3d_plugin.files.links import escapes_root
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import Blob, Omission, Scene
@@ -197,7 +197,7 @@ _FOLLOW = "allow it with --follow-links if you trust it"
 def refuse_links(paths: Iterable[Path], source: Path) -> None:
     """DataError if one of the paths is, or lies behind, a link out of the source folder."""
     for path in paths:
-        if leaves(path, source):
+        if escapes_root(path, source):
             raise DataError(_LINK, where=path, remedy=_FOLLOW)
 
 
@@ -207,7 +207,7 @@ def _without_linked_frames(scene: Scene, source: Path) -> Scene:
         frame.name
         for frame in scene.frames
         for path in {frame.color.path, frame.depth.path}
-        if path.is_symlink() and leaves(path, source)
+        if path.is_symlink() and escapes_root(path, source)
     }
     if not linked:
         return scene

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from video3d_plugin.data.atomic import digest, write_bytes
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import digest, write_bytes
 from video3d_plugin.scene import InputsSpec, SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone

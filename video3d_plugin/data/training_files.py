@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.data.annotations.base import GROUND_ANSWER, object_number
-from video3d_plugin.data.text import read_json, read_text
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import json_lines
+from video3d_plugin.files.json import json_lines, read_json
+from video3d_plugin.files.text import read_text
 from video3d_plugin.scene import Question
 
 if TYPE_CHECKING:

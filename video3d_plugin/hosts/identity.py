@@ -56,8 +56,8 @@ def of_data(folder: Path) -> str:
 
 def _released_selections(folder: Path) -> list[str]:
     """A digest of each released choice of frames: a computed one follows from the scene, a released one does not."""
-    from video3d_plugin.data.atomic import digest
     from video3d_plugin.data.records import record_if_sound
+    from video3d_plugin.files.atomic import digest
 
     lines = []
     for path in sorted((folder / "selections").glob("*.json")):

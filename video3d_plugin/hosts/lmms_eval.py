@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from video3d_plugin.ahead import loaded_ahead
 from video3d_plugin.errors import DataError, Video3DError
+from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts import current, identity, outcome
 from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, release_memory
 from video3d_plugin.scene import Question, SceneInputs
@@ -171,7 +171,7 @@ class Video3DLmms(lmms):
         total = sum(map(len, jobs.values()))
         hidden = True if self.rank else None  # None: shown on a terminal only
         with tqdm(total=total, unit="question", desc=f"0/{len(jobs)} scenes", disable=hidden) as bar:
-            for number, (scene_id, loading) in enumerate(loaded_ahead(list(jobs), self.load_scene), 1):
+            for number, (scene_id, loading) in enumerate(prefetch(list(jobs), self.load_scene), 1):
                 bar.set_description(f"{number}/{len(jobs)} scenes")
                 for job, answer in self._answer_scene(scene_id, loading, jobs[scene_id]):
                     answers[job.position] = answer

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.json_text import json_lines
+from video3d_plugin.files.json import json_lines
 from video3d_plugin.metrics.task_grounding import RULES
 
 RUN_AGAIN = "run lmms-eval again, with --log_samples"

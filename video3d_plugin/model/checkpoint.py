@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.model import zero3
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.model.checkpoint import local_folder, weight_files
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path

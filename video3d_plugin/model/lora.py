@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.model import zero3
 from video3d_plugin.model.checkpoint import read_bin
 

@@ -19,7 +19,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.scene import Question, SceneInputs

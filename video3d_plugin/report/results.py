@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.files.json import read_object
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.metrics.records import RUN_AGAIN, read_records
 from video3d_plugin.metrics.tasks import TASKS, get

@@ -89,7 +89,7 @@ def as_text(result: Result, everything: bool = False) -> str:
 
 def _write_lines(path: Path, records: list[dict]) -> None:
     """JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has."""
-    from video3d_plugin.data.atomic import replacing
+    from video3d_plugin.files.atomic import replacing
 
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

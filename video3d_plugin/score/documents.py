@@ -109,7 +109,7 @@ def _box(box: Any, where: object) -> tuple[float, ...]:
 
 def read_boxes(path: Path) -> dict[str, dict[int, tuple[float, ...]]]:
     """{scene_id: {object_id: (6,) box}} of a file of boxes; an object without a box (null) is not in it."""
-    from video3d_plugin.data.text import read_json
+    from video3d_plugin.files.json import read_json
 
     content = read_json(path, dict, "expected {scene_id: {object_id: box}}")
     known: dict[str, dict[int, tuple[float, ...]]] = {}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import json_lines
+from video3d_plugin.files.json import json_lines
 from video3d_plugin.metrics.boxes import as_box
 from video3d_plugin.metrics.records import BOX, check, check_record, record_in
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption

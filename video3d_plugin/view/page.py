@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin import __version__
-from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.errors import MissingError
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.view.items import Item, finite
 from video3d_plugin.view.scene_view import SceneView
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.atomic import replacing
 from video3d_plugin.errors import MissingError
+from video3d_plugin.files.atomic import replacing
 from video3d_plugin.view.items import Item
 from video3d_plugin.view.scene_view import SceneView
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.json import read_json
 from video3d_plugin.metrics.records import RECORD, read_records
 from video3d_plugin.view.items import Item, item_of_asked, item_of_boxes, item_of_record
 

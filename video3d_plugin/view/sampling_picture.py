@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.frames import open_color
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.view.scene_view import upright
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from video3d_plugin.data.annotations import llava_style, multi3drefer, scan2cap, scanqa, scanrefer, sqa3d
 from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, SceneBoxes
-from video3d_plugin.data.text import leaves, not_followed
+from video3d_plugin.files.links import escapes_root, skipped_link_note
 
 __all__ = ["BENCHMARKS", "Benchmark", "Context", "SceneBoxes", "find_files", "load_items"]
 
@@ -50,8 +50,8 @@ def find_files(
         if path.name not in wanted:
             if path == base:
                 notes.append(f"{path} does not have the name of an official annotation file and is not used")
-        elif not follow_links and leaves(path, base):
-            notes.append(not_followed(path, base))
+        elif not follow_links and escapes_root(path, base):
+            notes.append(skipped_link_note(path, base))
         elif path.name in found:
             notes.append(f"{path.name} found twice: {found[path.name]} is used, {path} is not")
         else:
@@ -86,6 +86,6 @@ def _walk(root: Path, follow_links: bool, notes: list[str]) -> Iterable[Path]:
         keep = [name for name in sorted(folders) if name not in _NOT_SEARCHED and not name.startswith(".")]
         folders[:] = [] if at_limit else keep
         for path in (here / name for name in folders):
-            if not follow_links and path.is_symlink() and leaves(path, root):
-                notes.append(not_followed(path, root, "searched"))
+            if not follow_links and path.is_symlink() and escapes_root(path, root):
+                notes.append(skipped_link_note(path, root, "searched"))
         yield from (here / name for name in sorted(files))

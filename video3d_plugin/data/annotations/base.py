@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import read_json
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import Question, Scene
 

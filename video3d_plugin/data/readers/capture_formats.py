@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.text import MATRIX_BYTES, natural_order, read_json, read_matrix, read_text
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import read_json
+from video3d_plugin.files.text import MATRIX_BYTES, natural_order, read_matrix, read_text
 
 _ARKIT_PAIRING_S = 0.06  # poses come at 10 Hz
 _TUM_PAIRING_S = 0.02  # as TUM's own associate.py

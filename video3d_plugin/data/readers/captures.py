@@ -18,17 +18,10 @@ import numpy as np
 from video3d_plugin.data.frames import of_one_size, png_size
 from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, Listed, numbers
 from video3d_plugin.data.readers.posed_images import is_posed
-from video3d_plugin.data.text import (
-    MATRIX_BYTES,
-    check_intrinsics,
-    is_rigid,
-    leaves,
-    pose_fault,
-    read_matrix,
-    read_text,
-    resized_intrinsics,
-)
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.links import escapes_root
+from video3d_plugin.files.text import MATRIX_BYTES, read_matrix, read_text
+from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, pose_fault, resized_intrinsics
 from video3d_plugin.scene import Blob, Frame, Omission
 
 MAX_FRAMES = 300  # a longer recording is thinned evenly, unless a step is given
@@ -98,7 +91,7 @@ def _frame(name: str, entry: Listed, folder: Path) -> Frame:
     for what, path in (("colour image", entry.color), ("depth image", entry.depth)):
         if path is None or not path.is_file():
             raise DataError(f"no {what}")
-        if leaves(path, folder):
+        if escapes_root(path, folder):
             raise DataError(f"its {what} is named outside the recording")
     if fault := pose_fault(entry.pose):
         raise DataError(fault)

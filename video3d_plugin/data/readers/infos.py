@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle
-from video3d_plugin.data.text import check_intrinsics, is_rigid
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid
 
 _PREFIX = "scannet/"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import read_json
 from video3d_plugin.scene import Instance, Omission
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.text import read_bytes
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.text import read_bytes
 
 MAX_BYTES = 1 << 32
 _REMEDY = "only plain lists, dictionaries, numbers, strings and numpy arrays are read; nothing in a pickle is executed"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.text import read_bytes
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.text import read_bytes
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.frames import color_size, of_one_size, png_size
-from video3d_plugin.data.text import check_intrinsics, natural_order, pose_fault, read_matrix, resized_intrinsics
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.text import natural_order, read_matrix
+from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault, resized_intrinsics
 from video3d_plugin.scene import Blob, Frame, Omission
 
 _COLOR_SUFFIXES = (".jpg", ".jpeg")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
-from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import read_json
 from video3d_plugin.scene import Instance
 
 _PREFIX = "scannet/"

@@ -25,8 +25,9 @@ from video3d_plugin.data.readers.captures import detect, find_captures, given_al
 from video3d_plugin.data.readers.infos import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
-from video3d_plugin.data.text import is_rigid, parse_matrix, read_key_values
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.text import parse_matrix, read_key_values
+from video3d_plugin.geometry.camera_checks import is_rigid
 from video3d_plugin.scene import Instance, Omission, Scene
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -15,8 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from video3d_plugin.data.frames import MAX_PIXELS
-from video3d_plugin.data.text import check_intrinsics, pose_fault
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault
 from video3d_plugin.scene import Blob, Frame, Omission
 
 _MATRICES = struct.Struct("<64f")

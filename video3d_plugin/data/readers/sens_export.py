@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.atomic import write_bytes
 from video3d_plugin.data.frames import read_depth
 from video3d_plugin.data.readers.sens import read_header, read_sens
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.scene import Frame
 
 

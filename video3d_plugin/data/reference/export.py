@@ -24,15 +24,15 @@ import numpy as np
 
 from video3d_plugin.data.annotations import Context, SceneBoxes, load_items
 from video3d_plugin.data.annotations.llava_style import FILES, SPLITS
-from video3d_plugin.data.atomic import write_bytes, write_json
 from video3d_plugin.data.folder import DataFolder, read_selection
 from video3d_plugin.data.readers import masks, mesh, ply
 from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.items import reference_items
 from video3d_plugin.data.reference.scan import reference_scan
-from video3d_plugin.data.text import read_text
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import write_bytes, write_json
+from video3d_plugin.files.text import read_text
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, Selection
 from video3d_plugin.scene import Scene

@@ -1,4 +1,4 @@
-"""Small text files that strangers wrote: matrices, key = value lines, JSON. Bounded reads, one-line errors."""
+"""Small text files that strangers wrote: matrices, key = value lines, tables. Bounded reads, one-line errors."""
 
 from __future__ import annotations
 
@@ -6,27 +6,13 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import parse_json
 
 MATRIX_BYTES = 1 << 16
 TEXT_BYTES = 1 << 24
-_FARTHEST_M = 1e8  # no coordinates on Earth are larger, and voxels of it are still 32-bit integers
-JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
-
-
-def leaves(path: Path, root: Path) -> bool:
-    """Whether `path` is, or lies behind, a symbolic link to something outside `root`."""
-    return not path.resolve().is_relative_to(root.resolve())
-
-
-def not_followed(path: Path, root: Path, done: str = "used") -> str:
-    """The note on a path that `leaves` its root: it is not `done`."""
-    return f"{path} is a link out of {root} and is not {done} (--follow-links allows it)"
 
 
 def read_bytes(path: Path, limit: int, remedy: str | None = None) -> bytes:
@@ -66,46 +52,6 @@ def parse_matrix(text: str, *, where: Path | str, remedy: str = "expected 16 num
     return np.array(values, np.float64).reshape(4, 4)
 
 
-def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
-    """The (4, 4) matrix, if it is a pinhole camera's: finite, focal lengths above zero."""
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise DataError(
-            f"not camera intrinsics: focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}",
-            where=where,
-            remedy="expected fx 0 cx 0 / 0 fy cy 0 / 0 0 1 0 / 0 0 0 1, in pixels",
-        )
-    return matrix
-
-
-def resized_intrinsics(matrix: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
-    """(4, 4) intrinsics, pixels, of an image of `size` (height, width) for the same view at `new_size`."""
-    down, across = new_size[0] / size[0], new_size[1] / size[1]
-    resized = np.array(matrix, np.float64)
-    resized[0, 0], resized[1, 1] = matrix[0, 0] * across, matrix[1, 1] * down
-    # pixel centres lie at integers: the image's edge is at -0.5
-    resized[0, 2], resized[1, 2] = (matrix[0, 2] + 0.5) * across - 0.5, (matrix[1, 2] + 0.5) * down - 0.5
-    return resized
-
-
-def pose_fault(pose: np.ndarray) -> str | None:
-    """Why a (4, 4) pose, scan from camera, cannot be used; None for one that can."""
-    if not np.isfinite(pose).all():
-        return "pose is not finite (tracking was lost)"
-    return None if is_rigid(pose) else "pose is not a rotation and a translation"
-
-
-def is_rigid(matrix: np.ndarray, tolerance: float = 0.05) -> bool:
-    """Whether a (4, 4) matrix is a rotation and a translation, metres, up to the rounding of text files."""
-    if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > tolerance:
-        return False
-    if np.abs(matrix[:3, 3]).max() > _FARTHEST_M:
-        return False
-    rotation = matrix[:3, :3]
-    if np.abs(rotation).max() > 2:  # before the product, which could overflow
-        return False
-    return bool(np.abs(rotation @ rotation.T - np.eye(3)).max() <= tolerance and np.linalg.det(rotation) > 0)
-
-
 def natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """Sorting key by which numbers in names count by their value: 9 comes before 10 also without padding."""
     parts: list[str | tuple[int, str]] = list(re.split("([0-9]+)", name))  # text and digits in turn
@@ -117,11 +63,6 @@ def read_key_values(path: Path) -> dict[str, str]:
     """`key = value` lines; other lines are ignored, as ScanNet's meta files have blank ones."""
     pairs = (line.split("=", 1) for line in read_text(path).splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, value in pairs}
-
-
-def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
-    """Parsed JSON whose top level is a `kind`."""
-    return parse_json(read_text(path, JSON_BYTES, remedy), kind, path, remedy)
 
 
 def read_label_map(path: Path, column: str = "nyu40id") -> dict[str, str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.text import read_text
 
 LINE_BYTES = 1 << 24
+JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
 
 
 def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]:
@@ -19,6 +21,11 @@ def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]
     except UnicodeDecodeError as error:
         raise DataError(f"not valid JSON: {error}", where=path, remedy=remedy) from None
     return parse_json(text, dict, path, remedy)
+
+
+def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
+    """Parsed JSON whose top level is a `kind`."""
+    return parse_json(read_text(path, JSON_BYTES, remedy), kind, path, remedy)
 
 
 def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: str | None = None, at: str = "") -> Any:

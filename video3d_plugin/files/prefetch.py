@@ -10,7 +10,7 @@ Key = TypeVar("Key", bound=Hashable)
 Loaded = TypeVar("Loaded")
 
 
-def loaded_ahead(keys: Sequence[Key], load: Callable[[Key], Loaded]) -> Iterator[tuple[Key, Future[Loaded]]]:
+def prefetch(keys: Sequence[Key], load: Callable[[Key], Loaded]) -> Iterator[tuple[Key, Future[Loaded]]]:
     """Yield each key with what `load` makes of it, while one thread loads the next. Errors wait in the future.
 
     For scenes: decoding, back-projection and reading from disk happen in C code that lets other threads run, so they
