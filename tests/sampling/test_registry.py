@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from add_on import write_add_on
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.sampling import registry
@@ -44,24 +44,19 @@ def test_a_name_like_no_other_gets_no_guess():
     assert "did you mean" not in str(caught.value)
 
 
-def test_a_third_party_sampler_is_found_by_its_entry_point(monkeypatch):
-    point = EntryPoint("every-other", "operator:itemgetter", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
-    assert "every-other" in registry.names()
-    assert registry.get("every-other").__name__ == "itemgetter"
-
-
-def test_a_third_party_sampler_that_does_not_load_is_named(monkeypatch):
-    point = EntryPoint("broken", "no_such_module_at_all:f", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+def test_a_sampler_of_an_add_on_is_found_and_a_broken_one_stops_nobody(tmp_path, monkeypatch):
+    points = {
+        "every-other": "operator:itemgetter",
+        "broken": "no_such_module_at_all:f",
+        "uniform": "operator:itemgetter",
+    }
+    monkeypatch.syspath_prepend(write_add_on(tmp_path, registry.GROUP, points, {}))
+    assert registry.names() == (*registry.BUILT_IN, "broken", "every-other")
+    assert registry.get("every-other").__name__ == "itemgetter" and registry.get("uniform") is uniform
     with pytest.raises(DataError, match=r"'broken' \(no_such_module_at_all:f\)"):
         registry.get("broken")
-
-
-def test_a_third_party_cannot_replace_a_built_in_sampler(monkeypatch):
-    point = EntryPoint("uniform", "operator:itemgetter", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    assert registry.get("uniform") is uniform
+    with pytest.warns(UserWarning, match=r"frame sampler 'broken' \(no_such_module_at_all:f\)"):
+        assert registry.usable() == (*registry.BUILT_IN, "every-other")
 
 
 def test_uniform_by_hand():

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from video3d_plugin.sampling import registry
 
-    names = args.sampler or list(registry.names())
+    names = args.sampler or list(registry.usable())
     for name in names:
         registry.get(name)  # before the work, not after it
     if args.save is not None:
