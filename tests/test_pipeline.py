@@ -11,7 +11,6 @@ import torch
 
 from video3d_plugin import found, load_model, load_scene, pipeline, prompts
 from video3d_plugin.data import readers
-from video3d_plugin.data.annotations import multi3drefer, scan2cap, scanqa, scanrefer
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.prefix_cache import PrefixCache, scene_key
 from video3d_plugin.scene import Question
@@ -278,10 +277,13 @@ def test_a_path_is_not_taken_for_a_scene(model, my_scan):
 
 
 def test_prompts_are_those_of_the_benchmarks():
-    assert prompts.ANSWER_PROMPT.replace("{question}", "Why?") == scanqa.prompt("Why?")
-    assert prompts.CAPTION_PROMPT == scan2cap.PROMPT
-    assert prompts.ground_question("a Lamp", 0, "s", False).prompt == scanrefer.prompt("a Lamp")
-    assert prompts.ground_question("a lamp", 0, "s", True).prompt == multi3drefer.prompt("a lamp")
+    find = "<image>Identify the object according to the following description.\nA lamp"
+    several = "\nThere may be no corresponding object, or there may be one or more objects."
+    asked = prompts.text_question("Why?", 0, "s", prompts.ANSWER_PROMPT, ())
+    assert asked.prompt == "<image> Why? Answer the question simply."
+    assert prompts.CAPTION_PROMPT == "<image> Given an object located at <coord> , describe the object in detail."
+    assert prompts.ground_question("a Lamp", 0, "s", False).prompt == find
+    assert prompts.ground_question("a lamp", 0, "s", True).prompt == find + several
     whole = prompts.text_question("<image> Say {question}.", 0, "s", prompts.ANSWER_PROMPT, ())
     assert whole.prompt == "<image> Say {question}."
     given = Question("t", "1", "s", "<image>x")

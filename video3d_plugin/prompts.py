@@ -1,4 +1,8 @@
-"""Plain words to questions: the prompts that the published weights were trained with, and what they are put around."""
+"""Every prompt, once: those that the published weights were trained with, and the words of prompts for other models.
+
+Sources: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_*.py and train_3d.py. `<image>` stands for the
+visual tokens, `<coord>` for a point in the scene.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,33 @@ from typing import Any, TypeAlias
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Question
 
-# The same as in data/annotations, which names their sources; a test holds them together.
-ANSWER_PROMPT = "<image> {question} Answer the question simply."  # ScanQA's
+GROUND_ANSWER = "<ground>"
+
+# Answers in words: of a question about the scene, the same in free form, and of a question asked from a situation.
+ANSWER_PROMPT = "<image> {question} Answer the question simply."
 FREE_PROMPT = "<image> {question}"
+SITUATED_PROMPT = "<image> {situation} {question} Answer the question using a single word or phrase."
+# Descriptions of a point.
 CAPTION_PROMPT = "<image> Given an object located at <coord> , describe the object in detail."
+POINT_QUESTION = "Given an object located at <coord> , {question}"
+# Boxes: of the one object that fits a description; SEVERAL follows where there may be none or more of them.
 GROUND_PROMPT = "<image>Identify the object according to the following description.\n{description}"
 SEVERAL = "\nThere may be no corresponding object, or there may be one or more objects."
+# Put before the question in training with `--add_spatial_instruction`.
+SPATIAL_INSTRUCTION = (
+    "The video captures 3D spatial information of a scene. Please focus on the spatial relationships in the video "
+    "and answer the following questions."
+)
+# For models that know nothing of `<ground>` and `<coord>`: how positions and boxes are written in text.
+PLAIN_WORLD = "Positions are in metres; x and y are horizontal, z is up, the floor is near z = 0."
+PLAIN_BOX = "a box [x, y, z, w, h, l]: its centre, then its size along x, y and z"
 
 Point: TypeAlias = Sequence[float]  # (3,) a point, or (6,) a box whose centre is meant; world frame, metres
+
+
+def grounding_prompt(description: str, several: bool = False) -> str:
+    """The prompt for the object, or with `several` for all objects, that a description means."""
+    return GROUND_PROMPT.format(description=description.capitalize()) + (SEVERAL if several else "")
 
 
 def listed_of(items: Any) -> tuple[bool, list[Any]]:
@@ -27,6 +50,7 @@ def listed_of(items: Any) -> tuple[bool, list[Any]]:
 
 
 def text_question(question: str | Question, index: int, scene_id: str, prompt: str, coords: tuple) -> Question:
+    """A question to be answered in words; text without `<image>` is put into `prompt`."""
     if isinstance(question, Question):
         return question
     text = question if "<image>" in question else prompt.replace("{question}", question)
@@ -34,12 +58,11 @@ def text_question(question: str | Question, index: int, scene_id: str, prompt: s
 
 
 def ground_question(description: str | Question, index: int, scene_id: str, several: bool) -> Question:
+    """A question to be answered with boxes; a description without `<image>` is put into the grounding prompt."""
     if isinstance(description, Question):
-        return description if description.is_grounding else replace(description, answer="<ground>")
-    text = description
-    if "<image>" not in text:
-        text = GROUND_PROMPT.format(description=text.capitalize()) + (SEVERAL if several else "")
-    return Question("ask", str(index), scene_id, text, "<ground>")
+        return description if description.is_grounding else replace(description, answer=GROUND_ANSWER)
+    text = description if "<image>" in description else grounding_prompt(description, several)
+    return Question("ask", str(index), scene_id, text, GROUND_ANSWER)
 
 
 def as_point(values: Point) -> tuple[float, float, float]:

@@ -8,9 +8,11 @@ import datasets
 import pytest
 from made_up_scan import annotation_files
 
-from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes, find_files, scan2cap
+from video3d_plugin.data.annotation_files import find_files
 from video3d_plugin.errors import DataError
-from video3d_plugin.metrics.scanrefer_groups import Labels
+from video3d_plugin.tasks import get, scan2cap
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.object_classes import Labels
 
 SCENE = "scene0000_00"
 CHAIR, DESK = (0, 0, 0, 1, 1, 1), (4.0, 0, 0, 2, 2, 2)
@@ -30,9 +32,9 @@ def context(boxes=None, proposals=(), labels=None, scene=SCENE):
 
 def read(folder, task, split, ctx=None):
     files, _ = find_files([folder])
-    benchmark, ctx = BENCHMARKS[task], ctx or context()
-    items = benchmark.load(files[task, split])
-    return benchmark.docs(items, split, ctx), benchmark.questions(items, split, ctx)
+    spec, ctx = get(task), ctx or context()
+    items = spec.read(files[task, split])
+    return spec.docs(items, split, ctx), spec.questions(items, split, ctx)
 
 
 LABELS = Labels({"chair": "chair", "desk": "desk"}, {"chair": 5, "desk": 14})
@@ -278,9 +280,9 @@ def test_annotations_without_their_question_are_an_error(folder):
 def test_the_whole_real_sqa3d_test_split_is_read(shared):
     """shared/sqa3d: the 3,519 official test questions (CC-BY-4.0)."""
     files, _ = find_files([shared / "sqa3d"])
-    items = BENCHMARKS["sqa3d"].load(files["sqa3d", "test"])
+    items = get("sqa3d").read(files["sqa3d", "test"])
     scenes = {item["scene_id"]: SceneBoxes({}, []) for item in items}
-    docs = BENCHMARKS["sqa3d"].docs(items, "test", Context(scenes))
+    docs = get("sqa3d").docs(items, "test", Context(scenes))
     kinds = [doc["question_type"] for doc in docs]
     assert len(docs) == 3519 and len(scenes) == 67
     assert [kinds.count(k) for k in ("what", "is", "how", "can", "which", "others")] == [1147, 652, 465, 338, 351, 566]

@@ -15,7 +15,7 @@ from made_up_scan import color as color_of
 from made_up_scan import depth_mm as depth_of
 from made_up_scan import pose as pose_of
 
-from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes, find_files
+from video3d_plugin.data.annotation_files import find_files
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.prepare import prepare
@@ -27,6 +27,8 @@ from video3d_plugin.data.readers.released import read_aligned_scan, read_box_fil
 from video3d_plugin.data.readers.sens import read_header
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix
+from video3d_plugin.tasks import get
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
 
 INTERESTING = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, ord("["), ord("{"), ord('"'), ord("-"), ord("9"), ord("e"), ord("\n")]
 
@@ -81,9 +83,9 @@ def read_annotations(path):
     files, _ = find_files([path.parent])
     for (task, split), paths in files.items():
         context = Context({"scene0000_00": SceneBoxes({1: (0.0,) * 6, 4: (1.0,) * 6}, two_cubes().reshape(-1, 6))})
-        items = BENCHMARKS[task].load(paths)
-        BENCHMARKS[task].docs(items, split, context)
-        BENCHMARKS[task].questions(items, split, context)
+        items = get(task).read(paths)
+        get(task).docs(items, split, context)
+        get(task).questions(items, split, context)
 
 
 def read_data_folder(path):

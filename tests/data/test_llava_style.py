@@ -6,10 +6,12 @@ import json
 
 import pytest
 
-from video3d_plugin.data.annotations import Context, SceneBoxes, find_files, load_items
+from video3d_plugin.data.annotation_files import find_files, load_items
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.errors import DataError
+from video3d_plugin.tasks import get
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
 
 KEPT = (
     "scene_id",
@@ -63,7 +65,7 @@ def test_answers_of_a_training_question_belong_together_again(tmp_path):
     ]  # fmt: skip
     path = tmp_path / "scanqa_train_llava_style.json"
     path.write_text(json.dumps(items))
-    (item,) = load_items("scanqa", [path])
+    (item,) = load_items(get("scanqa"), [path])
     assert item == {"scene_id": "s", "question_id": "train-scene0000-1", "question": "Why?", "answers": ["yes", "no"]}
 
 
@@ -82,7 +84,7 @@ def test_an_item_of_another_kind_is_named(tmp_path, task, change):
     if task == "scanqa" and change == {"metadata": {}}:
         return  # a ScanQA item needs nothing of it
     with pytest.raises(DataError, match="item 0") as caught:
-        load_items(task, [path])
+        load_items(get(task), [path])
     assert str(path) in str(caught.value)
 
 
@@ -97,6 +99,6 @@ def test_the_expected_files_of_the_real_scan_are_read(shared):
     """shared/realscan/expected: written by the reference scripts themselves."""
     files, _ = find_files([shared / "realscan" / "expected"])
     assert set(files) == {(task, "val") for task in ("scanrefer", "multi3drefer", "scan2cap", "scanqa")}
-    counts = {task: len(load_items(task, paths)) for (task, _), paths in files.items()}
+    counts = {task: len(load_items(get(task), paths)) for (task, _), paths in files.items()}
     assert counts == {"scanrefer": 25, "multi3drefer": 6, "scan2cap": 25, "scanqa": 3}
     assert Context({"x": SceneBoxes({}, [])}).skipped == {}

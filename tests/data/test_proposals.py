@@ -14,7 +14,7 @@ from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.proposals import connected, fused_points, propose, remove_shell
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import iou_matrix
+from video3d_plugin.metrics.iou import iou_matrix
 
 
 def surface(box, step=0.04):

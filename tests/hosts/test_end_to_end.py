@@ -33,9 +33,8 @@ def first_run(benchmark_folder, checkpoint, tmp_path_factory):
 def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, benchmark_folder, checkpoint):
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.hosts.lmms_eval import grounding_answer, question_of
-    from video3d_plugin.hosts.tasks import for_metrics
-    from video3d_plugin.metrics.tasks import get
     from video3d_plugin.pipeline import load_model
+    from video3d_plugin.tasks import get
 
     folder, model = DataFolder.open(benchmark_folder), load_model(checkpoint, device="cpu")
     docs = folder.docs("scanrefer", "val")[: QUICK["limit"]]
@@ -43,14 +42,14 @@ def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, ben
     for doc in docs:
         inputs = folder.inputs(doc["scene_id"], model.spec, max_frames=QUICK["max_frames"])
         (scores,) = model.ground_scores(inputs, [question_of(doc)])
-        records.append(get("scanrefer").record(for_metrics(doc), grounding_answer(scores, inputs)))
+        records.append(get("scanrefer").record(doc, grounding_answer(scores, inputs)))
     expected = get("scanrefer").aggregate(records)
     numbers = first_run[0]["scanrefer"]
     assert numbers and {name: expected[name] for name in numbers} == pytest.approx(numbers)
 
 
 def test_a_sample_says_which_scene_and_question_and_can_be_scored_again(first_run):
-    from video3d_plugin.metrics.tasks import get
+    from video3d_plugin.tasks import get
 
     numbers, output = first_run
     for task in GROUNDING:

@@ -11,8 +11,8 @@ import pytest
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import MissingError, Video3DError
 from video3d_plugin.hosts import current, outcome, plain_prompts, submission, tasks
-from video3d_plugin.hosts.tasks import METRICS, SceneTask
-from video3d_plugin.metrics import tasks as metric_tasks
+from video3d_plugin.hosts.tasks import SceneTask
+from video3d_plugin.tasks import TaskSpec, get, names
 
 BOX = [1.0, 2.0, 0.5, 0.4, 0.6, 0.8]
 DOCS = {
@@ -50,7 +50,7 @@ def fresh_outcome():
 def score(task: str, responses: list[str], docs: list[dict] | None = None) -> dict:
     """All listed numbers of a task, gathered as lmms-eval does: metric by metric, each from its own list."""
     scene_task = SceneTask(task)
-    lists: dict[str, list] = {name: [] for name in METRICS[task]}
+    lists: dict[str, list] = {name: [] for name in scene_task.spec.metrics}
     for doc, response in zip(docs or [DOCS[task]] * len(responses), responses, strict=True):
         for name, item in scene_task.process_results(doc, [response]).items():
             lists[name].append(item)
@@ -101,13 +101,13 @@ def test_the_order_in_which_ranks_hand_over_records_does_not_matter(monkeypatch)
     docs = [with_id("scanrefer", i) for i in range(5)]
     responses = [json.dumps([1.0, 2.0, 0.5, 0.4, 0.6, 0.1 * i]) for i in range(5)]
     seen = []
-    scores = type(metric_tasks.get("scanrefer")).scores
+    scores = TaskSpec.scores
 
     def spy(self, records, score=None):
         seen.append([record["id"] for record in records])
         return scores(self, records, score)
 
-    monkeypatch.setattr(type(metric_tasks.get("scanrefer")), "scores", spy)
+    monkeypatch.setattr(TaskSpec, "scores", spy)
     forwards = score("scanrefer", responses, docs)
     assert score("scanrefer", responses[::-1], docs[::-1]) == forwards
     assert seen[0] == seen[1] == sorted(seen[0])  # sums of floats depend on the order: it must be the same one
@@ -182,7 +182,7 @@ def _args(folder):
 
 def test_a_benchmark_without_a_submission_format_says_so():
     with pytest.raises(Video3DError, match="sqa3d has no submission format"):
-        submission.writer("sqa3d", "test")
+        submission.writer(get("sqa3d"), "test")
 
 
 # On a data folder
@@ -208,7 +208,7 @@ def chosen(folder):
 
 
 def test_docs_take_the_place_of_the_placeholder(chosen):
-    splits = {task: "test" if task == "sqa3d" else "val" for task in METRICS}
+    splits = {task: get(task).eval_split for task in names()}
     for task, split in splits.items():
         docs = SceneTask(task).docs(split)(None)
         assert len(docs) == len(chosen.docs(task, split)) > 0

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from video3d_plugin.metrics import captions
-from video3d_plugin.metrics.captions import Captioned
+from video3d_plugin.metrics.captions import Scan2CapItem
+from video3d_plugin.metrics.dense_captions import DenseCaption, DescribedObject, assign, benchmark
 from video3d_plugin.metrics.ngrams import NAMES
-from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, assign, benchmark
 
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 FAR = [9.0, 9.0, 9.0, 1.0, 1.0, 1.0]
@@ -13,7 +13,7 @@ TOKENS = [["a", "chair", "."]]
 
 
 def item(caption="A chair.", iou=1.0, key="s|1|chair", **more):
-    return Captioned(key, caption, iou, ["a chair."], TOKENS, **more)
+    return Scan2CapItem(key, caption, iou, ["a chair."], TOKENS, **more)
 
 
 def test_tokens_in_scanrefers_manner():
@@ -39,7 +39,7 @@ def test_video3dllm_leaves_double_spaces_and_its_threshold_is_not_strict():
 
 
 def test_video3dllm_skipped_objects_keep_their_own_references():
-    first, second = item(key="a"), Captioned("b", "x", None, ["a table."], [["a", "table", "."]])
+    first, second = item(key="a"), Scan2CapItem("b", "x", None, ["a table."], [["a", "table", "."]])
     assert captions.v3d_pairs([first, second])[1]["b"] == ["sos a table .  eos"]
 
 
@@ -53,11 +53,11 @@ def test_an_empty_caption_is_not_the_same_as_an_undetected_object_for_leo():
 
 
 def target(object_id="1", box=BOX):
-    return BenchmarkObject("s", object_id, box, [["a", "b", "c", "d"]])
+    return DescribedObject("s", object_id, box, [["a", "b", "c", "d"]])
 
 
 def caption(box=BOX, words="a b c d"):
-    return BenchmarkCaption(box, f"sos {words} eos")
+    return DenseCaption(box, f"sos {words} eos")
 
 
 def test_predictions_are_assigned_by_the_largest_sum_of_giou():
@@ -74,7 +74,7 @@ def test_objects_of_a_scene_without_predictions_are_not_found():
 def test_benchmark_by_hand(score):
     # One of two objects is described perfectly, by one of four predictions: precision 1/4, recall 1/2, F1 1/3.
     predictions = {"s": [caption(), caption(FAR, "x"), caption(FAR, "y"), caption(FAR, "z")], "other": [caption()]}
-    objects = [target("1"), BenchmarkObject("s", "2", [5, 5, 5, 1, 1, 1], [["q", "r"]])]
+    objects = [target("1"), DescribedObject("s", "2", [5, 5, 5, 1, 1, 1], [["q", "r"]])]
     numbers, _ = benchmark(predictions, objects, score, prefix="")
     assert numbers["rouge_precision@0.5"] == pytest.approx(25)
     assert numbers["rouge_recall@0.5"] == pytest.approx(50)

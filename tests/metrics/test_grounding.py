@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video3d_plugin.metrics import grounding
-from video3d_plugin.metrics.grounding import Answered, Located
-from video3d_plugin.metrics.scanrefer_groups import Labels, multiple_by_object
+from video3d_plugin.metrics.grounding import Multi3DReferItem, ScanReferItem
+from video3d_plugin.tasks.object_classes import Labels, multiple_by_object
 
 UNIT = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 FAR = [9.0, 9.0, 9.0, 1.0, 1.0, 1.0]
 
 
 def located(iou=1.0, multiple=False, others=False, **more):
-    return Located(iou, iou, multiple, others, multiple, **more)
+    return ScanReferItem(iou, iou, multiple, others, multiple, **more)
 
 
 def test_scanrefer_by_hand():
@@ -73,7 +73,10 @@ def test_an_exact_half_counts_in_multi3drefer_of_video3dllm_though_not_in_scanre
 
 
 def test_missing_queries_by_convention():
-    items = [Answered("mt", (1.0, 1.0), (1.0, 1.0)), Answered("mt", (1.0, 1.0), (1.0, 1.0), submitted=False)]
+    items = [
+        Multi3DReferItem("mt", (1.0, 1.0), (1.0, 1.0)),
+        Multi3DReferItem("mt", (1.0, 1.0), (1.0, 1.0), submitted=False),
+    ]
     assert grounding.multi3drefer_official(items)["f1@0.25"] == 50
     assert grounding.multi3drefer_torchmetrics(items)["torchmetrics_f1@0.25"] == 100
     assert grounding.multi3drefer_v3d(items)["v3d_f1@0.25"] == 100

@@ -10,9 +10,9 @@ import pytest
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.metrics.tasks import TASKS
 from video3d_plugin.report import cli, page, published, results, table, worst
 from video3d_plugin.report.draw import top_view
+from video3d_plugin.tasks import get, usable
 
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 FAR = [4.0, 4.0, 0.0, 1.0, 1.0, 1.0]
@@ -28,17 +28,17 @@ def plain():
 def scanrefer(n, box, description="the chair"):
     doc = {"scene_id": "s", "object_id": "3", "ann_id": str(n), "description": description, "gt_box": BOX}
     proposals = {"scores": [1.0, 0.0], "boxes": [box, FAR], "has_zero_target": False}
-    return TASKS["scanrefer"].record({**doc, "eval_type": "unique", "multiple": False, "others": False}, proposals)
+    return get("scanrefer").record({**doc, "eval_type": "unique", "multiple": False, "others": False}, proposals)
 
 
 def sqa3d(n, answer, reference="tv"):
     doc = {"question_id": n, "scene_id": "s", "situation": NASTY, "question": "What is it?", "answer": reference}
-    return TASKS["sqa3d"].record(doc, answer)
+    return get("sqa3d").record(doc, answer)
 
 
 def scan2cap(n, caption):
     doc = {"scene_id": "s", "object_id": str(n), "object_name": "chair", "gt_box": BOX, "box": BOX}
-    return TASKS["scan2cap"].record({**doc, "references": [f"chair number {n}."], "token": []}, caption)
+    return get("scan2cap").record({**doc, "references": [f"chair number {n}."], "token": []}, caption)
 
 
 RECORDS = {
@@ -133,15 +133,15 @@ def test_the_table_names_conventions_dates_and_what_is_missing(tmp_path, plain):
 
 
 def test_every_published_number_has_a_metric_of_that_name():
-    for system in published.SYSTEMS:
+    for system in published.published_systems():
         for task, numbers in system.numbers.items():
-            assert set(numbers) <= set(TASKS[task].names()), system.name
+            assert set(numbers) <= set(get(task).names()), system.name
             assert all(0 < value < 120 for value in numbers.values())
 
 
 def test_every_bar_has_a_metric_of_that_name():
-    for task, bars in page.BARS.items():
-        assert {name for _, name in bars} <= set(TASKS[task].names())
+    for spec in usable().values():
+        assert spec.bars and {name for _, name in spec.bars} <= set(spec.names())
 
 
 class Reader(HTMLParser):
@@ -185,39 +185,38 @@ def test_the_page_without_samples_says_how_to_get_examples(tmp_path, plain):
 
 def test_the_worst_come_first_and_ties_are_spread(plain):
     records = [sqa3d(n, "TV" if n < 3 else "lamp") for n in range(100)]
-    chosen = worst.worst("sqa3d", records, 10)
+    chosen = worst.worst(get("sqa3d"), records, 10)
     ids = [int(record["id"]) for record, score in chosen if score == 0]
     assert len(ids) == 10 and max(ids) - min(ids) > 50
-    assert worst.worst("sqa3d", records, 10) == chosen
-    (first, score), *_ = worst.worst("scanrefer", RECORDS["scanrefer"], 2)
+    assert worst.worst(get("sqa3d"), records, 10) == chosen
+    (first, score), *_ = worst.worst(get("scanrefer"), RECORDS["scanrefer"], 2)
     assert first["id"] == "s|3|1" and score == 0
 
 
 @pytest.mark.parametrize("task", RECORDS)
 def test_worst_of_few_or_none(task, plain):
-    assert len(worst.worst(task, RECORDS[task], 50)) == len(RECORDS[task])
-    assert worst.worst(task, [], 5) == [] and worst.worst(task, RECORDS[task], 0) == []
+    assert len(worst.worst(get(task), RECORDS[task], 50)) == len(RECORDS[task])
+    assert worst.worst(get(task), [], 5) == [] and worst.worst(get(task), RECORDS[task], 0) == []
 
 
 def test_the_worst_caption_is_the_one_that_says_something_else(plain):
-    (record, score), _ = worst.worst("scan2cap", RECORDS["scan2cap"], 2)
+    (record, score), _ = worst.worst(get("scan2cap"), RECORDS["scan2cap"], 2)
     assert record["caption"] == "nothing" and score == 0
 
 
 def test_a_drawing_from_above_by_hand():
-    svg = top_view(RECORDS["scanrefer"][1])
+    svg = top_view(get("scanrefer"), RECORDS["scanrefer"][1])
     # Boxes span -0.5 .. 4.5 m, so 210 px are 5 m: the true cube is 42 px wide, at the lower left.
     assert '<rect class="truth" x="5.0" y="173.0" width="42.0" height="42.0"/>' in svg
     assert svg.count('class="proposal"') == 2 and svg.count('class="predicted"') == 1
-    assert (
-        top_view({"task": "multi3drefer", "gt_boxes": [], "chosen": {"mass0.4": {"boxes": []}}, "prediction": None})
-        == ""
-    )
+    nothing = {"task": "multi3drefer", "gt_boxes": [], "chosen": {"mass0.4": {"boxes": []}}, "prediction": None}
+    assert top_view(get("multi3drefer"), nothing) == ""
 
 
 def test_a_drawing_of_one_point_does_not_divide_by_zero():
     record = {"task": "scanrefer", "gt_box": [1, 1, 1, 0, 0, 0], "box": None, "prediction": "x"}
-    assert "nan" not in top_view(record) and "inf" not in top_view(record)
+    drawing = top_view(get("scanrefer"), record)
+    assert drawing and "nan" not in drawing and "inf" not in drawing
 
 
 def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import corners_of_box
+from video3d_plugin.metrics.iou import corners_of_box
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.metrics.task_base import Scores
-from video3d_plugin.score import Result, Truth, cli, score
+from video3d_plugin.score import GroundTruth, Result, cli, score
 from video3d_plugin.score.predictions import read_predictions
+from video3d_plugin.tasks import Scores, get
 
 
 @pytest.fixture
@@ -55,7 +55,9 @@ def scanrefer_files(content, tmp_path):
 def test_scanrefers_own_format(golden, tmp_path, plain):
     content = golden("scanrefer")
     annotations, predictions = scanrefer_files(content, tmp_path)
-    result = score("scanrefer", write(tmp_path / "pred.json", predictions), Truth(annotations=[annotations]), plain)
+    result = score(
+        "scanrefer", write(tmp_path / "pred.json", predictions), GroundTruth(annotations=[annotations]), plain
+    )
     expected = content["expected"]["official_ScanRefer_benchmark_eval"]["all"]
     assert result.scores.values["acc@0.25"] == pytest.approx(100 * expected["overall|overall|acc@0.25iou"])
     for group in ("unique", "multiple"):
@@ -78,7 +80,7 @@ def test_missing_extra_and_repeated_predictions_are_counted(golden, tmp_path, pl
         }
         for e in content["unknown_variant_add"]
     ]
-    truth = Truth(annotations=[annotations])
+    truth = GroundTruth(annotations=[annotations])
     result = score("scanrefer", write(tmp_path / "a.json", [*kept, kept[0]]), truth, plain)
     expected = content["expected"]["official_ScanRefer_benchmark_eval"]["missing"]
     assert result.scores.values["acc@0.5"] == pytest.approx(100 * expected["overall|overall|acc@0.5iou"])
@@ -100,7 +102,7 @@ def test_our_lines_with_scores_and_text(golden, tmp_path, plain):
         {"id": "|".join(first[n] for n in IDS), "scores": [0.1, 0.9, 2.0], "boxes": [far, first["gt_box"]]},
         {**{n: second[n] for n in IDS}, "prediction": f"It is at {second['gt_box']}."},
     ]
-    result = score("scanrefer", write(tmp_path / "p.jsonl", lines), Truth(annotations=[annotations]), plain)
+    result = score("scanrefer", write(tmp_path / "p.jsonl", lines), GroundTruth(annotations=[annotations]), plain)
     assert result.scores.values["acc@0.5"] == 100 and result.scores.counts["missing"] == 109
 
 
@@ -138,8 +140,6 @@ def test_lines_of_video3dllm_carry_their_own_truth(golden, tmp_path, plain):
 
 
 def test_another_mass_can_be_asked_for(golden, tmp_path, plain):
-    from video3d_plugin.metrics.tasks import TASKS
-
     content = golden("multi3drefer")
     printed = content["expected"]["video3dllm"]["A_threshold_0.9"]["printed"]
     lines = [
@@ -148,7 +148,7 @@ def test_another_mass_can_be_asked_for(golden, tmp_path, plain):
         for i, o in enumerate(content["A_items"])
     ]  # fmt: skip
     records = [
-        {"f1@0.25": TASKS["multi3drefer"].record(
+        {"f1@0.25": get("multi3drefer").record(
             {"scene_id": "s", "ann_id": i, "eval_type": o["eval_type"], "gt_boxes": o["gt_boxes"]},
             {"scores": o["scores"], "boxes": o["objects"]})}
         for i, o in enumerate(content["A_items"])
@@ -179,7 +179,7 @@ def multi_files(content, tmp_path):
         predicted.setdefault(item["scene_id"], []).append({"ann_id": item["ann_id"], "aabb": corners})
     for scene, content_ in predicted.items():
         write(tmp_path / "pred" / f"{scene}.json", content_)
-    truth = Truth(
+    truth = GroundTruth(
         annotations=[write(tmp_path / "multi3drefer_val.json", annotations)],
         boxes=write(tmp_path / "boxes.json", boxes),
     )
@@ -213,14 +213,14 @@ def test_every_box_of_a_line_counts(golden, tmp_path, plain):
     annotations, _ = scanrefer_files(golden("scanrefer"), tmp_path)
     one = json.loads(annotations.read_text())[0]
     path = write(tmp_path / "s.jsonl", [{**{n: one[n] for n in IDS}, "prediction": one["gt_box"]}])
-    assert score("scanrefer", path, Truth(annotations=[annotations]), plain).scores.values["acc@0.5"] == 100
+    assert score("scanrefer", path, GroundTruth(annotations=[annotations]), plain).scores.values["acc@0.5"] == 100
 
 
 def scan2cap_truth(content, tmp_path):
     boxes = {}
     for o in content["objects"]:
         boxes.setdefault(o["scene_id"], {})[o["object_id"]] = o["gt_box"]
-    return Truth(
+    return GroundTruth(
         annotations=[write(tmp_path / "ScanRefer_filtered_val.json", content["scanrefer_val"])],
         boxes=write(tmp_path / "boxes.json", boxes),
     )
@@ -267,7 +267,7 @@ def test_captions_by_scene_and_object(golden, tmp_path, plain):
 def scanqa_truth(content, tmp_path):
     names = ("scene_id", "question_id", "question", "answers", "object_ids", "object_names")
     items = [{name: item[name] for name in names} for item in content["items"]]
-    return Truth(annotations=[write(tmp_path / "ScanQA_v1.0_val.json", items)])
+    return GroundTruth(annotations=[write(tmp_path / "ScanQA_v1.0_val.json", items)])
 
 
 def test_scanqas_own_format(golden, tmp_path, plain):
@@ -301,7 +301,7 @@ def sqa_truth(tmp_path, pairs):
         {"scene_id": "s", "situation": f"I am {n}.", "question": q, "question_id": n} for n, (q, _) in enumerate(pairs)
     ]
     annotations = [{"scene_id": "s", "question_id": n, "answers": [{"answer": a}]} for n, (_, a) in enumerate(pairs)]
-    return Truth(
+    return GroundTruth(
         annotations=[
             write(tmp_path / "questions.json", {"questions": questions}),
             write(tmp_path / "annotations.json", {"annotations": annotations}),
@@ -327,7 +327,7 @@ def test_lines_that_no_id_tells_apart_go_to_one_question_each(tmp_path, plain):
     questions = [{**asked, "question_id": n} for n in (1, 2)]
     annotations = [{"question_id": n, "answers": [{"answer": a}]} for n, a in ((1, "chair"), (2, "desk"))]
     files = {"questions": questions, "annotations": annotations}
-    truth = Truth(annotations=[write(tmp_path / f"{name}.json", {name: items}) for name, items in files.items()])
+    truth = GroundTruth(annotations=[write(tmp_path / f"{name}.json", {name: items}) for name, items in files.items()])
     lines = [{**asked, "answer": answer} for answer in ("chair", "desk")]
     for said, repeated in ((lines, 0), ([*lines, lines[1]], 1)):
         scores = score("sqa3d", write(tmp_path / "p.json", said), truth, plain).scores
@@ -337,10 +337,8 @@ def test_lines_that_no_id_tells_apart_go_to_one_question_each(tmp_path, plain):
 
 
 def test_samples_of_lmms_eval_are_scored_again_without_annotations(tmp_path, plain):
-    from video3d_plugin.metrics.tasks import TASKS
-
     doc = {"question_id": 1, "scene_id": "s", "question": "What?", "situation": "", "answer": "tv"}
-    record = TASKS["sqa3d"].record(doc, "TV.")
+    record = get("sqa3d").record(doc, "TV.")
     lines = [{"doc_id": 0, "filtered_resps": ["TV."], "em": {"metric": "em", **record}, "em_what": {"id": "1"}}]
     result = score("sqa3d", write(tmp_path / "x_samples_sqa3d.jsonl", lines), None, plain)
     assert result.scores.values["em"] == 100 and result.records == [record]
@@ -430,9 +428,7 @@ DOCS = {
 
 @pytest.mark.parametrize("task", DOCS)
 def test_records_cut_short_are_errors_that_name_the_line(tmp_path, plain, task):
-    from video3d_plugin.metrics.tasks import TASKS
-
-    record = TASKS[task].record(DOCS[task], "[0, 0, 0, 1, 1, 1]")
+    record = get(task).record(DOCS[task], "[0, 0, 0, 1, 1, 1]")
     assert score(task, write(tmp_path / "p.jsonl", [{"m": record}]), None, plain).scores.counts["questions"] == 1
     for lacks in ("iou", "eval_type", "caption", "references", "answers", "answer", "question", "multiple", "chosen"):
         cut, wrong = ({name: v for name, v in record.items() if name != lacks}, {**record, lacks: {"x": 1}})
@@ -452,15 +448,15 @@ def test_what_is_missing_is_said_with_the_remedy(golden, tmp_path, plain):
     with pytest.raises(MissingError, match="--annotations"):
         score("scanqa", path, None, plain)
     with pytest.raises(MissingError, match="annotation file"):
-        score("scanqa", path, Truth(annotations=[tmp_path / "absent.json"]), plain)
+        score("scanqa", path, GroundTruth(annotations=[tmp_path / "absent.json"]), plain)
     with pytest.raises(MissingError, match="predictions"):
         score("scanqa", tmp_path / "absent.json", scanqa_truth(golden("scanqa"), tmp_path), plain)
     with pytest.raises(DataError, match="2 annotation"):
-        score("sqa3d", path, Truth(annotations=[path]), plain)
+        score("sqa3d", path, GroundTruth(annotations=[path]), plain)
     annotations, _ = scanrefer_files(golden("scanrefer"), tmp_path)
     items = [{k: v for k, v in i.items() if k not in ("bbox", "gt_box")} for i in json.loads(annotations.read_text())]
     with pytest.raises(MissingError, match="--boxes"):
-        score("scanrefer", path, Truth(annotations=[write(annotations, items)]), plain)
+        score("scanrefer", path, GroundTruth(annotations=[write(annotations, items)]), plain)
 
 
 def test_objects_without_a_box_are_left_out_and_counted(golden, tmp_path, plain):
@@ -491,7 +487,7 @@ def test_a_flag_that_differs_from_the_annotations_is_counted(shared, golden, tmp
     if not labels.is_file():
         pytest.skip("no label table in the shared folder")
     annotations, predictions = scanrefer_files(golden("scanrefer"), tmp_path)
-    truth = Truth(annotations=[annotations], labels=labels)
+    truth = GroundTruth(annotations=[annotations], labels=labels)
     result = score("scanrefer", write(tmp_path / "a.json", predictions), truth, plain)
     assert result.notes == {}  # the golden's groups are those of the table
     expected = golden("scanrefer")["expected"]["video3dllm_percent"]["all"]
@@ -506,7 +502,7 @@ def test_nan_in_a_prediction_is_wrong_and_counted(golden, tmp_path, plain):
     path = tmp_path / "p.json"
     predictions[0]["bbox"] = [[float("nan")] * 3] * 8
     path.write_text(json.dumps(predictions))
-    result = score("scanrefer", path, Truth(annotations=[annotations]), plain)
+    result = score("scanrefer", path, GroundTruth(annotations=[annotations]), plain)
     assert result.scores.counts["unreadable"] == 1
 
 
@@ -562,5 +558,5 @@ def test_records_hold_any_text_and_come_after_the_numbers(tmp_path, capsys):
 
 def test_every_format_of_the_docstring_is_read(tmp_path):
     path = write(tmp_path / "p.jsonl", [{"item_id": "s|1|0", "unanswered": "no scene"}])
-    (given,) = read_predictions("scanrefer", path)
+    (given,) = read_predictions(get("scanrefer"), path)
     assert given.prediction == {"unanswered": "no scene"}

@@ -10,13 +10,14 @@ import torch
 
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import BUILT_IN
 from video3d_plugin.training import lessons
 from video3d_plugin.training.dataset import named_of, training_questions
 from video3d_plugin.training.lessons import scene_lesson
 from video3d_plugin.training.lookup import LookupLesson
 from video3d_plugin.training.naming import Naming
 from video3d_plugin.training.presets import Preset, from_scratch
-from video3d_plugin.training.run import ALL_TASKS, TrainSettings
+from video3d_plugin.training.run import TrainSettings
 from video3d_plugin.training.told import told, told_phrases
 
 ROOM = {
@@ -197,7 +198,7 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     """Of every told question: the same ids, answer and all; names end where their words do."""
     monkeypatch.setattr(lessons, "TOLD", 60)
 
-    questions = training_questions(rooms, ALL_TASKS)
+    questions = training_questions(rooms, BUILT_IN)
     _, processor = from_scratch(SMALL, questions)
     named = named_of(rooms, questions)
     scene_id = sorted(named)[0]

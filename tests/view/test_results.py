@@ -7,7 +7,7 @@ import json
 import pytest
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.tasks import get
+from video3d_plugin.tasks import get
 from video3d_plugin.view import item_of_answer, item_of_record
 from video3d_plugin.view.items import item_of_grounding
 from video3d_plugin.view.results import read_items

@@ -21,8 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.data import annotations
-from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
+from video3d_plugin.data.annotation_files import find_files, load_items
 from video3d_plugin.data.folder import HEAD, DataFolder, is_head
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
 from video3d_plugin.data.readers.scannet import ScanNetRoot
@@ -31,14 +30,15 @@ from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.files.links import escapes_root, skipped_link_note
-from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import InputsSpec
+from video3d_plugin.tasks import TaskSpec, get
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.object_classes import LABEL_FILE, WITHOUT_LABELS, Labels
 
 STAGES = ("scenes", "frames", "annotations")
 _RENAME = "rename it: letters, digits, _ . - and no more than 128"
-LABELS = "scannetv2-labels.combined.tsv"
 
-_QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of those of ScanQA, SQA3D, Scan2Cap
+_QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of questions
 
 
 @dataclass(frozen=True)
@@ -247,11 +247,11 @@ def _find_annotations(root: ScanNetRoot, options: PrepareOptions, report: Report
     bases = [root.root, *map(Path, options.annotations)]
     if "annotations" not in options.stages and not options.reference:
         return _Annotations(bases, {}, None)
-    files, notes = annotations.find_files(bases, options.scene.follow_links)
+    files, notes = find_files(bases, options.scene.follow_links)
     report.notes += notes
     labels_path = _find_labels(bases, options.scene.follow_links, report.notes)
     if labels_path is None:
-        report.notes.append(f"no {LABELS}: ScanRefer's unique and multiple are as in the annotation file, or unknown")
+        report.notes.append(WITHOUT_LABELS)
     return _Annotations(bases, files, labels_path)
 
 
@@ -266,7 +266,7 @@ def _prepare_annotations(found: _Annotations, output: Path, report: Report) -> l
         docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
         done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
         if done is None:
-            done = _write_task(task, split, paths, Context(scenes, labels), fingerprint, docs_path, questions_path)
+            done = _write_task(get(task), split, paths, Context(scenes, labels), fingerprint, docs_path, questions_path)
         report.add_task(_task_result(task, split, done))
         if done["counts"]["docs"]:
             tasks.append({"task": task, "split": split, **done["counts"]})
@@ -274,7 +274,7 @@ def _prepare_annotations(found: _Annotations, output: Path, report: Report) -> l
 
 
 def _write_task(
-    task: str,
+    spec: TaskSpec,
     split: str,
     paths: Sequence[Path],
     context: Context,
@@ -283,12 +283,11 @@ def _write_task(
     questions_path: Path,
 ) -> dict[str, Any]:
     """Both files of a task and split; docs last, so that they vouch for the questions."""
-    benchmark = BENCHMARKS[task]
-    items = annotations.load_items(task, paths)
+    items = load_items(spec, paths)
     questions = []
-    if split != "test" or task == "sqa3d":
-        questions = benchmark.questions(items, split, Context(context.scenes, context.labels))
-    docs = benchmark.docs(items, split, context)
+    if split not in spec.hidden_splits:
+        questions = spec.questions(items, split, Context(context.scenes, context.labels))
+    docs = spec.docs(items, split, context)
     record = {
         "fingerprint": fingerprint,
         "counts": {"items": len(items), "docs": len(docs), "questions": len(questions)},
@@ -318,7 +317,7 @@ def _stamps(paths: Iterable[Path]) -> list[list[Any]]:
 
 def _find_labels(bases: Sequence[Path], follow_links: bool, notes: list[str]) -> Path | None:
     places = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
-    for base, path in ((base, base / place / LABELS) for base in bases for place in places):
+    for base, path in ((base, base / place / LABEL_FILE) for base in bases for place in places):
         if path.is_file() and not follow_links and escapes_root(path, base):
             notes.append(skipped_link_note(path, base))
         elif path.is_file():

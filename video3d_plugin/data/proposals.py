@@ -19,7 +19,7 @@ from video3d_plugin.data.inputs import frame_points
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
 from video3d_plugin.geometry.voxels import unique_voxels
-from video3d_plugin.metrics.boxes import iou_matrix
+from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.scene import Scene
 
 CELL_M = 0.05

@@ -4,7 +4,7 @@
       - json_path: data/processed/scanrefer_vg_train_llava_style.json
         sampling_strategy: all | first:1000 | end:10% | random:999
 
-Items are Video-3D LLM's processed ones (LaVi-Lab/Video-3D-LLM at 3ff70e8; see `annotations.llava_style`), taken as they
+Items are Video-3D LLM's processed ones (LaVi-Lab/Video-3D-LLM at 3ff70e8; see `tasks.processed`), taken as they
 are: prompt, answer, object ids, and the centre of `box_input` for <coord>. Nothing is left out: what cannot be used is
 an error that names the item.
 """
@@ -19,22 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from video3d_plugin.data.annotations.base import GROUND_ANSWER, object_number
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import json_lines, read_json
 from video3d_plugin.files.text import read_text
+from video3d_plugin.prompts import GROUND_ANSWER, SPATIAL_INSTRUCTION
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import is_grounding
+from video3d_plugin.tasks.annotations import object_number
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
 
 _IMAGE, _COORD = "<image>", "<coord>"
-_GROUNDING = ("scanrefer", "multi3drefer")
-# What the reference's training script puts before the question with --add_spatial_instruction (train_3d.py).
-SPATIAL_INSTRUCTION = (
-    "The video captures 3D spatial information of a scene. Please focus on the spatial relationships in the video "
-    "and answer the following questions."
-)
 _FOUND_FROM = "relative paths are taken from the folder that the script runs in"
 _REMEDY = "expected an item of Video-3D LLM's processed training files"
 
@@ -105,7 +101,7 @@ def question_of(item: Any, path: Path, index: int) -> Question:
     if _COORD in prompt:
         coords = (_point(box, path, index),)
     targets = None
-    if task in _GROUNDING or answer == GROUND_ANSWER:
+    if is_grounding(task) or answer == GROUND_ANSWER:
         ids = metadata.get("object_id")
         if ids is None:
             raise DataError(f"item {index} grounds, and has no object_id", where=path, remedy=_REMEDY)

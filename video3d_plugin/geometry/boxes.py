@@ -1,6 +1,6 @@
 """Axis-aligned boxes (centre xyz, size xyz; world frame, metres) and which patches lie in them.
 
-Their overlap is in `video3d_plugin.metrics.boxes`, beside the conventions that define it.
+Their overlap is in `video3d_plugin.metrics.iou`, beside the conventions that define it.
 """
 
 from __future__ import annotations

@@ -23,14 +23,15 @@ from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts import current, identity, outcome
 from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, release_memory
+from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.scene import Question, SceneInputs
+from video3d_plugin.tasks import is_grounding
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
 
 log = logging.getLogger(__name__)
 
-GROUNDING_TASKS = ("scanrefer", "multi3drefer")
 MAX_NEW_TOKENS = 512
 NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_response_cache")
 
@@ -67,13 +68,13 @@ def question_of(doc: dict) -> Question:
         item_id=str(doc["item_id"]),
         scene_id=doc["scene_id"],
         prompt=doc["prompt"],
-        answer="<ground>" if doc["task"] in GROUNDING_TASKS else None,
+        answer=GROUND_ANSWER if is_grounding(doc["task"]) else None,
         coords=tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ()),
     )
 
 
 def is_undetected(question: Question) -> bool:
-    """Scan2Cap: no proposal overlaps the object enough to point at it. By the protocol its caption is empty."""
+    """No proposal overlaps the object enough to point at it. By Scan2Cap's protocol its caption is empty."""
     return "<coord>" in question.prompt and not question.coords
 
 

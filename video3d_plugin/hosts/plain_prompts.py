@@ -1,4 +1,4 @@
-"""The five benchmarks for any vision-language model: frames as images, cameras and boxes as text.
+"""The benchmarks for any vision-language model: frames as images, cameras and boxes as text.
 
 Options, from the YAML's lmms_eval_specific_kwargs or a user's own task file: `frames` (how many, 16), `sampler`
 ("uniform"), `depth` (each colour image is followed by its depth, grey, black 0 m to white 10 m), `poses` (the cameras
@@ -16,44 +16,27 @@ import numpy as np
 
 from video3d_plugin.data import frames as decoding
 from video3d_plugin.hosts.current import data_folder
+from video3d_plugin.prompts import PLAIN_WORLD
 from video3d_plugin.scene import Frame, Scene
+from video3d_plugin.tasks import TaskSpec
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FRAMES = 16
 WHITE_DEPTH_M = 10.0
-ABOUT_POSITIONS = ("scanrefer", "multi3drefer", "scan2cap")
-
-WORLD = "Positions are in metres; x and y are horizontal, z is up, the floor is near z = 0."
-BOX = "a box [x, y, z, w, h, l]: its centre, then its size along x, y and z"
-QUESTIONS = {
-    "scanrefer": (
-        "Which object does this description mean?\n{description}\n"
-        f"Answer with its axis-aligned 3D bounding box only, {BOX}."
-    ),
-    "multi3drefer": (
-        "Which objects does this description mean? There may be none, one or several.\n{description}\n"
-        f"Answer with a JSON list of their axis-aligned 3D bounding boxes only, each {BOX}; [] if there is none."
-    ),
-    "scan2cap": (
-        f"There is an object in {BOX}: {{box}}.\nDescribe this object and where it is, in one or two sentences."
-    ),
-    "scanqa": "{question}\nAnswer the question simply.",
-    "sqa3d": "{situation} {question}\nAnswer the question using a single word or phrase.",
-}
 
 
-def text(task: str, doc: Mapping, options: Mapping) -> str:
+def text(spec: TaskSpec, doc: Mapping, options: Mapping) -> str:
     """The question in plain words, after a line about the frames and, where asked for, the cameras."""
     scene, chosen = chosen_frames(doc["scene_id"], options)
     depth = ", each followed by its depth (black 0 m, white 10 m)" if options.get("depth") else ""
     lines = [f"These are {len(chosen)} frames of a walk through one room, in order{depth}."]
-    if options.get("poses", task in ABOUT_POSITIONS):
-        lines += [WORLD, *(camera_line(i, scene, frame) for i, frame in enumerate(chosen, 1))]
+    if options.get("poses", spec.needs_boxes):
+        lines += [PLAIN_WORLD, *(camera_line(i, scene, frame) for i, frame in enumerate(chosen, 1))]
     box = doc.get("box") or doc.get("gt_box") or ()
-    words = {key: doc[key] for key in ("description", "question", "situation") if key in doc}
-    lines.append(QUESTIONS[task].format(**words, box=numbers(box, 2)))
+    words = {key: value for key, value in doc.items() if isinstance(value, str)}
+    lines.append(spec.plain_prompt.format(**{**words, "box": numbers(box, 2)}))
     return f"{options.get('pre_prompt', '')}{chr(10).join(lines)}{options.get('post_prompt', '')}"
 
 

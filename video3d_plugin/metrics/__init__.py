@@ -1,5 +1,6 @@
-"""Metrics of ScanRefer, Multi3DRefer, Scan2Cap, ScanQA and SQA3D in every convention in use.
+"""Metrics of 3D scene benchmarks in every convention in use: definitions only, pure functions.
 
-Pure functions: one sample, then aggregate. `tasks` binds them to the benchmarks' documents; `grounding`, `captions`,
-`scan2cap_benchmark`, `answers`, `ngrams` hold the definitions; `boxes`, `selection`, `parse_boxes`, `java` help.
+`iou` overlaps boxes, `grounding` scores located objects, `captions` and `dense_captions` descriptions, `answers`
+answers. `ngrams` and `java` compute BLEU, METEOR, ROUGE-L and CIDEr, `selection` turns scores into boxes, `box_text`
+reads boxes in text. Which numbers a benchmark has: `video3d_plugin.tasks`.
 """

@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"'s\b|[a-z0-9]+(?:-[a-z0-9]+)*|[^\sa-z0-9]")
 
 
 @dataclass(frozen=True)
-class Captioned:
+class Scan2CapItem:
     """One object of the split and what was said about it.
 
     key                `scene|object_id|object_name`
@@ -64,23 +64,23 @@ def official_sentence(tokens: Sequence[str], limit: int | None = MAX_TOKENS) -> 
     return " ".join(["sos", *tokens[:limit], "eos"])
 
 
-def official_references(item: Captioned) -> list[str]:
+def official_references(item: Scan2CapItem) -> list[str]:
     return [official_sentence(tokens) for tokens in item.reference_tokens]
 
 
 def _pairs(
-    items: Iterable[Captioned],
-    hypothesis: Callable[[Captioned], str],
-    references: Callable[[Captioned], list[str]],
+    items: Iterable[Scan2CapItem],
+    hypothesis: Callable[[Scan2CapItem], str],
+    references: Callable[[Scan2CapItem], list[str]],
 ) -> Pairs:
     items = list(items)
     return {item.key: hypothesis(item) for item in items}, {item.key: references(item) for item in items}
 
 
-def official_pairs(items: Iterable[Captioned], min_iou: float = 0.5) -> Pairs:
+def official_pairs(items: Iterable[Scan2CapItem], min_iou: float = 0.5) -> Pairs:
     """Scan2Cap validation @min_iou. The threshold is strict: an IoU of exactly 0.5 does not count."""
 
-    def hypothesis(item: Captioned) -> str:
+    def hypothesis(item: Scan2CapItem) -> str:
         found = item.iou is not None and item.iou > min_iou
         return official_sentence(item.caption_tokens()) if found else UNDETECTED
 
@@ -92,33 +92,33 @@ def v3d_sentence(text: str) -> str:
     return "sos " + text.replace(".", " . ").replace(",", " , ").lower() + " eos"
 
 
-def v3d_pairs(items: Iterable[Captioned], min_iou: float = 0.5) -> Pairs:
+def v3d_pairs(items: Iterable[Scan2CapItem], min_iou: float = 0.5) -> Pairs:
     """Video-3D-LLM: every object with its own references; '' is said of an object without a good proposal.
 
     Its inference script strips the model's text; leading and trailing white space would shift ROUGE.
     """
 
-    def hypothesis(item: Captioned) -> str:
+    def hypothesis(item: Scan2CapItem) -> str:
         found = item.iou is not None and item.iou >= min_iou
         return v3d_sentence(item.caption.strip() if found else "")
 
     return _pairs(items, hypothesis, lambda item: [v3d_sentence(text) for text in item.descriptions])
 
 
-def leo_pairs(items: Iterable[Captioned], min_iou: float = 0.5) -> Pairs:
+def leo_pairs(items: Iterable[Scan2CapItem], min_iou: float = 0.5) -> Pairs:
     """LEO: only a full stop that a space follows is set apart, and capitals stay."""
 
-    def hypothesis(item: Captioned) -> str:
+    def hypothesis(item: Scan2CapItem) -> str:
         found = item.iou is not None and item.iou >= min_iou
         return f"sos {item.caption} eos".replace(". ", " . ") if found else UNDETECTED
 
     return _pairs(items, hypothesis, official_references)
 
 
-def chatscene_pairs(items: Iterable[Captioned], min_iou: float = 0.5) -> Pairs:
+def chatscene_pairs(items: Iterable[Scan2CapItem], min_iou: float = 0.5) -> Pairs:
     """Chat-Scene: PTB tokenisation on both sides. Needs Java; JavaMissing where there is none."""
 
-    def hypothesis(item: Captioned) -> str:
+    def hypothesis(item: Scan2CapItem) -> str:
         found = item.iou is not None and item.iou >= min_iou
         return f"sos {item.caption} eos" if found else UNDETECTED
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from video3d_plugin.metrics.boxes import as_boxes, iou_matrix, iou_matrix_float32
+from video3d_plugin.metrics.iou import as_boxes, iou_matrix, iou_matrix_float32
 
 THRESHOLDS = (0.25, 0.5)
 TARGET_TYPES = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 
 
 @dataclass(frozen=True)
-class Located:
+class ScanReferItem:
     """One ScanRefer description and what was predicted for it.
 
     multiple, others   the official grouping (18 classes): not the only one of its class; class "others"
@@ -45,11 +45,11 @@ class Located:
     known: bool = True
 
 
-def _hits(items: Sequence[Located], threshold: float, field: str = "iou") -> float:
+def _hits(items: Sequence[ScanReferItem], threshold: float, field: str = "iou") -> float:
     return float(sum(getattr(item, field) >= threshold for item in items))
 
 
-def scanrefer_official(items: Iterable[Located]) -> dict[str, float]:
+def scanrefer_official(items: Iterable[ScanReferItem]) -> dict[str, float]:
     """Mean over the submitted predictions, {all, unique, multiple} x {all, not_in_others, in_others}; empty group: 0.
 
     A prediction for an unknown item counts with IoU 0.
@@ -77,7 +77,7 @@ _OTHERS = {
 }
 
 
-def scanrefer_m3dref(items: Iterable[Located]) -> dict[str, float | None]:
+def scanrefer_m3dref(items: Iterable[ScanReferItem]) -> dict[str, float | None]:
     """Mean over the ground truth: what was not predicted is wrong. None for an empty group.
 
     M3DRef-CLIP leaves its sub-groups undefined when predictions are missing; here they follow the same rule.
@@ -85,12 +85,12 @@ def scanrefer_m3dref(items: Iterable[Located]) -> dict[str, float | None]:
     return _by_eval_type([item for item in items if item.known], "m3dref_", "iou_float32")
 
 
-def scanrefer_v3d(items: Iterable[Located]) -> dict[str, float | None]:
+def scanrefer_v3d(items: Iterable[ScanReferItem]) -> dict[str, float | None]:
     """Mean over the lines of the output file, no "others". None for an empty group."""
     return _by_eval_type([item for item in items if item.known and item.submitted], "v3d_", "iou")
 
 
-def _by_eval_type(items: list[Located], prefix: str, field: str) -> dict[str, float | None]:
+def _by_eval_type(items: list[ScanReferItem], prefix: str, field: str) -> dict[str, float | None]:
     numbers: dict[str, float | None] = {}
     for group, in_group in _GROUPS.items():
         chosen = [item for item in items if in_group(item.v3d_multiple)]
@@ -138,7 +138,7 @@ def f1_m3dref(predicted: Sequence | np.ndarray, truth: Sequence | np.ndarray, ev
 
 
 @dataclass(frozen=True)
-class Answered:
+class Multi3DReferItem:
     """F1 at 0.25 and 0.5 of one Multi3DRefer query in both conventions; `submitted` is False for a missing one."""
 
     eval_type: str
@@ -147,17 +147,19 @@ class Answered:
     submitted: bool = True
 
 
-def multi3drefer_official(items: Iterable[Answered], prefix: str = "") -> dict[str, float | None]:
+def multi3drefer_official(items: Iterable[Multi3DReferItem], prefix: str = "") -> dict[str, float | None]:
     """M3DRef-CLIP: a missing prediction scores 0, overall and in its type (where the original leaves it undefined)."""
     return _f1_means([(item.eval_type, item.m3dref if item.submitted else (0.0, 0.0)) for item in items], prefix)
 
 
-def multi3drefer_torchmetrics(items: Iterable[Answered], prefix: str = "torchmetrics_") -> dict[str, float | None]:
+def multi3drefer_torchmetrics(
+    items: Iterable[Multi3DReferItem], prefix: str = "torchmetrics_"
+) -> dict[str, float | None]:
     """torchmetrics_ext: the same per query, averaged over the queries that were answered."""
     return _f1_means([(item.eval_type, item.m3dref) for item in items if item.submitted], prefix)
 
 
-def multi3drefer_v3d(items: Iterable[Answered], prefix: str = "v3d_") -> dict[str, float | None]:
+def multi3drefer_v3d(items: Iterable[Multi3DReferItem], prefix: str = "v3d_") -> dict[str, float | None]:
     """Video-3D-LLM: over the lines of the output file."""
     return _f1_means([(item.eval_type, item.v3d) for item in items if item.submitted], prefix)
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.metrics.boxes import finite_numbers
+from video3d_plugin.metrics.iou import finite_numbers
 
 SCRIPT_MASS = 0.4  # default of the reference's eval_multi3drefer.py
 PAPER_MASS = 0.25  # what arXiv 2412.00493 says

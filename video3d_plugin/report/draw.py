@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from video3d_plugin.metrics.task_grounding import plain_choice
+from video3d_plugin.tasks import TaskSpec
 
 SIDE = 220
 MAX_PROPOSALS = 100
 
 
-def boxes_of(record: Mapping) -> tuple[list, list, list]:
-    """(truth, predicted, proposals) of a grounding or captioning record."""
-    if record["task"] == "multi3drefer":
-        truth, predicted = record["gt_boxes"], plain_choice(record)["boxes"]
-    else:
-        truth, predicted = [record["gt_box"]], [record["box"]] if record.get("box") else []
+def boxes_of(spec: TaskSpec, record: Mapping) -> tuple[list, list, list]:
+    """(truth, predicted, proposals) of a record."""
+    truth, predicted = spec.boxes(record)
     prediction = record.get("prediction")
     proposals = prediction.get("boxes") or [] if isinstance(prediction, Mapping) else []
     return truth, predicted, [b for b in proposals[:MAX_PROPOSALS] if isinstance(b, list) and len(b) == 6]
 
 
-def top_view(record: Mapping) -> str:
+def top_view(spec: TaskSpec, record: Mapping) -> str:
     """SVG text; "" where there is no box to draw. x to the right, y up, one scale for both."""
-    truth, predicted, proposals = boxes_of(record)
+    truth, predicted, proposals = boxes_of(spec, record)
     every = [*truth, *predicted, *proposals]
     if not every:
         return ""

@@ -7,32 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from video3d_plugin.metrics.answers import SCANQA_TYPES, SQA3D_TYPES
-from video3d_plugin.metrics.grounding import TARGET_TYPES
-from video3d_plugin.metrics.tasks import TASKS
 from video3d_plugin.report import table
 from video3d_plugin.report.draw import top_view
 from video3d_plugin.report.results import Run, TaskRun
-from video3d_plugin.report.worst import MEANING, worst
-
-BARS: dict[str, tuple[tuple[str, str], ...]] = {
-    "scanrefer": tuple(
-        (f"{name} @{t}", f"{group}acc@{t}")
-        for t in ("0.25", "0.5")
-        for name, group in (
-            ("unique", "unique_"),
-            ("multiple", "multiple_"),
-            ("named classes", "not_in_others_"),
-            ("other classes", "in_others_"),
-        )
-    ),
-    "multi3drefer": tuple((f"{t} @{at}", f"{t}_f1@{at}") for at in ("0.25", "0.5") for t in TARGET_TYPES),
-    "scan2cap": tuple(
-        (f"{n} @{at}", f"{n}@{at}") for at in ("0.25", "0.5") for n in ("bleu4", "meteor", "rouge", "cider")
-    ),
-    "scanqa": tuple((f"EM@1, {kind.replace('_', ' ')}", f"em@1_{kind}") for kind in SCANQA_TYPES),
-    "sqa3d": tuple((n, f"em_{n}") for n in SQA3D_TYPES),
-}
+from video3d_plugin.report.worst import worst
+from video3d_plugin.tasks import TaskSpec, get, usable
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --good: #2e9e5b; --bad: #d9534f; }
@@ -61,7 +40,7 @@ def write_page(runs: Sequence[Run], path: Path, examples: int = 12) -> None:
 
 def page(runs: Sequence[Run], examples: int = 12) -> str:
     sections = []
-    for task in TASKS:
+    for task in usable():
         for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
             ours = [(run, run.tasks[host_name]) for run in runs if host_name in run.tasks]
             sections.append(_section(task, host_name, ours, examples))
@@ -79,14 +58,14 @@ def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], exa
     parts = [f"<section><h2>{escape(host_name)}</h2>", _table(task, ours)]
     for run, result in ours:
         title = f"<h3>{escape(run.model)}</h3>" if len(ours) > 1 else ""
-        parts += [title, f"<p>{escape(table.counted(result))}</p>", _bars(task, result)]
-        parts.append(_examples(task, result, examples))
+        parts += [title, f"<p>{escape(table.counted(result))}</p>", _bars(get(task), result)]
+        parts.append(_examples(get(task), result, examples))
     return "".join([*parts, "</section>"])
 
 
 def _table(task: str, ours: Sequence[tuple[Run, TaskRun]]) -> str:
     names = table.shown_names(task, [result for _, result in ours])
-    theirs = table.published_systems(task, names)
+    theirs = table.systems_with(task, names)
     head = [*(f"<th>{escape(run.model)}</th>" for run, _ in ours), *(f"<th>{escape(s.name)}</th>" for s in theirs)]
     rows = []
     for name in names:
@@ -102,9 +81,9 @@ def _own_cell(result: TaskRun, name: str) -> str:
     return f"<td class=ours{title}>{table.number(result.values.get(name))}</td>"
 
 
-def _bars(task: str, result: TaskRun) -> str:
+def _bars(spec: TaskSpec, result: TaskRun) -> str:
     rows = []
-    for label, name in BARS[task]:
+    for label, name in spec.bars:
         value = result.values.get(name)
         if name not in result.values:
             continue
@@ -114,36 +93,26 @@ def _bars(task: str, result: TaskRun) -> str:
     return f"<div class=bars>{''.join(rows)}</div>" if rows else ""
 
 
-def _examples(task: str, result: TaskRun, count: int) -> str:
+def _examples(spec: TaskSpec, result: TaskRun, count: int) -> str:
     if not result.records:
         return "<p class=note>No samples were logged (lmms-eval --log_samples): no examples to show.</p>"
-    chosen = worst(task, result.records, count)
-    if not chosen:
+    lowest = worst(spec, result.records, count)
+    if not lowest:
         return ""
-    cards = "".join(_example(task, record, score) for record, score in chosen)
-    return (
-        f"<h4>Worst examples <span class=note>by {escape(MEANING[task])}</span></h4><div class=examples>{cards}</div>"
-    )
+    cards = "".join(_example(spec, record, score) for record, score in lowest)
+    by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
+    return f"<h4>Worst examples {by}</h4><div class=examples>{cards}</div>"
 
 
-FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "scanrefer": (("description", "description"),),
-    "multi3drefer": (("description", "description"), ("type", "eval_type")),
-    "scan2cap": (("object", "object_name"), ("said", "caption"), ("descriptions", "references")),
-    "scanqa": (("question", "question"), ("said", "answer"), ("answers", "answers")),
-    "sqa3d": (("situation", "situation"), ("question", "question"), ("said", "answer"), ("answer", "reference")),
-}
-
-
-def _example(task: str, record: Mapping, score: float) -> str:
+def _example(spec: TaskSpec, record: Mapping, score: float) -> str:
     rows = [("", f"{record['id']}: {score:.2f}" + ("" if record["status"] == "ok" else f", {record['status']}"))]
-    rows += [(label, _text(record.get(key))) for label, key in FIELDS[task]]
-    if isinstance(record.get("prediction"), str) and task in ("scanrefer", "multi3drefer"):
+    rows += [(label, _text(record.get(key))) for label, key in spec.example_fields]
+    if isinstance(record.get("prediction"), str) and spec.is_grounding:
         rows.append(("said", record["prediction"]))
     if record.get("reason"):
         rows.append(("reason", str(record["reason"])))
     items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text[:600])}</dd>" for label, text in rows)
-    drawing = top_view(record) if task in ("scanrefer", "multi3drefer", "scan2cap") else ""
+    drawing = top_view(spec, record) if spec.needs_boxes else ""
     return f"<div class=example><dl>{items}</dl>{drawing}</div>"
 
 

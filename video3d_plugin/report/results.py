@@ -13,8 +13,8 @@ from typing import Any
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import read_object
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.metrics.records import RUN_AGAIN, read_records
-from video3d_plugin.metrics.tasks import TASKS, get
+from video3d_plugin.tasks import get, names, of_host_name
+from video3d_plugin.tasks.records import RUN_AGAIN, read_records
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ def read_results(folder: Path, score: Scorer) -> list[Run]:
         raise MissingError("no such folder of results", where=folder, remedy="give lmms-eval's --output_path")
     files = [folder] if folder.is_file() else folder.rglob("*_results.json")
     contents = {file: _read(file) for file in files}
-    found: dict[tuple[str, str], dict[str, TaskRun]] = {}
+    by_model: dict[tuple[str, str], dict[str, TaskRun]] = {}
     for file in sorted(contents, key=lambda file: (_date(file, contents[file]), str(file))):  # the later one replaces
         content = contents[file]
         config = _table(content, "config", file)
         name = str(content.get("model_name") or config.get("model") or file.parent.name)
-        tasks = found.setdefault((name, str(config.get("model_args") or "")), {})
+        tasks = by_model.setdefault((name, str(config.get("model_args") or "")), {})
         for host_name in content["results"]:
-            if (task := _task_of(host_name)) is not None:
+            if (task := of_host_name(host_name)) is not None:
                 tasks[host_name] = _task_run(task, host_name, file, content, score)
-    runs = [Run(name, args, tasks) for (name, args), tasks in sorted(found.items()) if tasks]
+    runs = [Run(name, args, tasks) for (name, args), tasks in sorted(by_model.items()) if tasks]
     if not runs:
         raise MissingError(
-            f"no results of {', '.join(TASKS)} in it",
+            f"no results of {', '.join(names())} in it",
             where=folder,
             remedy="run lmms-eval with --output_path and --tasks",
         )
@@ -92,11 +92,6 @@ def _table(content: dict[str, Any], name: str, file: Path, of: str = "") -> dict
         what = f"{of} of {name}" if of else name
         raise DataError(f"{what}: expected a table, found {type(value).__name__}", where=file)
     return value
-
-
-def _task_of(host_name: str) -> str | None:
-    """scanrefer, scanrefer_mini, scanqa_test_w_obj -> the benchmark; None for any other task."""
-    return next((name for name in TASKS if host_name == name or host_name.startswith(f"{name}_")), None)
 
 
 def _task_run(task: str, host_name: str, file: Path, content: dict, score: Scorer) -> TaskRun:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from video3d_plugin.metrics.tasks import OF_OTHERS, TASKS, get
-from video3d_plugin.report.published import AS_OF, PEERS, QUESTIONS, SYSTEMS, System
+from video3d_plugin.report.published import AS_OF, PublishedSystem, published_systems
 from video3d_plugin.report.results import Run, TaskRun
+from video3d_plugin.tasks import get, usable
+from video3d_plugin.tasks.scoring import OF_OTHERS
 
 
 def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) -> list[str]:
     """Main ones, those that papers print, then the other official ones, each group in the task's order."""
     have = {name for run in runs for name in run.values}
-    published = {name for system in SYSTEMS for name in system.numbers.get(task, {})}
-    named = [name for name in get(task).names() if not name.startswith("count_")]
-    first = [*get(task).main, *(name for name in named if name in published)]
+    spec = get(task)
+    published = {name for numbers in spec.published.values() for name in numbers}
+    named = [name for name in spec.names() if not name.startswith("count_")]
+    first = [*spec.headline, *(name for name in named if name in published)]
     official = [n for n in named if everything or not n.startswith(OF_OTHERS)]
     return [name for name in dict.fromkeys([*first, *official]) if name in have]
 
@@ -22,7 +24,7 @@ def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) ->
 def as_text(runs: Sequence[Run], everything: bool = False) -> str:
     """The whole table, task by task."""
     blocks = []
-    for task in TASKS:
+    for task in usable():
         for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
             blocks.append(_task_block(task, host_name, runs, everything))
     return "\n\n".join([*blocks, footer()])
@@ -33,7 +35,7 @@ def footer() -> str:
         f"Per cent; CIDEr x 100. Published numbers as of {AS_OF}; a plain name is the official evaluator's number."
     ]
     seen: dict[str, list[str]] = {}
-    for system in SYSTEMS:
+    for system in published_systems():
         seen.setdefault(f"{system.convention} ({system.source})", []).append(system.name)
     lines += [f"  {', '.join(names)}: {convention}" for convention, names in seen.items()]
     return "\n".join(lines)
@@ -43,7 +45,7 @@ def _task_block(task: str, host_name: str, runs: Sequence[Run], everything: bool
     """Columns: our runs and Video-3D LLM. The peers, who print few numbers, have a line each below."""
     ours = [(run, run.tasks[host_name]) for run in runs if host_name in run.tasks]
     names = shown_names(task, [t for _, t in ours], everything)
-    theirs = [s for s in published_systems(task, names) if s not in PEERS]
+    theirs = [s for s in systems_with(task, names) if not s.is_peer]
     width = max([len(name) for name in names] + [10])
     titles = [*(short(run.model, 22) for run, _ in ours), *(short(s.short, 22) for s in theirs)]
     lines = [f"{host_name}  ({'; '.join(counted(t) for _, t in ours)})"]
@@ -54,15 +56,15 @@ def _task_block(task: str, host_name: str, runs: Sequence[Run], everything: bool
         lines.append("  ".join([f"{name:<{width}}", *(f"{cell:>22}" for cell in cells)]))
     for _, t in ours:
         lines += [f"  not computed: {names_}: {why}" for names_, why in reasons(t, names).items()]
-    for peer in (s for s in PEERS if task in s.numbers):
-        found = ", ".join(f"{name} {number(value)}" for name, value in peer.numbers[task].items())
-        lines.append(f"  {peer.name}: {found}")
+    for peer in (s for s in published_systems() if s.is_peer and task in s.numbers):
+        values = ", ".join(f"{name} {number(value)}" for name, value in peer.numbers[task].items())
+        lines.append(f"  {peer.name}: {values}")
     return "\n".join(lines)
 
 
-def published_systems(task: str, names: Sequence[str]) -> list[System]:
+def systems_with(task: str, names: Sequence[str]) -> list[PublishedSystem]:
     """The systems that have one of the numbers shown."""
-    return [s for s in SYSTEMS if set(names) & set(s.numbers.get(task, {}))]
+    return [s for s in published_systems() if set(names) & set(s.numbers.get(task, {}))]
 
 
 def reasons(run: TaskRun, names: Sequence[str]) -> dict[str, str]:
@@ -71,7 +73,7 @@ def reasons(run: TaskRun, names: Sequence[str]) -> dict[str, str]:
     for name in names:
         if name in run.missing:
             grouped.setdefault(run.missing[name], []).append(name)
-    return {", ".join(found): why for why, found in grouped.items()}
+    return {", ".join(missing): why for why, missing in grouped.items()}
 
 
 def counted(run: TaskRun) -> str:
@@ -80,8 +82,9 @@ def counted(run: TaskRun) -> str:
     parts = [f"{questions} questions" if questions is not None else "questions not logged"]
     trouble = ("missing", "empty", "unreadable", "duplicate", "extra", "no_box", "multi_line", "non_ascii")
     parts += [f"{run.counts[name]} {name.replace('_', ' ')}" for name in trouble if run.counts.get(name)]
-    if questions is not None and questions != QUESTIONS[run.task]:
-        parts.append(f"not the benchmark's {QUESTIONS[run.task]}: not comparable with the papers")
+    whole = get(run.task).question_count
+    if None not in (questions, whole) and questions != whole:
+        parts.append(f"not the benchmark's {whole}: not comparable with the papers")
     if run.limited:
         parts.append(f"only {run.limited[0]} of {run.limited[1]} were asked")
     return ", ".join(parts)

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 from video3d_plugin.metrics.ngrams import scorer
-from video3d_plugin.metrics.tasks import OF_OTHERS, TASKS, get
-from video3d_plugin.score import Result, Truth, score
+from video3d_plugin.score import GroundTruth, Result, score
+from video3d_plugin.tasks import get, names
+from video3d_plugin.tasks.scoring import OF_OTHERS
 
 # Not counts of something that went wrong, but sizes of groups.
 TROUBLE = (
@@ -27,25 +28,24 @@ TROUBLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="TASK", help=f"{', '.join(TASKS)}")
+    parser.add_argument("task", metavar="TASK", help=", ".join(names()))
     parser.add_argument("predictions", type=Path, help="JSON lines, JSON, a samples file of lmms-eval, or a folder")
     parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE", help="official file(s)")
     parser.add_argument("--data", type=Path, help="a folder made by `video3d prepare`, in place of --annotations")
-    parser.add_argument("--split", help="of the data folder (default: val; sqa3d: test)")
+    parser.add_argument("--split", help="of the data folder (default: the one that papers report)")
     parser.add_argument("--boxes", type=Path, help="boxes by scene and object, where the annotations have none")
-    parser.add_argument("--proposals", type=Path, help="boxes by scene, for scan2cap captions that come without one")
-    parser.add_argument("--labels", type=Path, help="scannetv2-labels.combined.tsv, for ScanRefer's groups")
+    parser.add_argument("--proposals", type=Path, help="boxes by scene, for captions that come without one")
+    parser.add_argument("--labels", type=Path, help="scannetv2-labels.combined.tsv, for groups by class")
     parser.add_argument("--without-meteor", action="store_true", help="do not start METEOR (it takes ten seconds)")
-    parser.add_argument("--mass", type=float, help="multi3drefer: cumulative mass of the selection (default: 0.4)")
+    parser.add_argument("--mass", type=float, help="cumulative mass of the selection of boxes (default: 0.4)")
     parser.add_argument("--all", action="store_true", help="list every convention, not the official numbers alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--records", type=Path, metavar="FILE", help="write what each question scored, as JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:
-    get(args.task)
-    split = args.split or ("test" if args.task == "sqa3d" else "val")
-    truth = Truth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
+    split = args.split or get(args.task).eval_split
+    truth = GroundTruth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
         result = score(args.task, args.predictions, truth, running, args.mass)
     print(as_json(result) if args.json else as_text(result, everything=args.all))
@@ -68,10 +68,10 @@ def as_json(result: Result) -> str:
 def as_text(result: Result, everything: bool = False) -> str:
     """One number a line, then what was counted, then why numbers are missing."""
     values = result.scores.values
-    chosen = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
-    width = max(map(len, chosen))
+    shown = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
+    width = max(map(len, shown))
     lines = [f"{result.task}: {result.scores.counts.get('questions', 0)} questions, per cent (CIDEr x 100)"]
-    for name in chosen:
+    for name in shown:
         value = values[name]
         lines.append(f"  {name:<{width}}  " + ("     -" if value is None else f"{value:6.2f}"))
     trouble = {name: n for name, n in result.scores.counts.items() if name in TROUBLE and n}
@@ -79,11 +79,11 @@ def as_text(result: Result, everything: bool = False) -> str:
     lines += [f"  {n} {what}" for what, n in result.notes.items()]
     reasons: dict[str, list[str]] = {}
     for name, reason in result.scores.missing.items():
-        if name in chosen:
+        if name in shown:
             reasons.setdefault(reason, []).append(name)
     lines += [f"  not computed: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-    if not everything and len(chosen) < len(values):
-        lines.append(f"  ({len(values) - len(chosen)} numbers of other conventions: --all)")
+    if not everything and len(shown) < len(values):
+        lines.append(f"  ({len(values) - len(shown)} numbers of other conventions: --all)")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Ground truth for offline scoring: from a prepared data folder, or from the official files alone.
 
-ScanRefer, Multi3DRefer and Scan2Cap need boxes, which their annotation files do not hold. They come from, in this
+Some benchmarks need boxes (`TaskSpec.needs_boxes`), which their annotation files do not hold. They come from, in this
 order: the items themselves (`bbox` or `gt_box`, as in ScanRefer_filtered_*_gt_bbox.json), then a file of boxes:
 
     {scene_id: {object_id: box}}  or  {"scannet/<scene_id>": [box of object 0, box of object 1, ...]}
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import as_box
-from video3d_plugin.metrics.scanrefer_groups import Labels
-
-NEED_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
+from video3d_plugin.metrics.iou import as_box
+from video3d_plugin.tasks import TaskSpec
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.object_classes import Labels
 
 
 class _AnyScene(Mapping):
@@ -50,7 +50,7 @@ def docs_of_folder(task: str, data: Path, split: str) -> list[dict]:
 
 
 def docs_of_files(
-    task: str,
+    spec: TaskSpec,
     annotations: Sequence[Path],
     boxes: Path | None = None,
     proposals: Path | None = None,
@@ -59,35 +59,32 @@ def docs_of_files(
 ) -> tuple[list[dict], dict[str, int]]:
     """Documents of the official files, and how many items were left out, by reason.
 
-    proposals: for Scan2Cap, boxes by scene from which the oracle chooses one for an object whose prediction has none.
+    proposals: boxes by scene, from which an oracle chooses one for an object to describe whose prediction has none.
     """
-    from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
-
     for path in annotations:
         if not path.is_file():
             raise MissingError("no such annotation file", where=path)
-    benchmark = BENCHMARKS[task]
-    expected = max(len(names) for names in benchmark.file_names.values())
+    expected = max(len(names) for names in spec.files.values())
     if len(annotations) != expected:
-        names = ", ".join(next(iter(benchmark.file_names.values())))
+        names = ", ".join(next(iter(spec.files.values())))
         raise DataError(
-            f"{task} needs {expected} annotation file(s), {len(annotations)} given", remedy=f"such as {names}"
+            f"{spec.name} needs {expected} annotation file(s), {len(annotations)} given", remedy=f"such as {names}"
         )
-    items = benchmark.load(annotations)
+    items = spec.read(annotations)
     known = _boxes_of_items(items)
     for scene, of_scene in (read_boxes(boxes) if boxes else {}).items():
         known[scene] = {**of_scene, **known.get(scene, {})}
-    if task in NEED_BOXES and items and not known:
+    if spec.needs_boxes and items and not known:
         raise MissingError(
-            f"{task}'s annotation file holds no boxes",
+            f"{spec.name}'s annotation file holds no boxes",
             where=annotations[0],
             remedy="give --boxes FILE, or --data DATA made by `video3d prepare`",
         )
-    chosen = {s: np.array(list(b.values())) for s, b in (read_boxes(proposals) if proposals else {}).items()}
+    proposed = {s: np.array(list(b.values())) for s, b in (read_boxes(proposals) if proposals else {}).items()}
     nothing = np.zeros((0, 6))
-    scenes = {s: SceneBoxes(known.get(s, {}), chosen.get(s, nothing)) for s in {*known, *chosen}}
+    scenes = {s: SceneBoxes(known.get(s, {}), proposed.get(s, nothing)) for s in {*known, *proposed}}
     context = Context(_AnyScene(scenes, SceneBoxes({}, nothing)), Labels.read(labels) if labels else None)
-    docs = benchmark.docs(items, split, context)
+    docs = spec.docs(items, split, context)
     left_out: dict[str, int] = {}
     for (reason, _), count in context.skipped.items():
         left_out[reason] = left_out.get(reason, 0) + count

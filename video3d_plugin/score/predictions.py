@@ -1,15 +1,15 @@
 """Files of predictions: our own lines, samples of lmms-eval, and each benchmark's official format.
 
 any task       JSON lines, a JSON list, or {id: prediction}: an item has `id` (or `item_id`) or the official ids,
-               and `prediction`, or the fields of a prediction themselves (see metrics.tasks)
+               and `prediction`, or the fields of a prediction themselves (see tasks.spec)
 any task       the `*_samples_<task>.jsonl` of lmms-eval: whole records, which need no annotations; with
                --predict_only just texts, which do
-scanrefer      [{"scene_id", "object_id", "ann_id", "bbox": 8x3, "unique_multiple", "others"}]
-multi3drefer   a folder of <scene_id>.json: [{"ann_id", "aabb": [8x3, ...]}]
-scan2cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: what is listed was detected), or
+ScanRefer      [{"scene_id", "object_id", "ann_id", "bbox": 8x3, "unique_multiple", "others"}]
+Multi3DRefer   a folder of <scene_id>.json: [{"ann_id", "aabb": [8x3, ...]}]
+Scan2Cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: what is listed was detected), or
                {scene_id: [{"caption", "box": 8x3, ...}]} (benchmark)
-scanqa         [{"scene_id", "question_id", "answer_top10": [...]}]
-sqa3d          [{"scene_id", "situation", "question", "answer", ...}]
+ScanQA         [{"scene_id", "question_id", "answer_top10": [...]}]
+SQA3D          [{"scene_id", "situation", "question", "answer", ...}]
 any task       the lines that LaVi-Lab/Video-3D-LLM writes: "pred_response" (or "scores", "objects"), "gt_response"
 """
 
@@ -23,21 +23,19 @@ from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import json_lines
-from video3d_plugin.metrics.boxes import as_box
-from video3d_plugin.metrics.records import BOX, check, check_record, record_in
-from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption
+from video3d_plugin.tasks import TaskSpec, usable
+from video3d_plugin.tasks.records import check, check_record, record_in
 
-# Of a line of Video-3D-LLM: `gt_response`, and what it has in place of `pred_response`.
-_TRUTH: dict[str, Any] = {"scanrefer": BOX, "multi3drefer": [BOX], "scan2cap": [str], "sqa3d": str}
-_SCORED = {"scores": list, "objects": list}
+_SCORED = {"scores": list, "objects": list}  # what a line of Video-3D-LLM has in place of `pred_response`
+_FIELDS = ("scores", "boxes", "box", "has_zero_target", "caption", "tokens", "answer", "answers", "unanswered")
 
 
 @dataclass(frozen=True)
-class Given:
+class Prediction:
     """One prediction of a file.
 
     keys        names under which its question may be known, the best first
-    prediction  as metrics.tasks takes it
+    prediction  as TaskSpec.record takes it
     flags       what an official file says of the item itself (ScanRefer's unique_multiple and others)
     reference   the ground truth where the line carries it (Video-3D-LLM)
     record      a whole record (a sample of lmms-eval), with which nothing else is needed
@@ -50,46 +48,24 @@ class Given:
     record: dict | None = None
 
 
-def read_predictions(task: str, path: Path) -> list[Given]:
+def read_predictions(spec: TaskSpec, path: Path) -> list[Prediction]:
     """Every prediction of a file or folder, in order; DataError naming the line or item that cannot be used."""
     if path.is_dir():
-        return _read_folder(task, path)
-    return [_given(task, item, f"{path}, {where}") for where, item in _items(path)]
+        return _read_folder(spec, path)
+    return [_prediction(spec, item, f"{path}, {where}") for where, item in _items(path)]
 
 
-def read_benchmark_captions(path: Path) -> dict[str, list[BenchmarkCaption]] | None:
-    """Scan2Cap's benchmark form {scene_id: [{"caption", "box"}]}, or None where the file has another form."""
-    if not path.is_file():
-        return None
-    content = _json(path) if path.suffix != ".jsonl" else None
-    if not isinstance(content, dict) or not content:
-        return None
-    is_form = all(
-        isinstance(v, list) and all(isinstance(c, dict) and {"caption", "box"} <= set(c) for c in v)
-        for v in content.values()
-    )
-    if not is_form:
-        return None
-    return {
-        scene: [
-            BenchmarkCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), str(c["caption"]))
-            for i, c in enumerate(found)
-        ]
-        for scene, found in content.items()
-    }
-
-
-def _read_folder(task: str, path: Path) -> list[Given]:
+def _read_folder(spec: TaskSpec, path: Path) -> list[Prediction]:
     files = sorted(path.glob("*.json"))
-    if task != "multi3drefer" or not files:
-        raise DataError(
-            "a folder of predictions", where=path, remedy="multi3drefer takes one, of <scene_id>.json files"
-        )
-    given = []
-    for file in files:
-        for where, item in _items(file):
-            given.append(_given(task, {"scene_id": file.stem, **item}, f"{file}, {where}"))
-    return given
+    if not spec.predictions.folder_of_scenes or not files:
+        have = ", ".join(name for name, other in usable().items() if other.predictions.folder_of_scenes)
+        remedy = f"{have} takes one, of <scene_id>.json files"
+        raise DataError("a folder of predictions", where=path, remedy=remedy)
+    return [
+        _prediction(spec, {"scene_id": file.stem, **item}, f"{file}, {where}")
+        for file in files
+        for where, item in _items(file)
+    ]
 
 
 def _json(path: Path) -> Any:
@@ -129,22 +105,25 @@ def _checked(item: Any, path: Path, where: str) -> dict:
     return item
 
 
-def _given(task: str, item: dict, where: str) -> Given:
-    record = record_in(item)  # a sample of lmms-eval
-    if record is not None and record["task"] == task:
+def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
+    record = record_in(item, (spec.name,))  # a sample of lmms-eval
+    if record is not None:
         check_record(record, where)
-        return Given(keys=(record["id"],), record=record)
+        return Prediction(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _of_sample(item)
-    keys = _keys(task, item)
+    keys = _keys(spec, item)
     if not keys:
-        raise DataError(f"no id that {task} knows", where=where, remedy=f"expected `id`, or {_IDS[task]}")
-    flags = {name: item[name] for name in ("unique_multiple", "others") if name in item}
+        ids = ", or ".join(", ".join(names) for names in spec.id_fields)
+        raise DataError(f"no id that {spec.name} knows", where=where, remedy=f"expected `id`, or {ids}")
+    flags = {name: item[name] for name in spec.predictions.flags if name in item}
     if _SCORED.keys() <= item.keys():
         check(item, _SCORED, where)
-    if "gt_response" in item and task in _TRUTH:
-        check(item, {"gt_response": _TRUTH[task]}, where)
-    return Given(keys, _prediction(task, item), flags, _reference(task, item))
+    reference = None
+    if "gt_response" in item and spec.predictions.reference_doc is not None:
+        check(item, {"gt_response": spec.predictions.reference_kind}, where)
+        reference = spec.predictions.reference_doc(item)
+    return Prediction(keys, _value(spec, item), flags, reference)
 
 
 def _of_sample(item: dict) -> dict:
@@ -159,79 +138,24 @@ def _of_sample(item: dict) -> dict:
     return {"prediction": text, **ids}
 
 
-_IDS = {
-    "scanrefer": "scene_id, object_id, ann_id",
-    "multi3drefer": "scene_id, ann_id",
-    "scan2cap": "scene_id, object_id",
-    "scanqa": "question_id",
-    "sqa3d": "question_id, or scene_id, situation, question",
-}
-
-
-def _keys(task: str, item: Mapping) -> tuple[str, ...]:
+def _keys(spec: TaskSpec, item: Mapping) -> tuple[str, ...]:
     """`id`, then the official names joined; "sample_id" of Video-3D-LLM last."""
     keys = [str(item[name]) for name in ("id", "item_id", "question_id") if item.get(name) is not None]
-    parts = {
-        "scanrefer": ("scene_id", "object_id", "ann_id"),
-        "multi3drefer": ("scene_id", "ann_id"),
-        "scan2cap": ("scene_id", "object_id", "object_name") if "object_name" in item else ("scene_id", "object_id"),
-        "sqa3d": ("scene_id", "situation", "question"),
-    }.get(task)
-    if parts and all(name in item for name in parts):
-        keys.append("|".join(str(item[name]) for name in parts))
+    keys += spec.keys(item)
     if item.get("sample_id") is not None:
-        sample = str(item["sample_id"])
-        if task == "scanqa" and sample.startswith("scanqa_"):
-            sample = sample.removeprefix("scanqa_").rsplit("_", 1)[0]
-        keys.append(sample)
+        keys.append(spec.predictions.sample_key(str(item["sample_id"])))
     return tuple(dict.fromkeys(keys))
 
 
-def _prediction(task: str, item: Mapping) -> Any:
+def _value(spec: TaskSpec, item: Mapping) -> Any:
+    """What the item predicts, as TaskSpec.record takes it."""
     if "prediction" in item:
-        value = item["prediction"]
-        if task == "scan2cap" and isinstance(value, list):  # the official candidates: listed means detected
-            return _candidate(value)
-        return {"answers": value} if task == "scanqa" and isinstance(value, list) else value
+        return spec.predictions.read_value(item["prediction"])
     if _SCORED.keys() <= item.keys():
         return {"scores": item["scores"], "boxes": item["objects"]}
     if "pred_response" in item:
         return item["pred_response"]
-    for name, ours in (
-        ("bbox", "box"),
-        ("aabb", "boxes"),
-        ("answer_top10", "answers"),
-        ("pred_answers_at10", "answers"),
-    ):
+    for name, ours in spec.predictions.official_names.items():
         if name in item:
             return {ours: item[name]}
-    names = ("scores", "boxes", "box", "has_zero_target", "caption", "tokens", "answer", "answers", "unanswered")
-    fields = {name: item[name] for name in names if name in item}
-    return fields or None
-
-
-def _candidate(sentences: list) -> dict:
-    words = str(sentences[0]).split() if sentences else []
-    words = words[1:] if words[:1] == ["sos"] else words
-    words = words[:-1] if words[-1:] == ["eos"] else words
-    return {"caption": " ".join(words), "tokens": words, "detected": True}
-
-
-def _reference(task: str, item: Mapping) -> dict | None:
-    """A document made of a line of Video-3D-LLM's output, which holds the truth beside the prediction."""
-    if "gt_response" not in item:
-        return None
-    truth, kind = item["gt_response"], str(item.get("question_type", ""))
-    sample, scene = str(item.get("sample_id", "")), str(item.get("scene", ""))
-    if task == "scanrefer":
-        return {"scene_id": scene, "object_id": "", "ann_id": sample, "gt_box": truth, "eval_type": kind}
-    if task == "multi3drefer":
-        return {"scene_id": scene, "ann_id": sample, "gt_boxes": truth, "eval_type": kind}
-    if task == "sqa3d":  # the type is in the line, the question is not
-        return {"question_id": sample, "scene_id": scene, "question": "", "question_type": kind, "answer": truth}
-    if task == "scan2cap":  # a caption that is there is one of a good proposal; the boxes are not in the line
-        box = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
-        found = box if item.get("pred_response") else None
-        ids = {"scene_id": scene, "object_id": sample, "object_name": ""}
-        return {**ids, "gt_box": box, "input_box": found, "references": truth}
-    return None
+    return {name: item[name] for name in _FIELDS if name in item} or None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import BUILT_IN
 from video3d_plugin.training.dataset import (
     GroupCollator,
     SceneGroups,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
 
-ALL_TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
-
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -56,7 +55,7 @@ class TrainSettings:
     later_rates      factor of all rates from then on: what was learnt is to be kept
     """
 
-    tasks: tuple[str, ...] = ALL_TASKS
+    tasks: tuple[str, ...] = BUILT_IN
     epochs: float = 1.0
     steps: int | None = None
     scenes_per_step: int = 1

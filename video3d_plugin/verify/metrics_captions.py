@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from video3d_plugin.metrics import captions
-from video3d_plugin.metrics.boxes import box_of_corners, iou
+from video3d_plugin.metrics.dense_captions import BENCHMARK_IOUS, DenseCaption, DescribedObject, benchmark
+from video3d_plugin.metrics.iou import box_of_corners, iou
 from video3d_plugin.metrics.java import JavaMissing
 from video3d_plugin.metrics.ngrams import CorpusScores, Scorer, length_ratio
-from video3d_plugin.metrics.scan2cap_benchmark import BENCHMARK_IOUS, BenchmarkCaption, BenchmarkObject, benchmark
 from video3d_plugin.verify.metrics_sheet import Sheet
 
 PER_ITEM = ("bleu1", "bleu4", "cider", "rouge", "meteor")
@@ -34,10 +34,10 @@ def verify_scan2cap(sheet: Sheet, score: Scorer) -> None:
     _video3dllm(sheet, score, items)
 
 
-def _captioned(item: dict, annotations: dict[str, list[dict]]) -> captions.Captioned:
+def _captioned(item: dict, annotations: dict[str, list[dict]]) -> captions.Scan2CapItem:
     """The originals were given the file's rounded `iou`, which decides an exact tie at 0.5."""
     key = f"{item['scene_id']}|{item['object_id']}|{item['object_name']}"
-    return captions.Captioned(
+    return captions.Scan2CapItem(
         key=key,
         caption=item["pred"],
         iou=None if item["pred_box"] is None else item["iou"],
@@ -51,7 +51,7 @@ def _iou(item: dict) -> float | None:
     return None if item["pred_box"] is None else iou(item["pred_box"], item["gt_box"])
 
 
-def _official(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> None:
+def _official(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem]) -> None:
     name = "official_Scan2Cap_val_protocol"
     corpus = {item.key: captions.official_references(item) for item in items}
     sheet.check("official validation, references", corpus, "expected", "official_Scan2Cap_corpus")
@@ -75,13 +75,13 @@ def _official(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> N
         sheet.check(f"official validation, {protocol}", computed, *path, missing=scores.missing.get("meteor"))
 
 
-def _benchmark(sheet: Sheet, score: Scorer, objects: list[dict], items: list[captions.Captioned]) -> None:
+def _benchmark(sheet: Sheet, score: Scorer, objects: list[dict], items: list[captions.Scan2CapItem]) -> None:
     truth = [
-        BenchmarkObject(o["scene_id"], o["object_id"], o["gt_box"], item.reference_tokens)
+        DescribedObject(o["scene_id"], o["object_id"], o["gt_box"], item.reference_tokens)
         for o, item in zip(objects, items, strict=True)
     ]
     predictions = {
-        scene: [BenchmarkCaption(box_of_corners(p["box"]), p["caption"]) for p in predicted]
+        scene: [DenseCaption(box_of_corners(p["box"]), p["caption"]) for p in predicted]
         for scene, predicted in sheet.at("expected", "official_benchmark_predictions").items()
     }
     numbers, missing = benchmark(predictions, truth, score, prefix="")
@@ -111,7 +111,7 @@ def _fraction(percent: float | None) -> float | None:
     return None if percent is None else percent / 100
 
 
-def _leo(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> None:
+def _leo(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem]) -> None:
     hypotheses, references = captions.leo_pairs(items)
     sheet.check("leo, candidates", {k: [h] for k, h in hypotheses.items()}, "expected", "LEO_candidates")
     scores = score(hypotheses, references)
@@ -120,7 +120,7 @@ def _leo(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> None:
     sheet.check("leo", computed, "expected", "LEO", missing=scores.missing.get("meteor"))
 
 
-def _chatscene(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> None:
+def _chatscene(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem]) -> None:
     for at in ("0.25", "0.50"):
         try:
             scores = score(*captions.chatscene_pairs(items, float(at)))
@@ -139,7 +139,7 @@ def coco_names(scores: CorpusScores) -> dict[str, float | None]:
     return named | {theirs: scores.corpus[ours] for theirs, ours in others.items()}
 
 
-def _video3dllm(sheet: Sheet, score: Scorer, items: list[captions.Captioned]) -> None:
+def _video3dllm(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem]) -> None:
     root = ("expected", "video3dllm_percent")
     hypotheses, references = captions.v3d_pairs(items)
     ids = {item.key: str(i) for i, item in enumerate(items)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from video3d_plugin.metrics import grounding
-from video3d_plugin.metrics.boxes import iou, iou_float32
+from video3d_plugin.metrics.iou import iou, iou_float32
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.metrics.scanrefer_groups import OFFICIAL_CLASSES, OTHERS, Labels, multiple_by_object
 from video3d_plugin.metrics.selection import objects_by_mass
+from video3d_plugin.tasks.object_classes import OFFICIAL_CLASSES, OTHERS, Labels, multiple_by_object
 from video3d_plugin.verify.metrics_sheet import Sheet
 
 LABELS = "scannetv2-labels.combined.tsv"
@@ -23,7 +23,7 @@ def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
     located = []
     for i, item in enumerate(items):
         key = (item["scene_id"], str(item["object_id"]))
-        one = grounding.Located(
+        one = grounding.ScanReferItem(
             iou=iou(item["pred_box"], item["gt_box"]),
             iou_float32=iou_float32(item["pred_box"], item["gt_box"]),
             multiple=official[key],
@@ -62,10 +62,10 @@ def _classes(sheet: Sheet, items: list[dict]) -> tuple[Callable[[str], int], Cal
     return given.__getitem__, lambda name: own.get(name, given[name]), False
 
 
-def _scanrefer_totals(sheet: Sheet, located: list[grounding.Located]) -> None:
+def _scanrefer_totals(sheet: Sheet, located: list[grounding.ScanReferItem]) -> None:
     dropped = set(sheet.at("missing_variant_drop"))
     missing = [one if i not in dropped else _unsubmitted(one) for i, one in enumerate(located)]
-    unknown = grounding.Located(0.0, 0.0, multiple=True, others=True, v3d_multiple=True, known=False)
+    unknown = grounding.ScanReferItem(0.0, 0.0, multiple=True, others=True, v3d_multiple=True, known=False)
     variants = {"all": located, "missing": missing}
     variants["unknown_added"] = [*located, *[unknown] * len(sheet.at("unknown_variant_add"))]
     for variant in sheet.at("expected", "official_ScanRefer_benchmark_eval"):
@@ -94,8 +94,8 @@ def _scanrefer_totals(sheet: Sheet, located: list[grounding.Located]) -> None:
         sheet.check(f"v3d, {variant}", printed, "expected", "video3dllm_percent", variant)
 
 
-def _unsubmitted(one: grounding.Located) -> grounding.Located:
-    return grounding.Located(0.0, 0.0, one.multiple, one.others, one.v3d_multiple, submitted=False)
+def _unsubmitted(one: grounding.ScanReferItem) -> grounding.ScanReferItem:
+    return grounding.ScanReferItem(0.0, 0.0, one.multiple, one.others, one.v3d_multiple, submitted=False)
 
 
 def _fraction(percent: float | None) -> float | None:
@@ -122,7 +122,7 @@ def _official_names(numbers: dict[str, float]) -> dict[str, float]:
 def verify_multi3drefer(sheet: Sheet, _score: Scorer) -> None:
     """Family A: boxes selected from scores at several masses. Family B: boxes given."""
     masses = list(sheet.at("A_items", 0, "expected")) if sheet.at("A_items") else []
-    answered: dict[str, list[grounding.Answered]] = {}
+    answered: dict[str, list[grounding.Multi3DReferItem]] = {}
     for mass in masses:
         answered[mass] = []
         for i, item in enumerate(sheet.at("A_items")):
@@ -137,7 +137,7 @@ def verify_multi3drefer(sheet: Sheet, _score: Scorer) -> None:
         given.append(_answered(item, item["pred_boxes"]))
     dropped = set(sheet.at("missing_variant_drop_B"))
     missing = [
-        grounding.Answered(one.eval_type, one.m3dref, one.v3d, submitted=i not in dropped)
+        grounding.Multi3DReferItem(one.eval_type, one.m3dref, one.v3d, submitted=i not in dropped)
         for i, one in enumerate(given)
     ]
     for mass in masses:
@@ -153,12 +153,12 @@ def _f1(item: dict, boxes: list) -> dict:
     }
 
 
-def _answered(item: dict, boxes: list) -> grounding.Answered:
+def _answered(item: dict, boxes: list) -> grounding.Multi3DReferItem:
     f1 = _f1(item, boxes)
-    return grounding.Answered(item["eval_type"], f1["m3dref_f1_25_50"], f1["v3d_f1_25_50"])
+    return grounding.Multi3DReferItem(item["eval_type"], f1["m3dref_f1_25_50"], f1["v3d_f1_25_50"])
 
 
-def _totals(sheet: Sheet, items: list[grounding.Answered], v3d_name: str, name: str) -> None:
+def _totals(sheet: Sheet, items: list[grounding.Multi3DReferItem], v3d_name: str, name: str) -> None:
     thresholds = dict(zip((25, 50), grounding.THRESHOLDS, strict=True))
     types = ("", *grounding.TARGET_TYPES)
     numbers = grounding.multi3drefer_v3d(items, "")

@@ -13,32 +13,32 @@ An item is a plain dict that JSON can hold:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from video3d_plugin.found import Grounding
-from video3d_plugin.metrics.boxes import as_boxes, iou_matrix
-from video3d_plugin.metrics.task_grounding import plain_choice
+from video3d_plugin.metrics.iou import as_boxes, iou_matrix
 from video3d_plugin.prompts import as_point
-from video3d_plugin.report.worst import MEANING, item_scores
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import get
 
 Item = dict[str, Any]
-NEEDED_IOU = 0.5
 
 
 def item_of_record(record: Mapping[str, Any]) -> Item:
     """From the record that the metrics made of a sample; right is what the benchmark's stricter number counts."""
-    task = record["task"]
-    item = _blank(task, str(record["id"]))
+    spec = get(record["task"])
+    item = _blank(spec.name, str(record["id"]))
     item["status"] = "" if record["status"] == "ok" else str(record["status"])
     item["reason"] = str(record.get("reason") or "")
-    item.update(_READERS[task](record))
-    if task != "scan2cap":  # a caption has no score of its own without the whole corpus
-        item["score"] = item_scores(task, [record])[record["id"]]
-        item["measure"] = MEANING[task]
+    truth, predicted = spec.boxes(record)
+    item["truth"], item["predicted"] = _boxes(truth), [{"box": box} for box in _boxes(predicted)]
+    item.update(spec.show(dict(record)))
+    if spec.item_score is not None:
+        item["score"] = spec.item_score(dict(record))
+        item["measure"] = spec.score_meaning
     prediction = record.get("prediction")
     if isinstance(prediction, Mapping):
         item.update(_chosen_among(prediction.get("boxes"), prediction.get("scores")))
@@ -150,71 +150,6 @@ def _chosen_among(boxes: Any, scores: Any) -> Item:
 
 def _boxes(boxes: Any) -> list[list[float]]:
     return [[float(v) for v in box] for box in as_boxes(boxes, "boxes").tolist()]
-
-
-def _scanrefer(record: Mapping) -> Item:
-    right = record["box"] is not None and record["iou"] >= NEEDED_IOU
-    return {
-        "question": record["description"],
-        "truth": _boxes([record["gt_box"]]),
-        "predicted": [{"box": box} for box in _boxes([record["box"]] if record["box"] else [])],
-        "verdict": "right" if right else "wrong",
-    }
-
-
-def _multi3drefer(record: Mapping) -> Item:
-    chosen = plain_choice(record)
-    return {
-        "question": record["description"],
-        "truth": _boxes(record["gt_boxes"]),
-        "predicted": [{"box": box} for box in _boxes(chosen["boxes"])],
-        "verdict": "right" if record["status"] != "missing" and chosen["m3dref"][1] == 1 else "wrong",
-        "answer": None if chosen["boxes"] else "nothing fits",
-        "expected": [] if record["gt_boxes"] else ["nothing fits"],
-    }
-
-
-def _scan2cap(record: Mapping) -> Item:
-    box = _boxes([record["box"]] if record["box"] else [])
-    return {
-        "question": f"Describe the object here ({record['object_name'] or record['object_id']})",
-        "answer": record["caption"],
-        "expected": [str(text) for text in record["references"]],
-        "truth": _boxes([record["gt_box"]]),
-        "predicted": [{"box": b} for b in box],
-        "point": box[0][:3] if box else None,
-    }
-
-
-def _scanqa(record: Mapping) -> Item:
-    return {
-        "question": record["question"],
-        "answer": record["answer"],
-        "expected": [str(text) for text in record["answers"]],
-        "verdict": _exact(record),
-    }
-
-
-def _sqa3d(record: Mapping) -> Item:
-    return {
-        "question": f"{record['situation']} {record['question']}".strip(),
-        "answer": record["answer"],
-        "expected": [str(record["reference"])],
-        "verdict": _exact(record),
-    }
-
-
-def _exact(record: Mapping) -> str:
-    return "right" if item_scores(record["task"], [record])[record["id"]] == 1 else "wrong"
-
-
-_READERS: dict[str, Callable[[Mapping], Item]] = {
-    "scanrefer": _scanrefer,
-    "multi3drefer": _multi3drefer,
-    "scan2cap": _scan2cap,
-    "scanqa": _scanqa,
-    "sqa3d": _sqa3d,
-}
 
 
 def finite(value: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import read_json
-from video3d_plugin.metrics.records import RECORD, read_records
+from video3d_plugin.tasks import of_host_name
+from video3d_plugin.tasks.records import read_records
 from video3d_plugin.view.items import Item, item_of_asked, item_of_boxes, item_of_record
 
 _HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
@@ -55,7 +56,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _newest(folder: Path) -> list[Path]:
     """The newest samples file of each task of each model: names begin with the date."""
     by_task = {(p.parent, p.name.split("_samples_", 1)[1]): p for p in sorted(folder.rglob("*_samples_*.jsonl"))}
-    ours = [p for (_, name), p in by_task.items() if name.startswith(tuple(RECORD))]
+    ours = [p for (_, name), p in by_task.items() if of_host_name(name.removesuffix(".jsonl")) is not None]
     return sorted(ours)
 
 
@@ -93,7 +94,7 @@ def _asked(content: Mapping[str, Any], scene_id: str, path: Path) -> list[Item]:
 
 
 def _plain_boxes(rows: Any, path: Path) -> list[list[float]]:
-    from video3d_plugin.metrics.boxes import as_boxes
+    from video3d_plugin.metrics.iou import as_boxes
 
     try:
         return as_boxes(rows, "boxes").tolist()

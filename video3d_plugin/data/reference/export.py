@@ -22,20 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.annotations import Context, SceneBoxes, load_items
-from video3d_plugin.data.annotations.llava_style import FILES, SPLITS
+from video3d_plugin.data.annotation_files import load_items, processed_splits
 from video3d_plugin.data.folder import DataFolder, read_selection
 from video3d_plugin.data.readers import masks, mesh, ply
 from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
-from video3d_plugin.data.reference.items import reference_items
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import write_bytes, write_json
 from video3d_plugin.files.text import read_text
-from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, Selection
 from video3d_plugin.scene import Scene
+from video3d_plugin.tasks import get
+from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.object_classes import Labels
 
 _EMPTY_BOX = [0.0] * 6
 
@@ -164,10 +164,12 @@ def _write_items(
     output: Path, annotations: Mapping[tuple[str, str], Sequence[Path]], context: Context, written: Written
 ) -> None:
     for (task, split), paths in annotations.items():
-        if split in SPLITS[task]:
-            items = reference_items(task, load_items(task, paths), split, context)
+        spec = get(task)
+        name = processed_splits(spec).get(split)
+        if spec.processed is not None and name is not None:
+            items = spec.processed.write(load_items(spec, paths), split, context)
             if items:
-                _json(output, f"processed/{FILES[task].format(split)}", items, written)
+                _json(output, f"processed/{name}", items, written)
     for (reason, concerns), count in context.skipped.items():
         written.notes.append(f"{count} items left out: {reason}: {concerns}")
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from video3d_plugin.errors import DataError, MissingError
 
+LABEL_FILE = "scannetv2-labels.combined.tsv"
+WITHOUT_LABELS = f"no {LABEL_FILE}: ScanRefer's unique and multiple are as in the annotation file, or unknown"
 OFFICIAL_CLASSES = (
     "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "desk",
     "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "others",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video3d_plugin.metrics.parse_boxes import MAX_CHARACTERS, parse_boxes
+from video3d_plugin.metrics.box_text import MAX_CHARACTERS, parse_boxes
 
 BOX = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 

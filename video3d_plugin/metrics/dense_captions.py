@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from video3d_plugin.metrics.boxes import as_boxes, giou_matrix, iou
 from video3d_plugin.metrics.captions import UNDETECTED, official_sentence
+from video3d_plugin.metrics.iou import as_boxes, giou_matrix, iou
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 
 BENCHMARK_IOUS = (0.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
-class BenchmarkObject:
+class DescribedObject:
     """An object of the ground truth: box (6,) and the tokens of its descriptions."""
 
     scene_id: str
@@ -38,7 +38,7 @@ class BenchmarkObject:
 
 
 @dataclass(frozen=True)
-class BenchmarkCaption:
+class DenseCaption:
     """A prediction: box (6,) and a sentence that is compared as it is, `sos ... eos` included."""
 
     box: Sequence[float]
@@ -53,7 +53,7 @@ class Assigned:
     iou: float | None
 
 
-def assign(predicted: Sequence[BenchmarkCaption], objects: Sequence[BenchmarkObject]) -> list[Assigned]:
+def assign(predicted: Sequence[DenseCaption], objects: Sequence[DescribedObject]) -> list[Assigned]:
     """For each object of one scene, the prediction assigned to it.
 
     With fewer predictions than objects, the original gives every object left over the scene's first prediction; its
@@ -72,8 +72,8 @@ def assign(predicted: Sequence[BenchmarkCaption], objects: Sequence[BenchmarkObj
 
 
 def benchmark(
-    predictions: Mapping[str, Sequence[BenchmarkCaption]],
-    objects: Sequence[BenchmarkObject],
+    predictions: Mapping[str, Sequence[DenseCaption]],
+    objects: Sequence[DescribedObject],
     score: Scorer,
     prefix: str = "benchmark_",
 ) -> tuple[dict[str, float | None], dict[str, str]]:
@@ -81,7 +81,7 @@ def benchmark(
 
     predictions: {scene_id: captions}; scenes that the ground truth lacks are ignored, as in the original.
     """
-    scenes: dict[str, list[BenchmarkObject]] = {}
+    scenes: dict[str, list[DescribedObject]] = {}
     for target in objects:
         scenes.setdefault(target.scene_id, []).append(target)
     assigned: dict[str, Assigned] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.metrics.boxes import box_of_corners, corners_of_box
+from video3d_plugin.metrics.iou import box_of_corners, corners_of_box
 
 MAX_CHARACTERS = 20_000
 MAX_STARTS = 200

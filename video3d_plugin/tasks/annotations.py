@@ -1,9 +1,9 @@
-"""What the five benchmarks' readers share: checked items, boxes by object id, counted omissions."""
+"""What the readers of annotation files share: checked items, boxes by object id, counted omissions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
-from video3d_plugin.metrics.scanrefer_groups import Labels
-from video3d_plugin.scene import Question, Scene
+from video3d_plugin.scene import Scene
+from video3d_plugin.tasks.object_classes import Labels
 
+Item = dict[str, Any]
 Doc = dict[str, Any]
 Box = tuple[float, ...]
-GROUND_ANSWER = "<ground>"
+UNKNOWN = "unknown"  # the group of an item of which the annotation file does not say it
 _REMEDY = "expected the benchmark's official file"
 
 
@@ -64,26 +65,22 @@ class Context:
                 return None
         return [known[object_id] for object_id in ids]
 
+    def boxes_if_there(self, scene_id: str, object_ids: Iterable[int]) -> list[Box] | None:
+        """As `boxes_of`; None, and counted, also where the scene is not there."""
+        return self.boxes_of(scene_id, object_ids) if self.has_scene(scene_id) else None
 
-@dataclass(frozen=True)
-class Benchmark:
-    """How a benchmark is read.
 
-    file_names   split -> names of the files it needs, as officially published
-    load         (paths) -> items
-    docs         (items, split, context) -> evaluation docs
-    questions    (items, split, context) -> training questions
+def read_items(path: Path, fields: Mapping[str, Any], key: str | None = None) -> list[Item]:
+    """The list of items of a JSON file.
+
+    Args:
+        path: The file; a JSON list, or with `key` an object that holds the list.
+        fields: Name to type, or to a tuple of types: what every item must have.
+        key: Name of the list in the file's object.
+
+    Raises:
+        DataError: The file is not such a list; the message names the first item that is not whole.
     """
-
-    task: str
-    file_names: Mapping[str, tuple[str, ...]]
-    load: Callable[[Sequence[Path]], list[Doc]]
-    docs: Callable[[list[Doc], str, Context], list[Doc]]
-    questions: Callable[[list[Doc], str, Context], list[Question]]
-
-
-def load_items(path: Path, fields: Mapping[str, type | tuple[type, ...]], key: str | None = None) -> list[Doc]:
-    """The list of items in a JSON file (under `key` if given), every one with the given fields of the given types."""
     content = read_json(path, list if key is None else dict, _REMEDY)
     items = content if key is None else content.get(key)
     if not isinstance(items, list):
@@ -99,7 +96,7 @@ def load_items(path: Path, fields: Mapping[str, type | tuple[type, ...]], key: s
     return items
 
 
-def check_lists(items: list[Doc], name: str, kind: type, path: Path) -> None:
+def check_lists(items: list[Item], name: str, kind: type, path: Path) -> None:
     """DataError unless field `name` of every item is a list of the given kind (or absent)."""
     for index, item in enumerate(items):
         values = item.get(name, [])
@@ -107,8 +104,8 @@ def check_lists(items: list[Doc], name: str, kind: type, path: Path) -> None:
             raise DataError(f"item {index} has {name} = {values!r:.60}", where=path, remedy=_REMEDY)
 
 
-def object_number(text: str | int, path: Path, index: int) -> int:
-    """ScanNet's object id as a number; ScanRefer writes "5", Multi3DRefer 5."""
+def object_number(text: Any, path: Path, index: int) -> int:
+    """ScanNet's object id as a number; annotation files write "5" or 5."""
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10:

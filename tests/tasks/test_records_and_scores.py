@@ -5,9 +5,10 @@ import json
 import pytest
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.metrics.boxes import corners_of_box
-from video3d_plugin.metrics.tasks import TASKS, get, process
+from video3d_plugin.metrics.iou import corners_of_box
+from video3d_plugin.tasks import get, usable
 
+TASKS = usable()
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
 FAR = [9.0, 9.0, 9.0, 1.0, 1.0, 1.0]
 
@@ -65,7 +66,7 @@ def test_a_record_scores_the_same_after_a_trip_through_json(task, score):
 def test_every_name_is_there_with_and_without_records(task, score):
     records = [TASKS[task].record(DOCS[task], "x")]
     assert set(TASKS[task].scores(records, score).flat()) == set(TASKS[task].names())
-    assert set(TASKS[task].main) <= set(TASKS[task].names())
+    assert set(TASKS[task].headline) <= set(TASKS[task].names())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -334,25 +335,6 @@ def test_without_java_scan2cap_still_has_all_but_meteor_and_ptb(no_java):
     assert scores.values["benchmark_rouge_f1@0.5"] == pytest.approx(100)
     gone = {name for name, value in scores.values.items() if value is None}
     assert gone and all("meteor" in name or "chatscene" in name for name in gone) and gone == set(scores.missing)
-
-
-def test_one_metric_at_a_time_computes_once(monkeypatch):
-    from video3d_plugin.metrics import task_base
-
-    task_base._last.clear()
-    calls = []
-    monkeypatch.setattr(task_base.Task, "aggregate", lambda self, records: calls.append(1) or {"a": 1.0, "b": None})
-    records = [{"id": "1"}]
-    assert TASKS["scanrefer"].metric("a")(records) == 1.0 and TASKS["scanrefer"].metric("b")(records) is None
-    assert len(calls) == 1
-    TASKS["scanrefer"].metric("a")([{"id": "2"}])
-    assert len(calls) == 2
-    task_base._last.clear()
-
-
-def test_process_gives_the_whole_record_once():
-    items = process("scanrefer", scanrefer_doc(), "[0,0,0,1,1,1]", ["acc@0.25", "acc@0.5"])
-    assert "prediction" in items["acc@0.25"] and "prediction" not in items["acc@0.5"]
 
 
 def test_an_unknown_task_lists_the_known_ones():

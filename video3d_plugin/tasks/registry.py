@@ -1,0 +1,55 @@
+"""The benchmarks by name: the five built-in ones and add-ons of the entry-point group `video3d.tasks`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.extensions import ExtensionGroup
+from video3d_plugin.tasks.spec import TaskSpec
+
+
+def _check(name: str, loaded: Any) -> None:
+    if not isinstance(loaded, TaskSpec):
+        raise DataError(f"is a {type(loaded).__name__}, expected a TaskSpec")
+    if loaded.name != name:
+        raise DataError(f"its TaskSpec is named {loaded.name!r}")
+
+
+TASKS = ExtensionGroup(
+    "video3d.tasks",
+    "task",
+    {
+        name: f"video3d_plugin.tasks.{name}:TASK"
+        for name in ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+    },
+    _check,
+)
+BUILT_IN = tuple(TASKS.built_in)
+
+
+def names() -> tuple[str, ...]:
+    """All known benchmarks, the built-in ones first. Nothing is loaded."""
+    return TASKS.names()
+
+
+def get(name: str) -> TaskSpec:
+    """The benchmark of this name; DataError for an unknown one, listing those that are known."""
+    spec: TaskSpec = TASKS.get(name)
+    return spec
+
+
+def usable() -> dict[str, TaskSpec]:
+    """Every benchmark that can be loaded, by name. A broken add-on is left out with a warning."""
+    return TASKS.usable()
+
+
+def is_grounding(name: str) -> bool:
+    """Whether a question of this task is answered with boxes; False for a task that nobody knows."""
+    return name in names() and get(name).is_grounding
+
+
+def of_host_name(host_name: str) -> str | None:
+    """The benchmark of a task of the host: scanrefer, scanrefer_mini and scanrefer_test are one; None: none of ours."""
+    matching = (name for name in names() if host_name == name or host_name.startswith(f"{name}_"))
+    return max(matching, key=len, default=None)

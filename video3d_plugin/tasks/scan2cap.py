@@ -1,0 +1,400 @@
+"""Scan2Cap (arXiv 2012.02206): describe the object at a place. Made of ScanRefer's annotations: an object and all its
+descriptions, ScanRefer_filtered_{train,val}.json (see `tasks.scanrefer`).
+
+    {"scene_id": "scene0011_00", "object_id": "5", "object_name": "chair", "gt_box": [...], "box": [...] or None,
+     "references": ["there is a brown chair ...", ...], "token": [["there", "is", ...], ...]}
+
+Official scorer: https://github.com/DaveZhenyuChen/Scan2Cap/blob/b9e9610/lib/eval_helper.py
+Boxes and prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scan2cap.py: in evaluation the object
+is given by the proposal that overlaps it best, if that overlap is 0.5 or more (an oracle's choice); in training by its
+own box.
+
+What a document holds for scoring: scene_id, object_id, object_name, gt_box (6,), references, token or reference_tokens
+(absent: split as ScanRefer does), box or input_box (6,) or None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.metrics import captions
+from video3d_plugin.metrics.dense_captions import DenseCaption, DescribedObject, benchmark
+from video3d_plugin.metrics.iou import as_box, iou, iou_matrix
+from video3d_plugin.metrics.ngrams import Scorer, scorer
+from video3d_plugin.prompts import CAPTION_PROMPT, PLAIN_BOX
+from video3d_plugin.scene import Question
+from video3d_plugin.tasks import scanrefer
+from video3d_plugin.tasks.annotations import Context, Doc, Item
+from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
+from video3d_plugin.tasks.processed import (
+    Conversation,
+    ProcessedFiles,
+    conversation_item,
+    referring_item,
+    referring_metadata,
+)
+from video3d_plugin.tasks.records import BOX, NUMBER
+from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Scores
+from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
+from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
+
+NAME = "scan2cap"
+MIN_IOU = 0.5
+
+
+# Annotation files
+
+
+def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
+    """A document an object: `box` is the oracle's proposal (None: no proposal overlaps enough), `coords` its centre."""
+    scanrefer.add_groups(items, context)
+    by_object: dict[str, list[Item]] = {}
+    for item in items:
+        by_object.setdefault(object_key(item), []).append(item)
+    result = []
+    for key, described in by_object.items():
+        first = described[0]
+        boxes = context.boxes_if_there(first["scene_id"], [first["object_number"]])
+        if boxes is None:
+            continue
+        box, overlap = oracle_proposal(context.scenes[first["scene_id"]].proposals, boxes[0])
+        result.append(
+            {
+                "task": NAME,
+                "split": split,
+                "item_id": key,
+                "scene_id": first["scene_id"],
+                "object_id": str(first["object_id"]),
+                "object_name": first["object_name"],
+                "ann_id": str(first["ann_id"]),
+                "eval_type": first["eval_type"],
+                "references": [item["description"] for item in described],
+                "token": [list(item.get("token", [])) for item in described],
+                "gt_box": list(boxes[0]),
+                "box": box,
+                "box_iou": overlap,
+                "coords": [box[:3]] if box is not None else [],
+                "prompt": CAPTION_PROMPT,
+            }
+        )
+    return result
+
+
+def oracle_proposal(proposals: np.ndarray, box: Sequence[float]) -> tuple[list[float] | None, float | None]:
+    """(the proposal (6,) of largest IoU with `box`, that IoU), the first of equals; (None, None) below 0.5."""
+    if not len(proposals):
+        return None, None
+    ious = iou_matrix(np.asarray(proposals, np.float64), np.asarray([box]))[:, 0]
+    best = int(np.argmax(ious))
+    if ious[best] < MIN_IOU:
+        return None, None
+    return [float(value) for value in proposals[best]], float(ious[best])
+
+
+def questions(items: list[Item], split: str, context: Context) -> list[Question]:
+    """A question a description, about the centre of the object's own box; the answer starts with a capital.
+
+    The metadata hold the `object_ids`, of the one object."""
+    result = []
+    for item in items:
+        boxes = context.boxes_if_there(item["scene_id"], [item["object_number"]])
+        if boxes is None:
+            continue
+        x, y, z = boxes[0][:3]
+        result.append(
+            Question(
+                task=NAME,
+                item_id=scanrefer.item_id(item),
+                scene_id=item["scene_id"],
+                prompt=CAPTION_PROMPT,
+                answer=item["description"].capitalize(),
+                coords=((x, y, z),),
+                metadata={"object_ids": [item["object_number"]]},
+            )
+        )
+    return result
+
+
+def object_key(item: Mapping[str, Any]) -> str:
+    """The official key of an object."""
+    return f"{item['scene_id']}|{item['object_id']}|{item['object_name']}"
+
+
+def read_processed(conversation: Conversation) -> list[Item]:
+    descriptions = conversation.item.get("annotations", [conversation.answer])
+    return [referring_item(conversation, str(description)) for description in descriptions]
+
+
+def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
+    """Every annotation in training; in evaluation an item an object, given by its oracle proposal."""
+    scanrefer.add_groups(items, context)
+    descriptions: dict[str, list[str]] = {}
+    for item in items:
+        descriptions.setdefault(object_key(item), []).append(item["description"])
+    seen: set[str] = set()
+    result = []
+    for number, item in enumerate(items):
+        key = object_key(item)
+        if split != "train" and key in seen:
+            continue
+        seen.add(key)
+        boxes = context.boxes_if_there(item["scene_id"], [item["object_number"]])
+        if boxes is None:
+            continue
+        box: list[float] | None = list(boxes[0])
+        more: dict[str, Any] = {}
+        if split != "train":
+            proposals = np.asarray(context.scenes[item["scene_id"]].proposals, np.float64)
+            box, _ = oracle_proposal(proposals, boxes[0])
+            more = {"annotations": descriptions[key]}
+        metadata, answer = referring_metadata(NAME, item, item["object_id"]), item["description"].capitalize()
+        of_item = {"box_input": box, "gt_box": list(boxes[0]), "metadata": metadata, **more}
+        result.append(conversation_item(number, item["scene_id"], CAPTION_PROMPT, answer, **of_item))
+    return result
+
+
+# Records and numbers
+
+
+def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
+    """The caption counts for the box it came with or, where it came as mere text, for the box the model was given."""
+    status, caption = text_of(prediction, "caption")
+    given = prediction.fields if prediction.fields is not None and "box" in prediction.fields else None
+    box = given["box"] if given is not None else doc.get("input_box", doc.get("box"))
+    tokens = None if prediction.fields is None else prediction.fields.get("tokens")
+    try:
+        box = None if box is None else as_box(box, "caption's box").tolist()
+        if not isinstance(tokens, list | tuple | None):
+            raise DataError("the caption's tokens are no list")
+    except DataError:
+        box, status, tokens = None, "unreadable", None
+    object_name = doc.get("object_name", "")
+    record = {
+        "id": f"{doc['scene_id']}|{doc['object_id']}|{object_name}",
+        "scene_id": doc["scene_id"],
+        "object_id": str(doc["object_id"]),
+        "object_name": object_name,
+        "status": status,
+        "caption": caption,
+        "box": box,
+        "gt_box": [float(v) for v in doc["gt_box"]],
+        "iou": None if box is None else iou(box, doc["gt_box"]),
+        "references": list(doc["references"]),
+        "reference_tokens": _reference_tokens(doc),
+    }
+    if tokens is not None:
+        record["tokens"] = [str(token) for token in tokens]
+    return record
+
+
+def _reference_tokens(doc: Mapping[str, Any]) -> list[list[str]]:
+    """The annotation file's tokens; where a description has none, it is split in their manner."""
+    tokens = doc.get("reference_tokens", doc.get("token")) or [None] * len(doc["references"])
+    return [list(t or captions.scanrefer_tokens(text)) for t, text in zip(tokens, doc["references"], strict=True)]
+
+
+def caption_item(record: Mapping[str, Any]) -> captions.Scan2CapItem:
+    """What the definitions in `metrics.captions` need of a record."""
+    return captions.Scan2CapItem(
+        key=record["id"],
+        caption=record["caption"],
+        iou=record["iou"],
+        descriptions=record["references"],
+        reference_tokens=record["reference_tokens"],
+        tokens=record.get("tokens"),
+    )
+
+
+def score_records(records: Sequence[Record], score: Scorer) -> Scores:
+    known = [r for r in records if not r.get("extra")]
+    items = [caption_item(r) for r in known]
+    lines = [caption_item(r) for r in known if r["status"] != "missing"]
+    numbers = CorpusNumbers(score)
+    for at in (0.5, 0.25):
+        numbers.add(partial(captions.official_pairs, items, at), "", f"@{at:g}")
+    numbers.add(lambda: captions.v3d_pairs(lines), "v3d_", "@0.5")
+    numbers.add(lambda: captions.leo_pairs(items), "leo_", "@0.5", LEO_NAMES)
+    for at in (0.5, 0.25):
+        numbers.add(partial(captions.chatscene_pairs, items, at), "chatscene_", f"@{at:g}")
+    values, missing = benchmark(_dense_captions(known), _described_objects(known), score)
+    counts = {"no_box": sum(r["box"] is None for r in known)}
+    return Scores({**numbers.values, **values}, counts, {**numbers.missing, **missing})
+
+
+def _dense_captions(records: Sequence[Record]) -> dict[str, list[DenseCaption]]:
+    """Each caption with a box is a prediction of its scene."""
+    predictions: dict[str, list[DenseCaption]] = {}
+    for r in records:
+        if r["box"] is not None and r["status"] != "missing":
+            sentence = captions.official_sentence(caption_item(r).caption_tokens())
+            predictions.setdefault(r["scene_id"], []).append(DenseCaption(r["box"], sentence))
+    return predictions
+
+
+def _described_objects(records: Sequence[Record]) -> list[DescribedObject]:
+    return [DescribedObject(r["scene_id"], r["object_id"], r["gt_box"], r["reference_tokens"]) for r in records]
+
+
+def corpus_scores(records: Sequence[Record]) -> dict[str, float]:
+    """CIDEr of each caption, which depends on all."""
+    hypotheses, references = captions.official_pairs([caption_item(record) for record in records])
+    scores = Scorer(without_meteor="one item's score")(hypotheses, references).items["cider"]
+    return {} if scores is None else dict(zip(hypotheses, map(float, scores), strict=True))
+
+
+# Files of predictions
+
+
+def response_prediction(doc: Mapping[str, Any], response: str) -> dict[str, Any]:
+    return {"caption": response, "box": doc["box"]}
+
+
+def read_value(value: Any) -> Any:
+    """A list are the official validation's candidates; what is listed was detected."""
+    if not isinstance(value, list):
+        return value
+    words = str(value[0]).split() if value else []
+    words = words[1:] if words[:1] == ["sos"] else words
+    words = words[:-1] if words[-1:] == ["eos"] else words
+    return {"caption": " ".join(words), "tokens": words, "detected": True}
+
+
+def place(doc: Doc, prediction: Any) -> Any:
+    """A candidate of the official validation is listed only where it was detected: its box is the object's."""
+    if isinstance(prediction, Mapping) and prediction.get("detected"):
+        return {**prediction, "box": doc["gt_box"]}
+    return prediction
+
+
+def reference_doc(item: Mapping[str, Any]) -> Doc:
+    """A caption that is there is one of a good proposal; the boxes are not in the line."""
+    scene, sample = str(item.get("scene", "")), str(item.get("sample_id", ""))
+    box = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    given = box if item.get("pred_response") else None
+    ids = {"scene_id": scene, "object_id": sample, "object_name": ""}
+    return {**ids, "gt_box": box, "input_box": given, "references": item["gt_response"]}
+
+
+def score_scenes(path: Path, documents: Callable[[], Sequence[Doc]], score: Scorer | None) -> Scores | None:
+    """Scores of the benchmark's own form, {scene_id: [{"caption", "box"}]}: whole scenes are predicted at once, so
+    there are no records of single questions."""
+    content = _json_object(path)
+    if content is None or not all(map(_is_list_of_captions, content.values())):
+        return None
+    predictions = {
+        scene: [
+            DenseCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), str(c["caption"]))
+            for i, c in enumerate(found)
+        ]
+        for scene, found in content.items()
+    }
+    objects = _described_objects([TASK.record(doc, None) for doc in documents()])
+    scenes = {o.scene_id for o in objects}
+    counts = {
+        "questions": len(objects),
+        "predictions": sum(len(found) for scene, found in predictions.items() if scene in scenes),
+        "scenes_missing": len(scenes - set(predictions)),
+        "scenes_extra": len(set(predictions) - scenes),
+    }
+    if counts["scenes_missing"] == len(scenes):
+        raise DataError("the predictions are of none of the scenes of the annotations")
+    if score is not None:
+        values, missing = benchmark(predictions, objects, score)
+    else:
+        with scorer() as running:
+            values, missing = benchmark(predictions, objects, running)
+    return Scores(values, counts, missing)
+
+
+def _json_object(path: Path) -> dict[str, Any] | None:
+    """The content of a file that is one JSON object, with something in it; None of any other."""
+    if not path.is_file() or path.suffix == ".jsonl":
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    except RecursionError:
+        raise DataError("nested too deeply", where=path) from None
+    return content if isinstance(content, dict) and content else None
+
+
+def _is_list_of_captions(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(c, dict) and {"caption", "box"} <= set(c) for c in value)
+
+
+# Report and viewer
+
+
+def show(record: Record) -> dict[str, Any]:
+    return {
+        "question": f"Describe the object here ({record['object_name'] or record['object_id']})",
+        "answer": record["caption"],
+        "expected": [str(text) for text in record["references"]],
+        "point": [float(v) for v in record["box"][:3]] if record["box"] else None,
+    }
+
+
+_SHOWN = ("cider", "bleu4", "meteor", "rouge")
+_V3D = tuple(f"v3d_{name}@0.5" for name in _SHOWN)
+PUBLISHED = {
+    UNIFORM: dict(zip(_V3D, (83.77, 42.43, 28.87, 62.34), strict=True)),
+    MAX_COVERAGE: dict(zip(_V3D, (80.00, 40.18, 28.49, 61.68), strict=True)),
+    **peer_numbers(
+        ("v3d_cider@0.5",),
+        {
+            "GPT4Scene-HDM": (86.3,), "3DRS": (86.1,), "Ross3D": (81.3,), "VEGA-3D": (83.2,), "LLaVA-3D": (84.1,),
+            "VG-LLM-8B (RGB only)": (76.4,), "Chat-Scene": (77.1,), "LEO": (72.4,),
+        },
+    ),
+}  # fmt: skip
+
+TASK = TaskSpec(
+    name=NAME,
+    files={split: scanrefer.TASK.files[split] for split in ("train", "val")},
+    needs_boxes=True,
+    read=scanrefer.read,
+    docs=docs,
+    questions=questions,
+    processed=ProcessedFiles("scan2cap_{}_llava_style.json", read_processed, write_processed),
+    plain_prompt=f"There is an object in {PLAIN_BOX}: {{box}}.\nDescribe this object and where it is, in one or two "
+    "sentences.",
+    text_keys=("caption",),
+    response_prediction=response_prediction,
+    make_record=make_record,
+    score_records=score_records,
+    record_fields={
+        "object_id": str,
+        "caption": str,
+        "box": (BOX, NoneType),
+        "gt_box": BOX,
+        "iou": (NUMBER, NoneType),
+        "references": [str],
+        "reference_tokens": [[str]],
+    },
+    headline=tuple(f"{name}@0.5" for name in _SHOWN),
+    metrics=(*(f"{prefix}{name}@0.5" for prefix in ("", "v3d_") for name in _SHOWN), "count_missing", "count_no_box"),
+    id_fields=(("scene_id", "object_id", "object_name"), ("scene_id", "object_id")),
+    predictions=PredictionFiles(
+        read_value=read_value,
+        reference_kind=[str],
+        reference_doc=reference_doc,
+        place=place,
+        score_scenes=score_scenes,
+    ),
+    question_count=2068,
+    published=PUBLISHED,
+    bars=tuple((f"{n} @{at}", f"{n}@{at}") for at in ("0.25", "0.5") for n in ("bleu4", "meteor", "rouge", "cider")),
+    example_fields=(("object", "object_name"), ("said", "caption"), ("descriptions", "references")),
+    corpus_scores=corpus_scores,
+    score_meaning="CIDEr x 10 of the official sentence",
+    show=show,
+)
