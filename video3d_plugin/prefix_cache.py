@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video3d_plugin.scene import Blob, Scene
+from video3d_plugin.scene import FileSlice, Scene
 
 if TYPE_CHECKING:
     from video3d_plugin.model.prefix import ScenePrefix
@@ -57,8 +57,8 @@ def scene_key(scene: Scene) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for frame in scene.frames:
-        for blob in (frame.color, frame.depth):
-            digest.update(repr(_stamp(blob)).encode())
+        for source in (frame.color, frame.depth):
+            digest.update(repr(_stamp(source)).encode())
         for matrix in (frame.scan_from_camera, frame.depth_intrinsics):
             digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())
         digest.update(repr((frame.name, frame.depth_size, frame.depth_unit_m, frame.depth_void)).encode())
@@ -68,9 +68,9 @@ def scene_key(scene: Scene) -> str:
     return digest.hexdigest()
 
 
-def _stamp(blob: Blob) -> tuple[Any, ...]:
+def _stamp(source: FileSlice) -> tuple[Any, ...]:
     try:
-        status = blob.path.stat()
+        status = source.path.stat()
     except OSError:  # decoding will say which file is missing, and why
-        return str(blob.path), blob.offset, blob.size, None
-    return str(blob.path), blob.offset, blob.size, status.st_size, status.st_mtime_ns
+        return str(source.path), source.offset, source.size, None
+    return str(source.path), source.offset, source.size, status.st_size, status.st_mtime_ns

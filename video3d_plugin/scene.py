@@ -24,7 +24,7 @@ POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine"
 
 
 @dataclass(frozen=True)
-class Blob:
+class FileSlice:
     """Bytes in a file: the whole of it, or `size` bytes from `offset` (a frame inside a .sens)."""
 
     path: Path
@@ -52,8 +52,8 @@ class Frame:
     """
 
     name: str
-    color: Blob
-    depth: Blob
+    color: FileSlice
+    depth: FileSlice
     scan_from_camera: np.ndarray
     depth_intrinsics: np.ndarray
     depth_size: tuple[int, int]

@@ -13,7 +13,7 @@ from video3d_plugin.data.frames import check_frame, read_color, read_depth
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.sens import iterate_frames, read_header, read_sens
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.scene import Blob
+from video3d_plugin.scene import FileSlice
 
 HEADER = 4 + 8 + 4 + 64 * 4  # version, name length, name, matrices
 
@@ -42,7 +42,7 @@ def test_every_frame_of_a_sens_is_what_was_written(sens):
 
 
 def test_blobs_are_found_and_not_read(sens, monkeypatch):
-    monkeypatch.setattr(Blob, "read", lambda self: pytest.fail("a blob was read"))
+    monkeypatch.setattr(FileSlice, "read", lambda self: pytest.fail("a frame was read"))
     assert len(load_scene(sens).frames) == 6
 
 
@@ -128,15 +128,15 @@ def test_a_zlib_bomb_is_stopped_at_the_size_of_a_depth_image(sens, tmp_path):
     frame = load_scene(sens).frames[0]
     bomb = write(tmp_path / "bomb", zlib.compress(bytes(50_000_000), 9))
     with pytest.raises(DataError, match="more than 6144 bytes, expected 6144"):
-        read_depth(replace(frame, depth=Blob(bomb)))
+        read_depth(replace(frame, depth=FileSlice(bomb)))
 
 
 def test_a_depth_blob_of_another_size_is_named_with_its_frame(sens, tmp_path):
     frame = load_scene(sens).frames[2]
     short = write(tmp_path / "short", zlib.compress(bytes(100)))
-    assert "holds 100 bytes, expected 6144 (64x48)" in check_frame(replace(frame, depth=Blob(short)))
+    assert "holds 100 bytes, expected 6144 (64x48)" in check_frame(replace(frame, depth=FileSlice(short)))
     with pytest.raises(DataError, match="frame 00002"):
-        read_depth(replace(frame, depth=Blob(short, 0, 1000)))
+        read_depth(replace(frame, depth=FileSlice(short, 0, 1000)))
 
 
 def test_a_missing_file_says_so(tmp_path):

@@ -279,7 +279,7 @@ def test_names_that_leave_the_folder_are_no_scans(full_root, tmp_path):
 
 
 def test_a_sparse_sens_of_five_gigabytes_is_read_without_its_size_in_memory(tmp_path):
-    """Blobs of a gigabyte each, never read: the frame table alone is."""
+    """Images of a gigabyte each, never read: the frame table alone is."""
     data = sens_bytes(1)
     path = tmp_path / "big.sens"
     path.write_bytes(data)

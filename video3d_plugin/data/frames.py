@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.scene import Blob, Frame, Omission, Scene
+from video3d_plugin.scene import FileSlice, Frame, Omission, Scene
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,10 +98,10 @@ def read_depth(frame: Frame) -> np.ndarray:
     return depth if frame.depth_void is None else np.where(depth == frame.depth_void, np.uint16(0), depth)
 
 
-def png_size(blob: Blob, where: str) -> tuple[int, int]:
+def png_size(source: FileSlice, where: str) -> tuple[int, int]:
     """(height, width) of a 16-bit grey PNG, from its first 33 bytes."""
     try:
-        return _png_header(Blob(blob.path, blob.offset, 33).read(), where)
+        return _png_header(FileSlice(source.path, source.offset, 33).read(), where)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=where) from error
 
@@ -135,7 +135,7 @@ def without_broken_frames(scene: Scene, threads: int = 1, progress: bool = False
     return replace(scene, frames=frames, omissions=omissions)
 
 
-def of_one_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
+def keep_commonest_depth_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
     """The frames whose depth has the commonest size (the first such on a tie); the others become omissions."""
     if not frames:
         return ()
@@ -147,18 +147,18 @@ def of_one_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, 
     return tuple(frame for frame in frames if frame.depth_size == size)
 
 
-def describe(blob: Blob, frame: Frame) -> str:
-    return str(blob.path) if blob.size is None and not blob.offset else f"{blob.path} (frame {frame.name})"
+def describe(source: FileSlice, frame: Frame) -> str:
+    return str(source.path) if source.size is None and not source.offset else f"{source.path} (frame {frame.name})"
 
 
-def _read(blob: Blob, where: str) -> bytes:
+def _read(source: FileSlice, where: str) -> bytes:
     try:
-        data = blob.read()
+        data = source.read()
     except OSError as error:
         remedy = "the prepared data folder points to the frames: put the source back or prepare again"
         raise DataError(f"cannot be read: {error.strerror or error}", where=where, remedy=remedy) from error
-    if blob.size is not None and len(data) < blob.size:
-        raise DataError(f"ends after {len(data)} of {blob.size} bytes", where=where, remedy="copy it again")
+    if source.size is not None and len(data) < source.size:
+        raise DataError(f"ends after {len(data)} of {source.size} bytes", where=where, remedy="copy it again")
     return data
 
 

@@ -26,7 +26,7 @@ from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
 from video3d_plugin.data.folder import HEAD, DataFolder, is_head
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
 from video3d_plugin.data.readers.scannet import ScanNetRoot
-from video3d_plugin.data.records import FORMAT, question_to_json, record_if_sound
+from video3d_plugin.data.records import FORMAT, question_to_json, try_read_record
 from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, is_ours, locked, remove_leftovers, write_json
@@ -145,13 +145,13 @@ def _recall(folder: DataFolder, options: PrepareOptions, report: Report) -> None
                 report.add_scene(SceneResult.of(folder.scene(scene_id), reused=True))
             except DataError as error:
                 report.add_scene(SceneResult(scene_id, failed=str(error)))
-        before = record_if_sound(folder.path / "report.json") or {}
+        before = try_read_record(folder.path / "report.json") or {}
         for scene_id, why in before.get("failed", {}).items():
             if scene_id not in seen and scene_id not in folder.scene_ids:
                 report.add_scene(SceneResult(scene_id, failed=why))
     if "annotations" not in options.stages:
         for task, split in folder.tasks():
-            if record := record_if_sound(folder.path / "docs" / f"{task}_{split}.json"):
+            if record := try_read_record(folder.path / "docs" / f"{task}_{split}.json"):
                 report.add_task(_task_result(task, split, record))
 
 
@@ -166,7 +166,7 @@ def _read_head(output: Path) -> dict[str, Any]:
         if any(not is_ours(entry.name) for entry in output.iterdir()):
             raise DataError("is not empty and not a data folder", where=output, remedy="choose another --output")
         return {}
-    head = record_if_sound(path) or {}
+    head = try_read_record(path) or {}
     return head if head.get("format") == FORMAT and is_head(head) else {}
 
 
@@ -308,7 +308,7 @@ def _write_reference(folder: DataFolder, root: ScanNetRoot, output: Path, found:
 
 def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The record at `path` if it was made from the same things."""
-    record = record_if_sound(path)
+    record = try_read_record(path)
     return record if record and record.get("fingerprint") == fingerprint else None
 
 

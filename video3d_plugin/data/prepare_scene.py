@@ -18,13 +18,13 @@ from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, record_if_sound, root_to_json, scene_to_json
+from video3d_plugin.data.records import FORMAT, root_to_json, scene_to_json, try_read_record
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, replacing, write_bytes, write_json
 from video3d_plugin.files.links import escapes_root
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
-from video3d_plugin.scene import Blob, Omission, Scene
+from video3d_plugin.scene import FileSlice, Omission, Scene
 
 PROPOSALS = ("mask3d", "gt", "auto")
 
@@ -240,28 +240,28 @@ def _with_proposals(scene: Scene, options: SceneOptions) -> Scene:
 
 
 def _copy_frames(scene: Scene, output: Path) -> Scene:
-    """The scene with its blobs copied to frames/<id>/, byte for byte."""
+    """The scene with its files copied to frames/<id>/, byte for byte."""
     folder = output / "frames" / scene.scene_id
     frames = []
     for frame in scene.frames:
         color = folder / f"{frame.name}{_suffix(frame.color, '.jpg')}"
         depth = folder / f"{frame.name}{'.depth.png' if frame.depth_codec == 'png' else '.depth.zlib'}"
-        for blob, path in ((frame.color, color), (frame.depth, depth)):
-            _copy_blob(blob, path)
-        frames.append(replace(frame, color=Blob(color), depth=Blob(depth)))
+        for source, path in ((frame.color, color), (frame.depth, depth)):
+            _copy_slice(source, path)
+        frames.append(replace(frame, color=FileSlice(color), depth=FileSlice(depth)))
     return replace(scene, frames=tuple(frames))
 
 
-def _suffix(blob: Blob, default: str) -> str:
-    return blob.path.suffix.lower() if blob.size is None and blob.path.suffix else default
+def _suffix(source: FileSlice, default: str) -> str:
+    return source.path.suffix.lower() if source.size is None and source.path.suffix else default
 
 
-def _copy_blob(blob: Blob, path: Path) -> None:
-    if blob.size is not None or blob.offset:
-        write_bytes(path, blob.read())
+def _copy_slice(source: FileSlice, path: Path) -> None:
+    if source.size is not None or source.offset:
+        write_bytes(path, source.read())
         return
     with replacing(path) as temporary:
-        shutil.copyfile(blob.path, temporary)
+        shutil.copyfile(source.path, temporary)
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -276,7 +276,7 @@ def _is_made(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:
 
     The record is told where the frames lie now: the source was moved, or the record is one of before they said it.
     """
-    record = record_if_sound(job.scene_path)
+    record = try_read_record(job.scene_path)
     if record is None or record.get("fingerprint") != fingerprint:
         return False
     root = root_to_json(job.root, job.output)

@@ -11,14 +11,14 @@ import numpy as np
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
 from video3d_plugin.sampling.coverage import Selection
-from video3d_plugin.scene import Blob, Frame, Instance, Omission, Question, Scene
+from video3d_plugin.scene import FileSlice, Frame, Instance, Omission, Question, Scene
 
 FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
 _REMEDY = "run `video3d prepare` again"
 
 
 def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
-    """JSON value of a scene for a data folder; blobs below `root` are named from there, others by their full path."""
+    """JSON value of a scene for a data folder; files below `root` are named from there, others by their full path."""
     cameras: list[list[float]] = []
     frames = []
     for frame in scene.frames:
@@ -28,8 +28,8 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
         frames.append(
             {
                 "name": frame.name,
-                "color": _blob_to_json(frame.color, root),
-                "depth": _blob_to_json(frame.depth, root),
+                "color": _slice_to_json(frame.color, root),
+                "depth": _slice_to_json(frame.depth, root),
                 "pose": _flat(frame.scan_from_camera),
                 "camera": cameras.index(camera),
                 "size": list(frame.depth_size),
@@ -64,8 +64,8 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
         frames = tuple(
             Frame(
                 name=frame["name"],
-                color=_blob_from_json(frame["color"], root),
-                depth=_blob_from_json(frame["depth"], root),
+                color=_slice_from_json(frame["color"], root),
+                depth=_slice_from_json(frame["depth"], root),
                 scan_from_camera=_matrix(frame["pose"]),
                 depth_intrinsics=cameras[frame["camera"]],
                 depth_size=(frame["size"][0], frame["size"][1]),
@@ -148,7 +148,7 @@ def read_record(path: Path, kind: type = dict) -> Any:
     return read_json(path, kind, _REMEDY)
 
 
-def record_if_sound(path: Path) -> dict[str, Any] | None:
+def try_read_record(path: Path) -> dict[str, Any] | None:
     """As `read_record`; None where there is no file, or a damaged one: it is made again."""
     if not path.is_file():
         return None
@@ -166,19 +166,19 @@ def _matrix(values: list[float]) -> np.ndarray:
     return np.array(values, np.float64).reshape(4, 4)
 
 
-def _blob_to_json(blob: Blob, root: Path) -> list[Any]:
-    path = blob.path
+def _slice_to_json(source: FileSlice, root: Path) -> list[Any]:
+    path = source.path
     if path.is_relative_to(root):
         path = path.relative_to(root)
-    return [path.as_posix(), blob.offset, blob.size]
+    return [path.as_posix(), source.offset, source.size]
 
 
-def _blob_from_json(value: list[Any], root: Path) -> Blob:
+def _slice_from_json(value: list[Any], root: Path) -> FileSlice:
     path, offset, size = value
     check_path(path)
     if not isinstance(offset, int) or offset < 0 or not (size is None or isinstance(size, int) and size >= 0):
         raise ValueError(f"bytes {size!r:.20} from {offset!r:.20}")
-    return Blob(root / path, offset, size)
+    return FileSlice(root / path, offset, size)
 
 
 def check_path(text: Any) -> None:

@@ -56,12 +56,12 @@ def of_data(folder: Path) -> str:
 
 def _released_selections(folder: Path) -> list[str]:
     """A digest of each released choice of frames: a computed one follows from the scene, a released one does not."""
-    from video3d_plugin.data.records import record_if_sound
+    from video3d_plugin.data.records import try_read_record
     from video3d_plugin.files.atomic import digest
 
     lines = []
     for path in sorted((folder / "selections").glob("*.json")):
-        record = record_if_sound(path) or {}
+        record = try_read_record(path) or {}
         if record.get("released"):
             lines.append(f"{path.name} {digest({name: record[name] for name in record if name != 'format'})}")
     return lines

@@ -33,7 +33,7 @@ _FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Listed:
+class FrameEntry:
     """A frame as a recording lists it, before any image is opened.
 
     name        may hold folders; without a suffix
@@ -51,20 +51,20 @@ class Listed:
     void: int | None = None
 
 
-Lister = Callable[[Path, list[str]], Iterator[Listed]]
+Lister = Callable[[Path, list[str]], Iterator[FrameEntry]]
 
 
-def _list_seven_scenes(folder: Path, notes: list[str]) -> Iterator[Listed]:
+def _list_seven_scenes(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     notes.append("the Kinect's nominal intrinsics are used")
     for color in sorted(folder.glob("frame-*.color.png")):
         stem = color.name.removesuffix(".color.png")
         path = folder / f"{stem}.pose.txt"
         pose = _try_matrix(path)
         name = stem.removeprefix("frame-")
-        yield Listed(name, color, folder / f"{stem}.depth.png", pose, _SEVEN_SCENES, (480, 640), void=0xFFFF)
+        yield FrameEntry(name, color, folder / f"{stem}.depth.png", pose, _SEVEN_SCENES, (480, 640), void=0xFFFF)
 
 
-def _list_tum(folder: Path, notes: list[str]) -> Iterator[Listed]:
+def _list_tum(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     camera = next((c for name, c in _TUM.items() if name in folder.resolve().name), _TUM_DEFAULT)
     if camera is _TUM_DEFAULT:
         notes.append("the folder's name says no TUM camera: the default intrinsics (525) are used")
@@ -78,17 +78,17 @@ def _list_tum(folder: Path, notes: list[str]) -> Iterator[Listed]:
         if pose is not None:
             matrix = _pose(_quaternion(*map(float, pose[4:8])), list(map(float, pose[1:4])))
         path = _named(folder, depth[1]) if depth is not None else None
-        yield Listed(row[0], _named(folder, row[1]), path, matrix, camera, (480, 640), unit_m=1 / 5000)
+        yield FrameEntry(row[0], _named(folder, row[1]), path, matrix, camera, (480, 640), unit_m=1 / 5000)
 
 
-def _list_arkit(folder: Path, notes: list[str]) -> Iterator[Listed]:
+def _list_arkit(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     base = next(path for path in _arkit_bases(folder) if path.is_dir()).parent
     poses = _table(base / "lowres_wide.traj", 7)
     times = _times(poses)
     images = [(_arkit_time(color.stem), color) for color in (base / "lowres_wide").glob("*.png")]
     for time, color in sorted(images):
         if time == np.inf:
-            yield Listed(color.stem, color, None, "its name says no time", (0.0,) * 4)
+            yield FrameEntry(color.stem, color, None, "its name says no time", (0.0,) * 4)
             continue
         row = _nearest(poses, times, time, _ARKIT_PAIRING_S)
         pose: np.ndarray | str = "no pose at that time"
@@ -100,7 +100,7 @@ def _list_arkit(folder: Path, notes: list[str]) -> Iterator[Listed]:
             pose, camera = camera, [0.0] * 6
         size = (int(camera[1]), int(camera[0]))
         depth = base / "lowres_depth" / color.name
-        yield Listed(color.stem, color, depth, pose, tuple(camera[2:6]), size if min(size) > 0 else None)
+        yield FrameEntry(color.stem, color, depth, pose, tuple(camera[2:6]), size if min(size) > 0 else None)
 
 
 def _arkit_time(stem: str) -> float:
@@ -129,7 +129,7 @@ def _arkit_camera(folder: Path, stem: str, time: float) -> list[float] | str:
         return f"intrinsics: {error.what}"
 
 
-def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[Listed]:
+def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     where = folder / "transforms.json"
     content = read_json(where, dict, "expected nerfstudio's transforms.json")
     entries = content.get("frames")
@@ -149,7 +149,7 @@ def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[Listed]:
         size = (int(values[4]), int(values[5]))
         if min(size) < 1:
             raise DataError(f"image size {values[5]:g}x{values[4]:g} is not of whole pixels", where=where)
-        yield Listed(
+        yield FrameEntry(
             color.rpartition(".")[0] or color, _named(folder, color), path, pose, tuple(values[:4]), size, unit_m=unit
         )
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import of_one_size, png_size
-from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, Listed, numbers
+from video3d_plugin.data.frames import keep_commonest_depth_size, png_size
+from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, FrameEntry, numbers
 from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.links import escapes_root
 from video3d_plugin.files.text import MATRIX_BYTES, read_matrix, read_text
 from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, pose_fault, resized_intrinsics
-from video3d_plugin.scene import Blob, Frame, Omission
+from video3d_plugin.scene import FileSlice, Frame, Omission
 
 MAX_FRAMES = 300  # a longer recording is thinned evenly, unless a step is given
 
@@ -76,7 +76,7 @@ def read_capture(
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
     world_from_scan = _alignment(folder, kind, notes)
-    return of_one_size(frames, omissions), omissions, notes, world_from_scan
+    return keep_commonest_depth_size(frames, omissions), omissions, notes, world_from_scan
 
 
 def _plain(name: str) -> str:
@@ -84,7 +84,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".") or "_"
 
 
-def _frame(name: str, entry: Listed, folder: Path) -> Frame:
+def _frame(name: str, entry: FrameEntry, folder: Path) -> Frame:
     """The frame, or DataError with a reason that does not repeat its name."""
     if isinstance(entry.pose, str):
         raise DataError(entry.pose)
@@ -95,11 +95,11 @@ def _frame(name: str, entry: Listed, folder: Path) -> Frame:
             raise DataError(f"its {what} is named outside the recording")
     if fault := pose_fault(entry.pose):
         raise DataError(fault)
-    depth = Blob(entry.depth)  # type: ignore[arg-type]
+    depth = FileSlice(entry.depth)  # type: ignore[arg-type]
     size = png_size(depth, str(depth.path))
     return Frame(
         name=name,
-        color=Blob(entry.color),
+        color=FileSlice(entry.color),
         depth=depth,
         scan_from_camera=entry.pose,
         depth_intrinsics=_intrinsics(entry, size),
@@ -109,7 +109,7 @@ def _frame(name: str, entry: Listed, folder: Path) -> Frame:
     )
 
 
-def _intrinsics(entry: Listed, depth_size: tuple[int, int]) -> np.ndarray:
+def _intrinsics(entry: FrameEntry, depth_size: tuple[int, int]) -> np.ndarray:
     """(4, 4) pixels of the depth image, scaled from the image that the camera was given for."""
     matrix = np.eye(4)
     matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = entry.camera

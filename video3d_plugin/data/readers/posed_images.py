@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import color_size, of_one_size, png_size
+from video3d_plugin.data.frames import color_size, keep_commonest_depth_size, png_size
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.text import natural_order, read_matrix
 from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault, resized_intrinsics
-from video3d_plugin.scene import Blob, Frame, Omission
+from video3d_plugin.scene import FileSlice, Frame, Omission
 
 _COLOR_SUFFIXES = (".jpg", ".jpeg")
 _OF_EITHER = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
@@ -60,7 +60,7 @@ def read_posed_images(
             frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
-    chosen = of_one_size(frames, omissions)
+    chosen = keep_commonest_depth_size(frames, omissions)
     if path is not None and path.name == _OF_EITHER:
         chosen = _seen_by_depth(chosen, notes)
     return chosen, omissions, notes
@@ -116,10 +116,10 @@ def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarr
     pose = read_matrix(folder / f"{name}.txt")
     if fault := pose_fault(pose):
         raise DataError(fault)
-    depth = Blob(folder / f"{name}.png")
+    depth = FileSlice(folder / f"{name}.png")
     return Frame(
         name=name,
-        color=Blob(folder / color),
+        color=FileSlice(folder / color),
         depth=depth,
         scan_from_camera=pose,
         depth_intrinsics=intrinsics,

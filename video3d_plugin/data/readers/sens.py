@@ -1,7 +1,7 @@
 """ScanNet's .sens container: header and frame table only; colour and depth stay on disk until a frame is decoded.
 
 Format: shared by ScanNet's SensReader (ScanNet/ScanNet, SensReader/python/SensorData.py), version 4, little endian.
-A 5 GB file costs a few thousand seeks and no memory: the blobs are skipped, not read.
+A 5 GB file costs a few thousand seeks and no memory: the images are skipped, not read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from video3d_plugin.data.frames import MAX_PIXELS
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault
-from video3d_plugin.scene import Blob, Frame, Omission
+from video3d_plugin.scene import FileSlice, Frame, Omission
 
 _MATRICES = struct.Struct("<64f")
 _TAIL = struct.Struct("<ii4IfQ")
@@ -43,12 +43,12 @@ class SensHeader:
 
 @dataclass(frozen=True)
 class SensFrame:
-    """An entry of the frame table: index in the file, pose (4, 4) float64 as stored, and where its blobs are."""
+    """An entry of the frame table: index in the file, pose (4, 4) float64 as stored, and where its images are."""
 
     index: int
     scan_from_camera: np.ndarray
-    color: Blob
-    depth: Blob
+    color: FileSlice
+    depth: FileSlice
 
 
 def read_header(path: Path) -> SensHeader:
@@ -81,8 +81,8 @@ def iterate_frames(path: Path, header: SensHeader, step: int = 1) -> Iterator[Se
                 yield SensFrame(
                     index,
                     np.array(pose, np.float64).reshape(4, 4),
-                    Blob(path, start, color_bytes),
-                    Blob(path, start + color_bytes, depth_bytes),
+                    FileSlice(path, start, color_bytes),
+                    FileSlice(path, start + color_bytes, depth_bytes),
                 )
 
 
