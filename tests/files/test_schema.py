@@ -18,7 +18,8 @@ NAN, INFINITE = float("nan"), float("inf")
     [
         (str, ["", "é"], [None, 1, ["a"], True, "x" * 100_001]),
         (Text(3, shortest=1), ["a", "abc"], ["", "abcd"]),
-        (Text(9, one_line=True), ["a b"], ["a\nb", "a\0", "\x1b[2J", "\x7f"]),
+        (Text(9, one_line=True), ["a b", "é\xa0日"], ["a\nb", "a\0", "\x1b[2J", "\x7f", "\x9b", "\ud800"]),
+        (Text(9, is_path=True), ["a/ b\n"], ["a\0", "\ud800"]),
         (int, [0, -5, 10**400], [1.0, True, "1", None]),
         (Whole(0, 9), [0, 9], [-1, 10, False, 9.0]),
         (float, [0, 1.5, -(10**9)], [NAN, INFINITE, -INFINITE, True, "1", None, 10**400, [1.0]]),

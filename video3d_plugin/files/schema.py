@@ -37,22 +37,37 @@ Fault = tuple[str, str]  # where in the value: ".frames[3]"; what is wrong
 
 @dataclass(frozen=True)
 class Text:
-    """A string of `shortest` to `longest` characters; `one_line`: without control characters."""
+    """A string of `shortest` to `longest` characters.
+
+    one_line    no control characters, and encodable: for names
+    is_path     what can name a file: no NUL, and encodable
+    """
 
     longest: int = LONGEST_TEXT
     shortest: int = 0
     one_line: bool = False
+    is_path: bool = False
 
     def __str__(self) -> str:
         least = f"{self.shortest} to " if self.shortest else "at most "
-        return f"text of {least}{self.longest} characters" + (" on one line" if self.one_line else "")
+        form = " on one line" if self.one_line else " that can name a file" if self.is_path else ""
+        return f"text of {least}{self.longest} characters{form}"
 
     def fits(self, value: Any) -> bool:
-        return (
-            isinstance(value, str)
-            and self.shortest <= len(value) <= self.longest
-            and not (self.one_line and any(character < " " or character == "\x7f" for character in value))
-        )
+        if not isinstance(value, str) or not self.shortest <= len(value) <= self.longest:
+            return False
+        if self.one_line and not value.isprintable():
+            return not any(character < " " or "\x7f" <= character < "\xa0" for character in value) and _encodes(value)
+        return not self.is_path or ("\0" not in value and _encodes(value))
+
+
+def _encodes(text: str) -> bool:
+    """Whether UTF-8 holds it: half of a surrogate pair it does not."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -209,10 +224,10 @@ def _fault_of_table(value: Any, kind: Table) -> Fault | None:
         return "", f"has {len(value)} entries, more than {kind.most}"
     for name, one in value.items():
         if not kind.name.fits(name):
-            return "", f"has an entry called {_shown(name)}, expected {kind.name}"
+            return "", f"has an entry called {shown(name)}, expected {kind.name}"
         found = fault(one, kind.kind)
         if found is not None:
-            return f"[{_shown(name)}]{found[0]}", found[1]
+            return f"[{shown(name)}]{found[0]}", found[1]
     return None
 
 
@@ -244,7 +259,7 @@ def _fault_of_any(value: Any, kind: Anything) -> Fault | None:
 
 
 def _unlike(value: Any, kind: Any) -> Fault:
-    return "", f"is {_shown(value)}, expected {_described(kind)}"
+    return "", f"is {shown(value)}, expected {_described(kind)}"
 
 
 def _described(kind: Any) -> str:
@@ -261,7 +276,7 @@ def _described(kind: Any) -> str:
     return _NAMES.get(kind) or str(kind)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a message repeats it: bounded, and without what is in lists and objects."""
     if isinstance(value, Mapping):
         return "an object"
