@@ -145,7 +145,7 @@ def sample(**changes) -> str:
         ("a.jsonl", "{", "line 1: not valid JSON"),
         ("a.jsonl", '{"a": 1}\n', "no sample of this package's tasks"),
         ("a.jsonl", sample(task=["scanqa"]), "no sample of this package's tasks"),
-        ("a.jsonl", sample(answers=5), "line 1: .answers. is of another type"),
+        ("a.jsonl", sample(answers=5), "line 1: .answers. is 5, expected a list"),
         ("a.jsonl", sample(prediction={"boxes": [BOX], "scores": ["x"]}), "the record of scanqa '<b>' is broken"),
         ("a.jsonl", b"\xff\xfe", "not UTF-8"),
         ("a.json", "[[1, 2]]", "expected .N, 6."),

@@ -123,11 +123,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Anything:
-    """Any JSON value of at most `depth` levels of lists and objects, at most `most` values, with finite numbers."""
+    """Any JSON value of at most `depth` levels of lists and objects and at most `most` values.
+
+    finite: whether its numbers must be.
+    """
 
     depth: int = 6
     most: int = 1_000_000
     text: Text = Text()
+    finite: bool = True
 
 
 NUMBER = Number()
@@ -241,7 +245,7 @@ def _fault_of_any(value: Any, kind: Anything) -> Fault | None:
                 if not kind.text.fits(one):
                     return _unlike(one, kind.text)
             elif type(one) is float:
-                if not math.isfinite(one):
+                if kind.finite and not math.isfinite(one):
                     return _unlike(one, NUMBER)
             elif isinstance(one, Mapping):
                 below.extend(one.values())
