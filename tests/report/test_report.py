@@ -242,7 +242,10 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
     ("change", "message"),
     [
         ({"results": {"sqa3d": None}}, "results of sqa3d: expected a table, found NoneType"),
-        ({"results": {"sqa3d": {"count_missing,none": float("nan")}}}, "`sqa3d: count_missing` is nan, expected a finite number from 0"),
+        (
+            {"results": {"sqa3d": {"count_missing,none": float("nan")}}},
+            "`sqa3d: count_missing` is nan, expected a finite number from 0",
+        ),
         ({"n-samples": {"sqa3d": 5}}, "n-samples of sqa3d: expected a table, found int"),
         ({"n-samples": [1]}, "n-samples: expected a table, found list"),
         ({"config": "x"}, "config: expected a table, found str"),

@@ -134,6 +134,33 @@ DOCS: dict[str, dict[str, Any]] = {
     },
 }
 
+# What an item of an official annotation file, or of Video-3D LLM's processed ones, holds where it holds it; which
+# fields there must be is said by each benchmark's reader.
+_TRAIT = (bool, Whole(0, 1), None)
+ANNOTATION: dict[str, Any] = {
+    "scene_id?": SCENE_ID,
+    **dict.fromkeys(("id?", "question_id?", "object_id?", "ann_id?"), ID),
+    "object_ids?": [ID],
+    "object_name?": Text(512),
+    "object_names?": [Text(512)],
+    **dict.fromkeys(("description?", "question?", "situation?"), SENTENCE),
+    "alternative_situation?": [SENTENCE],
+    "token?": [Text(512)],
+    **dict.fromkeys(("eval_type?", "question_type?"), NAME),
+    **dict.fromkeys(("spatial?", "color?", "texture?", "shape?"), _TRAIT),
+    "video?": Text(300, shortest=1, one_line=True),
+    "conversations?": [{"value": Text(), "from?": NAME}],
+    "metadata?": {
+        "dataset?": NAME,
+        "question_type?": NAME,
+        "ann_id?": ID,
+        "object_id?": (ID, [ID], None),
+        "answers?": [SENTENCE],
+    },
+    "annotations?": [SENTENCE],
+    "box_input?": ([COORDINATE] * 6, POINT, [[COORDINATE] * 6], None),
+}
+
 # Of a file of the store; the rest of its header is compared with its tensors.
 STORE_HEADER: dict[str, Any] = {
     "format": Whole(),
