@@ -22,11 +22,29 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.json import json_lines
+from video3d_plugin.files.json import JSON_BYTES, json_lines
+from video3d_plugin.files.schema import Anything, Number, OneOf, Text, Whole, check, shown
+from video3d_plugin.files.text import read_text
 from video3d_plugin.tasks import TaskSpec, usable
-from video3d_plugin.tasks.records import check, check_record, record_in
+from video3d_plugin.tasks.kinds import LONGEST_ANSWER
+from video3d_plugin.tasks.records import check_record, record_in
 
 _SCORED = {"scores": list, "objects": list}  # what a line of Video-3D-LLM has in place of `pred_response`
+_ID = (Text(2000), int, None)
+_WORDS = (Text(LONGEST_ANSWER), Number(), None)
+# What an item of any format may hold; what a model predicted as boxes is read as any prediction is.
+_ITEM: dict[str, Any] = {
+    **dict.fromkeys(("id?", "item_id?", "question_id?", "sample_id?", "scene_id?", "object_id?", "ann_id?"), _ID),
+    **dict.fromkeys(("object_name?", "situation?", "question?", "question_type?", "scene?"), (Text(), int, None)),
+    **dict.fromkeys(("caption?", "answer?"), _WORDS),
+    **dict.fromkeys(("answers?", "answer_top10?", "pred_answers_at10?"), ([_WORDS], Text(LONGEST_ANSWER), None)),
+    "tokens?": ([Text(512)], None),
+    "has_zero_target?": (bool, None),
+    "unique_multiple?": (bool, Whole(0, 1), OneOf(("unique", "multiple")), None),
+    "others?": (bool, Whole(0, 1), None),
+    "unanswered?": (Text(), bool, None),
+    "prediction?": Anything(depth=8, finite=False),
+}
 _FIELDS = ("scores", "boxes", "box", "has_zero_target", "caption", "tokens", "answer", "answers", "unanswered")
 
 
@@ -70,8 +88,9 @@ def _read_folder(spec: TaskSpec, path: Path) -> list[Prediction]:
 
 def _json(path: Path) -> Any:
     """The content of a file that is one JSON value, or None."""
+    text = read_text(path, JSON_BYTES)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError:
         return None
     except RecursionError:
@@ -89,7 +108,7 @@ def _items(path: Path) -> Iterator[tuple[str, dict]]:
             yield f"item {i}", _checked(item, path, f"item {i}")
     elif isinstance(content, dict):
         for key, value in content.items():
-            yield f"entry {key!r}", {"id": key, "prediction": value}
+            yield f"entry {shown(key)}", {"id": key, "prediction": value}
     else:
         for number, item in json_lines(path, dict, "predictions are JSON lines, a JSON list, or a JSON object by id"):
             yield f"line {number}", item
@@ -112,6 +131,7 @@ def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
         return Prediction(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _of_sample(item)
+    check(item, _ITEM, where)
     keys = _keys(spec, item)
     if not keys:
         ids = ", or ".join(", ".join(names) for names in spec.id_fields)
@@ -123,6 +143,8 @@ def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
     if "gt_response" in item and spec.predictions.reference_doc is not None:
         check(item, {"gt_response": spec.predictions.reference_kind}, where)
         reference = spec.predictions.reference_doc(item)
+    if isinstance(item.get("prediction"), list):
+        check(item["prediction"], spec.predictions.value_kind, where, name="prediction")
     return Prediction(keys, _value(spec, item), flags, reference)
 
 

@@ -19,12 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.files.schema import Text, Whole
 from video3d_plugin.metrics import grounding
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.metrics.selection import HALF, PAPER_MASS, SCRIPT_MASS, Rule, by_mass
 from video3d_plugin.prompts import GROUND_ANSWER, PLAIN_BOX, grounding_prompt
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import kinds
 from video3d_plugin.tasks.annotations import UNKNOWN, Context, Doc, Item, object_number, read_items
+from video3d_plugin.tasks.kinds import ANY_BOX, BOX, ID, OVERLAP, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, predicted_boxes
 from video3d_plugin.tasks.processed import (
     Conversation,
@@ -33,7 +36,6 @@ from video3d_plugin.tasks.processed import (
     description_of,
     referring_metadata,
 )
-from video3d_plugin.tasks.records import BOX, NUMBER
 from video3d_plugin.tasks.scoring import Scores
 from video3d_plugin.tasks.spec import Boxes, PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM
@@ -237,6 +239,13 @@ def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
         needs_boxes=True,
         read=read,
         docs=docs,
+        doc_fields={
+            "object_ids": [Whole(0)],
+            "ann_id": ID,
+            "eval_type": kinds.NAME,
+            "description": SENTENCE,
+            "gt_boxes": [BOX],
+        },
         questions=questions,
         processed=ProcessedFiles("multi3drefer_{}_llava_style.json", read_processed, write_processed),
         plain_prompt=(
@@ -247,10 +256,12 @@ def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
         make_record=partial(make_record, rules=rules),
         score_records=partial(score_records, rules=rules),
         record_fields={
-            "ann_id": object,
+            "ann_id": (Text(512), int),
             "eval_type": str,
-            "gt_boxes": [BOX],
-            "chosen": {rule.name: {"m3dref": [NUMBER] * 2, "v3d": [NUMBER] * 2} for rule in rules},
+            "gt_boxes": [ANY_BOX],
+            "chosen": {
+                rule.name: {"m3dref": [OVERLAP] * 2, "v3d": [OVERLAP] * 2, "boxes?": [ANY_BOX]} for rule in rules
+            },
         },
         headline=("f1@0.25", "f1@0.5"),
         metrics=(
@@ -264,7 +275,7 @@ def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
         predictions=PredictionFiles(
             official_names={"bbox": "box", "aabb": "boxes"},
             folder_of_scenes=True,
-            reference_kind=[BOX],
+            reference_kind=[ANY_BOX],
             reference_doc=reference_doc,
         ),
         question_count=11120,

@@ -11,8 +11,9 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.box_text import parse_boxes
-from video3d_plugin.metrics.iou import as_box, as_boxes
+from video3d_plugin.metrics.iou import LARGEST_M, as_box, as_boxes
 from video3d_plugin.metrics.selection import Rule, best_object
+from video3d_plugin.tasks.kinds import LONGEST_ANSWER
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,17 @@ def text_of(prediction: ParsedPrediction, key: str) -> tuple[str, str]:
     if prediction.is_missing:
         return "missing", ""
     text = prediction.text if prediction.fields is None else prediction.fields.get(key)
+    if not is_words(text):
+        return "unreadable", ""
     text = "" if text is None else str(text)
     return ("ok" if text.strip() else "empty"), text
+
+
+def is_words(value: object) -> bool:
+    """Whether a value is text short enough to be scored, a number (an answer may be 5), or nothing."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value is None or abs(value) < LARGEST_M
+    return isinstance(value, str) and len(value) <= LONGEST_ANSWER
 
 
 def predicted_box(prediction: ParsedPrediction) -> tuple[str, list[float] | None]:

@@ -14,6 +14,7 @@ from typing import Any
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks.annotations import Context, Doc, Item, read_items
+from video3d_plugin.tasks.kinds import ID, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
 from video3d_plugin.tasks.scoring import Scores, match_score
 from video3d_plugin.tasks.spec import Record, TaskSpec
@@ -66,12 +67,13 @@ def question_answering(
         "files": {split: (file,) for split, file in files.items()},
         "read": read,
         "docs": docs,
+        "doc_fields": {"question_id": ID, "question": SENTENCE, "answer": SENTENCE},
         "questions": questions,
         "plain_prompt": prompt.replace("<image>", "").strip(),
         "text_keys": ("answer",),
         "make_record": make_record,
         "score_records": score_records,
-        "record_fields": {"question": str, "answer": str, "reference": str},
+        "record_fields": {"question": REFERENCE, "answer": SAID, "reference": REFERENCE},
         "headline": (metrics[0],),
         "metrics": (*metrics, "count_missing"),
         "id_fields": (("question_id",),),

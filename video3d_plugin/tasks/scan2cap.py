@@ -19,12 +19,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import JSON_BYTES
+from video3d_plugin.files.schema import Table, Text, check, fits
+from video3d_plugin.files.text import read_text
 from video3d_plugin.metrics import captions
 from video3d_plugin.metrics.dense_captions import DenseCaption, DescribedObject, benchmark
 from video3d_plugin.metrics.iou import as_box, iou, iou_matrix
@@ -33,6 +35,7 @@ from video3d_plugin.prompts import CAPTION_PROMPT, PLAIN_BOX
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks import scanrefer
 from video3d_plugin.tasks.annotations import Context, Doc, Item
+from video3d_plugin.tasks.kinds import ANY_BOX, BOX, OVERLAP, POINT, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
 from video3d_plugin.tasks.processed import (
     Conversation,
@@ -41,7 +44,6 @@ from video3d_plugin.tasks.processed import (
     referring_item,
     referring_metadata,
 )
-from video3d_plugin.tasks.records import BOX, NUMBER
 from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
@@ -172,8 +174,8 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
     tokens = None if prediction.fields is None else prediction.fields.get("tokens")
     try:
         box = None if box is None else as_box(box, "caption's box").tolist()
-        if not isinstance(tokens, list | tuple | None):
-            raise DataError("the caption's tokens are no list")
+        if tokens is not None and not fits(tokens, [Text(512)]):
+            raise DataError("the caption's tokens are no list of words")
     except DataError:
         box, status, tokens = None, "unreadable", None
     object_name = doc.get("object_name", "")
@@ -191,7 +193,7 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
         "reference_tokens": _reference_tokens(doc),
     }
     if tokens is not None:
-        record["tokens"] = [str(token) for token in tokens]
+        record["tokens"] = list(tokens)
     return record
 
 
@@ -261,7 +263,7 @@ def read_value(value: Any) -> Any:
     """A list are the official validation's candidates; what is listed was detected."""
     if not isinstance(value, list):
         return value
-    words = str(value[0]).split() if value else []
+    words = value[0].split() if value and isinstance(value[0], str) else []
     words = words[1:] if words[:1] == ["sos"] else words
     words = words[:-1] if words[-1:] == ["eos"] else words
     return {"caption": " ".join(words), "tokens": words, "detected": True}
@@ -289,9 +291,10 @@ def score_scenes(path: Path, documents: Callable[[], Sequence[Doc]], score: Scor
     content = _json_object(path)
     if content is None or not all(map(_is_list_of_captions, content.values())):
         return None
+    check(content, Table([{"caption": SAID}]), path)
     predictions = {
         scene: [
-            DenseCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), str(c["caption"]))
+            DenseCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), c["caption"])
             for i, c in enumerate(found)
         ]
         for scene, found in content.items()
@@ -318,8 +321,9 @@ def _json_object(path: Path) -> dict[str, Any] | None:
     """The content of a file that is one JSON object, with something in it; None of any other."""
     if not path.is_file() or path.suffix == ".jsonl":
         return None
+    text = read_text(path, JSON_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except ValueError:
         return None
     except RecursionError:
@@ -363,6 +367,15 @@ TASK = TaskSpec(
     needs_boxes=True,
     read=scanrefer.read,
     docs=docs,
+    doc_fields={
+        "object_id": Text(64),
+        "object_name": Text(512),
+        "references": [SENTENCE],
+        "token": [[Text(512)]],
+        "gt_box": BOX,
+        "box": (BOX, None),
+        "coords": [POINT],
+    },
     questions=questions,
     processed=ProcessedFiles("scan2cap_{}_llava_style.json", read_processed, write_processed),
     plain_prompt=f"There is an object in {PLAIN_BOX}: {{box}}.\nDescribe this object and where it is, in one or two "
@@ -373,19 +386,20 @@ TASK = TaskSpec(
     score_records=score_records,
     record_fields={
         "object_id": str,
-        "caption": str,
-        "box": (BOX, NoneType),
-        "gt_box": BOX,
-        "iou": (NUMBER, NoneType),
-        "references": [str],
-        "reference_tokens": [[str]],
+        "caption": SAID,
+        "box": (ANY_BOX, None),
+        "gt_box": ANY_BOX,
+        "iou": (OVERLAP, None),
+        "references": [REFERENCE],
+        "reference_tokens": [[Text(512)]],
     },
     headline=tuple(f"{name}@0.5" for name in _SHOWN),
     metrics=(*(f"{prefix}{name}@0.5" for prefix in ("", "v3d_") for name in _SHOWN), "count_missing", "count_no_box"),
     id_fields=(("scene_id", "object_id", "object_name"), ("scene_id", "object_id")),
     predictions=PredictionFiles(
         read_value=read_value,
-        reference_kind=[str],
+        value_kind=[SAID],
+        reference_kind=[REFERENCE],
         reference_doc=reference_doc,
         place=place,
         score_scenes=score_scenes,

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from video3d_plugin.metrics import answers
@@ -29,7 +28,8 @@ from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.prompts import ANSWER_PROMPT
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks.annotations import Context, Doc, Item, check_lists, read_items
-from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
+from video3d_plugin.tasks.kinds import ID, REFERENCE, SAID, SENTENCE
+from video3d_plugin.tasks.predictions import ParsedPrediction, is_words, text_of
 from video3d_plugin.tasks.processed import Conversation, ProcessedFiles, conversation_item
 from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Pairs, Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
@@ -137,8 +137,10 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
     status, answer = text_of(prediction, "answer")
     given = prediction.fields.get("answers") if prediction.fields is not None else None
     ranked = given if isinstance(given, list | tuple) else [given] if given is not None else []
-    top10 = [str(a) for a in ranked][:10]
-    if top10:
+    top10 = [str(a) for a in ranked[:10]] if all(a is not None and is_words(a) for a in ranked[:10]) else []
+    if ranked and not top10:
+        answer, status = "", "unreadable"
+    elif top10:
         answer, status = top10[0], "ok" if top10[0].strip() else "empty"
     return {
         "id": str(doc["question_id"]),
@@ -259,13 +261,14 @@ TASK = TaskSpec(
     hidden_splits=_HIDDEN,
     read=read,
     docs=docs,
+    doc_fields={"question_id": ID, "question": SENTENCE, "answers": [SENTENCE]},
     questions=questions,
     processed=ProcessedFiles("scanqa_{}_llava_style.json", read_processed, write_processed, join_answers),
     plain_prompt="{question}\nAnswer the question simply.",
     text_keys=("answer", "answers"),
     make_record=make_record,
     score_records=score_records,
-    record_fields={"question": str, "answers": [str], "answer": str, "answers_top10": ([str], NoneType)},
+    record_fields={"question": REFERENCE, "answers": [REFERENCE], "answer": SAID, "answers_top10": ([SAID], None)},
     headline=("em@1", "bleu4", "meteor", "rouge", "cider"),
     metrics=(
         *("em@1", "bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider", "leo_em_refined"),

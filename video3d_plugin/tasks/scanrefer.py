@@ -18,12 +18,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.files.schema import Text
 from video3d_plugin.metrics import grounding
 from video3d_plugin.metrics.iou import iou, iou_float32
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.prompts import GROUND_ANSWER, PLAIN_BOX, grounding_prompt
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import kinds
 from video3d_plugin.tasks.annotations import UNKNOWN, Context, Doc, Item, check_lists, object_number, read_items
+from video3d_plugin.tasks.kinds import ANY_BOX, BOX, OVERLAP, SENTENCE, YES_NO
 from video3d_plugin.tasks.object_classes import OTHERS, multiple_by_object
 from video3d_plugin.tasks.predictions import ParsedPrediction, parse_prediction, predicted_box
 from video3d_plugin.tasks.processed import (
@@ -34,7 +37,6 @@ from video3d_plugin.tasks.processed import (
     referring_item,
     referring_metadata,
 )
-from video3d_plugin.tasks.records import BOX, NUMBER, YES_NO
 from video3d_plugin.tasks.scoring import Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
@@ -270,6 +272,16 @@ TASK = TaskSpec(
     needs_boxes=True,
     read=read,
     docs=docs,
+    doc_fields={
+        "object_id": Text(64),
+        "object_name": Text(512),
+        "ann_id": Text(512),
+        "description": SENTENCE,
+        "eval_type": kinds.NAME,
+        "multiple": YES_NO,
+        "others": YES_NO,
+        "gt_box": (BOX, None),
+    },
     questions=questions,
     processed=ProcessedFiles("scanrefer_vg_{}_llava_style.json", read_processed, write_processed),
     plain_prompt=(
@@ -279,7 +291,13 @@ TASK = TaskSpec(
     make_record=make_record,
     score_records=score_records,
     record_fields={
-        "iou": NUMBER, "iou_float32": NUMBER, "multiple": YES_NO, "others": YES_NO, "v3d_multiple": YES_NO,
+        "iou": OVERLAP,
+        "iou_float32": OVERLAP,
+        "box?": (ANY_BOX, None),
+        "gt_box?": ANY_BOX,
+        "multiple": YES_NO,
+        "others": YES_NO,
+        "v3d_multiple": YES_NO,
     },
     headline=("acc@0.25", "acc@0.5"),
     metrics=(
@@ -293,7 +311,7 @@ TASK = TaskSpec(
     predictions=PredictionFiles(
         official_names={"bbox": "box", "aabb": "boxes"},
         flags=FLAGS,
-        reference_kind=BOX,
+        reference_kind=ANY_BOX,
         reference_doc=reference_doc,
         extra_record=extra_record,
     ),

@@ -6,7 +6,8 @@ the prediction:
     ok           scored
     missing      no prediction was made (None, or {"unanswered": reason}); each convention has its own rule for these
     empty        a prediction without content
-    unreadable   text in which no box was found, or scores that do not fit the proposals; scored as wrong
+    unreadable   text in which no box was found or that is too long, words that are no text, or scores that do not fit
+                 the proposals; scored as wrong
 """
 
 from __future__ import annotations

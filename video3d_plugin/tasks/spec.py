@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import Scorer, scorer
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks.annotations import Context, Doc, Item
@@ -51,7 +52,8 @@ class PredictionFiles:
         flags: What an official file says of an item itself, to the document's name of the same.
         folder_of_scenes: Whether a folder of <scene_id>.json files is one of the official forms.
         sample_key: Turns the `sample_id` of a line of Video-3D-LLM's output into a key.
-        reference_kind: Kind (see `tasks.records`) of `gt_response` in such a line; None: any.
+        value_kind: Kind (see `files.schema`) of what stands under `prediction` where it is a list.
+        reference_kind: Kind of `gt_response` in such a line; None: any.
         reference_doc: Makes a document of such a line, which holds the truth beside the prediction.
         place: (doc, prediction) -> the prediction with what only its document knows.
         extra_record: Given the line's flags, the fields of the record of a prediction that no question asked for.
@@ -61,6 +63,7 @@ class PredictionFiles:
 
     official_names: Mapping[str, str] = field(default_factory=dict)
     read_value: Callable[[Any], Any] = lambda value: value
+    value_kind: Any = list
     flags: Mapping[str, str] = field(default_factory=dict)
     folder_of_scenes: bool = False
     sample_key: Callable[[str], str] = lambda sample_id: sample_id
@@ -90,6 +93,7 @@ class TaskSpec:
         needs_boxes: Boxes are part of the truth, which therefore needs the scans and not the annotations alone.
 
         read: (paths of a split's files) -> items, checked.
+        doc_fields: Kinds of the documents' fields that are read when they are asked and scored.
         docs: (items, split, context) -> evaluation documents: `task`, `split`, `item_id`, `scene_id`, `prompt`, and
             whatever else `make_record` reads; `coords` where the prompt holds `<coord>`.
         questions: (items, split, context) -> training questions.
@@ -103,7 +107,7 @@ class TaskSpec:
 
         make_record: (doc, prediction) -> the record's own fields: at least `id`, `scene_id`, `status`.
         score_records: (records, scorer) -> scores.
-        record_fields: Fields that are read when a record is scored, with their kinds (see `tasks.records`).
+        record_fields: Fields that are read when a record is scored, with their kinds (see `files.schema`).
         headline: The numbers to show first.
         metrics: The numbers in the host's table, in order. The first carries the records.
         with_mass: The same benchmark with boxes selected by another cumulative mass; None where none are selected so.
@@ -134,6 +138,7 @@ class TaskSpec:
 
     read: Callable[[Sequence[Path]], list[Item]]
     docs: Callable[[list[Item], str, Context], list[Doc]]
+    doc_fields: Mapping[str, Any] = field(default_factory=dict)
     questions: Callable[[list[Item], str, Context], list[Question]]
     processed: ProcessedFiles | None = None
 
@@ -169,7 +174,7 @@ class TaskSpec:
         parsed = parse_prediction(prediction, self.text_keys)
         record: Record = {"task": self.name, "status": "missing" if parsed.is_missing else "ok"}
         record.update(self.make_record(doc, parsed))
-        record["prediction"] = parsed.fields if parsed.fields is not None else parsed.text
+        record["prediction"] = finite(parsed.fields) if parsed.fields is not None else parsed.text
         if parsed.reason:
             record["reason"] = parsed.reason
         record["peculiar"] = format_flags(record.get("caption") or record.get("answer") or parsed.text or "")

@@ -31,7 +31,9 @@ from video3d_plugin.metrics.java import ptb_tokenize_pairs
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.prompts import SITUATED_PROMPT
 from video3d_plugin.scene import Question
+from video3d_plugin.tasks import kinds
 from video3d_plugin.tasks.annotations import Context, Doc, Item, check_lists, read_items
+from video3d_plugin.tasks.kinds import ID, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
 from video3d_plugin.tasks.processed import Conversation, ProcessedFiles, conversation_item
 from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Pairs, Scores, match_score
@@ -282,13 +284,20 @@ TASK = TaskSpec(
     eval_split="test",
     read=read,
     docs=docs,
+    doc_fields={
+        "question_id": ID,
+        "question": SENTENCE,
+        "situation": SENTENCE,
+        "answer": SENTENCE,
+        "question_type?": kinds.NAME,
+    },
     questions=questions,
     processed=ProcessedFiles("sqa3d_{}_llava_style.json", read_processed, write_processed),
     plain_prompt="{situation} {question}\nAnswer the question using a single word or phrase.",
     text_keys=("answer",),
     make_record=make_record,
     score_records=score_records,
-    record_fields={"question": str, "answer": str, "reference": str},
+    record_fields={"question": REFERENCE, "answer": SAID, "reference": REFERENCE},
     headline=("em",),
     metrics=(
         *(f"em{kind}" for kind in ("", *(f"_{n}" for n in answers.SQA3D_TYPES))),
@@ -296,7 +305,7 @@ TASK = TaskSpec(
         "count_missing",
     ),
     id_fields=(("question_id",), ("scene_id", "situation", "question")),
-    predictions=PredictionFiles(reference_kind=str, reference_doc=reference_doc),
+    predictions=PredictionFiles(reference_kind=REFERENCE, reference_doc=reference_doc),
     question_count=3519,
     published=PUBLISHED,
     bars=tuple((n, f"em_{n}") for n in answers.SQA3D_TYPES),

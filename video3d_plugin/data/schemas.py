@@ -1,0 +1,94 @@
+"""What the data folder's own files hold: see `files.schema`; of documents and annotations, see `tasks.kinds`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole
+from video3d_plugin.scene import InputsSpec
+from video3d_plugin.tasks.kinds import BOX, NAME, POINT, SCENE_ID
+
+LONGEST_IMAGE_SIDE = 16_384  # pixels
+
+FRAME_NAME = Text(255, shortest=1, one_line=True)
+PATH = Text(4096, shortest=1, is_path=True)
+CORNERS = [POINT] * 8
+MATRIX = [Number()] * 16
+
+HEAD: dict[str, Any] = {
+    "tasks?": [{"task": NAME, "split": NAME, "docs": Whole(0), "items?": Whole(0), "questions?": Whole(0)}],
+    "source?": PATH,
+    "source_relative?": (PATH, None),
+    "frames_copied?": (bool, None),
+}
+
+FILE_SLICE = [PATH, Whole(0, 1 << 62), (Whole(0, 1 << 40), None)]
+SCENE: dict[str, Any] = {
+    "scene_id": SCENE_ID,
+    "root": ([PATH, PATH], None),
+    "world_from_scan": MATRIX,
+    "depth_intrinsics": [MATRIX],
+    "frames": [
+        {
+            "name": FRAME_NAME,
+            "color": FILE_SLICE,
+            "depth": FILE_SLICE,
+            "pose": MATRIX,
+            "camera": Whole(0),
+            "size": [Whole(1, LONGEST_IMAGE_SIDE)] * 2,
+            "codec": OneOf(("png", "zlib_ushort")),
+            "unit": Number(1e-9, 1e3),
+            "void": (Whole(0, 65_535), None),
+        }
+    ],
+    "instances": [[Whole(0), Text(), BOX]],
+    "proposals": [BOX],
+    "omissions": [[Text(), Text()]],
+    "notes": [Text()],
+    "surface?": (NAME, None),
+    "fingerprint?": NAME,
+    "frames_fingerprint?": NAME,
+    "copies?": [[PATH, Whole(0)]],
+}
+
+SELECTION: dict[str, Any] = {
+    "frames": NAME,
+    "released?": bool,
+    "order": [Whole(0)],
+    "gains": [Whole(0)],
+    "visible": Whole(0),
+}
+
+QUESTION: dict[str, Any] = {
+    "task": NAME,
+    "item_id": Text(1000),
+    "scene_id": SCENE_ID,
+    "prompt": Text(),
+    "answer": (Text(), None),
+    "coords": [POINT],
+    "targets": ([Whole(0)], None),
+    "metadata": Table(Anything()),
+}
+QUESTIONS_FILE: dict[str, Any] = {"fingerprint": NAME, "items": [QUESTION]}
+
+DOCS_FILE: dict[str, Any] = {
+    "fingerprint": NAME,
+    "counts": {"items": Whole(0), "docs": Whole(0), "questions": Whole(0)},
+    "skipped": [[Whole(0), Text(), Text()]],
+    "items": [dict],
+}
+
+REPORT: dict[str, Any] = {"failed?": Table(Text())}
+
+# Of a file of the store; the rest of its header is compared with its tensors.
+STORE_HEADER: dict[str, Any] = {
+    "format": Whole(),
+    "scene_id": SCENE_ID,
+    "frames": [FRAME_NAME],
+    "spec": {
+        field.name: bool if field.type == "bool" else Whole(1, LONGEST_IMAGE_SIDE) if field.type == "int" else NAME
+        for field in dataclasses.fields(InputsSpec)
+    },
+    "checksum": Whole(0),
+}
