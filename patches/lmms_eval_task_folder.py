@@ -1,4 +1,4 @@
-"""lmms-eval has no entry point for tasks: its TaskManager is shown the folder of this package's tasks.
+"""lmms-eval has no entry point for tasks: its TaskManager is shown the folders of this package's tasks and add-ons'.
 
 Equal to giving `--include_path` on every command line, and added to it where the user gives one.
 """
@@ -20,13 +20,20 @@ def task_folder() -> str:
     return next(folder for folder in folders if os.path.isdir(folder))
 
 
+def task_folders() -> list[str]:
+    """The folder of this package's YAML files, and those of add-ons (`TaskSpec.yaml_folder`)."""
+    from video3d_plugin.tasks import usable
+
+    return [task_folder(), *(str(spec.yaml_folder) for spec in usable().values() if spec.yaml_folder is not None)]
+
+
 def changes(module: ModuleType) -> list[Replace]:
     original = module.TaskManager.initialize_tasks
 
     @functools.wraps(original)
     def initialize_tasks(self, include_path=None, include_defaults=True):
         given = [include_path] if isinstance(include_path, str) else list(include_path or [])
-        return original(self, include_path=[*given, task_folder()], include_defaults=include_defaults)
+        return original(self, include_path=[*given, *task_folders()], include_defaults=include_defaults)
 
     return [Replace(module.TaskManager, "initialize_tasks", initialize_tasks)]
 

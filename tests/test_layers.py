@@ -14,9 +14,12 @@ MAY_IMPORT = {
     "geometry": set(),
     "metrics": {"files"},
     "sampling": {"geometry"},
-    "data": {"files", "geometry", "metrics", "sampling"},
+    "tasks": {"files", "metrics"},
+    "data": {"files", "geometry", "metrics", "sampling", "tasks"},
     "model": {"files", "geometry"},
-    "view": {"files", "geometry", "metrics", "sampling", "data", "report"},
+    "score": {"files", "metrics", "tasks", "data"},
+    "report": {"files", "metrics", "tasks"},
+    "view": {"files", "geometry", "metrics", "sampling", "tasks", "data"},
 }
 
 

@@ -132,11 +132,11 @@ def _import_lmms_eval():
 def _known_tasks(task_manager: Any, tasks: Sequence[str]):
     """An index of this package's tasks alone: reading lmms-eval's own two thousand takes several seconds."""
     from video3d_plugin.patches import registry
-    from video3d_plugin.patches.lmms_eval_task_folder import task_folder
+    from video3d_plugin.patches.lmms_eval_task_folder import task_folders
 
     applied = registry.state("lmms_eval_task_folder").status == "applied"
     manager = task_manager(
-        include_path=None if applied else task_folder(), include_defaults=False, model_name="video3d"
+        include_path=None if applied else task_folders(), include_defaults=False, model_name="video3d"
     )
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown or not tasks:

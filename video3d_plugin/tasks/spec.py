@@ -126,7 +126,7 @@ class TaskSpec:
         boxes: (record) -> true and predicted boxes, to be drawn.
         show: (record) -> what the viewer says of it: `question`, `answer`, `expected`, `verdict`, `point`; see
             `view.items`.
-        yaml_folder: Folder of lmms-eval's YAML files, of an add-on.
+        yaml_folder: Folder in which an add-on has its YAML files for lmms-eval.
     """
 
     name: str
