@@ -22,7 +22,12 @@ from video3d_plugin.hosts.guard import find_host
 
 Status = Literal["ok", "absent", "problem"]
 NEEDS = ("lmms-eval", "llava", "llava-training", "deepspeed", "lora", "gpu", "flash-attn", "java", "data", "hooks")
-ENTRY_POINTS = {"lmms_eval.models": ("video3d",), "video3d.frame_samplers": ("uniform", "mc")}
+ENTRY_POINTS = {
+    "lmms_eval.models": ("video3d",),
+    "video3d.frame_samplers": ("uniform", "mc"),
+    "video3d.models": (),
+    "video3d.tasks": (),
+}
 
 # Run in a process of its own: hosts are imported and patched there, and one that breaks takes only that process down.
 PROBE = """

@@ -15,7 +15,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,9 +235,9 @@ def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _doc_fields(task: str) -> Mapping[str, Any]:
+def _doc_fields(task: str) -> dict[str, Any]:
     """Kinds of the fields of the task's documents; none of a task whose add-on is not installed here."""
-    return get(task).doc_fields if task in names() else {}
+    return dict(get(task).doc_fields) if task in names() else {}
 
 
 def frames_digest(record: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.tasks.annotations import UNKNOWN, Context, Item, object_number, read_items
@@ -29,7 +29,8 @@ _DESCRIPTION = "following description.\n"
 _SEVERAL = "\nThere may be no corresponding object"
 
 
-class Conversation(NamedTuple):
+@dataclass(frozen=True)
+class Conversation:
     """One item of a processed file, and where it stands."""
 
     item: Item
