@@ -13,7 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.images import EXPORT_AGAIN, depth_from_png, depth_from_zlib, open_image, png_header
+from video3d_plugin.files.images import (
+    EXPORT_AGAIN,
+    check_depth_size,
+    depth_from_png,
+    depth_from_zlib,
+    open_image,
+    png_header,
+)
 from video3d_plugin.scene import FileSlice, Frame, Omission, Scene
 
 if TYPE_CHECKING:
@@ -51,6 +58,7 @@ def read_depth(frame: Frame) -> np.ndarray:
     DataError if it is not a whole 16-bit image of frame.depth_size.
     """
     where = describe(frame.depth, frame)
+    check_depth_size(frame.depth_size, where)
     data = _read(frame.depth, where)
     depth = (
         depth_from_png(data, where) if frame.depth_codec == "png" else depth_from_zlib(data, frame.depth_size, where)

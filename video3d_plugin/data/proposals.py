@@ -18,6 +18,7 @@ import numpy as np
 from video3d_plugin.data.inputs import frame_points
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
+from video3d_plugin.geometry.camera_checks import check_boxes
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.metrics.boxes import iou_matrix
 from video3d_plugin.scene import Scene
@@ -152,9 +153,9 @@ def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:
         return None
     try:
         boxes = np.array(rows, np.float64).reshape(len(rows), 6)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         boxes = np.full((1, 6), np.nan)
     if not np.isfinite(boxes).all() or (boxes[:, 3:] < 0).any():
         example = json.dumps([0, 0, 0.5, 1, 1, 1])
         raise DataError(f"boxes of {scene_id} are not all six finite numbers", where=path, remedy=f"like {example}")
-    return boxes
+    return check_boxes(boxes, path, f"boxes of {scene_id}")

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
+from video3d_plugin.geometry.camera_checks import check_boxes, check_points
 from video3d_plugin.scene import Instance
 
 _PREFIX = "scannet/"
+_MAX_CELL = 10_000_000  # 1000 km
 _REMEDY = "expected a file of Video-3D LLM's released data"
 
 
@@ -31,10 +33,11 @@ def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
     boxes: dict[str, np.ndarray] = {}
     for path in (p for folder in folders for p in sorted(folder.glob(f"scannet_*_{kind}_box.json"))):
         for name, rows in read_json(path, dict, _REMEDY).items():
-            array = np.zeros((0, 6)) if rows == [] else as_array(rows, path, f"boxes of {name[:40]}")
-            if array.ndim != 2 or array.shape[1] != 6 or not np.isfinite(array).all():
-                raise DataError(f"boxes of {name[:40]} have shape {array.shape}", where=path, remedy=_REMEDY)
-            boxes[name.removeprefix(_PREFIX)] = array.astype(np.float64)
+            what = f"boxes of {quoted(name, 60)}"
+            array = np.zeros((0, 6)) if rows == [] else as_array(rows, path, what)
+            if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind == "b":
+                raise DataError(f"{what} have shape {array.shape}", where=path, remedy=_REMEDY)
+            boxes[name.removeprefix(_PREFIX)] = check_boxes(array.astype(np.float64), path, what)
     return boxes
 
 
@@ -56,11 +59,14 @@ def read_aligned_scan(path: Path) -> AlignedScan:
     content = load_pth(path)
     if not isinstance(content, dict) or "xyz" not in content:
         raise DataError("no xyz in it", where=path, remedy=_REMEDY)
-    points = _array(content["xyz"], path, "xyz", (-1, 3)).astype(np.float32)
+    points = check_points(_array(content["xyz"], path, "xyz", (-1, 3)), path, "xyz").astype(np.float32)
     if content.get("aabb_obj_ids") is None:
         return AlignedScan(points, None)
     ids = _array(content["aabb_obj_ids"], path, "aabb_obj_ids", (-1,))
+    if len(ids) and not (0 <= ids.min() and ids.max() < 1 << 31 and (ids == np.floor(ids)).all()):
+        raise DataError("aabb_obj_ids are not numbers of objects", where=path, remedy=_REMEDY)
     corners = _array(content.get("aabb_corner_xyz"), path, "aabb_corner_xyz", (len(ids), 8, 3)).astype(np.float64)
+    check_points(corners, path, "aabb_corner_xyz")
     low, high = corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)
     boxes = np.concatenate([(low + high) / 2, high - low], axis=1)
     objects = [Instance(int(number), "", tuple(box)) for number, box in zip(ids, boxes.tolist(), strict=True)]
@@ -86,9 +92,10 @@ def read_selected_frames(path: Path) -> dict[str, NamedSelection]:
             scene_id = item["video_id"].removeprefix(_PREFIX)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"a choice without {error}", where=path, remedy=_REMEDY) from error
-        counts = all(isinstance(number, int) and number >= 0 for number in (*gains, visible))
+        counts = all(type(number) is int and number >= 0 for number in (*gains, visible))
         if not counts or not len(names) == len(gains) == len(set(names)):
-            raise DataError(f"the choice of {scene_id[:40]} does not fit together", where=path, remedy=_REMEDY)
+            what = f"the choice of {quoted(scene_id, 60)} does not fit together"
+            raise DataError(what, where=path, remedy=_REMEDY)
         result[scene_id] = NamedSelection(names, gains, visible)
     return result
 
@@ -100,9 +107,14 @@ def read_voxel_file(path: Path) -> dict[str, np.ndarray]:
         raise DataError("not a dictionary of scans", where=path, remedy=_REMEDY)
     result = {}
     for name, cells in content.items():
-        array = as_array(cells, path, f"voxels of {name!r:.40}")
+        what = f"voxels of {quoted(name, 60)}"
+        array = as_array(cells, path, what)
+        if array.size == 0:
+            array = np.zeros((0, 3), np.int64)
         if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
-            raise DataError(f"voxels of {name!r:.40} have shape {array.shape}", where=path, remedy=_REMEDY)
+            raise DataError(f"{what} have shape {array.shape}", where=path, remedy=_REMEDY)
+        if len(array) and not -_MAX_CELL <= array.min() <= array.max() <= _MAX_CELL:
+            raise DataError(f"{what} lie beyond {_MAX_CELL} cells", where=path, remedy=_REMEDY)
         result[str(name)] = array.astype(np.int32)
     return result
 

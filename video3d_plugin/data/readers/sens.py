@@ -18,7 +18,7 @@ import numpy as np
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.files.regular import open_regular
-from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault
+from video3d_plugin.geometry.camera_checks import check_depth_unit, check_intrinsics, pose_fault
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
 _MATRICES = struct.Struct("<64f")
@@ -154,14 +154,14 @@ def _read_header(file: BinaryIO, path: Path) -> SensHeader:
         what = f"colour compression {color_kind} and depth compression {depth_kind}"
         raise DataError(what, where=path, remedy="readable are jpeg (2) or png (1) with zlib depth (1)")
     check_depth_size((depth_height, depth_width), str(path))
-    if not (np.isfinite(depth_shift) and depth_shift > 0):
+    if not depth_shift > 0:
         raise DataError(f"depth shift is {depth_shift}", where=path, remedy=_REMEDY)
     return SensHeader(
         color_intrinsics=matrices[0],
         depth_intrinsics=check_intrinsics(matrices[2], path),
         color_codec=_COLOR_KINDS[color_kind],
         depth_size=(depth_height, depth_width),
-        depth_unit_m=1.0 / depth_shift,
+        depth_unit_m=check_depth_unit(1.0 / depth_shift, path),
         frame_count=count,
         first_frame_offset=file.tell(),
     )
