@@ -81,8 +81,6 @@ def _sample_of(operator, argument) -> str:
 
 
 def _one_of(items) -> str:
-    pattern = sre.SubPattern(sre.State(), [(codes.IN, items)])
-    del pattern
     negated = items[0][0] is codes.NEGATE
     for character in "a1 -.,A_é(%\n":
         if any(_holds(item, character) for item in items[negated:]) != negated:
@@ -152,14 +150,19 @@ COMMON = [
 ]
 
 
+def timed(function: Callable[[str], object], text: str) -> float:
+    """Seconds of processor time: other programs do not count."""
+    started = time.process_time()
+    function(text)
+    return time.process_time() - started
+
+
 def slowest(function: Callable[[str], object], texts: Callable[[int], Iterator[str]]) -> tuple[float, str]:
     """(seconds, the text) of the slowest one; stops at the first that is too slow."""
     worst = (0.0, "")
     for size in SIZES:
         for text in texts(size):
-            started = time.perf_counter()
-            function(text)
-            taken = time.perf_counter() - started
+            taken = timed(function, text)
             worst = max(worst, (taken, f"{text[:60]!r}... of {len(text)} characters"))
             if taken > ALLOWED_S:
                 return worst
@@ -187,12 +190,9 @@ def test_every_pattern_of_the_package_is_linear():
 
 @pytest.mark.parametrize("bad", [r"(a+)+b", r"\s*[.!]?\s*x", r"(\w+\s?)*$y", r"(.*)\{(.*)\}\.json"])
 def test_a_pattern_that_is_not_linear_is_seen(bad):
-    taken, _ = slowest(
-        every_way(bad),
-        lambda size: (t for n in (20, 22, 24) for t in hostile_texts(bad, n if "+)" in bad or ")*" in bad else size)),
-    )
-    linear, _ = slowest(every_way(r"a+b"), lambda size: hostile_texts(r"a+b", min(size, 1000)))
-    assert taken > max(0.05, 20 * linear)
+    sizes = (18, 22) if "+)" in bad or "?)*" in bad else (1000, 6000)
+    times = [max(timed(every_way(bad), text) for text in hostile_texts(bad, size)) for size in sizes]
+    assert times[1] > 3 * times[0] * sizes[1] / sizes[0]
 
 
 def parsers() -> dict[str, Callable[[str], object]]:
