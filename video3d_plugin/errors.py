@@ -1,11 +1,16 @@
 """Errors a user can act on: one line that names the file, scene or item, and the remedy.
 
 The command line prints these without a traceback and exits with 2; anything else is a bug and keeps its traceback.
+What a message quotes of a file may be anything: it is bounded and made printable here.
 """
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
+from typing import Any
+
+_WHAT_LETTERS, _WHERE_LETTERS, _REMEDY_LETTERS = 700, 300, 400
 
 
 class Video3DError(Exception):
@@ -16,20 +21,50 @@ class DataError(Video3DError, ValueError):
     """Content that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="re-export")`."""
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
-        self.what, self.where, self.remedy = what, where, remedy
-        super().__init__(_one_line(what, where, remedy))
+        self.what, self.where = _clean(what, _WHAT_LETTERS), where
+        self.remedy = _clean(remedy, _REMEDY_LETTERS) if remedy else None
+        super().__init__(_one_line(self.what, where, self.remedy))
 
 
 class MissingError(Video3DError, FileNotFoundError):
     """A file, folder, scene or installed part that is not there; says how to make it."""
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
-        self.what, self.where, self.remedy = what, where, remedy
-        super().__init__(_one_line(what, where, remedy))
+        self.what, self.where = _clean(what, _WHAT_LETTERS), where
+        self.remedy = _clean(remedy, _REMEDY_LETTERS) if remedy else None
+        super().__init__(_one_line(self.what, where, self.remedy))
+
+
+def quoted(value: Any, limit: int = 80) -> str:
+    """What a message shows of a value that a file holds: its repr, of at most `limit` letters, whatever its size."""
+    if isinstance(value, str | bytes):
+        return _cut(repr(value[:limit]) if len(value) <= limit else repr(value[:limit]) + "...", limit)
+    shortened = reprlib.Repr()
+    shortened.maxlist = shortened.maxtuple = shortened.maxdict = shortened.maxset = 6
+    shortened.maxstring = shortened.maxother = shortened.maxlong = limit
+    try:
+        return _cut(shortened.repr(value), limit)
+    except ValueError:  # an integer of more digits than Python prints
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
 
 
 def _one_line(what: str, where: str | Path | None, remedy: str | None) -> str:
-    text = f"{where}: {what}" if where is not None else what
-    if remedy:
-        text += f" ({remedy})"
-    return " ".join(text.split())
+    text = f"{_clean(where, _WHERE_LETTERS)}: {what}" if where is not None else what
+    return f"{text} ({remedy})" if remedy else text
+
+
+def _clean(text: Any, limit: int) -> str:
+    """One line of printable letters, with its middle left out where it has more than `limit` of them."""
+    text = str(text)
+    if len(text) > 4 * limit:  # before it is split: a message may quote megabytes
+        text = text[: 2 * limit] + " ... " + text[-2 * limit :]
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return _cut(text, limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text; its middle is replaced by dots where it is longer than `limit`."""
+    if len(text) <= limit:
+        return text
+    head = (limit - 5) * 2 // 3
+    return f"{text[:head]} ... {text[-(limit - 5 - head) :]}"

@@ -14,27 +14,44 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from video3d_plugin.errors import DataError
+from video3d_plugin.files.regular import open_regular, read_bounded
+
 if TYPE_CHECKING:
     import torch
 
 Points = Literal["average", "centre", "five", "nine", "minmax"]
 Pooling = Literal["bilinear", "average", "max"]
 ObjectPatch = Literal["patch14", "patch27"]
+MAX_SLICE_BYTES = 1 << 28  # an uncompressed image of 8192 x 8192 pixels has 200 MB
 POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """Bytes in a file: the whole of it, or `size` bytes from `offset` (a frame inside a .sens)."""
+    """Bytes in a file: the whole of it, or `size` bytes from `offset` (a frame inside a .sens).
+
+    root    folder in which the file must lie when it is opened, after links are resolved; None: anywhere
+    """
 
     path: Path
     offset: int = 0
     size: int | None = None
+    root: Path | None = field(default=None, compare=False)
 
-    def read(self) -> bytes:
-        with open(self.path, "rb") as file:
+    def read(self, limit: int = MAX_SLICE_BYTES) -> bytes:
+        """The bytes; fewer than `size` where the file ends early.
+
+        Raises:
+            MissingError: The file is not there.
+            DataError: It is no regular file, lies outside `root`, cannot be read, or has more than `limit` bytes.
+        """
+        if self.size is not None and self.size > limit:
+            what = f"{self.size} bytes from {self.offset}, more than the {limit} that an image may have"
+            raise DataError(what, where=self.path)
+        with open_regular(self.path, root=self.root) as file:
             file.seek(self.offset)
-            return file.read() if self.size is None else file.read(self.size)
+            return file.read(self.size) if self.size is not None else read_bounded(file, limit, self.path)
 
 
 @dataclass(frozen=True)

@@ -148,14 +148,14 @@ def test_depth_is_read_where_opencv_cannot(monkeypatch):
     """After `import decord` OpenCV's libpng fails on every PNG: "bad parameters to zlib"."""
     import cv2
 
-    from video3d_plugin.data import frames
+    from video3d_plugin.files import images
 
     depth = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
     data = cv2.imencode(".png", depth)[1].tobytes()
     asked = []
     monkeypatch.setattr(cv2, "imdecode", lambda *args: asked.append(1))
-    monkeypatch.setattr(frames, "_opencv_decodes", True)
+    monkeypatch.setattr(images, "_opencv_decodes", True)
     for _ in range(2):
-        found = frames._depth_from_png(data, "x.png")
+        found = images.depth_from_png(data, "x.png")
         assert found.dtype == np.uint16 and np.array_equal(found, depth)
     assert len(asked) == 1  # asked no more once it has failed

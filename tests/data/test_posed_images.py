@@ -204,7 +204,7 @@ def test_threads_do_not_change_the_inputs(folder):
 
 def test_a_png_counts_as_whole_only_to_its_last_byte_and_checksum(folder):
     """OpenCV before 5 decodes what there is of a truncated PNG and says nothing, so this is checked apart from it."""
-    from video3d_plugin.data.frames import _is_whole_png
+    from video3d_plugin.files.images import _is_whole_png
 
     data = (folder / "00000.png").read_bytes()
     assert _is_whole_png(data) and _is_whole_png(data + b"appended")

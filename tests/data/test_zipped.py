@@ -101,8 +101,35 @@ def test_damaged_empty_missing_and_doubled(tmp_path):
         unpack(zip_of(tmp_path / "d.zip", {"a": "1", "./a": "2"}), tmp_path / "out")
     with pytest.raises(DataError, match="same file twice"):
         unpack(zip_of(tmp_path / "f.zip", {"a": "1", "a/b": "2"}), tmp_path / "out2")
-    with pytest.raises(MissingError, match="no such file"):
+    with pytest.raises(MissingError, match="file not found"):
         unpack(tmp_path / "none.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["video3d.json", "data/video3d.json", "a/b/Video3D.json"])
+def test_a_prepared_data_folder_is_refused(tmp_path, name):
+    """Its records name files, and those may lie anywhere on the machine that opens the archive."""
+    path = zip_of(tmp_path / "a.zip", {"posed_images/a/00000.txt": "1", name: "{}"})
+    with pytest.raises(DataError, match="prepared data folder"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_what_is_no_file_is_refused(tmp_path, kind):
+    entry = zipfile.ZipInfo("00000.jpg")
+    entry.external_attr = (kind | 0o644) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry, "")
+    with pytest.raises(DataError, match="a device or a pipe"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".jpg", "/".join(["folder"] * 200)])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path, name):
+    path = zip_of(tmp_path / "a.zip", {"a.txt": "1", name: "2"})
+    with pytest.raises(DataError, match="name is too long") as caught:
+        unpack(path, tmp_path / "out")
+    assert len(str(caught.value)) < 500 and not (tmp_path / "out").exists()
 
 
 KINDS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]

@@ -136,7 +136,7 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_json_value(value: Any, rng: random.Random) -> Any:
-    """A copy of a JSON value with one place changed: another type, an extreme value, nesting, an entry lost or doubled."""
+    """A copy of a JSON value with one place changed: another type, an extreme value, nesting, a lost entry."""
     value = copy.deepcopy(value)
     places = _places(value)
     if not places or rng.random() < 0.03:

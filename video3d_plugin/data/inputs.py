@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from video3d_plugin.data.frames import open_color, read_depth
+from video3d_plugin.data.frames import describe, open_color, read_depth
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
 from video3d_plugin.geometry.patch_grid import token_points
@@ -104,8 +105,9 @@ def scene_coverage(
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:
     """(M, 3) float32 world points, metres, of the measured pixels of a frame, every `stride`-th row and column."""
     frame = scene.frames[index]
-    rows, columns = (np.arange(0, size, stride) for size in frame.depth_size)
-    depth = torch.from_numpy(_depth_m(frame, rows, columns) if stride > 1 else _depth_m(frame))[None]
+    whole = _depth_m(frame)  # first: it is of the size that the frame states, or an error
+    rows, columns = (np.arange(0, size, stride) for size in whole.shape)
+    depth = torch.from_numpy(np.ascontiguousarray(whole[::stride, ::stride]))[None]
     pose = torch.from_numpy(scene.world_from_scan @ frame.scan_from_camera)[None]
     camera = torch.from_numpy(frame.depth_intrinsics)[None]
     points = back_project(depth, camera, pose, torch.from_numpy(rows), torch.from_numpy(columns))[0]
@@ -150,6 +152,7 @@ def _decode(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(pixels (V, S, S, 3) uint8, world points (V, S, S, 3), measured (V, S, S) bool)."""
     side, distinct = spec.image_size, {frame.name: frame for frame in frames}
+    check_depth_size(frames[0].depth_size, describe(frames[0].depth, frames[0]))
     for frame in frames:
         if frame.depth_size != frames[0].depth_size:
             raise DataError(f"frames of {scene.scene_id} differ in depth size", remedy="prepare the scene again")

@@ -19,6 +19,7 @@ from video3d_plugin.data.inputs import frame_points
 from video3d_plugin.data.schemas import BOX
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import check
+from video3d_plugin.geometry.camera_checks import check_boxes
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.scene import Scene
@@ -152,4 +153,4 @@ def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:
     if rows is None:
         return None
     check(rows, [BOX], path, f"like {json.dumps([0, 0, 0.5, 1, 1, 1])}", name=f"boxes of {scene_id}")
-    return np.array(rows, np.float64).reshape(-1, 6)
+    return check_boxes(np.array(rows, np.float64).reshape(-1, 6), path, f"boxes of {scene_id}")

@@ -10,9 +10,10 @@ import numpy as np
 
 from video3d_plugin.data import schemas
 from video3d_plugin.errors import DataError
+from video3d_plugin.files import schema
 from video3d_plugin.files.json import read_json
-from video3d_plugin.files.schema import check, fault, fits, shown
-from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, pose_fault
+from video3d_plugin.files.schema import check, fits, shown
+from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics, is_rigid, pose_fault, world_pose_fault
 from video3d_plugin.sampling.coverage import Selection
 from video3d_plugin.scene import FileSlice, Frame, Instance, Omission, Question, Scene
 
@@ -64,11 +65,16 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
     check(value, schemas.SCENE, where, _REMEDY)
     root = _root_from_json(value["root"], folder)
     cameras = [check_intrinsics(_matrix(camera), where) for camera in value["depth_intrinsics"]]
-    frames = tuple(_frame_from_json(frame, cameras, root, where) for frame in value["frames"])
     world_from_scan = _matrix(value["world_from_scan"])
+    frames = tuple(_frame_from_json(frame, cameras, root, where) for frame in value["frames"])
     if not frames or len({frame.name for frame in frames}) < len(frames) or not is_rigid(world_from_scan):
         what = "no frame" if not frames else "two frames of one name, or an alignment that is no rotation"
         raise DataError(f"broken scene record: {what}", where=where, remedy=_REMEDY)
+    for frame in frames:
+        if fault := world_pose_fault(world_from_scan @ frame.scan_from_camera):
+            raise DataError(f"broken scene record: frame {frame.name}: {fault}", where=where, remedy=_REMEDY)
+    boxes = [*value["proposals"], *(box for _, _, box in value["instances"])]
+    check_boxes(np.array(boxes, np.float64).reshape(-1, 6), where, "a box")
     return Scene(
         scene_id=value["scene_id"],
         frames=frames,
@@ -147,7 +153,7 @@ def selection_to_json(selection: Selection) -> dict[str, Any]:
 
 def selection_from_json(value: dict[str, Any], frame_count: int | None = None) -> Selection:
     """The inverse of `selection_to_json`; ValueError if it is none, or not one of so many frames."""
-    if found := fault(value, schemas.SELECTION):
+    if found := schema.fault(value, schemas.SELECTION):
         raise ValueError(" ".join(found))
     selection = Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
     if len(set(selection.order)) != len(selection.gains) or len(selection.order) != len(selection.gains):

@@ -38,7 +38,7 @@ SCENE: dict[str, Any] = {
             "camera": Whole(0),
             "size": [Whole(1, LONGEST_IMAGE_SIDE)] * 2,
             "codec": OneOf(("png", "zlib_ushort")),
-            "unit": Number(1e-9, 1e3),
+            "unit": Number(1e-6, 0.1),
             "void": (Whole(0, 65_535), None),
         }
     ],

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError
+from video3d_plugin.files.regular import open_regular
 from video3d_plugin.files.text import read_text
 
 LINE_BYTES = 1 << 24
+OBJECT_BYTES = 1 << 26  # the largest, a tokenizer, has 20 MB
 JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
+MAX_DEPTH = 64  # lists in lists: what is nested deeper breaks the programs that a value is handed to
 
 
 def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]:
     """The object in a small JSON file, of a checkpoint's folder; DataError where there is something else."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"not valid JSON: {error}", where=path, remedy=remedy) from None
-    return parse_json(text, dict, path, remedy)
+    return parse_json(read_text(path, OBJECT_BYTES, remedy), dict, path, remedy)
 
 
 def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
@@ -38,7 +37,16 @@ def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: st
     if not isinstance(value, kind):
         names = "/".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise DataError(f"{at}expected a JSON {names}, found a {type(value).__name__}", where=where, remedy=remedy)
-    return value
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for holder in level for inner in _inside(holder) if isinstance(inner, dict | list)]
+        if not level:
+            return value
+    raise DataError(f"{at}not valid JSON: nested too deeply", where=where, remedy=remedy or "download it again")
+
+
+def _inside(holder: Any) -> Iterable[Any]:
+    return holder.values() if isinstance(holder, dict) else holder if isinstance(holder, list) else ()
 
 
 def json_lines(path: Path, kind: type = object, remedy: str | None = None) -> Iterator[tuple[int, Any]]:
@@ -46,15 +54,17 @@ def json_lines(path: Path, kind: type = object, remedy: str | None = None) -> It
 
     Reads as far as it is asked to, and holds one line of at most LINE_BYTES.
     """
+    with open_regular(path, remedy=remedy) as file:
+        number = 0
+        while line := _line(file, path, remedy):
+            number += 1
+            if text := _text(line, number, path, remedy).strip():
+                yield number, parse_json(text, kind, path, remedy, f"line {number}: ")
+
+
+def _line(file: BinaryIO, path: Path, remedy: str | None) -> bytes:
     try:
-        with open(path, "rb") as file:
-            number = 0
-            while line := file.readline(LINE_BYTES + 1):
-                number += 1
-                if text := _text(line, number, path, remedy).strip():
-                    yield number, parse_json(text, kind, path, remedy, f"line {number}: ")
-    except FileNotFoundError:
-        raise MissingError("file not found", where=path, remedy=remedy) from None
+        return file.readline(LINE_BYTES + 1)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=remedy) from error
 

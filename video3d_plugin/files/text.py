@@ -9,29 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError
+from video3d_plugin.files.regular import read_regular
 
 MATRIX_BYTES = 1 << 16
 TEXT_BYTES = 1 << 24
 
 
-def read_bytes(path: Path, limit: int, remedy: str | None = None) -> bytes:
-    """The file's bytes; MissingError if it is not there, DataError if it is larger than `limit` or unreadable."""
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise DataError(f"{size} bytes, more than the {limit} that such a file may have", where=path, remedy=remedy)
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise MissingError("file not found", where=path, remedy=remedy) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=remedy) from error
-
-
 def read_text(path: Path, limit: int = TEXT_BYTES, remedy: str | None = None) -> str:
     """UTF-8 text, a byte-order mark allowed."""
     try:
-        return read_bytes(path, limit, remedy).decode("utf-8-sig")
+        return read_regular(path, limit, remedy=remedy).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=remedy) from None
 

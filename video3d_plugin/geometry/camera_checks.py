@@ -8,18 +8,75 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 
-_FARTHEST_M = 1e8  # no coordinates on Earth are larger, and voxels of it are still 32-bit integers
+_FARTHEST_M = 1e8  # in the scan's own frame: no coordinates on Earth are larger
+_FARTHEST_IN_WORLD_M = 1e6  # after alignment
+_SHORTEST_FOCAL, _LONGEST = 1.0, 1e6  # pixels
+_STEEPEST = 100.0  # tangent of the angle between a ray and the optical axis: 89.4 degrees
+_FINEST_UNIT_M, _COARSEST_UNIT_M = 1e-6, 0.1  # metres of one step: the farthest depth is then 6.5 cm to 6.5 km
 
 
 def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
-    """The (4, 4) matrix, if it is a pinhole camera's: finite, focal lengths above zero."""
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise DataError(
-            f"not camera intrinsics: focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}",
-            where=where,
-            remedy="expected fx 0 cx 0 / 0 fy cy 0 / 0 0 1 0 / 0 0 0 1, in pixels",
+    """Check that a matrix is that of a pinhole camera.
+
+    Args:
+        matrix: (4, 4) intrinsics in pixels.
+        where: What errors name.
+
+    Returns:
+        The matrix itself.
+
+    Raises:
+        DataError: It is not finite, a focal length is not above zero, or the principal point lies so far out that the
+            rays of the image are nearly parallel to it.
+    """
+    remedy = "expected fx 0 cx 0 / 0 fy cy 0 / 0 0 1 0 / 0 0 0 1, in pixels"
+    focal, centre = matrix[[0, 1], [0, 1]], matrix[[0, 1], [2, 2]]
+    if not np.isfinite(matrix).all() or focal.min() <= 0:
+        what = f"not camera intrinsics: focal lengths {focal[0]:g} and {focal[1]:g}"
+        raise DataError(what, where=where, remedy=remedy)
+    if focal.min() < _SHORTEST_FOCAL or focal.max() > _LONGEST or np.abs(centre).max() > _LONGEST:
+        what = f"not camera intrinsics: {focal[0]:g} {focal[1]:g} {centre[0]:g} {centre[1]:g}"
+        raise DataError(what, where=where, remedy=remedy)
+    if (np.abs(centre) / focal).max() > _STEEPEST:
+        what = (
+            f"principal point ({centre[0]:g}, {centre[1]:g}) is too far out for focal lengths {focal[0]:g} {focal[1]:g}"
         )
+        raise DataError(what, where=where, remedy=remedy)
     return matrix
+
+
+def check_depth_unit(unit_m: float, where: Path | str) -> float:
+    """The metres of one step of 16-bit depth, if the farthest depth is one that a camera measures; else DataError."""
+    if not (np.isfinite(unit_m) and _FINEST_UNIT_M <= unit_m <= _COARSEST_UNIT_M):
+        what = f"a step of depth is {unit_m:g} m"
+        raise DataError(what, where=where, remedy=f"expected {_FINEST_UNIT_M:g} to {_COARSEST_UNIT_M:g}, mostly 0.001")
+    return unit_m
+
+
+def world_pose_fault(pose: np.ndarray) -> str | None:
+    """Why a (4, 4) camera pose in the world frame cannot be used; None for one that can.
+
+    Points are float32: at 1e5 m they are exact to a centimetre, at 1e7 m to a metre.
+    """
+    farthest = np.abs(pose[:3, 3]).max()
+    if not np.isfinite(pose).all() or farthest > _FARTHEST_IN_WORLD_M:
+        return f"camera is {farthest:.3g} m from the world's origin, more than {_FARTHEST_IN_WORLD_M:g}"
+    return None
+
+
+def check_points(points: np.ndarray, where: Path | str, what: str) -> np.ndarray:
+    """The coordinates of any shape, world frame, metres, if they are finite and those of a scan; else DataError."""
+    if points.size and not np.abs(points).max() <= _FARTHEST_IN_WORLD_M:  # false for NaN
+        raise DataError(f"{what} has coordinates that are not finite or beyond {_FARTHEST_IN_WORLD_M:g} m", where=where)
+    return points
+
+
+def check_boxes(boxes: np.ndarray, where: Path | str, what: str) -> np.ndarray:
+    """(N, 6) boxes, centre and size, if they are finite, not inside out and of a scan; else DataError."""
+    check_points(boxes, where, what)
+    if boxes.size and boxes[:, 3:].min() < 0:
+        raise DataError(f"{what} has a size below zero", where=where)
+    return boxes
 
 
 def resized_intrinsics(matrix: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:

@@ -28,6 +28,8 @@ def unique_voxels(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
         return np.zeros((0, 3), np.int32)
     low = cells.min(0)
     span = cells.max(0) - low + 1
+    if float(span[0]) * float(span[1]) * float(span[2]) > 1 << 62:  # more than a code below holds
+        return np.unique(cells, axis=0).astype(np.int32)
     codes = ((cells[:, 0] - low[0]) * span[1] + (cells[:, 1] - low[1])) * span[2] + (cells[:, 2] - low[2])
     codes = np.unique(codes)
     z, rest = codes % span[2], codes // span[2]

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import MATRIX_BYTES, natural_order, read_matrix, read_text
+from video3d_plugin.geometry.camera_checks import check_depth_unit
 
 _ARKIT_PAIRING_S = 0.06  # poses come at 10 Hz
 _TUM_PAIRING_S = 0.02  # as TUM's own associate.py
@@ -120,7 +122,7 @@ def _arkit_camera(folder: Path, stem: str, time: float) -> list[float] | str:
     """
     video = stem.rpartition("_")[0]
     names = [stem, *(f"{video}_{time + beside:.3f}" for beside in (-0.001, 0.001))]
-    path = next((path for name in names if (path := folder / f"{name}.pincam").is_file()), None)
+    path = next((path for name in names if is_regular(path := folder / f"{name}.pincam")), None)
     if path is None:
         return "no intrinsics"
     try:
@@ -138,7 +140,7 @@ def _list_nerfstudio(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     if any(content.get(name) for name in ("k1", "k2", "k3", "p1", "p2")):
         notes.append("lens distortion is not corrected")
     notes.append("poses are taken as metres")
-    unit = _number(content.get("depth_unit_scale_factor", 0.001), where)
+    unit = check_depth_unit(_number(content.get("depth_unit_scale_factor", 0.001), where), where)
     for entry in sorted(entries, key=lambda e: natural_order(str(e.get("file_path")))):
         values = [_number(entry.get(name, content.get(name)), where) for name in ("fl_x", "fl_y", "cx", "cy", "h", "w")]
         color, depth = entry.get("file_path"), entry.get("depth_file_path")
@@ -189,7 +191,7 @@ def _table(path: Path, columns: int) -> list[list[str]]:
         except ValueError:
             numbers = []
         if len(row) < columns or not np.isfinite(numbers).all() or not numbers:
-            raise DataError(f"not a row of {columns} columns: {' '.join(row)!r:.60}", where=path)
+            raise DataError(f"not a row of {columns} columns: {quoted(' '.join(row))}", where=path)
     return sorted(rows, key=lambda row: float(row[0]))
 
 
@@ -221,7 +223,7 @@ def _number(value: Any, where: Path) -> float:
     except OverflowError:  # an integer beyond all floats
         number = np.inf
     if not 0 < number < np.inf:
-        raise DataError(f"camera value {value!r:.20} is not a positive number", where=where)
+        raise DataError(f"camera value {quoted(value, 40)} is not a positive number", where=where)
     return number
 
 

@@ -20,6 +20,7 @@ from video3d_plugin.data.readers.capture_formats import LISTERS, TESTS, FrameEnt
 from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.links import escapes_root
+from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import MATRIX_BYTES, read_matrix, read_text
 from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, pose_fault, resized_intrinsics
 from video3d_plugin.scene import FileSlice, Frame, Omission
@@ -89,17 +90,17 @@ def _frame(name: str, entry: FrameEntry, folder: Path) -> Frame:
     if isinstance(entry.pose, str):
         raise DataError(entry.pose)
     for what, path in (("colour image", entry.color), ("depth image", entry.depth)):
-        if path is None or not path.is_file():
+        if path is None or not is_regular(path):
             raise DataError(f"no {what}")
         if escapes_root(path, folder):
             raise DataError(f"its {what} is named outside the recording")
     if fault := pose_fault(entry.pose):
         raise DataError(fault)
-    depth = FileSlice(entry.depth)  # type: ignore[arg-type]
+    depth = FileSlice(entry.depth, root=folder)  # type: ignore[arg-type]
     size = png_size(depth, str(depth.path))
     return Frame(
         name=name,
-        color=FileSlice(entry.color),
+        color=FileSlice(entry.color, root=folder),
         depth=depth,
         scan_from_camera=entry.pose,
         depth_intrinsics=_intrinsics(entry, size),

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.regular import open_regular
 from video3d_plugin.geometry.boxes import box_of_points
 from video3d_plugin.scene import Omission
 
 REFERENCE_LIMIT = 50  # Video-3D LLM uses the first 50 rows (extract_pred_box.py); the masks are sorted by score
-_MAX_MEMBER_BYTES = 1 << 31
+_MAX_BYTES = 1 << 29  # unpacked; the masks of a scan have some 20 MB
 _REMEDY = "expected scipy.sparse.save_npz of (proposals, mesh vertices); download the masks again"
 
 
@@ -53,16 +54,14 @@ def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT)
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if member.file_size > _MAX_MEMBER_BYTES:
-                    raise DataError(f"{member.filename} claims {member.file_size} bytes", where=path, remedy=_REMEDY)
-        with np.load(path, allow_pickle=False) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > _MAX_BYTES:
+                raise DataError(f"claims {size} bytes unpacked", where=path, remedy=_REMEDY)
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
             arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is no .npy comes as bytes
-    except FileNotFoundError:
-        raise MissingError("file not found", where=path) from None
-    except DataError:
+    except (DataError, MissingError):
         raise
     except Exception as error:  # zip, zlib, numpy headers: many types, one meaning
         raise DataError(f"masks cannot be read: {error}", where=path, remedy=_REMEDY) from error

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
 from video3d_plugin.scene import Instance, Omission
 
 
 def align(vertices: np.ndarray, world_from_scan: np.ndarray) -> np.ndarray:
     """(M, 3) float32 world points of (M, 3) float64 scan points."""
-    return (vertices @ world_from_scan[:3, :3].T + world_from_scan[:3, 3]).astype(np.float32)
+    with np.errstate(over="ignore"):  # vertices beyond float32 become infinite: the caller refuses them
+        return (vertices @ world_from_scan[:3, :3].T + world_from_scan[:3, 3]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,10 @@ def _parse_group(group: object, path: Path) -> tuple[int, str, np.ndarray]:
     except (TypeError, KeyError):
         raise DataError("a segGroup lacks objectId, label or segments", where=path) from None
     if not isinstance(object_id, int) or isinstance(object_id, bool) or not 0 <= object_id < 1 << 31:
-        raise DataError(f"objectId {object_id!r:.40} is not a number of an object", where=path)
-    return object_id, str(label), _integers(segments, path, f"segments of object {object_id}")
+        raise DataError(f"objectId {quoted(object_id, 40)} is not a number of an object", where=path)
+    if not isinstance(label, str):
+        raise DataError(f"label of object {object_id} is not text: {quoted(label, 40)}", where=path)
+    return object_id, label, _integers(segments, path, f"segments of object {object_id}")
 
 
 def _integers(values: object, path: Path, what: str) -> np.ndarray:
@@ -113,4 +116,6 @@ def _integers(values: object, path: Path, what: str) -> np.ndarray:
             raise ValueError(f"{array.dtype} of shape {array.shape}")
     except (ValueError, OverflowError) as error:
         raise DataError(f"{what} is not a list of whole numbers: {error}", where=path) from None
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{what} is not a list of whole numbers: {array.max()} is too large", where=path)
     return array.astype(np.int64)

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.errors import DataError
-from video3d_plugin.files.text import read_bytes
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.regular import open_regular, read_regular
 
 MAX_BYTES = 1 << 32
+_MAX_PTH_BYTES = 1 << 29  # unpacked; a scan has some 20 MB
 _REMEDY = "only plain lists, dictionaries, numbers, strings and numpy arrays are read; nothing in a pickle is executed"
 
 
@@ -70,6 +71,8 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _frombuffer(raw: Any, dtype: Dtype, shape: Any, order: str) -> Array:
+    if not isinstance(raw, bytes | bytearray):  # bytes(n) would be n zeros
+        raise ValueError("an array without its bytes")
     array = Array()
     array.state = (1, shape, dtype, order == "F", bytes(raw))
     return array
@@ -108,18 +111,18 @@ def load_bytes(data: bytes, where: Path | str) -> Any:
 
 def load_pickle(path: Path) -> Any:
     """A .pkl file as plain data."""
-    return load_bytes(read_bytes(path, MAX_BYTES), path)
+    return load_bytes(read_regular(path, MAX_BYTES), path)
 
 
 def load_pth(path: Path) -> Any:
     """A torch.save file of numpy arrays and plain data, without torch and without executing it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
-            if len(names) != 1 or archive.getinfo(names[0]).file_size > MAX_BYTES:
+            if len(names) != 1 or archive.getinfo(names[0]).file_size > _MAX_PTH_BYTES:
                 raise DataError("no data.pkl of a sensible size in it", where=path, remedy="expected a torch.save file")
             data = archive.read(names[0])
-    except FileNotFoundError:
+    except (DataError, MissingError):
         raise
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(f"not a torch.save file: {error}", where=path) from error

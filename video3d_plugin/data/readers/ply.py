@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.text import read_bytes
+from video3d_plugin.files.regular import read_regular
 
 _TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -56,7 +56,7 @@ def read_mesh(path: Path) -> Mesh:
 
 
 def _read(path: Path, with_faces: bool) -> Mesh:
-    data = read_bytes(path, _MAX_BYTES)
+    data = read_regular(path, _MAX_BYTES)
     end = data.find(b"end_header", 0, _MAX_HEADER_BYTES)
     if not data.startswith(b"ply") or end < 0:
         raise DataError("not a PLY file", where=path, remedy=_REMEDY)

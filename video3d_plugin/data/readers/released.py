@@ -19,12 +19,14 @@ import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
 from video3d_plugin.data.schemas import BOX, NAME, PATH
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import Whole, check
+from video3d_plugin.geometry.camera_checks import check_boxes, check_points
 from video3d_plugin.scene import Instance
 
 _PREFIX = "scannet/"
+_MAX_CELL = 10_000_000  # 1000 km
 _CHOICE: dict[str, Any] = {
     "video_id": NAME,
     "frame_files": [PATH],
@@ -39,8 +41,9 @@ def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
     boxes: dict[str, np.ndarray] = {}
     for path in (p for folder in folders for p in sorted(folder.glob(f"scannet_*_{kind}_box.json"))):
         for name, rows in read_json(path, dict, _REMEDY).items():
-            check(rows, [BOX], path, _REMEDY, name=f"boxes of {name[:40]}")
-            boxes[name.removeprefix(_PREFIX)] = np.array(rows, np.float64).reshape(-1, 6)
+            what = f"boxes of {quoted(name, 60)}"
+            check(rows, [BOX], path, _REMEDY, name=what)
+            boxes[name.removeprefix(_PREFIX)] = check_boxes(np.array(rows, np.float64).reshape(-1, 6), path, what)
     return boxes
 
 
@@ -62,11 +65,14 @@ def read_aligned_scan(path: Path) -> AlignedScan:
     content = load_pth(path)
     if not isinstance(content, dict) or "xyz" not in content:
         raise DataError("no xyz in it", where=path, remedy=_REMEDY)
-    points = _array(content["xyz"], path, "xyz", (-1, 3)).astype(np.float32)
+    points = check_points(_array(content["xyz"], path, "xyz", (-1, 3)), path, "xyz").astype(np.float32)
     if content.get("aabb_obj_ids") is None:
         return AlignedScan(points, None)
     ids = _array(content["aabb_obj_ids"], path, "aabb_obj_ids", (-1,))
+    if len(ids) and not (0 <= ids.min() and ids.max() < 1 << 31 and (ids == np.floor(ids)).all()):
+        raise DataError("aabb_obj_ids are not numbers of objects", where=path, remedy=_REMEDY)
     corners = _array(content.get("aabb_corner_xyz"), path, "aabb_corner_xyz", (len(ids), 8, 3)).astype(np.float64)
+    check_points(corners, path, "aabb_corner_xyz")
     low, high = corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)
     boxes = np.concatenate([(low + high) / 2, high - low], axis=1)
     objects = [Instance(int(number), "", tuple(box)) for number, box in zip(ids, boxes.tolist(), strict=True)]
@@ -90,7 +96,7 @@ def read_selected_frames(path: Path) -> dict[str, NamedSelection]:
         names = tuple(PurePosixPath(file).stem for file in item["frame_files"])
         scene_id = item["video_id"].removeprefix(_PREFIX)
         if not len(names) == len(item["voxel_nums"]) == len(set(names)):
-            raise DataError(f"the choice of {scene_id[:40]} does not fit together", where=path, remedy=_REMEDY)
+            raise DataError(f"the choice of {quoted(scene_id, 60)} does not fit together", where=path, remedy=_REMEDY)
         result[scene_id] = NamedSelection(names, tuple(item["voxel_nums"]), item["num_all_voxels"])
     return result
 
@@ -102,9 +108,14 @@ def read_voxel_file(path: Path) -> dict[str, np.ndarray]:
         raise DataError("not a dictionary of scans", where=path, remedy=_REMEDY)
     result = {}
     for name, cells in content.items():
-        array = as_array(cells, path, f"voxels of {name!r:.40}")
+        what = f"voxels of {quoted(name, 60)}"
+        array = as_array(cells, path, what)
+        if array.size == 0:
+            array = np.zeros((0, 3), np.int64)
         if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
-            raise DataError(f"voxels of {name!r:.40} have shape {array.shape}", where=path, remedy=_REMEDY)
+            raise DataError(f"{what} have shape {array.shape}", where=path, remedy=_REMEDY)
+        if len(array) and not -_MAX_CELL <= array.min() <= array.max() <= _MAX_CELL:
+            raise DataError(f"{what} lie beyond {_MAX_CELL} cells", where=path, remedy=_REMEDY)
         result[str(name)] = array.astype(np.int32)
     return result
 

@@ -27,8 +27,8 @@ from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.text import parse_matrix, read_key_values
-from video3d_plugin.geometry.camera_checks import is_rigid
-from video3d_plugin.scene import Instance, Omission, Scene
+from video3d_plugin.geometry.camera_checks import check_points, is_rigid, world_pose_fault
+from video3d_plugin.scene import Frame, Instance, Omission, Scene
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # what is read for all scans at once
@@ -217,6 +217,7 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     else:
         raise MissingError(f"scan {files.scene_id} has neither posed images nor a .sens file")
     notes += more
+    frames = _within_reach(frames, world_from_scan, omissions)
     if not frames:
         reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
         where = files.posed_images or files.sens or files.capture
@@ -234,12 +235,21 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     return Scan(scene, surface)
 
 
+def _within_reach(
+    frames: tuple[Frame, ...], world_from_scan: np.ndarray, omissions: list[Omission]
+) -> tuple[Frame, ...]:
+    """The frames whose aligned camera is not too far from the origin; the others become omissions."""
+    faults = [world_pose_fault(world_from_scan @ frame.scan_from_camera) for frame in frames]
+    omissions += [Omission(f"frame {f.name}", fault) for f, fault in zip(frames, faults, strict=True) if fault]
+    return tuple(frame for frame, fault in zip(frames, faults, strict=True) if fault is None)
+
+
 def _annotated(
     files: ScanFiles, world_from_scan: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[Instance, ...], list[Omission], list[str]]:
     """(aligned vertices, annotated objects, omissions, notes): of the mesh, else of the released files."""
     if files.mesh is not None:
-        surface = mesh.align(ply.read_vertices(files.mesh), world_from_scan)
+        surface = check_points(mesh.align(ply.read_vertices(files.mesh), world_from_scan), files.mesh, "the mesh")
         if files.segments and files.aggregation:
             return surface, *mesh.read_instances(files.segments, files.aggregation, surface), []
         return surface, (), [], ["no segments and aggregation: no annotated boxes"]

@@ -6,6 +6,7 @@ A 5 GB file costs a few thousand seeks and no memory: the images are skipped, no
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from video3d_plugin.data.frames import MAX_PIXELS
-from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault
+from video3d_plugin.errors import DataError
+from video3d_plugin.files.images import check_depth_size
+from video3d_plugin.files.regular import open_regular
+from video3d_plugin.geometry.camera_checks import check_depth_unit, check_intrinsics, pose_fault
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
 _MATRICES = struct.Struct("<64f")
@@ -53,7 +55,7 @@ class SensFrame:
 
 def read_header(path: Path) -> SensHeader:
     """The header of a .sens file; DataError if it is not one."""
-    with _open(path) as file:
+    with open_regular(path) as file:
         return _read_header(file, path)
 
 
@@ -62,8 +64,8 @@ def iterate_frames(path: Path, header: SensHeader, step: int = 1) -> Iterator[Se
 
     Raises DataError where the file ends early, after all whole frames have been given.
     """
-    size = path.stat().st_size
-    with _open(path) as file:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         offset = header.first_frame_offset
         for index in range(header.frame_count):
             file.seek(offset)
@@ -131,15 +133,6 @@ def _automatic_step(count: int, wanted: int = 32) -> int:
     return min(REFERENCE_STEP, max(1, count // wanted))
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise MissingError("file not found", where=path) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", where=path) from error
-
-
 def _take(file: BinaryIO, count: int, path: Path) -> bytes:
     data = file.read(count)
     if len(data) < count:
@@ -160,16 +153,15 @@ def _read_header(file: BinaryIO, path: Path) -> SensHeader:
     if color_kind not in _COLOR_KINDS or depth_kind != 1:
         what = f"colour compression {color_kind} and depth compression {depth_kind}"
         raise DataError(what, where=path, remedy="readable are jpeg (2) or png (1) with zlib depth (1)")
-    if not 0 < depth_width * depth_height <= MAX_PIXELS:
-        raise DataError(f"depth claims {depth_width}x{depth_height} pixels", where=path, remedy=_REMEDY)
-    if not (np.isfinite(depth_shift) and depth_shift > 0):
+    check_depth_size((depth_height, depth_width), str(path))
+    if not depth_shift > 0:
         raise DataError(f"depth shift is {depth_shift}", where=path, remedy=_REMEDY)
     return SensHeader(
         color_intrinsics=matrices[0],
         depth_intrinsics=check_intrinsics(matrices[2], path),
         color_codec=_COLOR_KINDS[color_kind],
         depth_size=(depth_height, depth_width),
-        depth_unit_m=1.0 / depth_shift,
+        depth_unit_m=check_depth_unit(1.0 / depth_shift, path),
         frame_count=count,
         first_frame_offset=file.tell(),
     )

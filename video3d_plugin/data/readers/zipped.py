@@ -17,13 +17,17 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, quoted
+from video3d_plugin.files.regular import open_regular
 
 MAX_BYTES = 16 << 30  # a .sens has up to 5 GB
 MAX_FILES = 100_000
 _LAYOUT = {"scans", "scans_test", "posed_images", "scannet"}  # folders that belong to a root, not to one recording
 _LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 _CHUNK = 1 << 20
+_PLAIN = "zip a plain folder"
+_DATA_FOLDER = "video3d.json"
+_NAME_BYTES, _PATH_BYTES = 200, 1000  # with the folder to unpack into: less than what file systems allow
 # what zipfile and its decompressors raise at a damaged archive; ValueError: names that are no text, offsets below 0
 _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
 
@@ -35,19 +39,17 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
     DataError also for what is no zip file, is damaged or encrypted, or names files outside of itself. What was
     written before an error or an interruption is removed.
     """
-    if not archive.is_file():
-        raise MissingError("no such file", where=archive)
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with open_regular(archive) as file, zipfile.ZipFile(file) as opened:
             members = _checked(opened, archive, max_bytes, max_files)
             folder.mkdir(parents=True, exist_ok=True)
             _need_space(sum(member.file_size for member, _ in members), folder, archive)
             try:
-                _extract(opened, members, folder)
+                _extract(opened, members, folder, archive)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-    except DataError:
+    except (DataError, MissingError):
         raise
     except _DAMAGES as error:
         raise DataError(f"not a whole zip file: {error}", where=archive, remedy="zip the folder again") from error
@@ -83,11 +85,18 @@ def _checked(
             continue
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or ":" in name or "\0" in name or not parts:
-            raise DataError(f"names a file outside of itself: {name!r:.80}", where=archive, remedy="zip a plain folder")
+            raise DataError(f"names a file outside of itself: {quoted(name)}", where=archive, remedy=_PLAIN)
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"holds a link: {name!r:.80}", where=archive, remedy="zip the files themselves")
+            raise DataError(f"holds a link: {quoted(name)}", where=archive, remedy="zip the files themselves")
         if member.flag_bits & 1:
             raise DataError("is encrypted", where=archive, remedy="zip the folder without a password")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise DataError(f"holds no file but a device or a pipe: {quoted(name)}", where=archive, remedy=_PLAIN)
+        if parts[-1].casefold() == _DATA_FOLDER:
+            what = f"holds a prepared data folder ({quoted(name)}), whose records name files elsewhere"
+            raise DataError(what, where=archive, remedy="zip the recording that it was made from")
+        if max(len(part.encode()) for part in parts) > _NAME_BYTES or len(name.encode()) > _PATH_BYTES:
+            raise DataError(f"holds a file whose name is too long: {quoted(name)}", where=archive, remedy=_PLAIN)
         total += member.file_size
         members.append((member, PurePosixPath(*parts)))
     if len(members) > max_files:
@@ -107,7 +116,9 @@ def _need_space(size: int, folder: Path, archive: Path) -> None:
         raise DataError(what, where=archive, remedy="free some space, or set TMPDIR")
 
 
-def _extract(opened: zipfile.ZipFile, members: list[tuple[zipfile.ZipInfo, PurePosixPath]], folder: Path) -> None:
+def _extract(
+    opened: zipfile.ZipFile, members: list[tuple[zipfile.ZipInfo, PurePosixPath]], folder: Path, archive: Path
+) -> None:
     total = sum(member.file_size for member, _ in members)
     with tqdm(total=total, unit="B", unit_scale=True, desc="unpacking", disable=None, delay=1) as bar:
         for member, name in members:
@@ -119,8 +130,8 @@ def _extract(opened: zipfile.ZipFile, members: list[tuple[zipfile.ZipInfo, PureP
                         file.write(chunk)
                         bar.update(len(chunk))
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                where, what = opened.filename, f"names the same file twice: {str(name)!r:.80}"
-                raise DataError(what, where=where, remedy="zip a plain folder") from None
+                what = f"names the same file twice: {quoted(str(name))}"
+                raise DataError(what, where=archive, remedy=_PLAIN) from None
             except OSError as error:
                 raise DataError(f"cannot be unpacked: {error.strerror or error}", where=target) from error
 
