@@ -199,8 +199,6 @@ def test_a_pattern_that_is_not_linear_is_seen(bad):
 
 def parsers() -> dict[str, Callable[[str], object]]:
     """Whatever takes text of models, files or users and reads it."""
-    from video3d_plugin.metrics.parse_boxes import parse_boxes
-    from video3d_plugin.metrics.tasks import TASKS
 
     from video3d_plugin.cli import suggestion
     from video3d_plugin.config import parse_projector
@@ -208,11 +206,13 @@ def parsers() -> dict[str, Callable[[str], object]]:
     from video3d_plugin.files.json import parse_json
     from video3d_plugin.files.text import natural_order, parse_matrix
     from video3d_plugin.metrics import answers, captions
+    from video3d_plugin.metrics.box_text import parse_boxes
+    from video3d_plugin.tasks import usable
 
     box = [0.0, 0, 0, 1, 1, 1]
     doc = {"scene_id": "s", "object_id": "1", "ann_id": "0", "question_id": "q", "question": "What is it?"}
     doc |= {"gt_box": box, "gt_boxes": [box], "eval_type": "mt", "references": ["a"], "answers": ["a"], "answer": "a"}
-    records = {f"record of {name}": lambda text, t=task: t.record(doc, text) for name, task in TASKS.items()}
+    records = {f"record of {name}": lambda text, t=task: t.record(doc, text) for name, task in usable().items()}
     return records | {
         "parse_boxes": parse_boxes,
         "clean_answer": answers.clean_answer,

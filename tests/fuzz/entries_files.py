@@ -31,8 +31,8 @@ from made_up_scan import (  # noqa: E402
     sens_bytes,
     two_cubes,
 )
-from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes, find_files, load_items  # noqa: E402
 
+from video3d_plugin.data.annotation_files import find_files, load_items  # noqa: E402
 from video3d_plugin.data.folder import DataFolder  # noqa: E402
 from video3d_plugin.data.frames import check_frame  # noqa: E402
 from video3d_plugin.data.inputs import frame_points  # noqa: E402
@@ -51,6 +51,8 @@ from video3d_plugin.data.readers.scannet import ScanNetRoot, read_scan  # noqa: 
 from video3d_plugin.data.readers.zipped import unpack  # noqa: E402
 from video3d_plugin.files.images import depth_from_png, open_image  # noqa: E402
 from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix  # noqa: E402
+from video3d_plugin.tasks import get  # noqa: E402
+from video3d_plugin.tasks.annotations import Context, SceneBoxes  # noqa: E402
 
 SCENE = "scene0000_00"
 FARTHEST_M = 1e7
@@ -171,10 +173,10 @@ def write_annotations(folder):
 def read_annotations(folder):
     boxes = SceneBoxes({1: (0, 0, 0, 1, 1, 1), 4: (3, 0, 0, 1, 1, 1)}, np.array([[0, 0, 0, 1, 1, 1.0]]))
     for (task, split), paths in find_files([folder / "annotations"])[0].items():
-        items = load_items(task, paths)
+        items = load_items(get(task), paths)
         context = Context({SCENE: boxes}, None)
-        docs = BENCHMARKS[task].docs(items, split, context)
-        json.dumps([docs, [vars(q) for q in BENCHMARKS[task].questions(items, split, context)]])
+        docs = get(task).docs(items, split, context)
+        json.dumps([docs, [vars(q) for q in get(task).questions(items, split, context)]])
 
 
 def released(folder):

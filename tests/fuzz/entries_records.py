@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from harness import Entry
-from video3d_plugin.metrics.scanrefer_groups import Labels
-from video3d_plugin.metrics.tasks import TASKS
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.training_files import read_training_files
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.scene import InputsSpec
+from video3d_plugin.tasks import BUILT_IN, get
+from video3d_plugin.tasks.object_classes import Labels
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "data"))
 
@@ -43,7 +43,7 @@ SAID = {
 
 def record(task: str, number: int = 0) -> dict:
     doc = {**DOC, "ann_id": number, "question_id": f"q{number}", "object_id": str(number)}
-    return TASKS[task].record(doc, SAID.get(task, "a brown chair"))
+    return get(task).record(doc, SAID.get(task, "a brown chair"))
 
 
 @lru_cache(maxsize=1)
@@ -83,17 +83,17 @@ def read_folder(folder: Path) -> None:
         docs = data.docs(task, split)
         json.dumps(docs, allow_nan=False)
         for doc in docs:
-            TASKS[task].record(doc, SAID.get(task, "a chair")) if split != "test" else None
+            get(task).record(doc, SAID.get(task, "a chair")) if split != "test" else None
         assert all(isinstance(question.prompt, str) for question in data.questions(task, split))
 
 
 def read_docs_as_table(folder: Path) -> None:
     from video3d_plugin.hosts import current
-    from video3d_plugin.hosts.tasks import METRICS, SceneTask
+    from video3d_plugin.hosts.tasks import SceneTask
 
     current.use(DataFolder.open(folder / "data"))
     for task, split in current.data_folder().tasks():
-        if task in METRICS:
+        if task in BUILT_IN:
             SceneTask(task).docs(split)(None)
 
 
@@ -121,7 +121,7 @@ def prepare_again(folder: Path) -> None:
 
 
 def samples(folder: Path) -> None:
-    for task in TASKS:
+    for task in BUILT_IN:
         lines = [{"doc_id": i, "m": {"metric": "m", **record(task, i)}} for i in range(3)]
         name = folder / f"20261122_090000_samples_{task}.jsonl"
         name.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -130,10 +130,10 @@ def samples(folder: Path) -> None:
 def results(folder: Path) -> None:
     samples(folder)
     content = {
-        "results": dict.fromkeys(TASKS, {"acc@0.25,none": 12.5, "count_missing,none": 0, "cider,none": 120.5}),
+        "results": dict.fromkeys(BUILT_IN, {"acc@0.25,none": 12.5, "count_missing,none": 0, "cider,none": 120.5}),
         "config": {"model": "video3d", "model_args": "pretrained=tiny"},
         "model_name": "models/tiny", "date": "20261122_090000",
-        "n-samples": {task: {"original": 10, "effective": 3} for task in TASKS},
+        "n-samples": {task: {"original": 10, "effective": 3} for task in BUILT_IN},
     }  # fmt: skip
     (folder / "20261122_090000_results.json").write_text(json.dumps(content))
 
@@ -240,14 +240,14 @@ def prediction_files(folder: Path) -> None:
 
 
 def score_predictions(folder: Path) -> None:
-    from video3d_plugin.score import Truth, cli, score
+    from video3d_plugin.score import GroundTruth, cli, score
 
     _no_java()
     boxes = folder / "truth" / "boxes.json"
     for path in sorted(folder.glob("*.json*")):
         task = path.stem.split("_")[0]
         annotations = sorted((folder / "truth").glob(f"{task}_*.json"))
-        truth = Truth(annotations=annotations, boxes=boxes, proposals=boxes if task == "scan2cap" else None)
+        truth = GroundTruth(annotations=annotations, boxes=boxes, proposals=boxes if task == "scan2cap" else None)
         result = score(task, path, None if path.suffix == ".jsonl" else truth, _plain())
         check_values(result.scores.values, result.scores.counts)
         json.loads(cli.as_json(result), parse_constant=lambda name: 1 / 0)
