@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 GROUNDING_TASKS = ("scanrefer", "multi3drefer")
 MAX_NEW_TOKENS = 512
-NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_response_cache")
+NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache")
 
 
 @dataclass(frozen=True)
