@@ -10,6 +10,13 @@ DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
 VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify tests/test_lock.py
 
+# A comma would end an argument of $(call ...), so what is installed has names.
+ALL     := --editable '.[eval,train,serve,completion,dev]'
+VERSION := --editable '.[eval,train,dev]'
+LLAVA   := --editable '.[llava]'
+LOWEST  := --editable '.[train]' pytest hypothesis
+WHEEL    = "$$(ls dist/*.whl)[eval,serve]" pytest hypothesis
+
 # $(call install,FOLDER,CONSTRAINTS,WHAT): an environment that holds WHAT at the versions of a lock. The stamp names the
 # lock, and tests/test_lock.py holds the environment to it.
 define install
@@ -25,18 +32,18 @@ help: ## this list
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
-	$(call install,$(VENV),constraints.txt,--editable '.[eval,train,serve,completion,dev]')
+	$(call install,$(VENV),constraints.txt,$(ALL))
 
 .venv-4.45/.installed .venv-4.57/.installed: .venv-%/.installed: pyproject.toml constraints-%.txt
 	@echo "setting up .venv-$*: transformers $*"
-	$(call install,.venv-$*,constraints-$*.txt,--editable '.[eval,train,dev]')
+	$(call install,.venv-$*,constraints-$*.txt,$(VERSION))
 
 .venv-4.45/.llava .venv-4.57/.llava: .venv-%/.llava: .venv-%/.installed
-	$(call install,.venv-$*,constraints-$*.txt,--editable '.[llava]')
+	$(call install,.venv-$*,constraints-$*.txt,$(LLAVA))
 	@touch $@
 
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
-	$(call install,.venv-lowest,constraints-lowest.txt,--editable '.[train]' pytest hypothesis)
+	$(call install,.venv-lowest,constraints-lowest.txt,$(LOWEST))
 
 demo: $(STAMP) ## rooms -> model -> five benchmarks -> one table
 	$(BIN)/video3d demo
@@ -51,7 +58,7 @@ test-all: $(STAMP) ## with slow, gpu and host tests
 test-newest: ## demo and default tests in a fresh environment without constraints; KEEP=1 keeps the last one
 	$(if $(KEEP),,rm -rf .venv-newest)
 	@test -x .venv-newest/bin/video3d || { $(PYTHON) -m venv .venv-newest && .venv-newest/bin/python -m pip install \
-		--quiet --progress-bar off torch torchvision --editable '.[eval,train,serve,completion,dev]'; }
+		--quiet --progress-bar off torch torchvision $(ALL); }
 	@.venv-newest/bin/python -m pip list --format freeze | paste -s -d ' '
 	.venv-newest/bin/video3d demo
 	.venv-newest/bin/python -m pytest -q $(DEFAULT)
@@ -91,7 +98,7 @@ WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lm
 wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist
-	$(call install,.venv-wheel,constraints.txt,"$$(ls dist/*.whl)[eval,serve]" pytest hypothesis)
+	$(call install,.venv-wheel,constraints.txt,$(WHEEL))
 	.venv-wheel/bin/python -m pip check
 	cd .venv-wheel && bin/python -c "import video3d_plugin as v; assert 'site-packages' in v.__file__, v.__file__" && \
 		bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \

@@ -1,4 +1,4 @@
-"""The locks: what `make` installs is named there, for every Python and machine that is promised, and nothing else is."""
+"""The locks: what `make` installs is named there, for every Python and machine that is promised."""
 
 from __future__ import annotations
 
