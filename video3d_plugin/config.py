@@ -147,7 +147,14 @@ class Video3DConfig(Qwen2Config):
     """
 
     model_type = "video3d"
-    keys_to_ignore_at_inference = ["past_key_values", "item_losses", "ground_scores", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "cache",
+        "item_losses",
+        "ground_scores",
+        "hidden_states",
+        "attentions",
+    ]
 
     def __init__(self, **kwargs: Any):
         own = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -224,6 +225,12 @@ def test_docs_of_a_split_that_is_not_there_say_what_is(chosen):
 def test_without_a_data_folder_the_tasks_say_what_to_run(monkeypatch):
     monkeypatch.delenv("VIDEO3D_DATA", raising=False)
     with pytest.raises(MissingError, match="video3d prepare SOURCE --output DATA"):
+        SceneTask("scanqa").docs("val")(None)
+
+
+def test_without_datasets_the_tasks_name_the_extra(chosen, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingError, match=r"pip install 'video3d-plugin\[eval\]'"):
         SceneTask("scanqa").docs("val")(None)
 
 

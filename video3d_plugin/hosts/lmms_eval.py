@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_NEW_TOKENS = 512
-NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_response_cache")
+NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache")
 
 
 @dataclass(frozen=True)
