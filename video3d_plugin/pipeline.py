@@ -142,9 +142,10 @@ class Video3D:
     ) -> str | list[str]:
         """The answer's text, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator).
 
-        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it); text with
-                   <image> in it is the whole user turn; a Question says everything itself
-        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres
+        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it), and what
+                   reads as a special token in it is text; a Question says everything itself
+        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres;
+                   without points, <coord> is text too
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)

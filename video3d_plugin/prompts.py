@@ -9,13 +9,16 @@ from typing import Any, TypeAlias
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 
 # The same as in data/annotations, which names their sources; a test holds them together.
-ANSWER_PROMPT = "<image> {question} Answer the question simply."  # ScanQA's
-FREE_PROMPT = "<image> {question}"
-CAPTION_PROMPT = "<image> Given an object located at <coord> , describe the object in detail."
-GROUND_PROMPT = "<image>Identify the object according to the following description.\n{description}"
+ANSWER_PROMPT = IMAGE_TOKEN + " {question} Answer the question simply."  # ScanQA's
+FREE_PROMPT = IMAGE_TOKEN + " {question}"
+CAPTION_PROMPT = f"{IMAGE_TOKEN} Given an object located at {COORD_TOKEN} , describe the object in detail."
+GROUND_PROMPT = IMAGE_TOKEN + "Identify the object according to the following description.\n{description}"
 SEVERAL = "\nThere may be no corresponding object, or there may be one or more objects."
+
+_LEADING = f"let the prompt begin with {IMAGE_TOKEN}"
 
 Point: TypeAlias = Sequence[float]  # (3,) a point, or (6,) a box whose centre is meant; world frame, metres
 
@@ -27,19 +30,30 @@ def listed_of(items: Any) -> tuple[bool, list[Any]]:
 
 
 def text_question(question: str | Question, index: int, scene_id: str, prompt: str, coords: tuple) -> Question:
+    """A question put into `prompt`; special tokens in it are text, but for a <coord> for each of `coords`."""
     if isinstance(question, Question):
         return question
-    text = question if "<image>" in question else prompt.replace("{question}", question)
-    return Question("ask", str(index), scene_id, text if "<image>" in text else f"<image> {text}", coords=coords)
+    before, slot, after = prompt.partition("{question}")
+    if not slot or "{question}" in after:
+        raise DataError(f"the prompt {prompt!r:.80} has no place for the question", remedy="put {question} once in it")
+    if IMAGE_TOKEN in after and IMAGE_TOKEN in question:
+        raise DataError(f"the question holds {IMAGE_TOKEN}, and the prompt has its own after it", remedy=_LEADING)
+    if before.count(IMAGE_TOKEN) + after.count(IMAGE_TOKEN) > 1:
+        raise DataError(f"the prompt {prompt!r:.80} has several {IMAGE_TOKEN}", remedy=_LEADING)
+    if COORD_TOKEN in before + after and not coords:
+        raise DataError(f"the prompt {prompt!r:.80} has {COORD_TOKEN} and no points", remedy="give one point for each")
+    text = f"{before}{question}{after}"
+    if IMAGE_TOKEN not in before + after:
+        text = f"{IMAGE_TOKEN} {text}"
+    return Question("ask", str(index), scene_id, text, coords=coords, grounding=False)
 
 
 def ground_question(description: str | Question, index: int, scene_id: str, several: bool) -> Question:
+    """A description in the grounding prompt; special tokens in it are text."""
     if isinstance(description, Question):
-        return description if description.is_grounding else replace(description, answer="<ground>")
-    text = description
-    if "<image>" not in text:
-        text = GROUND_PROMPT.format(description=text.capitalize()) + (SEVERAL if several else "")
-    return Question("ask", str(index), scene_id, text, "<ground>")
+        return description if description.is_grounding else replace(description, answer=GROUND_TOKEN, grounding=True)
+    text = GROUND_PROMPT.format(description=description.capitalize()) + (SEVERAL if several else "")
+    return Question("ask", str(index), scene_id, text, GROUND_TOKEN)
 
 
 def as_point(values: Point) -> tuple[float, float, float]:

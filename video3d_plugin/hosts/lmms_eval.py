@@ -24,6 +24,7 @@ from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.hosts import current, identity, outcome
 from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, release_memory
 from video3d_plugin.scene import Question, SceneInputs
+from video3d_plugin.tokens import GROUND_TOKEN
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUNDING_TASKS = ("scanrefer", "multi3drefer")
+CAPTION_TASK = "scan2cap"
 MAX_NEW_TOKENS = 512
 NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_response_cache")
 
@@ -67,14 +69,14 @@ def question_of(doc: dict) -> Question:
         item_id=str(doc["item_id"]),
         scene_id=doc["scene_id"],
         prompt=doc["prompt"],
-        answer="<ground>" if doc["task"] in GROUNDING_TASKS else None,
+        answer=GROUND_TOKEN if doc["task"] in GROUNDING_TASKS else None,
         coords=tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ()),
     )
 
 
 def is_undetected(question: Question) -> bool:
     """Scan2Cap: no proposal overlaps the object enough to point at it. By the protocol its caption is empty."""
-    return "<coord>" in question.prompt and not question.coords
+    return question.task == CAPTION_TASK and not question.coords
 
 
 def registry_checked(sampler: str) -> str:

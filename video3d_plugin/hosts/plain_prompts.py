@@ -17,6 +17,7 @@ import numpy as np
 from video3d_plugin.data import frames as decoding
 from video3d_plugin.hosts.current import data_folder
 from video3d_plugin.scene import Frame, Scene
+from video3d_plugin.tokens import disarm
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +53,7 @@ def text(task: str, doc: Mapping, options: Mapping) -> str:
     if options.get("poses", task in ABOUT_POSITIONS):
         lines += [WORLD, *(camera_line(i, scene, frame) for i, frame in enumerate(chosen, 1))]
     box = doc.get("box") or doc.get("gt_box") or ()
-    words = {key: doc[key] for key in ("description", "question", "situation") if key in doc}
+    words = {key: disarm(doc[key]) for key in ("description", "question", "situation") if key in doc}
     lines.append(QUESTIONS[task].format(**words, box=numbers(box, 2)))
     return f"{options.get('pre_prompt', '')}{chr(10).join(lines)}{options.get('post_prompt', '')}"
 

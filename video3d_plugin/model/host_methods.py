@@ -11,9 +11,7 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import zero3
-
-# What the input of the model needs beyond a Qwen2 tokenizer: LLaVA's placeholder and Video-3D LLM's two tokens.
-IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN = "<image>", "<ground>", "<coord>"
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
 class HostMethods:
@@ -45,7 +43,7 @@ class HostMethods:
         note the ids in the configuration. New tokens start as the mean of the old ones, also in rows that were there
         to spare (Qwen2 has more rows than tokens, never trained). Returns the tokens that were new."""
         known = tokenizer.get_vocab()
-        new = [token for token in (IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN) if token not in known]
+        new = [token for token in SPATIAL_TOKENS if token not in known]
         tokenizer.add_tokens(new)
         old = zero3.whole_shape(self.get_input_embeddings().weight)[0]
         fresh = list(tokenizer.convert_tokens_to_ids(new))

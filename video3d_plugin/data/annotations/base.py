@@ -14,10 +14,11 @@ from video3d_plugin.data.text import read_json
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import Question, Scene
+from video3d_plugin.tokens import GROUND_TOKEN
 
 Doc = dict[str, Any]
 Box = tuple[float, ...]
-GROUND_ANSWER = "<ground>"
+GROUND_ANSWER = GROUND_TOKEN
 _REMEDY = "expected the benchmark's official file"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from video3d_plugin.data.annotations.base import Doc, load_items, object_number
 from video3d_plugin.errors import DataError
+from video3d_plugin.tokens import IMAGE_TOKEN
 
 FILES = {
     "scanrefer": "scanrefer_vg_{}_llava_style.json",
@@ -88,14 +89,14 @@ def _scan2cap(item: Doc, scene_id: str, prompt: str, answer: str, path: Path, in
 
 
 def _scanqa(item: Doc, scene_id: str, prompt: str, answer: str, path: Path, index: int) -> list[Doc]:
-    question = prompt.removeprefix("<image> ").removesuffix(" Answer the question simply.")
+    question = prompt.removeprefix(f"{IMAGE_TOKEN} ").removesuffix(" Answer the question simply.")
     answers = [str(value) for value in item["metadata"].get("answers", [answer])]
     number = str(item["id"]).removeprefix("scanqa_").rsplit("_", 1)[0]
     return [{"scene_id": scene_id, "question_id": number, "question": question, "answers": answers}]
 
 
 def _sqa3d(item: Doc, scene_id: str, prompt: str, answer: str, path: Path, index: int) -> list[Doc]:
-    text = prompt.removeprefix("<image> ").removesuffix(" Answer the question using a single word or phrase.")
+    text = prompt.removeprefix(f"{IMAGE_TOKEN} ").removesuffix(" Answer the question using a single word or phrase.")
     return [
         {
             "scene_id": scene_id,

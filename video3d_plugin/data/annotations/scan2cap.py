@@ -16,9 +16,10 @@ from video3d_plugin.data.annotations import scanrefer
 from video3d_plugin.data.annotations.base import Benchmark, Context, Doc
 from video3d_plugin.metrics.boxes import iou_matrix
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import COORD_TOKEN, IMAGE_TOKEN
 
 TASK = "scan2cap"
-PROMPT = "<image> Given an object located at <coord> , describe the object in detail."
+PROMPT = f"{IMAGE_TOKEN} Given an object located at {COORD_TOKEN} , describe the object in detail."
 MIN_IOU = 0.5
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_lists, load_items
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import IMAGE_TOKEN
 
 TASK = "scanqa"
 _FIELDS = {"scene_id": str, "question_id": str, "question": str}
@@ -21,7 +22,7 @@ _SPLITS = ("train", "val", "test_w_obj", "test_wo_obj")
 
 
 def prompt(question: str) -> str:
-    return f"<image> {question} Answer the question simply."
+    return f"{IMAGE_TOKEN} {question} Answer the question simply."
 
 
 def load(paths: Sequence[Path]) -> list[Doc]:

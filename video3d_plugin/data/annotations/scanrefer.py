@@ -23,6 +23,7 @@ from video3d_plugin.data.annotations.base import (
 )
 from video3d_plugin.metrics.scanrefer_groups import OTHERS, multiple_by_object
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import IMAGE_TOKEN
 
 TASK = "scanrefer"
 UNKNOWN = "unknown"  # the group of every item where the label table is missing
@@ -30,7 +31,7 @@ _FIELDS = {"scene_id": str, "object_id": (str, int), "object_name": str, "ann_id
 
 
 def prompt(description: str) -> str:
-    return f"<image>Identify the object according to the following description.\n{description.capitalize()}"
+    return f"{IMAGE_TOKEN}Identify the object according to the following description.\n{description.capitalize()}"
 
 
 def load(paths: Sequence[Path]) -> list[Doc]:

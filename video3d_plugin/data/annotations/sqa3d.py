@@ -20,6 +20,7 @@ from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.answers import question_type_by_prefix
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import IMAGE_TOKEN
 
 TASK = "sqa3d"
 _QUESTION = {"scene_id": str, "situation": str, "question": str, "question_id": (int, str)}
@@ -28,7 +29,7 @@ _REMEDY = "both files must be of the same release and split"
 
 
 def prompt(situation: str, question: str) -> str:
-    return f"<image> {situation} {question} Answer the question using a single word or phrase."
+    return f"{IMAGE_TOKEN} {situation} {question} Answer the question using a single word or phrase."
 
 
 def load(paths: Sequence[Path]) -> list[Doc]:
