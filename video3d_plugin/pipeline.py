@@ -377,7 +377,8 @@ def load_model(
     path = default_checkpoint() if path is None else path
     import torch
 
-    from video3d_plugin.model.checkpoint import load_pair, local_folders
+    from video3d_plugin.model.checkpoint import local_folders
+    from video3d_plugin.model.loading import load_pair
 
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:

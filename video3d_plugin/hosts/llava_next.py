@@ -180,7 +180,7 @@ def opened(path, base, dtype: str, device_map, attention: str, bits: dict[str, b
     a LoRA folder."""
     import torch
 
-    from video3d_plugin.model.checkpoint import load_pair
+    from video3d_plugin.model.loading import load_pair
 
     options = {"attn_implementation": attention, "device_map": device_map, **bits}
     if not bits:

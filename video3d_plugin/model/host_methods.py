@@ -11,6 +11,7 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import zero3
+from video3d_plugin.model.lora import train_in_full
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
@@ -34,8 +35,6 @@ class HostMethods:
             if "world_position_embedding" in name or name.startswith("ground_head"):
                 parameter.requires_grad_(True)
         if any("lora_" in name for name, _ in self.named_parameters()):
-            from video3d_plugin.model.lora import train_in_full
-
             train_in_full(self)
 
     def add_tokens(self, tokenizer: Any) -> list[str]:

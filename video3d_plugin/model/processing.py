@@ -19,7 +19,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
 from video3d_plugin.scene import Question, SceneInputs
@@ -283,7 +283,7 @@ class Video3DProcessor:
         kwargs.pop("trust_remote_code", None)
         options = {}
         if (folder / _FILE).is_file():
-            stored = read_object(folder / _FILE)
+            stored = read_processor_config(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
         tokenizer = _tokenizer(path)
         return cls(tokenizer, config, **options)
@@ -291,11 +291,16 @@ class Video3DProcessor:
 
 def _tokenizer(path: str) -> Any:
     """Its class comes from tokenizer_config.json; the configuration only decides where that is silent."""
+    check_tokenizer_files(Path(path))
     try:
-        return AutoTokenizer.from_pretrained(path, config=Qwen2Config())
-    except Exception as error:  # the tokenizers library raises nothing narrower
+        return AutoTokenizer.from_pretrained(path, config=Qwen2Config(), trust_remote_code=False)
+    except BaseException as error:  # the tokenizers library raises nothing narrower, and its panics are no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(
-            f"the tokenizer cannot be read: {type(error).__name__}: {error}", where=path, remedy="download it again"
+            f"the tokenizer cannot be read: {type(error).__name__}: {error!s:.120}",
+            where=path,
+            remedy="download it again",
         ) from error
 
 
