@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any, TypeAlias
 
+from video3d_plugin.arguments import ArgumentError
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Question
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
@@ -58,7 +59,10 @@ def ground_question(description: str | Question, index: int, scene_id: str, seve
 
 def as_point(values: Point) -> tuple[float, float, float]:
     """The point itself, or the centre of a box."""
-    numbers = tuple(float(value) for value in values)
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ArgumentError("a point", values, "(x, y, z), or a box (centre and size), metres") from None
     if len(numbers) not in (3, 6) or not all(map(isfinite, numbers)):
         what = f"{numbers} is neither a point (x, y, z) nor a box (centre and size)"
         raise DataError(what, remedy="give three or six finite numbers, metres")

@@ -67,7 +67,13 @@ def load(
     config.vocab_size = _vocabulary(shapes, config, folder)
     config.vision_config = _vision(config, folder)
     fresh = _compare(cls, config, shapes, folder)
-    model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **_dtype_name(kwargs))
+    try:
+        options = _dtype_name(kwargs)
+        model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise DataError(f"a .bin file is damaged: {error!s:.100}", where=folder, remedy="download it again") from error
     _materialise(model, fresh)
     tower = [name for name in fresh if name.startswith(_TOWER)]
     if tower:

@@ -91,6 +91,7 @@ PROCESSOR_RULES: dict[str, Rule] = {
     "system_message": text(1 << 16),
     "label_style": one_of("llava_next", "answer"),
 }
+_SUMMED_BYTES = 1 << 30  # of larger .bin files the checksums are not read
 _WEIGHTS = ("F64", "F32", "F16", "BF16")
 
 
@@ -232,6 +233,8 @@ def _load(path: Path, device: str) -> dict[Any, Any]:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise DataError("is compressed, which torch.save never does", where=path, remedy="do not use it")
+            if device != "meta" and path.stat().st_size <= _SUMMED_BYTES and (broken := archive.testzip()):
+                raise DataError(f"{quoted(broken)} in it is damaged", where=path, remedy=DOWNLOAD)
         content = torch.load(str(path), map_location=device, weights_only=True, mmap=True)
     if not isinstance(content, dict):
         raise DataError(f"holds a {type(content).__name__}, not tensors by name", where=path, remedy=DOWNLOAD)

@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 
+from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
@@ -150,6 +151,9 @@ class Video3DProcessor:
         shared: one row a scene with all its questions, `segments` telling them apart; items then come scene by scene,
         in the order of `scenes`, and within a scene in the order of `questions`.
         """
+        check_items("questions", questions, Question, "a Question")
+        check_items("scenes", scenes, SceneInputs, "SceneInputs")
+        check_one_of("padding_side", padding_side, ("left", "right"))
         if not questions:
             raise DataError("no questions", remedy="give at least one")
         index = self._scene_positions(questions, scenes)
