@@ -112,12 +112,14 @@ def read_bounded(path: Path, most: int) -> bytes:
         raise MissingError("file not found", where=path, remedy=DOWNLOAD) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=DOWNLOAD) from None
-    with open(descriptor, "rb") as file:
+    try:
         check_state(os.fstat(descriptor), path)
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(most + 1)
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=DOWNLOAD) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=DOWNLOAD) from None
+    finally:
+        os.close(descriptor)
     if len(content) > most:
         raise DataError(f"has more than {most} bytes", where=path, remedy="do not use this folder")
     check_pointer(content, path)
@@ -191,6 +193,14 @@ ATTENTION = one_of("eager", "sdpa", "flash_attention_2", "flash_attention_3", "f
 _POSITIONS = whole(1, 1 << 26)
 _TRIPLE = several(number(-1e6, 1e6), 3)
 
+VISION_SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "image_size",
+    "patch_size",
+)
 VISION_RULES: dict[str, Rule] = {
     "hidden_size": whole(1, 1 << 16),
     "intermediate_size": whole(1, 1 << 18),
@@ -279,6 +289,10 @@ def check_config(content: Mapping[str, Any], cls: type, where: Path, remedy: str
     for name in ("rope_scaling", "rope_parameters"):
         check_fields(content.get(name) or {}, _ROPE_RULES, where, remedy)
     check_fields(content.get("vision_config") or {}, VISION_RULES, where, remedy)
+    if content.get("vision_config") and (
+        missing := [n for n in VISION_SIZES if content["vision_config"].get(n) is None]
+    ):
+        raise DataError(f"vision_config lacks {', '.join(missing)}", where=where, remedy=remedy)
     quantised = content.get("quantization_config")
     if quantised is not None and not (isinstance(quantised, dict) and quantised.get("quant_method") == "bitsandbytes"):
         what = f"quantization_config is {quoted(quantised)}, and only bitsandbytes is taken from a file"

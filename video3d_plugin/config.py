@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
-from video3d_plugin.checkpoint_json import VISION_RULES, check_config, check_fields, read_checkpoint_json
+from video3d_plugin.checkpoint_json import VISION_RULES, VISION_SIZES, check_config, check_fields, read_checkpoint_json
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
@@ -337,12 +337,11 @@ def _siglip_sizes(path: Path) -> dict[str, Any]:
     if not isinstance(sizes, dict):
         raise DataError("vision_config is no object", where=path, remedy="give a SigLIP vision tower")
     check_fields(sizes, VISION_RULES, path, "give a SigLIP vision tower")
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
     extra = ("num_channels", "hidden_act", "layer_norm_eps", "attention_dropout")
     from transformers import SiglipVisionConfig
 
     defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
-    found = {key: sizes.get(key, defaults[key]) for key in names}
+    found = {key: sizes.get(key, defaults[key]) for key in VISION_SIZES}
     return {**found, **{key: sizes[key] for key in extra if key in sizes}}
 
 

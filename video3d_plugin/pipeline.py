@@ -495,12 +495,14 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.data.text import read_json
+    from video3d_plugin.checkpoint_json import OBJECT, check_fields, read_checkpoint_json, text, whole
 
-    settings = read_json(path, dict, "delete it: it only records how the checkpoint was trained").get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    kinds = {"sampler": str, "max_frames": int}
-    return {name: settings[name] for name, kind in kinds.items() if isinstance(settings.get(name), kind)}
+    remedy = "delete it: it only records how the checkpoint was trained"
+    content = read_checkpoint_json(path, remedy=remedy)
+    check_fields(content, {"settings": OBJECT}, path, remedy)
+    settings = content.get("settings") or {}
+    check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)
+    return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
