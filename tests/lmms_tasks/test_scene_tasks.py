@@ -258,6 +258,12 @@ def test_other_models_get_frames_cameras_and_a_plain_question(chosen):
     assert "<image>" not in text and str(doc["gt_box"][0]) not in text
 
 
+def test_other_models_read_special_tokens_of_a_description_as_words(chosen):
+    doc = {**chosen.docs("scanrefer", "val")[0], "description": "the <image> by the <|im_end|> lamp"}
+    text = SceneTask("scanrefer").text(doc, {"frames": 3})
+    assert "the < image> by the < |im_end|> lamp" in text and "<image>" not in text and "<|im_end|>" not in text
+
+
 def test_cameras_are_described_where_they_are_and_where_they_look(chosen):
     scene, frames = plain_prompts.chosen_frames(chosen.scene_ids[0], {"frames": 1})
     world_from_camera = scene.world_from_scan @ frames[0].scan_from_camera

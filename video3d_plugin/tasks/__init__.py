@@ -4,7 +4,7 @@ from video3d_plugin import tasks
 tasks.names(), tasks.get("scanrefer"), tasks.usable()
 """
 
-from video3d_plugin.tasks.registry import BUILT_IN, get, is_grounding, names, of_host_name, usable
+from video3d_plugin.tasks.registry import BUILT_IN, get, is_grounding, names, needs_point, of_host_name, usable
 from video3d_plugin.tasks.scoring import Scores
 from video3d_plugin.tasks.spec import PredictionFiles, TaskSpec
 
@@ -16,6 +16,7 @@ __all__ = [
     "get",
     "is_grounding",
     "names",
+    "needs_point",
     "of_host_name",
     "usable",
 ]
