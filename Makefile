@@ -1,102 +1,134 @@
-# make demo   set everything up in .venv and run the main job      make test   the same, then the tests
+# make help   what there is      make demo   set everything up in .venv and run the main job      make test   the same, then the tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# What LLaVA-NeXT's training script imports beside torch and transformers.
-LLAVA_NEXT_IMPORTS = deepspeed decord av tyro einops einops-exts timm sentencepiece
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
-VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify
+VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify tests/test_lock.py
 
-.PHONY: demo test test-all test-versions test-hosts test-lowest coverage lint wheel bench ablation clean help
-help:
-	@echo "make demo | test | test-all (with slow, gpu and host tests) | test-versions | test-hosts | test-lowest | coverage | lint |"
-	@echo "     wheel (build it, install it by itself, check it) | bench | ablation | clean"
+# A comma would end an argument of $(call ...), so what is installed has names.
+ALL     := --editable '.[eval,train,serve,completion,dev]'
+VERSION := --editable '.[eval,train,dev]'
+LLAVA   := --editable '.[llava]'
+LOWEST  := --editable '.[train]' pytest hypothesis
+WHEEL    = "$$(ls dist/*.whl)[eval,serve]" pytest hypothesis
+
+# $(call install,FOLDER,CONSTRAINTS,WHAT): an environment that holds WHAT at the versions of a lock. The stamp names the
+# lock, and tests/test_lock.py holds the environment to it.
+define install
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --progress-bar off --constraint $(2) $(3)
+	@echo $(2) > $(1)/.installed
+endef
+
+.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench ablation clean
+
+help: ## this list
+	@awk -F ': .*## |## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[eval,train,serve,dev]'
+	$(call install,$(VENV),constraints.txt,$(ALL))
+
+.venv-4.45/.installed .venv-4.57/.installed: .venv-%/.installed: pyproject.toml constraints-%.txt
+	@echo "setting up .venv-$*: transformers $*"
+	$(call install,.venv-$*,constraints-$*.txt,$(VERSION))
+
+.venv-4.45/.llava .venv-4.57/.llava: .venv-%/.llava: .venv-%/.installed
+	$(call install,.venv-$*,constraints-$*.txt,$(LLAVA))
 	@touch $@
 
-demo: $(STAMP)
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(call install,.venv-lowest,constraints-lowest.txt,$(LOWEST))
+
+demo: $(STAMP) ## rooms -> model -> five benchmarks -> one table
 	$(BIN)/video3d demo
 
-test: $(STAMP)
+test: $(STAMP) ## the default tests
 	$(BIN)/python -m pytest -q $(DEFAULT)
 
-test-all: $(STAMP)
+test-all: $(STAMP) ## with slow, gpu and host tests
 	$(BIN)/python -m pytest -q
 
-# On transformers 4.45 and on the newest 4; `make test` runs everything on the newest 5.
-test-versions:
+# Named together, torch and torchvision are taken as a pair. Fresh every time, unless KEEP=1.
+test-newest: ## demo and default tests in a fresh environment without constraints; KEEP=1 keeps the last one
+	$(if $(KEEP),,rm -rf .venv-newest)
+	@test -x .venv-newest/bin/video3d || { $(PYTHON) -m venv .venv-newest && .venv-newest/bin/python -m pip install \
+		--quiet --progress-bar off torch torchvision $(ALL); }
+	@.venv-newest/bin/python -m pip list --format freeze | paste -s -d ' '
+	.venv-newest/bin/video3d demo
+	.venv-newest/bin/python -m pytest -q $(DEFAULT)
+
+test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4
 	@for version in 4.45 4.57; do \
-		test -x .venv-$$version/bin/pytest || { \
-			$(PYTHON) -m venv .venv-$$version && \
-			.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
-				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
-		echo "transformers $$version" && \
-		.venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
 	done
 
-# Training inside LLaVA-NeXT, on the lowest and the highest transformers that it trains with.
-# LLAVA_NEXT_SRC names a checkout; results are evaluated in .venv, where lmms-eval is.
-test-hosts: $(STAMP)
+# On the lowest and the highest transformers that LLaVA-NeXT trains with. Results are evaluated in .venv, where lmms-eval is.
+test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaVA-NeXT; LLAVA_NEXT_SRC=CHECKOUT
 	@test -f "$(LLAVA_NEXT_SRC)/llava/train/train_mem.py" || { \
 		echo "make test-hosts LLAVA_NEXT_SRC=CHECKOUT: no LLaVA-NeXT checkout in '$(LLAVA_NEXT_SRC)'"; exit 2; }
 	@for version in 4.45 4.57; do \
-		test -x .venv-$$version/bin/pytest || { \
-			$(PYTHON) -m venv .venv-$$version && \
-			.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
-				--constraint constraints-$$version.txt --editable '.[train,dev]' || exit 1; }; \
-		.venv-$$version/bin/python -m pip install --quiet --progress-bar off \
-			--constraint constraints-$$version.txt $(LLAVA_NEXT_IMPORTS) || exit 1; \
 		echo "transformers $$version" && \
 		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
 			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
 			tests/model/test_lockstep.py || exit 1; \
 	done
 
-# On the lowest version of every dependency. Those exist for Python 3.10 and 3.11: `make test-lowest PYTHON=python3.10`.
-test-lowest:
+# Those versions exist for Python 3.10 and 3.11.
+test-lowest: ## model and data on the lowest version of every dependency; PYTHON=python3.10
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info >= (3, 12) and 'needs Python 3.10 or 3.11: add PYTHON=python3.10')"
-	@test -x .venv-lowest/bin/pytest || { \
-		$(PYTHON) -m venv .venv-lowest && \
-		.venv-lowest/bin/python -m pip install --quiet --progress-bar off \
-			--constraint constraints-lowest.txt --editable '.[train]' 'pytest>=8' 'hypothesis>=6.100'; }
+	@$(MAKE) --no-print-directory .venv-lowest/.installed
 	.venv-lowest/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS)
 
-coverage: $(STAMP)
+coverage: $(STAMP) ## the default tests, with the lines and branches that they miss
 	$(BIN)/python -m pytest -q $(DEFAULT) --cov --cov-report=term --cov-report=xml
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The wheel as users get it: built, installed into an environment of its own, and checked from outside the checkout.
+# As users get it: installed into an environment of its own, and checked from outside the checkout.
 WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py hosts/test_doctor.py)
-wheel: $(STAMP)
+wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist
-	$(PYTHON) -m venv .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt \
-		"$$(ls dist/*.whl)[eval,serve]" pytest hypothesis
+	$(call install,.venv-wheel,constraints.txt,$(WHEEL))
 	.venv-wheel/bin/python -m pip check
 	cd .venv-wheel && bin/python -c "import video3d_plugin as v; assert 'site-packages' in v.__file__, v.__file__" && \
 		bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
 		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider $(WHEEL_TESTS)
 
-bench: $(STAMP)
+# Pins stay where they can; LOCK_FLAGS=--upgrade takes the newest, LOCK_FLAGS="--upgrade-package NAME" one of them.
+# What comes before a `|` is what a set is made of, beside pyproject.toml. torch stays at what was tested on every set,
+# and torchvision at its twin: an unpinned torchvision makes pip replace torch with the newest CUDA build.
+UV      := .venv-lock/bin/uv
+COMPILE  = $(UV) pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+	--custom-compile-command 'make lock' $(LOCK_FLAGS) pyproject.toml -
+$(UV):
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --progress-bar off 'uv>=0.9'
+lock: $(UV) ## write constraints*.txt anew, from pyproject.toml
+	@echo torch==2.13.0 torchvision==0.28.0 | tr ' ' '\n' | $(COMPILE) \
+		$(addprefix --extra ,eval train serve completion cluster rerun dev) --output-file constraints.txt
+	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.45.2 accelerate==0.34.2 | tr ' ' '\n' | $(COMPILE) \
+		$(addprefix --extra ,eval train llava dev) --output-file constraints-4.45.txt
+	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.57.6 | tr ' ' '\n' | $(COMPILE) \
+		$(addprefix --extra ,eval train llava dev) --output-file constraints-4.57.txt
+	@echo 'pytest>=8 hypothesis>=6.100 numpy==1.24.0 tokenizers==0.20.3 huggingface-hub==0.36.2' | tr ' ' '\n' | $(COMPILE) \
+		--extra train --resolution lowest-direct --output-file constraints-lowest.txt
+
+bench: $(STAMP) ## what docs/results.md says was measured
 	$(BIN)/python -m benchmarks
 
-# Hours on two cores; goes on where it was stopped.
-ablation: $(STAMP)
+ablation: $(STAMP) ## hours on two cores; goes on where it was stopped
 	$(BIN)/python -m benchmarks.ablation
 
-clean:
-	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-wheel build dist demo-data runs .pytest_cache .ruff_cache .mypy_cache .coverage coverage.xml
+clean: ## remove environments, builds, caches, demo-data and runs
+	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel build dist demo-data runs \
+		.pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage coverage.xml

@@ -22,6 +22,7 @@ NAMES = (
     "lmms_eval_task_folder",
     "lmms_eval_no_retry",
     "lmms_eval_errors",
+    "lmms_eval_file_locks",
     "lmms_eval_response_cache",
     "llava_transformers_names",
     "llava_trainer_loop",

@@ -10,6 +10,7 @@ import pytest
 
 from video3d_plugin import cli
 
+pytest.importorskip("shtab", reason="needs shtab: pip install 'video3d-plugin[completion]'")
 ASK = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
@@ -75,3 +76,10 @@ def test_an_unknown_shell_is_an_error(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--print-completion", "fish"])
     assert stop.value.code == 2 and "fish" in capsys.readouterr().err
+
+
+def test_without_shtab_one_line_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert cli.main(["--print-completion", "bash"]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'video3d-plugin[completion]'" in error and error.count("\n") == 1

@@ -70,10 +70,20 @@ def test_a_caption_is_of_a_point_or_of_the_centre_of_a_box(model, scene):
             model.caption(scene, wrong)
 
 
+@pytest.mark.parametrize("token", ["<image>", "<coord>", "<ground>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"])
+def test_special_tokens_in_questions_are_text(model, scene, token):
+    """The scene is shown once, no point is asked for, the turn goes on."""
+    texts = model.answer(scene, [f"Is the {token} red?", f"{token} why?"], max_new_tokens=2)
+    assert len(texts) == 2
+    found = model.ground(scene, f"the {token} chair")
+    assert len(found) == len(model.ground(scene, "the chair")) and found.description == f"the {token} chair"
+
+
 def test_a_question_about_a_point_needs_its_point(model, scene):
     assert isinstance(model.answer(scene, "What is at <coord> ?", points=[(0, 0, 1)], max_new_tokens=3), str)
-    with pytest.raises(DataError, match="give one point for each"):
-        model.answer(scene, "What is at <coord> ?")
+    for text in ("What is here?", "What is at <coord> or <coord> ?"):
+        with pytest.raises(DataError, match="give one point for each"):
+            model.answer(scene, text, points=[(0, 0, 1)])
     with pytest.raises(DataError, match="single plain question"):
         model.answer(scene, ["a", "b"], points=[(0, 0, 1)])
 
@@ -284,8 +294,8 @@ def test_prompts_are_those_of_the_benchmarks():
     assert prompts.CAPTION_PROMPT == "<image> Given an object located at <coord> , describe the object in detail."
     assert prompts.ground_question("a Lamp", 0, "s", False).prompt == find
     assert prompts.ground_question("a lamp", 0, "s", True).prompt == find + several
-    whole = prompts.text_question("<image> Say {question}.", 0, "s", prompts.ANSWER_PROMPT, ())
-    assert whole.prompt == "<image> Say {question}."
+    text = prompts.text_question("<image> Say {question}.", 0, "s", "Now {question}", ())
+    assert text.prompt == "<image> Now <image> Say {question}."
     given = Question("t", "1", "s", "<image>x")
     assert prompts.text_question(given, 0, "s", "", ()) is given
 

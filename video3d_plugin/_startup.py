@@ -16,7 +16,7 @@ AFTER_IMPORT: dict[str, tuple[str, ...]] = {
     "lmms_eval": ("lmms_eval_exit_code",),
     "lmms_eval.tasks": ("lmms_eval_task_folder",),
     "lmms_eval.api.task": ("lmms_eval_no_retry",),
-    "lmms_eval.evaluator": ("lmms_eval_errors",),
+    "lmms_eval.evaluator": ("lmms_eval_errors", "lmms_eval_file_locks"),
     "lmms_eval.caching.response_cache": ("lmms_eval_response_cache",),
     "llava.train.llava_trainer": ("llava_trainer_loop", "llava_cpu_runs", "llava_video3d"),
     "llava.model.builder": ("llava_video3d_loader",),

@@ -17,7 +17,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     try:
         import shtab
     except ImportError as error:
-        raise MissingError("shell completion needs shtab", remedy="pip install shtab") from error
+        raise MissingError("shell completion needs shtab", remedy="pip install 'video3d-plugin[completion]'") from error
     for command in commands_of(parser).values():
         for action in command._actions:
             if (action.type is Path or action.dest == "scene") and action.choices is None:

@@ -6,6 +6,7 @@ Here one function a string knows the grammar, and everything else reads the reco
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
+from video3d_plugin.checkpoint_json import VISION_RULES, VISION_SIZES, check_config, check_fields, read_checkpoint_json
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.files.json import read_object
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]
@@ -147,7 +148,14 @@ class Video3DConfig(Qwen2Config):
     """
 
     model_type = "video3d"
-    keys_to_ignore_at_inference = ["past_key_values", "item_losses", "ground_scores", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "cache",
+        "item_losses",
+        "ground_scores",
+        "hidden_states",
+        "attentions",
+    ]
 
     def __init__(self, **kwargs: Any):
         own = {
@@ -188,7 +196,7 @@ class Video3DConfig(Qwen2Config):
             raise
         except Exception as error:  # each version of transformers checks in its own way, with types of its own
             where = Path(pretrained_model_name_or_path) / "config.json"
-            raise DataError(f"cannot be used: {error}", where=where, remedy=SAVED_WITH) from error
+            raise DataError(f"cannot be used: {error!s:.200}", where=where, remedy=SAVED_WITH) from error
 
     @classmethod
     def get_config_dict(
@@ -196,8 +204,8 @@ class Video3DConfig(Qwen2Config):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As transformers reads it; LLaVA-NeXT's own type names stand for ours (no warning about another type)."""
         path = Path(pretrained_model_name_or_path) / "config.json"
-        if path.is_file():
-            read_object(path)  # transformers takes whatever JSON is there for an object
+        if os.path.lexists(path):
+            check_config(read_checkpoint_json(path), cls, path, SAVED_WITH)
         content, rest = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if content.get("model_type") in HOST_MODEL_TYPES:
             content["model_type"] = cls.model_type
@@ -221,9 +229,11 @@ class Video3DConfig(Qwen2Config):
         words = _word(self.world_position_embedding_type, "world_position_embedding_type")
         points, encoding, discretised = parse_position(words)
         voxel_size = _number(self.voxel_size, "voxel_size", "give metres, e.g. 0.1")
-        if discretised and not voxel_size > 0:
+        if discretised and not 0 < voxel_size < math.inf:
             raise DataError(f"voxel_size is {voxel_size}", remedy="give metres, e.g. 0.1")
         low, high = _triple(self.min_xyz_range, "min_xyz_range"), _triple(self.max_xyz_range, "max_xyz_range")
+        if not all(a < b for a, b in zip(low, high, strict=True)):
+            raise DataError(f"min_xyz_range {low} is not below max_xyz_range {high}", remedy="give metres, low to high")
         return PositionSpec(points, encoding, discretised, voxel_size, low, high)
 
     @property
@@ -254,6 +264,8 @@ class Video3DConfig(Qwen2Config):
             return None
         kind = _one_of(self.ground_head_type, ("infonce", "score", "mlp"), "ground_head_type")
         temperature = _number(self.ground_head_temperature or 0.07, "ground_head_temperature", "give 0.07")
+        if not 0 < temperature < math.inf:
+            raise DataError(f"ground_head_temperature is {temperature}", remedy="give 0.07")
         return HeadSpec(kind, temperature)
 
     @property
@@ -310,9 +322,9 @@ def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str,
         path = cached_file(name, "config.json")
         assert path is not None  # it raises rather than return None, unless told otherwise
         return _siglip_sizes(Path(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the second for what can be no hub name
         raise MissingError(
-            f"vision tower {name!r} is no local folder, and the hub or its cache did not give its config.json",
+            f"vision tower {name!r:.80} is no local folder, and the hub or its cache did not give its config.json",
             remedy="set mm_vision_tower to a folder with a SigLIP model, or vision_config to its sizes",
         ) from error
 
@@ -324,17 +336,19 @@ def tower_folder(name: str, beside: str | Path | None = None) -> Path | None:
 
 
 def _siglip_sizes(path: Path) -> dict[str, Any]:
-    content = read_object(path, "give a SigLIP vision tower")
+    content = read_checkpoint_json(path, remedy="give a SigLIP vision tower")
     kind = content.get("model_type")
     sizes = content.get("vision_config", {}) if kind == "siglip" else content
     if kind not in ("siglip", "siglip_vision_model"):
         raise DataError(f"model_type is {kind!r}, not SigLIP", where=path, remedy="give a SigLIP vision tower")
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+    if not isinstance(sizes, dict):
+        raise DataError("vision_config is no object", where=path, remedy="give a SigLIP vision tower")
+    check_fields(sizes, VISION_RULES, path, "give a SigLIP vision tower")
     extra = ("num_channels", "hidden_act", "layer_norm_eps", "attention_dropout")
     from transformers import SiglipVisionConfig
 
     defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
-    found = {key: sizes.get(key, defaults[key]) for key in names}
+    found = {key: sizes.get(key, defaults[key]) for key in VISION_SIZES}
     return {**found, **{key: sizes[key] for key in extra if key in sizes}}
 
 

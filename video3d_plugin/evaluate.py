@@ -122,7 +122,7 @@ def _import_lmms_eval():
         raise MissingError("lmms-eval is not installed", remedy="pip install 'video3d-plugin[eval]'")
     if find_spec("torchvision") is not None:
         registry.apply("torchvision_operators")
-    for name in ("lmms_eval_no_retry", "lmms_eval_errors", "lmms_eval_response_cache"):
+    for name in ("lmms_eval_no_retry", "lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache"):
         registry.apply(name)
     from lmms_eval import evaluator
 

@@ -11,6 +11,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+import numpy as np
+
+from video3d_plugin.arguments import (
+    ArgumentError,
+    check_count,
+    check_flag,
+    check_items,
+    check_kind,
+    check_known,
+    check_number,
+    check_one_of,
+    check_path,
+    check_text,
+)
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.found import Grounding, grounding_of
@@ -27,7 +41,6 @@ from video3d_plugin.prompts import (
 from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from video3d_plugin.model.asking import PrefixAttention
@@ -37,6 +50,7 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 32
 QUESTIONS_AT_ONCE = 64
+PREFIX_ATTENTION = ("cascade", "expanded")
 NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 
 InputsOf: TypeAlias = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
@@ -73,6 +87,9 @@ class Video3D:
         cache_bytes: int | None = None,
         prefix_attention: PrefixAttention = "cascade",
     ):
+        _check_view(sampler, max_frames)
+        check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
+        check_count("cache_bytes", cache_bytes, 0, optional=True)
         self.model, self.processor = model.eval(), processor
         self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
@@ -103,6 +120,10 @@ class Video3D:
         from video3d_plugin.data.inputs import sample, scene_inputs
         from video3d_plugin.data.proposals import with_proposals
 
+        check_kind("scene", scene, Scene, "a Scene (load_scene gives one)")
+        _check_view(sampler, max_frames)
+        if isinstance(proposals, str):
+            check_one_of("proposals", proposals, ("pred", "gt"))
         chosen = sample(scene, sampler or self.sampler, max_frames or self.max_frames)
         if proposals is None and self.model.config.head is not None:
             scene = with_proposals(scene)
@@ -115,6 +136,8 @@ class Video3D:
         """
         from video3d_plugin.model.prefix import encode_scene
 
+        check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
+        check_known("encode_scene", view, ("sampler", "max_frames", "proposals") if isinstance(scene, Scene) else ())
         if isinstance(scene, Scene):
             scene = self.inputs(scene, **view)
         if scene.spec != self.spec:
@@ -142,15 +165,20 @@ class Video3D:
     ) -> str | list[str]:
         """The answer's text, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator).
 
-        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it); text with
-                   <image> in it is the whole user turn; a Question says everything itself
-        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres
+        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it), and what
+                   reads as a special token in it is text; a Question says everything itself
+        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres;
+                   without points, <coord> is text too
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)
         >>> text = model.answer(scene, "What is at <coord> ?", points=[(1.2, -0.4, 0.5)], max_new_tokens=8)
         """
-        single, listed = listed_of(questions)
+        single, listed = _listed("questions", questions)
+        check_text("prompt", prompt)
+        _check_generation(max_new_tokens, batch_size, sampling)
+        check_kind("points", points, (Sequence, np.ndarray), "a list of points or boxes")
+        points = list(points)
         if points and not (single and isinstance(listed[0], str)):
             raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
         prefix = self._encoded(scene)
@@ -186,7 +214,9 @@ class Video3D:
         >>> found.best.box == found[0].box, len(found.best.box)  # centre and size, world frame, metres
         (True, 6)
         """
-        single, listed = listed_of(descriptions)
+        single, listed = _listed("descriptions", descriptions)
+        check_flag("several", several)
+        check_count("batch_size", batch_size)
         prefix, head = self._encoded(scene), self.model.config.head
         asked = [ground_question(d, i, prefix.scene_id, several) for i, d in enumerate(listed)]
         _all_of_scene(asked, prefix.scene_id)
@@ -204,8 +234,10 @@ class Video3D:
     ) -> list[torch.Tensor]:
         """Raw scores of the scene's proposals, in the proposals' order, for each description: (N,), or (N + 1,) with
         the zero-target slot last; float32, CPU."""
+        listed = _listed("questions", questions)[1]
+        check_count("batch_size", batch_size)
         prefix = self._encoded(scene)
-        asked = [ground_question(q, i, prefix.scene_id, False) for i, q in enumerate(listed_of(questions)[1])]
+        asked = [ground_question(q, i, prefix.scene_id, False) for i, q in enumerate(listed)]
         _all_of_scene(asked, prefix.scene_id)
         return self._scores(prefix, asked, batch_size)
 
@@ -234,8 +266,9 @@ class Video3D:
         >>> len(model.caption(scene, scene.proposals[:2], max_new_tokens=8))
         2
         """
-        import numpy as np
-
+        if isinstance(where, str | bytes) or not hasattr(where, "__len__"):
+            raise ArgumentError("where", where, "a point (x, y, z), a box (centre and size), or a list of them")
+        _check_generation(max_new_tokens, batch_size, {})
         single = len(where) > 0 and np.ndim(where[0]) == 0
         listed: Sequence[Any] = [where] if single else where
         points = [as_point(point) for point in listed]
@@ -263,6 +296,10 @@ class Video3D:
         called in a thread of its own, one scene ahead.
         `on_result(index, result)` is called as results come (for progress bars and saving on the way).
         """
+        check_items("questions", questions, Question, "a Question")
+        if not callable(inputs_of) and not isinstance(inputs_of, Mapping):
+            raise ArgumentError("inputs_of", inputs_of, "a function of a scene id, or a mapping")
+        _check_generation(max_new_tokens, batch_size, sampling)
         results: list[Any] = [None] * len(questions)
         by_scene: dict[str, list[int]] = {}
         for index, question in enumerate(questions):
@@ -315,8 +352,10 @@ class Video3D:
 
     def _encoded(self, scene: SceneLike) -> ScenePrefix:
         """The scene's prefix: given, kept from before, or made now."""
+        from video3d_plugin.model.prefix import ScenePrefix
         from video3d_plugin.model.prefix_key import prefix_key
 
+        check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
         if isinstance(scene, str | Path):
             raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
         made_by = prefix_key(self.model, self.processor)
@@ -373,10 +412,19 @@ def load_model(
     >>> model.max_frames, model.sampler, model.spec.image_size > 0
     (4, 'uniform', True)
     """
+    check_path("path", path, optional=True)
+    check_path("lora", lora, optional=True)
+    check_text("attn_implementation", attn_implementation)
+    check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
+    _check_view(sampler, max_frames)
     path = default_checkpoint() if path is None else path
     import torch
 
-    from video3d_plugin.model.checkpoint import load_pair, local_folders
+    check_kind("dtype", dtype, (str, torch.dtype, type(None)), f"one of {', '.join(NUMBER_FORMATS)}, or a torch.dtype")
+    check_kind("device", device, (str, torch.device, type(None)), "text as cpu or cuda:0, or a torch.device")
+
+    from video3d_plugin.model.checkpoint import local_folders
+    from video3d_plugin.model.loading import load_pair
 
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:
@@ -401,6 +449,31 @@ def load_model(
     )
 
 
+def _listed(name: str, given: Any) -> tuple[bool, list[Any]]:
+    """(whether one question was given, the questions)."""
+    if not isinstance(given, str | Question):
+        given = list(given) if isinstance(given, Iterable) and not isinstance(given, bytes | Mapping) else given
+        check_items(name, given, (str, Question), "text or a Question")
+    return listed_of(given)
+
+
+def _check_view(sampler: str | None, max_frames: int | None) -> None:
+    check_text("sampler", sampler, optional=True)
+    check_count("max_frames", max_frames, optional=True)
+
+
+def _check_generation(max_new_tokens: int, batch_size: int, sampling: Mapping[str, Any]) -> None:
+    check_count("max_new_tokens", max_new_tokens, 0)
+    check_count("batch_size", batch_size)
+    check_known("answer", sampling, ("do_sample", "temperature", "top_p", "top_k", "generator", "prefix_attention"))
+    if "temperature" in sampling:
+        check_number("temperature", sampling["temperature"], 1e-6, 1e6)
+    if "top_p" in sampling:
+        check_number("top_p", sampling["top_p"], 1e-6, 1)
+    check_count("top_k", sampling.get("top_k", 0), 0)
+    check_flag("do_sample", sampling.get("do_sample", False))
+
+
 def _check_device(device: str | torch.device) -> None:
     """Raise if torch cannot put a tensor there; before the weights are read."""
     import torch
@@ -422,12 +495,14 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.files.json import read_json
+    from video3d_plugin.checkpoint_json import OBJECT, check_fields, read_checkpoint_json, text, whole
 
-    settings = read_json(path, dict, "delete it: it only records how the checkpoint was trained").get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    kinds = {"sampler": str, "max_frames": int}
-    return {name: settings[name] for name, kind in kinds.items() if isinstance(settings.get(name), kind)}
+    remedy = "delete it: it only records how the checkpoint was trained"
+    content = read_checkpoint_json(path, remedy=remedy)
+    check_fields(content, {"settings": OBJECT}, path, remedy)
+    settings = content.get("settings") or {}
+    check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)
+    return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

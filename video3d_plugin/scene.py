@@ -16,6 +16,7 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.regular import open_regular, read_bounded
+from video3d_plugin.tokens import GROUND_TOKEN
 
 if TYPE_CHECKING:
     import torch
@@ -198,10 +199,12 @@ class SceneInputs:
 class Question:
     """One thing asked of a scene, for training or evaluation, after the task's prompt has been applied.
 
-    prompt     the user turn: contains `<image>` once, and one `<coord>` for each row of `coords`
+    prompt     the user turn: its first `<image>` is the scene, and each `<coord>` a point where there are `coords`
+               (then one for each); all else in it is text, special tokens too
     answer     the assistant turn, `"<ground>"` for grounding, None where it is to be found
     coords     points (x, y, z), world frame, metres
     targets    object ids that a grounding question refers to (empty: none is there); None for text questions
+    grounding  whether it is a grounding question; None: where it has targets, or `"<ground>"` as its answer
     """
 
     task: str
@@ -212,7 +215,10 @@ class Question:
     coords: tuple[tuple[float, float, float], ...] = ()
     targets: tuple[int, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    grounding: bool | None = None
 
     @property
     def is_grounding(self) -> bool:
-        return self.targets is not None or self.answer == "<ground>"
+        if self.grounding is not None:
+            return self.grounding
+        return self.targets is not None or self.answer == GROUND_TOKEN

@@ -209,7 +209,7 @@ def test_view_shows_the_frames_that_the_model_of_ask_sees(my_scan, tiny_checkpoi
 def test_rerun_without_its_package_says_how_to_get_it(my_scan, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert cli.main(["view", str(my_scan), "--rerun", str(tmp_path / "a.rrd")]) == 2
-    assert "pip install rerun-sdk" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert "pip install 'video3d-plugin[rerun]'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_a_rerun_recording_is_written(my_scan, tmp_path, capsys):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import datasets
 import pytest
 from made_up_scan import annotation_files
 
@@ -231,6 +230,7 @@ def test_a_field_of_another_kind_is_named(folder, task, split, name, field, valu
 
 
 def test_docs_are_a_table_that_datasets_takes(folder):
+    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'video3d-plugin[eval]'")
     for key in find_files([folder])[0]:
         docs, _ = read(folder, *key)
         assert len(datasets.Dataset.from_list(docs)) == len(docs) > 0

@@ -251,7 +251,7 @@ def test_a_prepared_scene_is_thinned_by_a_step_as_any_other(prepared):
     assert [frame.name for frame in scene.frames] == ["00000", "00040"]
     assert "one frame in 4 is used, of 6" in scene.notes
     assert len(load_scene(prepared.path, frame_step=1).frames) == 6
-    with pytest.raises(DataError, match="frame step 0"):
+    with pytest.raises(DataError, match="frame_step is 0"):
         load_scene(prepared.path, frame_step=0)
 
 

@@ -76,6 +76,10 @@ def has_known_host_arguments(command: Command) -> None:
     assert given - hosts_own <= {f"--{name}" for name in re.findall(r"\w+", Path(llava_arguments.__file__).read_text())}
 
 
+def is_the_known_checkout(command: Command) -> None:
+    assert command.words == ("git", "clone", "https://github.com/LLaVA-VL/LLaVA-NeXT")
+
+
 def completes(command: Command) -> None:
     assert command.words == ("eval", "$(video3d --print-completion bash)")
     with pytest.raises(SystemExit) as stop:
@@ -86,7 +90,8 @@ def completes(command: Command) -> None:
 LAUNCH = (("torchrun", f"{sys.executable} -m torch.distributed.run"), ("lmms-eval", f"{sys.executable} -m lmms_eval"))
 HOW: list[Run | Listed] = [
     Listed(r"make [a-z-]+", "sets up an environment, and runs these tests", is_a_target),
-    Listed(r"pip install ", "installs; CI's make targets do", names_real_extras),
+    Listed(r"pip (install|uninstall) ", "installs; CI's make targets do", names_real_extras),
+    Listed(r"git clone https://github.com/LLaVA-VL/LLaVA-NeXT", "needs the network", is_the_known_checkout),
     Listed(r"video3d prepare SOURCE .* --backend (dask|ray) ", "needs a cluster; tests/data has one process", parses),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),

@@ -258,3 +258,13 @@ def test_likelihood_tasks_are_refused_in_words(adapter):
     for method in (lm.loglikelihood, lm.generate_until_multi_round):
         with pytest.raises(Video3DError, match="choose"):
             method([])
+
+
+def test_only_a_caption_without_a_point_goes_unasked():
+    """A question that says <coord> is a question like any other."""
+    from video3d_plugin.hosts.lmms_eval import is_undetected, question_of
+
+    doc = {"task": "scanqa", "item_id": "q", "scene_id": "a", "prompt": "<image> what is <coord> and <ground> ?"}
+    assert not is_undetected(question_of(doc)) and not question_of(doc).is_grounding
+    assert is_undetected(question_of({**doc, "task": "scan2cap", "coords": []}))
+    assert not is_undetected(question_of({**doc, "task": "scan2cap", "coords": [[0, 1, 2]]}))

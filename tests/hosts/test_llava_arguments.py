@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -227,6 +228,24 @@ def test_an_error_is_one_line_and_status_2(script, checkpoint, training_folder, 
         run(*ours(checkpoint, training_folder)[1:], "--model", "other")
     assert end.value.code == 2
     assert capsys.readouterr().err.strip() == "error: unknown model 'other' (known: video3d)"
+
+
+def test_a_damaged_checkpoint_is_one_line_and_status_2_too(
+    script, checkpoint, training_folder, known_transformers, capsys, tmp_path
+):
+    """The host loads it after its arguments, from its own code."""
+    import shutil
+
+    scope, run = script
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "qwen"))
+    model_args, _, training_args = run(*ours(folder, training_folder))
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    training_args.bf16, training_args.cache_dir = False, None
+    with pytest.raises(SystemExit) as end:
+        scope["get_model"](model_args, training_args, {})
+    assert end.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("error: ") and "Git LFS pointer" in line
 
 
 def test_an_unknown_checkout_names_the_commits_that_work(script, checkpoint, training_folder, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -227,6 +228,12 @@ def test_without_a_data_folder_the_tasks_say_what_to_run(monkeypatch):
         SceneTask("scanqa").docs("val")(None)
 
 
+def test_without_datasets_the_tasks_name_the_extra(chosen, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingError, match=r"pip install 'video3d-plugin\[eval\]'"):
+        SceneTask("scanqa").docs("val")(None)
+
+
 def test_the_environment_names_the_folder_where_the_model_does_not(folder, monkeypatch):
     monkeypatch.setenv("VIDEO3D_DATA", str(folder.path))
     assert current.data_folder().path == folder.path
@@ -249,6 +256,12 @@ def test_other_models_get_frames_cameras_and_a_plain_question(chosen):
     assert text.startswith("These are 3 frames") and text.count("camera at [") == 3
     assert doc["description"] in text and "[x, y, z, w, h, l]" in text
     assert "<image>" not in text and str(doc["gt_box"][0]) not in text
+
+
+def test_other_models_read_special_tokens_of_a_description_as_words(chosen):
+    doc = {**chosen.docs("scanrefer", "val")[0], "description": "the <image> by the <|im_end|> lamp"}
+    text = SceneTask("scanrefer").text(doc, {"frames": 3})
+    assert "the < image> by the < |im_end|> lamp" in text and "<image>" not in text and "<|im_end|>" not in text
 
 
 def test_cameras_are_described_where_they_are_and_where_they_look(chosen):

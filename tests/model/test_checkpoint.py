@@ -531,7 +531,8 @@ def test_new_tokens_in_rows_to_spare_start_as_the_mean_of_the_known_ones(build):
     from video3d_plugin.model import host_methods
 
     with pytest.MonkeyPatch.context() as patch:  # a tokenizer that lacks the three tokens
-        for constant, name in zip(("IMAGE_TOKEN", "GROUND_TOKEN", "COORD_TOKEN"), names, strict=True):
+        patch.setattr(host_methods, "SPATIAL_TOKENS", tuple(renamed.values()))
+        for constant, name in (("GROUND_TOKEN", "<ground>"), ("COORD_TOKEN", "<coord>")):
             patch.setattr(host_methods, constant, renamed[name])
         assert model.add_tokens(unknown) == list(renamed.values())
     after = model.get_input_embeddings().weight

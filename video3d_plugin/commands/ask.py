@@ -22,6 +22,7 @@ from video3d_plugin.commands.common import (
 )
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.prompts import POINT_QUESTION
+from video3d_plugin.tokens import COORD_TOKEN
 
 if TYPE_CHECKING:
     from video3d_plugin.found import Grounding
@@ -123,7 +124,7 @@ class Chat:
         if not text:
             answer = self.model.caption(self.scene, point, max_new_tokens=self.max_new_tokens)
             return item_of_answer("Describe the object here.", answer, point, number)
-        asked = text if "<coord>" in text else POINT_QUESTION.replace("{question}", text)
+        asked = text if COORD_TOKEN in text else POINT_QUESTION.replace("{question}", text)
         answer = self.model.answer(self.scene, asked, points=[point], max_new_tokens=self.max_new_tokens)
         return item_of_answer(text, answer, point, number)
 

@@ -23,7 +23,7 @@ examples:
   video3d view my_scan/
   video3d view DATA/scene0011_00 --boxes results/ --model CHECKPOINT   step through lmms-eval's --log_samples
   video3d view my_scan/ --boxes answers.json                          what video3d ask --json printed
-  video3d view my_scan/ --rerun scan.rrd                              for the Rerun viewer (pip install rerun-sdk)
+  video3d view my_scan/ --rerun scan.rrd                              for the Rerun viewer (extra rerun)
 """
 
 

@@ -226,7 +226,7 @@ def _cluster(backend: str) -> Iterator[None]:
 
             register_ray()
     except ImportError as error:
-        remedy = "pip install 'dask[distributed]'" if backend == "dask" else "pip install ray"
+        remedy = "pip install 'video3d-plugin[cluster]'" if backend == "dask" else "pip install ray"
         raise MissingError(f"--backend {backend} needs {error.name}", remedy=remedy) from error
     yield
 

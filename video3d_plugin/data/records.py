@@ -144,6 +144,7 @@ def question_from_json(value: dict[str, Any]) -> Question:
         coords=tuple((x, y, z) for x, y, z in value["coords"]),
         targets=None if value["targets"] is None else tuple(value["targets"]),
         metadata=value["metadata"],
+        grounding=value["targets"] is not None,  # whatever the text of an answer is
     )
 
 

@@ -6,7 +6,8 @@
 
 Items are Video-3D LLM's processed ones (LaVi-Lab/Video-3D-LLM at 3ff70e8; see `tasks.processed`), taken as they
 are: prompt, answer, object ids, and the centre of `box_input` for <coord>. Nothing is left out: what cannot be used is
-an error that names the item.
+an error that names the item. Special tokens are text but for the <image> that leads, a <coord> where the item has a
+`box_input`, and <ground> as the answer of an item that grounds.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.files.text import read_text
 from video3d_plugin.prompts import GROUND_ANSWER, SPATIAL_INSTRUCTION
 from video3d_plugin.scene import Question
-from video3d_plugin.tasks import is_grounding
+from video3d_plugin.tasks import is_grounding, names, needs_point
 from video3d_plugin.tasks.annotations import object_number
 from video3d_plugin.tasks.kinds import ANNOTATION, NAME
+from video3d_plugin.tokens import COORD_TOKEN, IMAGE_TOKEN
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
 
-_IMAGE, _COORD = "<image>", "<coord>"
 _FOUND_FROM = "relative paths are taken from the folder that the script runs in"
 _REMEDY = "expected an item of Video-3D LLM's processed training files"
 
@@ -102,37 +103,44 @@ def question_of(item: Any, path: Path, index: int) -> Question:
     if count != 2:
         raise DataError(f"item {index} has {count} turns", where=path, remedy="one question and one answer an item")
     coords: tuple[tuple[float, float, float], ...] = ()
-    if _COORD in prompt:
+    if COORD_TOKEN in prompt and (box is not None or needs_point(task)):
         coords = (_point(box, path, index),)
     targets = None
-    if is_grounding(task) or answer == GROUND_ANSWER:
+    if is_grounding(task) or (answer == GROUND_ANSWER and task not in names()):
         ids = metadata.get("object_id")
         if ids is None:
             raise DataError(f"item {index} grounds, and has no object_id", where=path, remedy=_REMEDY)
         targets = tuple(object_number(one, path, index) for one in (ids if isinstance(ids, list) else [ids]))
         answer = GROUND_ANSWER
     name = f"{path.name} item {index}"
-    return Question(task or "training", name, scene_id, _image_first(prompt), answer, coords, targets)
+    prompt = _image_first(prompt, path, index)
+    return Question(task or "training", name, scene_id, prompt, answer, coords, targets, grounding=targets is not None)
 
 
 def _point(box: Any, path: Path, index: int) -> tuple[float, float, float]:
     try:
         x, y, z = (float(value) for value in (box[0] if isinstance(box[0], list) else box)[:3])
     except (TypeError, ValueError, LookupError):
-        raise DataError(f"item {index} has {_COORD} and no box_input", where=path, remedy=_REMEDY) from None
+        raise DataError(f"item {index} has {COORD_TOKEN} and no box_input", where=path, remedy=_REMEDY) from None
     return x, y, z
 
 
-def _image_first(prompt: str) -> str:
+def _image_first(prompt: str, path: Path, index: int) -> str:
     """As the host does before tokenising: an <image> that is not at the start goes there, on a line of its own."""
-    if prompt.count(_IMAGE) == 1 and not prompt.startswith(_IMAGE):
-        return f"{_IMAGE}\n{prompt.replace(_IMAGE, '').strip()}".strip()
-    return prompt
+    if prompt.startswith(IMAGE_TOKEN):
+        return prompt
+    if (count := prompt.count(IMAGE_TOKEN)) != 1:
+        what = f"item {index} has {count} {IMAGE_TOKEN} in its prompt, and none at its start"
+        raise DataError(what, where=path, remedy=_REMEDY)
+    return f"{IMAGE_TOKEN}\n{prompt.replace(IMAGE_TOKEN, '').strip()}".strip()
 
 
 def with_spatial_instruction(questions: Iterable[Question]) -> list[Question]:
     """The questions with the reference's instruction between <image> and the question."""
-    return [replace(q, prompt=f"{_IMAGE}\n{SPATIAL_INSTRUCTION}\n{q.prompt.replace(_IMAGE, '')}") for q in questions]
+    return [
+        replace(q, prompt=f"{IMAGE_TOKEN}\n{SPATIAL_INSTRUCTION}\n{q.prompt.replace(IMAGE_TOKEN, '', 1)}")
+        for q in questions
+    ]
 
 
 def check_scenes(questions: Sequence[Question], folder: DataFolder) -> None:

@@ -47,6 +47,20 @@ def parser_init(original: Callable) -> Callable:
     return __init__
 
 
+def in_one_line(function: Callable) -> Callable:
+    """`function`, whose errors are one line and status 2, where the host would show a traceback."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except Video3DError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    return run
+
+
 def parser_parse(original: Callable) -> Callable:
     """HfArgumentParser.parse_args_into_dataclasses that starts our run; an error is one line and status 2."""
 
@@ -55,11 +69,7 @@ def parser_parse(original: Callable) -> Callable:
         parsed = original(self, *args, **kwargs)
         scope = getattr(self, _OURS, None)
         if scope is not None:
-            try:
-                start(scope, *parsed[:3])
-            except Video3DError as error:
-                print(f"error: {error}", file=sys.stderr)
-                raise SystemExit(2) from error
+            in_one_line(start)(scope, *parsed[:3])
         return parsed
 
     return parse_args_into_dataclasses
@@ -68,7 +78,7 @@ def parser_parse(original: Callable) -> Callable:
 def start(scope: dict[str, Any], model_args: Any, data_args: Any, training_args: Any) -> None:
     """Check the run, then put our parts where the script's `train()` looks for them."""
     from video3d_plugin.hosts.llava_arguments import plan
-    from video3d_plugin.model.lora import TARGETS
+    from video3d_plugin.model.adapter_files import TARGETS
 
     check_script(scope)
     run = plan(model_args, data_args, training_args)
@@ -76,8 +86,8 @@ def start(scope: dict[str, Any], model_args: Any, data_args: Any, training_args:
         for note in run.notes:
             print(f"video3d: {note}")
     scope[_KEPT] = {name: scope[name] for name in _PARTS}
-    scope["get_model"] = functools.partial(load_checkpoint, run)
-    scope["make_supervised_data_module"] = functools.partial(data_module, run, training_args=training_args)
+    scope["get_model"] = functools.partial(in_one_line(load_checkpoint), run)
+    scope["make_supervised_data_module"] = functools.partial(in_one_line(data_module), run, training_args=training_args)
     scope["find_all_linear_names"] = lambda model: TARGETS
 
 
@@ -180,7 +190,7 @@ def opened(path, base, dtype: str, device_map, attention: str, bits: dict[str, b
     a LoRA folder."""
     import torch
 
-    from video3d_plugin.model.checkpoint import load_pair
+    from video3d_plugin.model.loading import load_pair
 
     options = {"attn_implementation": attention, "device_map": device_map, **bits}
     if not bits:

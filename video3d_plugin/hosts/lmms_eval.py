@@ -25,7 +25,7 @@ from video3d_plugin.hosts import current, identity, outcome
 from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory, release_memory
 from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.scene import Question, SceneInputs
-from video3d_plugin.tasks import is_grounding
+from video3d_plugin.tasks import is_grounding, needs_point
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_NEW_TOKENS = 512
-NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_response_cache")
+NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def question_of(doc: dict) -> Question:
 
 def is_undetected(question: Question) -> bool:
     """No proposal overlaps the object enough to point at it. By Scan2Cap's protocol its caption is empty."""
-    return "<coord>" in question.prompt and not question.coords
+    return needs_point(question.task) and not question.coords
 
 
 def registry_checked(sampler: str) -> str:

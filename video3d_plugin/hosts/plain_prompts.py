@@ -19,6 +19,7 @@ from video3d_plugin.hosts.current import data_folder
 from video3d_plugin.prompts import PLAIN_WORLD
 from video3d_plugin.scene import Frame, Scene
 from video3d_plugin.tasks import TaskSpec
+from video3d_plugin.tokens import disarm
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +36,7 @@ def text(spec: TaskSpec, doc: Mapping, options: Mapping) -> str:
     if options.get("poses", spec.needs_boxes):
         lines += [PLAIN_WORLD, *(camera_line(i, scene, frame) for i, frame in enumerate(chosen, 1))]
     box = doc.get("box") or doc.get("gt_box") or ()
-    words = {key: value for key, value in doc.items() if isinstance(value, str)}
+    words = {key: disarm(value) for key, value in doc.items() if isinstance(value, str)}
     lines.append(spec.plain_prompt.format(**{**words, "box": numbers(box, 2)}))
     return f"{options.get('pre_prompt', '')}{chr(10).join(lines)}{options.get('post_prompt', '')}"
 

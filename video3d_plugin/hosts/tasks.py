@@ -38,9 +38,12 @@ class SceneTask:
         """`process_docs`: in place of the placeholder data set, the docs of the data folder in use."""
 
         def process_docs(placeholder: Any) -> Any:
-            from datasets import Dataset
-            from pyarrow import ArrowException
-
+            try:
+                from datasets import Dataset
+                from pyarrow import ArrowException
+            except ImportError as error:
+                remedy = "pip install 'video3d-plugin[eval]'"
+                raise MissingError(f"evaluation needs {error.name or 'datasets'}", remedy=remedy) from error
             folder = data_folder()
             docs = folder.docs(self.name, split)
             if not docs:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from transformers import DynamicCache
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.model.cache_name import CACHE
 from video3d_plugin.model.cascade import Layout, attend, attend_own, join, rotated
 from video3d_plugin.model.sequence import IMAGE_ID
 
@@ -163,11 +164,11 @@ class Expanded:
             inputs_embeds=embeds,
             attention_mask=self._mask,
             position_ids=position_ids,
-            past_key_values=self._cache,
             use_cache=True,
             return_dict=True,
+            **{CACHE: self._cache},
         )
-        self._cache, self.hidden = output.past_key_values, output[0][:, -1]
+        self._cache, self.hidden = output[CACHE], output[0][:, -1]
 
 
 def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:

@@ -18,10 +18,12 @@ import torch
 import transformers
 from safetensors import safe_open
 
+from video3d_plugin.checkpoint_json import LARGE_BYTES, listed, quoted, read_checkpoint_json
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.files.json import read_object
 from video3d_plugin.model import zero3
+from video3d_plugin.model.adapter_files import read_adapter
+from video3d_plugin.model.checkpoint_files import check_generation_config, read_bin, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +59,21 @@ def load(
         kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
-    shapes = weight_shapes(folder)
+    quantised = (
+        kwargs.get("quantization_config") is not None or getattr(config, "quantization_config", None) is not None
+    )
+    shapes = weight_shapes(folder, floats=not quantised)
+    check_generation_config(folder)
     config.vocab_size = _vocabulary(shapes, config, folder)
     config.vision_config = _vision(config, folder)
     fresh = _compare(cls, config, shapes, folder)
-    model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **_dtype_name(kwargs))
+    try:
+        options = _dtype_name(kwargs)
+        model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise DataError(f"a .bin file is damaged: {error!s:.100}", where=folder, remedy="download it again") from error
     _materialise(model, fresh)
     tower = [name for name in fresh if name.startswith(_TOWER)]
     if tower:
@@ -73,36 +85,6 @@ def load(
     return (model, info) if output_loading_info else model
 
 
-def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: Any):
-    """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it.
-
-    An adapter folder given as `path` is merged into the base checkpoint that it names.
-    """
-    from video3d_plugin.model.modeling import Video3DForCausalLM
-    from video3d_plugin.model.processing import Video3DProcessor
-
-    folder, adapter = local_folders(path, lora, options)
-    words = folder
-    if adapter is not None:
-        from video3d_plugin.model.lora import config_folder, merge_lora
-
-        model = Video3DForCausalLM.from_pretrained(str(folder), config=config_folder(adapter, folder), **options)
-        model = merge_lora(model, adapter)
-        if (adapter / "tokenizer_config.json").is_file():
-            words = adapter
-    else:
-        model = Video3DForCausalLM.from_pretrained(str(folder), **options)
-    processor = Video3DProcessor.from_pretrained(words, config=model.config)
-    highest = max(processor.tokenizer.get_vocab().values()) + 1
-    if highest > model.config.vocab_size:
-        raise DataError(
-            f"the tokenizer knows {highest} tokens, the weights {model.config.vocab_size}",
-            where=words,
-            remedy="use the tokenizer that was saved with these weights",
-        )
-    return model, processor
-
-
 def local_folders(
     path: str | Path, lora: str | Path | None = None, options: dict[str, Any] | None = None
 ) -> tuple[Path, Path | None]:
@@ -112,9 +94,7 @@ def local_folders(
         return folder, Path(lora).expanduser()
     if not (folder / "adapter_config.json").is_file() or _has_weights(folder):
         return folder, None
-    from video3d_plugin.model.lora import base_of
-
-    return local_folder(base_of(folder), options), folder
+    return local_folder(read_adapter(folder).base, options), folder
 
 
 def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Path:
@@ -149,7 +129,7 @@ def weight_files(folder: Path) -> list[Path]:
             missing = [name for name in names if not (folder / name).is_file()]
             if missing:
                 raise MissingError(
-                    f"{len(missing)} of {len(names)} shards are missing: {', '.join(missing)}",
+                    f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}",
                     where=folder,
                     remedy="download them again",
                 )
@@ -163,12 +143,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[str]:
     """The files that an index names; they lie beside it."""
-    names = read_object(index).get("weight_map")
+    names = read_checkpoint_json(index, LARGE_BYTES).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise DataError("no weight_map here", where=index, remedy="download it again")
     for name in names.values():
         if not isinstance(name, str) or name == ".." or Path(name).name != name:
-            raise DataError(f"names {name!r}, which is no file beside it", where=index, remedy="do not use this folder")
+            raise DataError(
+                f"names {quoted(name)}, which is no file beside it", where=index, remedy="do not use this folder"
+            )
     return sorted(set(names.values()))
 
 
@@ -176,29 +158,17 @@ def _has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for pair in _INDEX.items() for name in pair)
 
 
-def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def weight_shapes(folder: Path, floats: bool = True) -> dict[str, tuple[int, ...]]:
     """Name and shape of every stored tensor, from the files' headers."""
-    return {name: shape for path in weight_files(folder) for name, shape in _shapes_of(path).items()}
-
-
-def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(str(path), framework="pt") as file:
-                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-        return {name: tuple(tensor.shape) for name, tensor in read_bin(path, "meta").items()}
-    except MissingError:
-        raise
-    except Exception as error:
-        raise DataError(f"cannot be read: {error}", where=path, remedy="download it again") from error
-
-
-def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Tensors of a .bin file, and nothing else: what is pickled beside tensors is refused by torch."""
-    try:
-        return torch.load(str(path), map_location=device, weights_only=True, mmap=True)
-    except RuntimeError:  # written by a torch before 1.6, which cannot be memory-mapped
-        return torch.load(path, map_location=device, weights_only=True)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder):
+        own = shapes_of(path, floats)
+        if twice := shapes.keys() & own.keys():
+            raise DataError(
+                f"holds again what another shard holds: {listed(twice)}", where=path, remedy="download it again"
+            )
+        shapes |= own
+    return shapes
 
 
 def _vocabulary(shapes: dict[str, tuple[int, ...]], config: Video3DConfig, folder: Path) -> int:
@@ -238,7 +208,7 @@ def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]
             fresh += whole
     missing = [name for name in missing if name not in fresh]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
-    problems = [f"{what}: {', '.join(names)}" for what, names in lists.items() if names]
+    problems = [f"{what}: {listed(names)}" for what, names in lists.items() if names]
     if problems:
         raise DataError("; ".join(problems), where=folder, remedy=SAVED_WITH)
     return fresh
@@ -279,7 +249,7 @@ def load_tower(model: Any, name: str | None, beside: Path) -> None:
                 found[name] = tensor
     missing = sorted(wanted - set(found))
     if missing:
-        raise DataError(f"missing: {', '.join(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
+        raise DataError(f"missing: {listed(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
     with zero3.gathered(vision.parameters()):
         vision.load_state_dict(found)
 

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from video3d_plugin.checkpoint_json import read_checkpoint_json
 from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.json import read_object
 from video3d_plugin.model.checkpoint import local_folder, weight_files
+from video3d_plugin.model.checkpoint_files import read_bin
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
 # What transformers 5 writes and LLaVA-NeXT's Qwen2Config does not know, and what is ours alone.
@@ -110,7 +111,7 @@ def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target:
     folder.mkdir()
     prefix, tensors = "model.vision_tower.vision_tower.", {}
     for path in files:
-        weights = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        weights = load_file(str(path)) if path.suffix == ".safetensors" else read_bin(path)
         tensors.update({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
     last = config.vision["num_hidden_layers"] - 1
     layer = "vision_model.encoder.layers."
@@ -129,7 +130,7 @@ def _name_tokenizer_class(path: Path) -> None:
     """transformers 5 calls a tokenizer class by a name that version 4 does not know."""
     if not path.is_file():
         return
-    content = read_object(path)
+    content = read_checkpoint_json(path)
     if content.get("tokenizer_class") in (None, "TokenizersBackend"):
         content["tokenizer_class"] = "PreTrainedTokenizerFast"
     extra = content.pop("extra_special_tokens", None)

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import tempfile
 
-    from video3d_plugin.model.checkpoint import load_pair
     from video3d_plugin.model.export import check_new, export_llava
+    from video3d_plugin.model.loading import load_pair
 
     check_new(args.output)
     if args.format == "llava" and args.lora is None and not (Path(args.checkpoint) / "adapter_config.json").is_file():

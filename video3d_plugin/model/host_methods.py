@@ -11,9 +11,8 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import zero3
-
-# What the input of the model needs beyond a Qwen2 tokenizer: LLaVA's placeholder and Video-3D LLM's two tokens.
-IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN = "<image>", "<ground>", "<coord>"
+from video3d_plugin.model.lora import train_in_full
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
 class HostMethods:
@@ -36,8 +35,6 @@ class HostMethods:
             if "world_position_embedding" in name or name.startswith("ground_head"):
                 parameter.requires_grad_(True)
         if any("lora_" in name for name, _ in self.named_parameters()):
-            from video3d_plugin.model.lora import train_in_full
-
             train_in_full(self)
 
     def add_tokens(self, tokenizer: Any) -> list[str]:
@@ -45,7 +42,7 @@ class HostMethods:
         note the ids in the configuration. New tokens start as the mean of the old ones, also in rows that were there
         to spare (Qwen2 has more rows than tokens, never trained). Returns the tokens that were new."""
         known = tokenizer.get_vocab()
-        new = [token for token in (IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN) if token not in known]
+        new = [token for token in SPATIAL_TOKENS if token not in known]
         tokenizer.add_tokens(new)
         old = zero3.whole_shape(self.get_input_embeddings().weight)[0]
         fresh = list(tokenizer.convert_tokens_to_ids(new))

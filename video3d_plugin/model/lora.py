@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 
+from video3d_plugin.checkpoint_json import listed
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.json import read_object
 from video3d_plugin.model import zero3
-from video3d_plugin.model.checkpoint import read_bin
+from video3d_plugin.model.adapter_files import TARGETS, Adapter, peft_settings, read_adapter
+from video3d_plugin.model.checkpoint_files import check_finite, read_bin, shapes_of
 
 _FULL = "non_lora_trainables.bin"
 _WRAPPER = "base_model.model."  # what PEFT puts before the names of the model that it wraps
+_CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
 # Trained in full beside the adapter: everything that is new, and what new tokens need.
 _TRAINED_IN_FULL = (
     "embed_tokens",
@@ -29,9 +31,6 @@ _TRAINED_IN_FULL = (
     "mm_projector",
     "image_newline",
 )
-
-# The linear layers of the language model, and of nothing else (heads and tower have linear layers, too).
-TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
@@ -74,6 +73,7 @@ def _peft_class() -> type:
             save_full(self, Path(save_directory))
 
         def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:
+            read_adapter(Path(model_id))  # raises on what is damaged, or no LoRA
             found = super().load_adapter(model_id, *args, **kwargs)
             if (Path(model_id) / _FULL).is_file():
                 load_full(self.get_base_model(), Path(model_id) / _FULL)
@@ -95,46 +95,84 @@ def save_full(wrapped: Any, folder: Path) -> None:
     wrapped.get_base_model().config.save_pretrained(str(folder))
 
 
-def base_of(folder: Path) -> str:
-    """The base checkpoint that an adapter folder names."""
-    name = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not name or not isinstance(name, str):
-        raise DataError("the adapter names no base checkpoint", where=folder, remedy="load its base and pass lora=")
-    return name
-
-
 def config_folder(folder: Path, base: Path) -> Path:
     """Where the configuration is: saved with the adapter (it knows the heads), else with the base checkpoint."""
-    if not (folder / "adapter_config.json").is_file():
-        raise MissingError("no adapter here", where=folder, remedy="a LoRA folder has adapter_config.json")
     return folder if (folder / "config.json").is_file() else base
 
 
 def merge_lora(model: Any, folder: str | Path) -> Any:
-    """The model with the adapter merged in and the fully trained parameters in place."""
+    """The model with the adapter merged in and the fully trained parameters in place.
+
+    Raises:
+        DataError: the adapter is damaged or no LoRA, a weight has no place in the model, or a place has no weight.
+        MissingError: a file of it is missing, or peft is.
+    """
+    folder = Path(folder)
+    adapter = read_adapter(folder)
     try:
-        from peft import PeftModel
+        import peft
     except ImportError as error:
         raise MissingError("loading an adapter needs peft", remedy="pip install 'video3d-plugin[train]'") from error
-    folder = Path(folder)
-    if (folder / _FULL).is_file():
+    if (folder / _FULL).exists():
         load_full(model, folder / _FULL)
-    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    tensors = adapter.tensors()
+    _fit_words(model, {n.removeprefix(_WRAPPER).replace(".base_layer.", "."): t for n, t in tensors.items()}, folder)
+    modules = adapter.modules([name for name, module in model.named_modules() if isinstance(module, _CHANGEABLE)])
+    try:
+        wrapped = peft.PeftModel(model, peft.LoraConfig(**peft_settings(adapter, modules)))
+    except (ValueError, TypeError, AttributeError, ImportError) as error:  # what its version cannot do
+        what = f"peft {peft.__version__} cannot make this adapter: {error!s:.160}"
+        raise DataError(
+            what, where=folder, remedy="install a newer peft, or merge the adapter into its base"
+        ) from error
+    _check_places(wrapped, adapter, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    peft.set_peft_model_state_dict(wrapped, tensors)
+    merged = wrapped.merge_and_unload()
     merged.initialised_parts = model.initialised_parts
     return merged
+
+
+def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, ...]]) -> None:
+    """Raise unless every weight of the adapter has its place, and every place its weight."""
+    from peft import get_peft_model_state_dict
+
+    places = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    wanted = {name: tuple(tensor.shape) for name, tensor in places.items()}
+    # PEFT may save embeddings of the base beside the matrices.
+    whole = {name: tuple(tensor.shape) for name, tensor in wrapped.state_dict().items() if "lora_" not in name}
+    missing = [name for name in wanted if name not in stored]
+    extra = [name for name in stored if name not in wanted and name not in whole]
+    known = {**whole, **wanted}
+    other = [f"{n} {stored[n]}, expected {known[n]}" for n in stored if n in known and stored[n] != known[n]]
+    lists = {"missing": missing, "unexpected": extra, "of another shape": other}
+    problems = [f"{what}: {listed(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names]
+    if problems:
+        remedy = "use the base model of this adapter, and its adapter_config.json"
+        raise DataError("; ".join(problems), where=adapter.weights, remedy=remedy)
+
+
+def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None:
+    """Resize the model's embeddings to stored ones."""
+    words, out = stored.get("model.embed_tokens.weight"), stored.get("lm_head.weight")
+    if words is not None and words.dim() == 2 and len(words) != model.config.vocab_size:
+        if out is not None and len(out) != len(words):
+            what = f"embed_tokens has {len(words)} rows and lm_head {len(out)}"
+            raise DataError(what, where=where, remedy="save the adapter again")
+        model.resize_token_embeddings(len(words))
 
 
 @torch.no_grad()
 def load_full(model: Any, path: Path) -> None:
     """Copy the parameters of non_lora_trainables.bin; a name that the model lacks is an error that lists it."""
-    stored = {name.removeprefix(_WRAPPER).replace(".base_layer.", "."): value for name, value in read_bin(path).items()}
-    words = stored.get("model.embed_tokens.weight")
-    if words is not None and len(words) != model.config.vocab_size:
-        model.resize_token_embeddings(len(words))
+    shapes_of(path)
+    tensors = read_bin(path)
+    check_finite(tensors, path)
+    stored = {name.removeprefix(_WRAPPER).replace(".base_layer.", "."): value for name, value in tensors.items()}
+    _fit_words(model, stored, path)
     own = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
     unknown = sorted(set(stored) - set(own))
     if unknown:
-        raise DataError(f"unexpected: {', '.join(unknown)}", where=path, remedy="use the base model of this adapter")
+        raise DataError(f"unexpected: {listed(unknown)}", where=path, remedy="use the base model of this adapter")
     for name, value in stored.items():
         if own[name].shape != value.shape:
             raise DataError(

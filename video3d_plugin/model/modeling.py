@@ -21,6 +21,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model import zero3
 from video3d_plugin.model.as_is import unwrap
+from video3d_plugin.model.cache_name import CACHE
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
 from video3d_plugin.model.host_methods import HostMethods
 from video3d_plugin.model.lockstep import Lockstep, nothing
@@ -46,7 +47,10 @@ class Video3DOutput(ModelOutput):
     item_losses: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     ground_scores: list[torch.Tensor | None] | None = None
-    past_key_values: Any = None
+    if CACHE == "cache":
+        cache: Any = None
+    else:
+        past_key_values: Any = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -137,6 +141,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         cache_position: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_logits_to_keep: int = 0,
+        cache: Any = None,
     ) -> Video3DOutput:
         """A batch of items, or (without `scenes`) one step of the language model, as generation calls it.
 
@@ -148,6 +153,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         coords           (C, 3) world frame, metres: the points of all <coord> tokens, row by row
         targets          for each item the right proposals' indices; read for grounding items that have labels
         segments         (R, W) where rows pack several items, see `model.sequence`
+        cache            the same as `past_key_values`, under the name that transformers 5.24 gave it
         """
         rows = None
         scenes, coords, targets = unwrap(scenes), unwrap(coords), unwrap(targets)
@@ -168,10 +174,10 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             return_dict=True,
+            **{CACHE: past_key_values if cache is None else cache},
             **_given(
                 output_attentions=output_attentions,
                 output_hidden_states=output_hidden_states,
@@ -186,7 +192,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
             found = self._continue(hidden, labels, kept)
         result = Video3DOutput(  # in one go: transformers' outputs do not see fields that are set later
             **found,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: outputs[CACHE] if CACHE in outputs else None},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

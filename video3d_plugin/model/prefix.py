@@ -23,6 +23,7 @@ from transformers import DynamicCache
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.asking import PrefixAttention, encode_by_layer, runs_by_layer, start
+from video3d_plugin.model.cache_name import CACHE
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix_key import prefix_key
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
@@ -90,11 +91,11 @@ def encode_scene(
         output = model.model(
             inputs_embeds=rows.embeds,
             attention_mask=rows.mask,
-            past_key_values=DynamicCache(),
             use_cache=True,
             return_dict=True,
+            **{CACHE: DynamicCache()},
         )
-        keys, values = _tensors(output.past_key_values)
+        keys, values = _tensors(output[CACHE])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)

@@ -17,15 +17,16 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 
+from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.json import read_object
-from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
+from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
+from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
 from video3d_plugin.scene import Question, SceneInputs
+from video3d_plugin.tokens import CHAT_END, CHAT_START, COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 
 SYSTEM_MESSAGE = "You are a helpful assistant."
-_START, _END = "<|im_start|>", "<|im_end|>"
 _FILE = "processor_config.json"
 LabelStyle = Literal["llava_next", "answer"]
 
@@ -52,7 +53,7 @@ class Video3DProcessor:
             raise DataError(f"system_message is {system_message!r:.60}", remedy="give text (processor_config.json)")
         self.tokenizer, self.config = tokenizer, config
         self.system_message, self.label_style = system_message, label_style
-        self._start, self._end = self._token(_START), self._token(_END)
+        self._start, self._end = self._token(CHAT_START), self._token(CHAT_END)
         self._newline = self._encode("\n")
 
     # -- one item --------------------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ class Video3DProcessor:
         its score is read at the <ground> token.
         """
         _, text = self._split(question)
-        ask = [*self._encode(text), self._end, *self._newline]
+        ask = [*self._encode_prompt(text, question), self._end, *self._newline]
         header = self._turn_start("assistant")
         if question.is_grounding:
             answer = [self._token(GROUND_TOKEN), self._end, *self._newline]
@@ -87,7 +88,7 @@ class Video3DProcessor:
         prefix = self.prefix_ids()
         if before:  # text between the user header and the image
             at = prefix.index(IMAGE_ID)
-            prefix[at:at] = self._encode(before)
+            prefix[at:at] = self._encode_prompt(before, question)
         suffix, asked = self.suffix_ids(question, answered=answered)
         return prefix + suffix, self._labels(prefix, suffix, asked)
 
@@ -101,42 +102,35 @@ class Video3DProcessor:
         return [i if i in marks else IGNORE for i in prefix + suffix[:asked]] + turn
 
     def _split(self, question: Question) -> tuple[str, str]:
-        """The prompt before and after <image>; a line break directly after it is the placeholder's own newline."""
-        parts = question.prompt.split(IMAGE_TOKEN)
-        if len(parts) != 2:
-            raise self._error(
-                question, f"has {len(parts) - 1} {IMAGE_TOKEN} in its prompt", f"put {IMAGE_TOKEN} once in it"
-            )
-        for mark in (GROUND_TOKEN, _START, _END):
-            if mark in question.prompt:
-                raise self._error(question, f"has {mark} in its prompt", "leave chat and ground marks out of prompts")
-        count = question.prompt.count(COORD_TOKEN)
-        if count != len(question.coords):
+        """The prompt before and after its first <image>; a line break directly after that is the placeholder's own."""
+        before, image, after = question.prompt.partition(IMAGE_TOKEN)
+        if not image:
+            raise self._error(question, f"has no {IMAGE_TOKEN} in its prompt", f"put {IMAGE_TOKEN} once in it")
+        count = before.count(COORD_TOKEN) + after.count(COORD_TOKEN)
+        if question.coords and count != len(question.coords):
             raise self._error(
                 question,
                 f"has {count} {COORD_TOKEN} in its prompt and {len(question.coords)} coords",
                 "give one point for each",
             )
-        return parts[0], parts[1].removeprefix("\n")
+        return before, after.removeprefix("\n")
 
     def _turn_start(self, role: str) -> list[int]:
         return [self._start, *self._encode(role), *self._newline]
 
+    def _encode_prompt(self, text: str, question: Question) -> list[int]:
+        """Ids of a part of the prompt: <coord> is a token where the question has points, and text where not."""
+        return self.encode_text(text, text.count(COORD_TOKEN) if question.coords else 0)
+
+    def encode_text(self, text: str, points: int = 0) -> list[int]:
+        """Ids of text, whose first `points` <coord> are tokens; all else that reads as a special token is letters."""
+        return encode_with_token(self.tokenizer, text, COORD_TOKEN, points)
+
     def _encode(self, text: str) -> list[int]:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:  # half of a surrogate pair: how Python carries bytes that it could not decode
-            raise DataError(f"{text!r:.80} is no text", remedy="write the question in UTF-8") from None
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids) if text else []
+        return encode_text(self.tokenizer, text)
 
     def _token(self, token: str) -> int:
-        ids = self._encode(token)
-        if len(ids) != 1:
-            raise DataError(
-                f"{token} is {len(ids)} tokens of the tokenizer",
-                remedy="use the tokenizer of the checkpoint, or model.add_tokens(tokenizer)",
-            )
-        return ids[0]
+        return token_id(self.tokenizer, token)
 
     @staticmethod
     def _error(question: Question, what: str, remedy: str) -> DataError:
@@ -157,6 +151,9 @@ class Video3DProcessor:
         shared: one row a scene with all its questions, `segments` telling them apart; items then come scene by scene,
         in the order of `scenes`, and within a scene in the order of `questions`.
         """
+        check_items("questions", questions, Question, "a Question")
+        check_items("scenes", scenes, SceneInputs, "SceneInputs")
+        check_one_of("padding_side", padding_side, ("left", "right"))
         if not questions:
             raise DataError("no questions", remedy="give at least one")
         index = self._scene_positions(questions, scenes)
@@ -238,9 +235,9 @@ class Video3DProcessor:
 
     @property
     def _padding_id(self) -> int:
-        for token_id in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if token_id is not None:
-                return token_id
+        for padding in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if padding is not None:
+                return padding
         return self._end
 
     @property
@@ -290,7 +287,7 @@ class Video3DProcessor:
         kwargs.pop("trust_remote_code", None)
         options = {}
         if (folder / _FILE).is_file():
-            stored = read_object(folder / _FILE)
+            stored = read_processor_config(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
         tokenizer = _tokenizer(path)
         return cls(tokenizer, config, **options)
@@ -298,11 +295,16 @@ class Video3DProcessor:
 
 def _tokenizer(path: str) -> Any:
     """Its class comes from tokenizer_config.json; the configuration only decides where that is silent."""
+    check_tokenizer_files(Path(path))
     try:
-        return AutoTokenizer.from_pretrained(path, config=Qwen2Config())
-    except Exception as error:  # the tokenizers library raises nothing narrower
+        return AutoTokenizer.from_pretrained(path, config=Qwen2Config(), trust_remote_code=False)
+    except BaseException as error:  # the tokenizers library raises nothing narrower, and its panics are no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(
-            f"the tokenizer cannot be read: {type(error).__name__}: {error}", where=path, remedy="download it again"
+            f"the tokenizer cannot be read: {type(error).__name__}: {error!s:.120}",
+            where=path,
+            remedy="download it again",
         ) from error
 
 

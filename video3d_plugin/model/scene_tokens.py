@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -13,9 +13,6 @@ from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.grounding import proposal_features
 from video3d_plugin.model.lockstep import once
 from video3d_plugin.model.vision import lay_out, normalise_pixels, pool_grid
-
-if TYPE_CHECKING:
-    from video3d_plugin.model.modeling import Video3DForCausalLM
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class SceneTokens:
 
 
 def encode_scene_tokens(
-    model: Video3DForCausalLM,
+    model: Any,  # a Video3DForCausalLM, whose module imports this one
     scene: dict[str, torch.Tensor],
     with_proposals: bool = True,
     name: str = "the scene",
@@ -43,7 +40,7 @@ def encode_scene_tokens(
 
 
 def encode_scenes(
-    model: Video3DForCausalLM,
+    model: Any,  # a Video3DForCausalLM, whose module imports this one
     scenes: Sequence[dict[str, torch.Tensor]],
     with_proposals: Sequence[bool],
     names: Sequence[str],

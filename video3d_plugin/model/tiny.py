@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from video3d_plugin.config import Video3DConfig
-from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.processing import Video3DProcessor
+from video3d_plugin.tokens import CHAT_END, CHAT_START, SPATIAL_TOKENS, TEXT_END
 
-_CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-_SPATIAL = [IMAGE_TOKEN, GROUND_TOKEN, COORD_TOKEN]
+_CHAT = [TEXT_END, CHAT_START, CHAT_END]
 
 TINY_LANGUAGE: dict[str, Any] = {
     "hidden_size": 96,
@@ -80,12 +79,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024):
     tokenizer.train_from_iterator(texts, trainer)
     result = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        eos_token=CHAT_END,
+        pad_token=TEXT_END,
+        additional_special_tokens=[CHAT_START, CHAT_END],
         clean_up_tokenization_spaces=False,
     )
-    result.add_tokens(_SPATIAL)
+    result.add_tokens(list(SPATIAL_TOKENS))
     return result
 
 

@@ -1,161 +1,153 @@
-"""The web page over a Desk: gradio for the controls, one route for the viewer, which a sandboxed frame shows.
+"""The HTTP API over a SceneService, the page that uses it, and the viewer, which a sandboxed frame shows.
 
-The viewer's pages hold content of uploads, so the frame has an origin of its own: nothing in it can reach the rest.
-Only requests that name a host this server was started for are answered, so a page of another site cannot ask through a
-name of its own that points here; nor can it send a form or a file across, as its origin is not ours.
+These are all routes; everything else is 404. No request names a file: scenes and pages go by names that the server
+gave out, an upload is the body of its request. The viewer's pages hold content of uploads, so they have an origin of
+their own: nothing in them can reach the rest.
 """
 
 from __future__ import annotations
 
-import html
-import os
-from pathlib import Path
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import Future
+from importlib import resources
 from typing import Any
 
-from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.errors import MissingError
 from video3d_plugin.found import FoundBox
-from video3d_plugin.serve.desk import BOTH, KINDS, Desk
+from video3d_plugin.serve.service import KINDS, BusyError, SceneService
 
-TITLE = "video3d"
-_FRAME = '<iframe src="viewer/{page}" sandbox="allow-scripts" style="width:100%;height:90vh;border:0"></iframe>'
-_COLUMNS = ["x", "y", "z", "width x", "width y", "height z", "score", "confidence"]
-_CACHE_S = 3600  # uploads that gradio itself keeps are deleted after this long
+try:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+    from starlette.routing import Route
+
+    from video3d_plugin.serve.middleware import SameOriginMiddleware, read_fields, read_file, show_errors
+except ImportError as error:
+    raise MissingError("video3d serve needs starlette", remedy="pip install 'video3d-plugin[serve]'") from error
+
+MAX_ARRIVING = 4  # uploads that arrive at a time
+_FORGET_EVERY_S = 60
+_ASSETS = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+_VIEWER_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'"}
 
 
-def build(desk: Desk, hosts: list[str]) -> Any:
-    """The application (FastAPI). `hosts` are the names and addresses under which it may be asked for; ["*"]: any."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    try:
-        import gradio
-    except ImportError as error:
-        raise MissingError("video3d serve needs gradio", remedy="pip install 'video3d-plugin[serve]'") from error
-    from fastapi import FastAPI
-    from fastapi.responses import HTMLResponse, PlainTextResponse
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+def build(service: SceneService, hosts: Collection[str]) -> Starlette:
+    """The ASGI application.
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Gate, uploads=desk.uploads_allowed)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    Args:
+        service: What the application asks. With uploads turned off, there is no route for them.
+        hosts: Names and addresses under which it may be asked for; ["*"]: any.
+    """
+    api = _Api(service)
+    routes = [Route(path, _asset(*asset), methods=["GET"]) for path, asset in _ASSETS.items()]
+    routes += [
+        Route("/api/scenes", api.scenes, methods=["GET"]),
+        Route("/api/show", show_errors(api.show), methods=["POST"]),
+        Route("/api/ask", show_errors(api.ask), methods=["POST"]),
+        Route("/viewer/{token}", show_errors(api.viewer), methods=["GET"]),
+    ]
+    if service.uploads_allowed:
+        routes.append(Route("/api/uploads", show_errors(api.upload), methods=["POST"]))
+    app = Starlette(
+        routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts=hosts)], lifespan=api.forget_unused
+    )
+    app.router.redirect_slashes = False
+    return app
 
-    @app.get("/viewer/{token}")
-    def viewer(token: str) -> Any:
-        page = desk.page(token)
+
+class _Api:
+    def __init__(self, service: SceneService):
+        self._service = service
+        self._arriving = 0
+
+    async def scenes(self, request: Request) -> Response:
+        """GET /api/scenes: what there is to choose."""
+        service = self._service
+        upload_bytes = service.limits.bytes if service.uploads_allowed else 0
+        return JSONResponse({"scenes": service.names, "show": list(KINDS), "max_upload_bytes": upload_bytes})
+
+    async def show(self, request: Request) -> Response:
+        """POST /api/show {"scene"}: a view of the scene."""
+        name = (await read_fields(request, ["scene"]))["scene"]
+        ready = await _finished(self._service.read(name))
+        return JSONResponse({"page": f"viewer/{self._service.show(name, ready)}"})
+
+    async def ask(self, request: Request) -> Response:
+        """POST /api/ask {"scene", "question", "show", "after"}: answer, boxes, and a view of both."""
+        fields = await read_fields(request, ["scene", "question"], ["show", "after"])
+        ready = await _finished(self._service.read(fields["scene"]))
+        after = fields.get("after")
+        reply = await _finished(
+            self._service.ask(
+                fields["scene"],
+                fields["question"],
+                fields.get("show", KINDS[0]),
+                ready,
+                None if after is None else after.removeprefix("viewer/"),
+            )
+        )
+        boxes = [_plain(box) for box in reply.boxes]
+        return JSONResponse({"answer": reply.text, "boxes": boxes, "page": f"viewer/{reply.page}"})
+
+    async def upload(self, request: Request) -> Response:
+        """POST /api/uploads?name=kitchen.zip, the zip file as the body: the name of the new scene."""
+        service = self._service
+        if self._arriving >= MAX_ARRIVING:
+            raise BusyError("too many uploads arrive: try again in a minute")
+        self._arriving += 1
+        archive = service.folder / f"arriving-{secrets.token_hex(8)}"
+        try:
+            await read_file(request, archive, service.limits.bytes)
+        finally:
+            self._arriving -= 1
+        name = await _finished(service.upload(archive, request.query_params.get("name", "")))
+        return JSONResponse({"scene": name})
+
+    async def viewer(self, request: Request) -> Response:
+        """GET /viewer/{token}: the HTML page of a view."""
+        page = self._service.page(request.path_params["token"])
         if page is None:
             return PlainTextResponse("This view is gone: ask again.", status_code=404)
-        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
-        return HTMLResponse(page, headers=headers)
+        return HTMLResponse(await _finished(page), headers=_VIEWER_HEADERS)
 
-    return gradio.mount_gradio_app(
-        app,
-        _blocks(desk),
-        path="/",
-        max_file_size=desk.limits.bytes,
-        show_error=False,
-        footer_links=["api"],
-        ssr_mode=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        run_history=False,
-    )
+    @contextlib.asynccontextmanager
+    async def forget_unused(self, app: Any) -> AsyncIterator[None]:
+        async def repeat() -> None:
+            while True:
+                await asyncio.sleep(_FORGET_EVERY_S)
+                self._service.forget_unused()
+
+        task = asyncio.create_task(repeat())
+        yield
+        task.cancel()
 
 
-class Gate:
-    """ASGI middleware that answers 403 to pages of other sites, and to files where uploads are turned off: gradio takes
-    files on a route of its own, before the desk is asked.
-
-    A browser says with `Origin` whose page asks, with anything but a plain GET; programs leave it out. The viewer's
-    frame is fetched with a plain GET and asks for nothing. A proxy that changes `Host` says what it was in
-    `X-Forwarded-Host`, which a page of another site cannot set.
-    """
-
-    def __init__(self, app: Any, uploads: bool):
-        self.app, self.uploads = app, uploads
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.responses import PlainTextResponse
-
-        reason = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
-        answer = self.app if reason is None else PlainTextResponse(reason, status_code=403)
-        await answer(scope, receive, send)
-
-    def _refusal(self, scope: Any) -> str | None:
-        headers = dict(scope["headers"])
-        if b"origin" in headers:
-            host = headers[b"origin"].partition(b"://")[2]
-            if not host or host not in (headers.get(b"host"), headers.get(b"x-forwarded-host")):
-                return "A page of another site may not ask here."
-        if not self.uploads and scope["path"].rstrip("/").endswith("/upload"):
-            return "Uploads are turned off here."
-        return None
+async def _finished(future: Future[Any]) -> Any:
+    """The future's result. A client that goes away cancels nothing: others may wait for the same work."""
+    return await asyncio.shield(asyncio.wrap_future(future))
 
 
-def _blocks(desk: Desk) -> Any:
-    import gradio
+def _asset(name: str, media_type: str) -> Any:
+    content = resources.files("video3d_plugin.serve").joinpath("assets", name).read_bytes()
 
-    def choose(name: str) -> tuple[str, list]:
-        return _frame(said(lambda: desk.show(name))), []
+    async def send_asset(request: Request) -> Response:
+        return Response(content, media_type=media_type)
 
-    def upload(path: str | None) -> tuple[Any, str, list]:
-        name = said(lambda: desk.upload(Path(path or "")))
-        return gradio.Dropdown(choices=[*desk.names, name], value=name), _frame(desk.show(name)), []
-
-    def ask(name: str, text: str, kind: str, items: list) -> tuple[str, list, str, list]:
-        reply = said(lambda: desk.ask(name, text, kind, items))
-        return reply.text, _rows(reply.boxes), _frame(reply.page), items
-
-    names = desk.names
-    with gradio.Blocks(
-        title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(_CACHE_S, _CACHE_S)
-    ) as blocks:
-        items = gradio.State([], time_to_live=_CACHE_S)
-        with gradio.Row():
-            with gradio.Column(scale=1, min_width=320):
-                # an upload's name is in its owner's list only, so values outside of the list are taken
-                scene = gradio.Dropdown(
-                    names, value=names[0] if names else None, label="Scene", allow_custom_value=True
-                )
-                question = gradio.Textbox(label="Question, or what to find", placeholder="the chair next to the table")
-                kind = gradio.Radio(list(KINDS), value=BOTH, label="Show")
-                button = gradio.Button("Ask", variant="primary")
-                answer = gradio.Textbox(label="Answer", interactive=False)
-                boxes = gradio.Dataframe(headers=_COLUMNS, label="Boxes, best first (metres)", interactive=False)
-                if desk.uploads_allowed:
-                    limit = f"up to {desk.limits.bytes >> 20} MB"
-                    archive = gradio.File(label=f"Your own scan: a zipped RGB-D folder, {limit}", file_types=[".zip"])
-            with gradio.Column(scale=3):
-                viewer = gradio.HTML(label="Scene")
-        one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
-        asked = {"inputs": [scene, question, kind, items], "outputs": [answer, boxes, viewer, items]}
-        button.click(ask, **asked, **one_at_a_time, api_name="ask")
-        question.submit(ask, **asked, **one_at_a_time, api_visibility="private")
-        scene.input(choose, [scene], [viewer, items], **one_at_a_time, api_name="choose")
-        if desk.uploads_allowed:
-            archive.upload(upload, [archive], [scene, viewer, items], **one_at_a_time, api_name="upload")
-        if names:
-            blocks.load(choose, [scene], [viewer, items], **one_at_a_time, api_visibility="private")
-    return blocks
+    return send_asset
 
 
-def said(work: Any) -> Any:
-    """What `work` returns; an error that its user can mend is shown, without this machine's paths and as plain text."""
-    import gradio
-
-    try:
-        return work()
-    except Video3DError as error:
-        raise gradio.Error(html.escape(_without_paths(error)), print_exception=False) from None
-
-
-def _without_paths(error: Video3DError) -> str:
-    if not isinstance(error, DataError | MissingError):
-        return str(error)
-    where = f"{Path(error.where).name}: " if error.where is not None else ""
-    return f"{where}{error.what}" + (f" ({error.remedy})" if error.remedy else "")
-
-
-def _frame(page: str) -> str:
-    return _FRAME.format(page=page)
-
-
-def _rows(boxes: tuple[FoundBox, ...]) -> list[list[float]]:
-    return [[*(round(v, 3) for v in box.box), round(box.score, 4), round(box.confidence, 4)] for box in boxes]
+def _plain(box: FoundBox) -> dict[str, Any]:
+    return {
+        "box": [round(v, 3) for v in box.box],
+        "score": round(box.score, 4),
+        "confidence": round(box.confidence, 4),
+    }

@@ -49,6 +49,11 @@ def is_grounding(name: str) -> bool:
     return name in names() and get(name).is_grounding
 
 
+def needs_point(name: str) -> bool:
+    """Whether a question of this task is about a point; False for a task that nobody knows."""
+    return name in names() and get(name).needs_point
+
+
 def of_host_name(host_name: str) -> str | None:
     """The benchmark of a task of the host: scanrefer, scanrefer_mini and scanrefer_test are one; None: none of ours."""
     matching = (name for name in names() if host_name == name or host_name.startswith(f"{name}_"))

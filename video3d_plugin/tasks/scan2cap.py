@@ -365,6 +365,7 @@ TASK = TaskSpec(
     name=NAME,
     files={split: scanrefer.TASK.files[split] for split in ("train", "val")},
     needs_boxes=True,
+    needs_point=True,
     read=scanrefer.read,
     docs=docs,
     doc_fields={

@@ -91,6 +91,7 @@ class TaskSpec:
         hidden_splits: Splits whose answers are not public: documents are made of them, training questions are not.
         is_grounding: Answered with boxes; the model's answer is `<ground>` and a score for each proposal.
         needs_boxes: Boxes are part of the truth, which therefore needs the scans and not the annotations alone.
+        needs_point: A question is about a point: its prompt holds one `<coord>`. Without a point it cannot be asked.
 
         read: (paths of a split's files) -> items, checked.
         doc_fields: Kinds of the documents' fields that are read when they are asked and scored.
@@ -135,6 +136,7 @@ class TaskSpec:
     hidden_splits: tuple[str, ...] = ()
     is_grounding: bool = False
     needs_boxes: bool = False
+    needs_point: bool = False
 
     read: Callable[[Sequence[Path]], list[Item]]
     docs: Callable[[list[Item], str, Context], list[Doc]]

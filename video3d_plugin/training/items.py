@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from video3d_plugin.model.host_methods import COORD_TOKEN
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 from video3d_plugin.training.phrases import Phrase
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[
     before, after = frames[phrase.asks is not None] if phrase.framed else ("", [])
     text = before + (phrase.text.capitalize() if phrase.framed else phrase.text)
     name_ends = [len(before) + end for end, _ in phrase.names]
-    ids, last = _in_parts(text, {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}, processor)
+    ends = {*name_ends, *([phrase.stands[0]] if phrase.stands else ())}
+    points = phrase.whole.coords if phrase.whole else phrase.points
+    ids, last = _in_parts(text, ends, processor, len(points))
     names, situation = [last[end] for end in name_ends], last[phrase.stands[0]] if phrase.stands else None
     begun, _ = _in_parts(phrase.begun, (), processor)
     if phrase.whole is None:
@@ -78,12 +80,16 @@ def _item(phrase: Phrase, processor: Video3DProcessor, frames: dict[bool, tuple[
     return _Item(whole, names, asked, asked + len(commonprefix([begun, whole[asked + 1 :]])), situation)
 
 
-def _in_parts(text: str, ends: Collection[int], processor: Video3DProcessor) -> tuple[list[int], dict[int, int]]:
-    """The ids of `text`, and the number of the last one before each of its characters `ends`."""
+def _in_parts(
+    text: str, ends: Collection[int], processor: Video3DProcessor, points: int = 0
+) -> tuple[list[int], dict[int, int]]:
+    """The ids of `text`, whose first `points` <coord> are tokens, and the number of the last id before each of its
+    characters `ends`."""
     ids, last, begin = [], {}, 0
     for end in sorted({*ends, len(text)}):
         part = text[begin:end]
-        ids += processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
+        own = min(points, part.count(COORD_TOKEN))
+        ids, points = ids + processor.encode_text(part, own), points - own
         last[end], begin = len(ids) - 1, end
     return ids, last
 
@@ -95,7 +101,7 @@ def _frame(processor: Video3DProcessor, asks: bool) -> tuple[str, list[int]]:
     if not asks and ground is None:
         return "", []
     prompt = ANSWER_PROMPT.format(question=COORD_TOKEN) if asks else GROUND_PROMPT.format(description=COORD_TOKEN)
-    answer, targets = (None, None) if asks else ("<ground>", ())
+    answer, targets = (None, None) if asks else (GROUND_TOKEN, ())
     ids, _ = processor.suffix_ids(Question("", "", "", prompt, answer, ((0.0, 0.0, 0.0),), targets), answered=False)
     last = len(ids) if asks else ids.index(ground) + 1
-    return prompt.split(COORD_TOKEN)[0].removeprefix("<image>"), ids[ids.index(mark) + 1 : last]
+    return prompt.split(COORD_TOKEN)[0].removeprefix(IMAGE_TOKEN), ids[ids.index(mark) + 1 : last]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from video3d_plugin.model.text_ids import encode_text
 from video3d_plugin.training.objects import Named
 
 NONE = -100  # of an object without label or attribute
@@ -27,7 +28,7 @@ class Naming:
     def of(cls, named: Iterable[Named], tokenizer: Any) -> Naming:
         pairs = [pair for objects in named for pair in objects.values()]
         labels, attributes = (sorted({pair[k] for pair in pairs if pair[k]}) for k in (1, 0))
-        tokens = tuple(tuple(tokenizer(" " + word, add_special_tokens=False).input_ids) for word in labels + attributes)
+        tokens = tuple(tuple(encode_text(tokenizer, " " + word)) for word in labels + attributes)
         return cls({w: i for i, w in enumerate(labels)}, {w: i for i, w in enumerate(attributes)}, tokens)
 
     def numbers(self, objects: Named, object_id: int) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from typing import Any
 
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question, Scene
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 
 TASK = "objects"
-NAME_PROMPT = "<image> Given an object located at <coord> , name it."
+NAME_PROMPT = f"{IMAGE_TOKEN} Given an object located at {COORD_TOKEN} , name it."
 _WORDINGS = ("The {}.", "Find the {}.", "This is a {}.", "There is a {}.", "I am looking for the {}.")
 _NEAREST = (
     "The {} nearest to the",
@@ -139,7 +140,7 @@ def _name(named: Named, object_id: int) -> tuple[str, tuple[int, ...]]:
 
 def _grounding(item_id: str, scene: Scene, description: str, targets: tuple[int, ...]) -> Question:
     text = GROUND_PROMPT.format(description=description)
-    return Question(TASK, item_id, scene.scene_id, text, "<ground>", targets=targets)
+    return Question(TASK, item_id, scene.scene_id, text, GROUND_TOKEN, targets=targets)
 
 
 def _beside(named: Named, boxes: Mapping[int, Any], anchor: int) -> str | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from math import hypot
 from typing import Literal
 
-from video3d_plugin.model.host_methods import COORD_TOKEN
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import COORD_TOKEN
 from video3d_plugin.training.objects import Named, clearly_nearest
 
 _PHRASES = ("the {a}.", "a {a}.", "find the {a}.", "this is a {a}.", "{a}", "there is a {a}.", "the {a} in the room.")

@@ -13,8 +13,8 @@ from itertools import islice, zip_longest
 from math import dist, hypot
 from typing import TypeAlias
 
-from video3d_plugin.model.host_methods import IMAGE_TOKEN
 from video3d_plugin.scene import Question
+from video3d_plugin.tokens import IMAGE_TOKEN
 from video3d_plugin.training.objects import Named
 from video3d_plugin.training.phrases import Phrase
 
@@ -63,7 +63,7 @@ def told(
     """
     if not question.is_grounding and question.answer is None:
         return None
-    text = question.prompt.split(IMAGE_TOKEN)[-1]
+    text = question.prompt.split(IMAGE_TOKEN, 1)[-1]
     said = [(found.end(), ids, tuple(i for i in ids if i in among)) for found, ids in _mentions(text, objects, others)]
     if not all(here for _, _, here in said):
         return None

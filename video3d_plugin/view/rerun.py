@@ -21,7 +21,7 @@ def require_rerun() -> Any:
     try:
         import rerun
     except ImportError as error:
-        raise MissingError("rerun-sdk is not installed", remedy="pip install rerun-sdk") from error
+        raise MissingError("rerun-sdk is not installed", remedy="pip install 'video3d-plugin[rerun]'") from error
     return rerun
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from video3d_plugin.arguments import check_count, check_path, check_text
 from video3d_plugin.errors import DataError, MissingError
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     >>> len(scene.frames) > 0, scene.frames[0].scan_from_camera.shape, scene.proposals.shape[1]
     (True, (4, 4), 6)
     """
-    if frame_step is not None and frame_step < 1:
-        raise DataError(f"frame step {frame_step}", remedy="use 1 or more")
+    check_path("path", path)
+    check_text("scene_id", scene_id, optional=True)
+    check_count("frame_step", frame_step, optional=True)
     path, scene_id = _in_data_folder(Path(path), scene_id)
     if not path.exists():
         raise MissingError("no such file or folder", where=path)

@@ -1,0 +1,182 @@
+"""Worker processes with a time limit and a memory limit, for code that reads files of strangers.
+
+A worker bounds and isolates failures: whatever blocks or kills it, the server goes on. It runs as the same user as the
+server, so it is no sandbox against code execution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from video3d_plugin.errors import DataError, MissingError, Video3DError
+
+_MAX_REPLY = 1 << 30  # bytes; a scene with 100 frames and 32 inputs is some 60 MB
+_RECORD_MODULES = (
+    "video3d_plugin.scene",
+    "video3d_plugin.serve.reading",
+    "video3d_plugin.view.cloud",
+    "video3d_plugin.view.scene_view",
+)
+_PRELOAD = ("video3d_plugin.serve.reading",)
+_NUMPY_NAMES = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar")
+_PATH_NAMES = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+
+
+class WorkerPool:
+    """Runs functions in processes of their own, one process for each call.
+
+    Args:
+        seconds: How long a call may take before its process is killed.
+        memory_bytes: How much memory a process may allocate (enforced where the system has resource limits).
+        preload: Modules that are imported once, before the processes are forked.
+    """
+
+    def __init__(self, seconds: float, memory_bytes: int, preload: tuple[str, ...] = _PRELOAD):
+        self.seconds, self.memory_bytes = seconds, memory_bytes
+        forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+        if forkserver:
+            self._context.set_forkserver_preload(list(preload))
+        self._running: set[Any] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a module-level function in a new process and return its result.
+
+        Raises:
+            DataError: The call took too long, needed too much memory, or its process ended early.
+            Video3DError: As raised by the function.
+            RuntimeError: The function raised something else, or returned what is not a record; the message says more.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_work, args=(sender, self.seconds, self.memory_bytes, function, args), daemon=True
+        )
+        process.start()
+        sender.close()
+        with self._lock:
+            self._running.add(process)
+            closed = self._closed
+        end = time.monotonic() + self.seconds
+        timer = threading.Timer(0 if closed else self.seconds, process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            outcome, payload = _loads(receiver.recv_bytes(_MAX_REPLY))
+        except (EOFError, OSError):
+            if time.monotonic() >= end - 0.5:
+                what, remedy = f"reading took more than {self.seconds:g} seconds", "use a smaller recording"
+            else:
+                what, remedy = "reading ended early", "it may need too much memory: use a smaller recording"
+            raise DataError(what, remedy=remedy) from None
+        except pickle.UnpicklingError as error:
+            raise RuntimeError(f"a worker process sent something unexpected: {error}") from None
+        finally:
+            timer.cancel()
+            process.kill()
+            process.join(1)
+            receiver.close()
+            with self._lock:
+                self._running.discard(process)
+        return _result(outcome, payload)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The processes that run now."""
+        with self._lock:
+            return [process.pid for process in self._running]
+
+    def close(self) -> None:
+        """Kill all processes; calls that wait for one raise DataError."""
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for process in running:
+            process.kill()
+
+
+def _result(outcome: str, payload: Any) -> Any:
+    if outcome == "result":
+        return payload
+    if outcome == "error":
+        kind, what, where, remedy = payload
+        raise {"missing": MissingError, "data": DataError}[kind](what, where=where, remedy=remedy)
+    raise RuntimeError(f"unexpected error in a worker process:\n{payload}")
+
+
+def _work(sender: Connection, seconds: float, memory_bytes: int, function: Callable[..., Any], args: tuple) -> None:
+    """The body of a worker process: one call, whose outcome goes back through the pipe."""
+    _restrict(seconds, memory_bytes)
+    outcome: tuple[str, Any]
+    try:
+        outcome = "result", function(*args)
+    except (DataError, MissingError) as error:
+        kind = "missing" if isinstance(error, MissingError) else "data"
+        where = None if error.where is None else Path(error.where).name
+        outcome = "error", (kind, error.what, where, error.remedy)
+    except Video3DError as error:
+        outcome = "error", ("data", str(error), None, None)
+    except MemoryError:
+        what = f"reading needs more than {memory_bytes / 1e9:.1f} GB of memory"
+        outcome = "error", ("data", what, None, "use a smaller recording")
+    except Exception:
+        outcome = "bug", traceback.format_exc()
+    sender.send_bytes(pickle.dumps(outcome, protocol=5))
+
+
+def _restrict(seconds: float, memory_bytes: int) -> None:
+    """Bound this process, and let it end with the server. What decoders print is dropped: strangers write it."""
+    sys.dont_write_bytecode = True
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(quiet, descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server kills its workers
+    tqdm.set_lock(threading.RLock())  # its own is a named semaphore, which a killed process leaves behind
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    try:
+        import resource
+    except ImportError:  # Windows: the pool's timer alone ends the process
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds + 1)  # SIGALRM's default action kills, whoever holds the GIL
+    for limit, value in ((resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Takes this package's records and numpy arrays, and nothing else: a worker reads files of strangers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _RECORD_MODULES:
+            record = getattr(importlib.import_module(module), name, None)
+            if dataclasses.is_dataclass(record):
+                return record
+        elif module.split(".")[0] == "numpy" and name in _NUMPY_NAMES:
+            return super().find_class(module, name)
+        elif module.split(".")[0] == "pathlib" and name in _PATH_NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of a worker's reply")
+
+
+def _loads(data: bytes) -> tuple[str, Any]:
+    return _Unpickler(io.BytesIO(data)).load()
