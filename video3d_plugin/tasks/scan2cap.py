@@ -295,15 +295,15 @@ def score_scenes(path: Path, documents: Callable[[], Sequence[Doc]], score: Scor
     predictions = {
         scene: [
             DenseCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), c["caption"])
-            for i, c in enumerate(found)
+            for i, c in enumerate(of_scene)
         ]
-        for scene, found in content.items()
+        for scene, of_scene in content.items()
     }
     objects = _described_objects([TASK.record(doc, None) for doc in documents()])
     scenes = {o.scene_id for o in objects}
     counts = {
         "questions": len(objects),
-        "predictions": sum(len(found) for scene, found in predictions.items() if scene in scenes),
+        "predictions": sum(len(said) for scene, said in predictions.items() if scene in scenes),
         "scenes_missing": len(scenes - set(predictions)),
         "scenes_extra": len(set(predictions) - scenes),
     }
