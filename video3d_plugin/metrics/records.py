@@ -47,7 +47,7 @@ RECORD: dict[str, dict[str, Any]] = {
         "ann_id": (Text(512), int),
         "eval_type": str,
         "gt_boxes": [BOX],
-        "chosen": {rule.name: {"m3dref": [_SHARE] * 2, "v3d": [_SHARE] * 2, "boxes?": [BOX]} for rule in RULES},
+        "chosen": {rule.name: {"m3dref": [_SHARE] * 2, "v3d": [_SHARE] * 2, "boxes": [BOX]} for rule in RULES},
     },
     "scan2cap": {
         "object_id": str,
