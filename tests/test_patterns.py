@@ -192,7 +192,7 @@ def test_every_pattern_of_the_package_is_linear():
 
 @pytest.mark.parametrize("bad", [r"(a+)+b", r"\s*[.!]?\s*x", r"(\w+\s?)*$y", r"(.*)\{(.*)\}\.json"])
 def test_a_pattern_that_is_not_linear_is_seen(bad):
-    sizes = (18, 22) if "+)" in bad or "?)*" in bad else (1000, 6000)
+    sizes = (18, 22) if "+)" in bad or "?)*" in bad else (100, 400)
     times = [max(timed(every_way(bad), text) for text in hostile_texts(bad, size)) for size in sizes]
     assert times[1] > 3 * times[0] * sizes[1] / sizes[0]
 

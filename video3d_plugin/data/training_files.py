@@ -54,10 +54,11 @@ def _files(data_path: str) -> list[tuple[Path, str]]:
         return [(path, "all")]
     import yaml
 
+    text = read_text(path, remedy="give --data_path an existing yaml, json or data folder")
     try:
-        content = yaml.safe_load(read_text(path, remedy="give --data_path an existing yaml, json or data folder"))
-    except yaml.YAMLError as error:
-        raise DataError(f"not valid YAML: {error}", where=path) from None
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:  # the last two: a date or key that is none
+        raise DataError(f"not valid YAML: {error!s:.200}", where=path, remedy="see docs/training.md") from None
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not entries or not fits(entries, [{"json_path": PATH, "sampling_strategy?": NAME}]):
         raise DataError("no list `datasets` with a `json_path` each", where=path, remedy="see docs/training.md")

@@ -21,7 +21,7 @@ MAX_STARTS = 200
 MAX_DEPTH = 20
 FARTHEST_M = 1e4
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _GROUP = re.compile(r"[\[(<{]([^\[\](){}<>]*)[\])>}]")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _TAG = re.compile(r"<[A-Za-z/|][^<>]{0,40}>")

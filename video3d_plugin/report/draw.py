@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from video3d_plugin.files.schema import fits
 from video3d_plugin.tasks import TaskSpec
+from video3d_plugin.tasks.kinds import ANY_BOX
 
 SIDE = 220
 MAX_PROPOSALS = 100
@@ -14,8 +16,9 @@ def boxes_of(spec: TaskSpec, record: Mapping) -> tuple[list, list, list]:
     """(truth, predicted, proposals) of a record."""
     truth, predicted = spec.boxes(record)
     prediction = record.get("prediction")
-    proposals = prediction.get("boxes") or [] if isinstance(prediction, Mapping) else []
-    return truth, predicted, [b for b in proposals[:MAX_PROPOSALS] if isinstance(b, list) and len(b) == 6]
+    proposals = prediction.get("boxes") if isinstance(prediction, Mapping) else None
+    proposals = proposals if isinstance(proposals, list) else []
+    return truth, predicted, [b for b in proposals[:MAX_PROPOSALS] if fits(b, ANY_BOX)]
 
 
 def top_view(spec: TaskSpec, record: Mapping) -> str:

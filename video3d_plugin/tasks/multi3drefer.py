@@ -260,7 +260,7 @@ def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
             "eval_type": str,
             "gt_boxes": [ANY_BOX],
             "chosen": {
-                rule.name: {"m3dref": [OVERLAP] * 2, "v3d": [OVERLAP] * 2, "boxes?": [ANY_BOX]} for rule in rules
+                rule.name: {"m3dref": [OVERLAP] * 2, "v3d": [OVERLAP] * 2, "boxes": [ANY_BOX]} for rule in rules
             },
         },
         headline=("f1@0.25", "f1@0.5"),
