@@ -11,6 +11,7 @@ def write_add_on(
     """Write `folder` as a site folder: the modules' files and a dist-info that registers the entry points."""
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in modules.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text)
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()

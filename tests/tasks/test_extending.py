@@ -34,7 +34,8 @@ def site(tmp_path_factory):
     """The page's add-on as an installed distribution, on sys.path while this module's tests run."""
     group, points = re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*)', block("toml"), flags=re.S).groups()
     named = dict(re.findall(r'^(\w+) = "(.*)"$', points, flags=re.M))
-    files = {"roomcount.py": block("python"), "roomcount.yaml": block("yaml")}
+    python, yaml = re.findall(r"^`(roomcount/\S+)`", PAGE, flags=re.M)
+    files = {python: block("python"), yaml: block("yaml")}
     folder = write_add_on(tmp_path_factory.mktemp("site"), group, named, files, "roomcount")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
@@ -171,6 +172,12 @@ def test_the_package_does_not_know_of_it():
 
 # Add-ons that cannot be used
 
+NAMED = """
+import dataclasses, pathlib
+from video3d_plugin.tasks import get
+TASK = dataclasses.replace(get("scanqa"), name=__name__, yaml_folder=pathlib.Path(__file__).{})
+"""
+
 
 @pytest.mark.parametrize(
     ("module", "reason"),
@@ -179,8 +186,9 @@ def test_the_package_does_not_know_of_it():
         ("TASK = 'no spec'\n", "is a str, expected a TaskSpec"),
         ("from video3d_plugin.tasks.scanqa import TASK\n", "its TaskSpec is named 'scanqa'"),
         ("from video3d_plugin.tasks import TaskSpec\nTASK = TaskSpec(name='broken_5')\n", "required keyword-only"),
+        (NAMED.format("parent"), "holds installed distributions, not its own files alone"),
     ],
-    ids=["raises", "another type", "another name", "not whole"],
+    ids=["raises", "another type", "another name", "not whole", "no folder of its own"],
 )
 def test_a_broken_benchmark_is_a_warning_that_names_it_and_stops_nobody(
     module, reason, room_root, tmp_path, monkeypatch, request
@@ -202,3 +210,11 @@ def test_without_the_add_on_its_prepared_folder_still_opens(data, tmp_path, monk
         folder = DataFolder.open(data)
         assert len(folder.docs("roomcount", "val")) == 2 and folder.docs("scanrefer", "val")
     assert cli.main(["score", "roomcount", str(tmp_path / "p.jsonl"), "--data", str(data)]) == 2
+
+
+def test_a_name_that_cannot_be_one_of_files_is_refused(tmp_path, monkeypatch):
+    module = NAMED.replace("__name__", "'a-b'").format("parent / 'yaml'")
+    points = {"a-b": "broken_name:TASK"}
+    monkeypatch.syspath_prepend(write_add_on(tmp_path, "video3d.tasks", points, {"broken_name.py": module}))
+    with pytest.raises(DataError, match="task 'a-b' .* other characters than letters, digits and _"):
+        tasks.get("a-b")

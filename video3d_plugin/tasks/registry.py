@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from video3d_plugin.errors import DataError
@@ -14,6 +15,11 @@ def _check(name: str, loaded: Any) -> None:
         raise DataError(f"is a {type(loaded).__name__}, expected a TaskSpec")
     if loaded.name != name:
         raise DataError(f"its TaskSpec is named {loaded.name!r}")
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
+        raise DataError("its name has other characters than letters, digits and _, or too many")
+    folder = loaded.yaml_folder
+    if folder is not None and any(folder.glob("*.dist-info")):  # lmms-eval would read every YAML file below
+        raise DataError(f"its yaml_folder {folder} holds installed distributions, not its own files alone")
 
 
 TASKS = ExtensionGroup(
