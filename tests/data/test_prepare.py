@@ -797,3 +797,11 @@ def test_a_scene_record_of_another_format_is_refused(prepared):
 
 def test_load_scene_takes_a_data_folder(prepared):
     assert load_scene(prepared.path).scene_id == "scene0000_00"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to itself"])
+def test_a_store_file_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(path)
+    with pytest.raises(DataError, match="delete it"):
+        store.read(path)
