@@ -343,24 +343,6 @@ def test_frames_of_a_sens_can_be_copied_too(scan_root, tmp_path):
     assert frame.color.read() == load_scene(scan_root.path).frames[0].color.read()
 
 
-@pytest.mark.parametrize("damage", ["cut short", "gone", "unknown size"])
-def test_a_copied_frame_that_is_not_whole_is_copied_again(full_root, tmp_path, damage):
-    options = {"scene": SceneOptions(copy_frames=True)}
-    prepare(full_root.path, tmp_path / "data", **options)
-    assert prepare(full_root.path, tmp_path / "data", **options).scenes[0].reused
-    whole = contents(tmp_path / "data")
-    copied, record = tmp_path / "data" / "frames" / "scene0000_00" / "00020.depth.png", tmp_path / "data" / "scenes"
-    if damage == "cut short":
-        copied.write_bytes(copied.read_bytes()[:-1])
-    elif damage == "gone":
-        copied.unlink()
-    else:
-        path = record / "scene0000_00.json"
-        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "copies"}))
-    assert not prepare(full_root.path, tmp_path / "data", **options).scenes[0].reused
-    assert contents(tmp_path / "data") == whole
-
-
 def test_a_source_and_folder_moved_together_still_find_each_other(full_root, tmp_path, monkeypatch):
     prepare(full_root.path, tmp_path / "data")
     (tmp_path / "new").mkdir()

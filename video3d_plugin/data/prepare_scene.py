@@ -157,8 +157,6 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     else:
         job.surface_path.unlink(missing_ok=True)
     record = {"fingerprint": fingerprint, "frames_fingerprint": frames_fingerprint, "surface": surface}
-    if job.options.copy_frames:
-        record["copies"] = _sizes_of_copies(scene, job.output)
     write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
     return False
 
@@ -288,24 +286,7 @@ def _is_made(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:
         folder.surface_cells(job.files.scene_id)
     except (DataError, MissingError):
         return False
-    return not job.options.copy_frames or _copies_are_whole(folder.scene(job.files.scene_id), record, job.output)
-
-
-def _sizes_of_copies(scene: Scene, output: Path) -> list[list[Any]]:
-    """[path below the data folder, bytes] of every copied image, in the order of the frames."""
-    paths = [path for frame in scene.frames for path in (frame.color.path, frame.depth.path)]
-    return [[path.relative_to(output).as_posix(), path.stat().st_size] for path in paths]
-
-
-def _copies_are_whole(scene: Scene, record: dict[str, Any], output: Path) -> bool:
-    """Whether the copied images are there with the sizes they were written with: one cut short is copied again.
-
-    A record of a version that kept no sizes is made again once.
-    """
-    try:
-        return record.get("copies") == _sizes_of_copies(scene, output)
-    except (OSError, ValueError):  # gone, or the record names other files
-        return False
+    return True
 
 
 def _fingerprint_frames(files: ScanFiles) -> str:
