@@ -38,6 +38,8 @@ def open_regular(
     try:
         _check_kind(os.stat(path), path)
         descriptor = os.open(path, _FLAGS)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise MissingError("file not found", where=path, remedy=remedy) from None
     except OSError as error:
