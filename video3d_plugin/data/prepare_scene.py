@@ -204,16 +204,21 @@ def refuse_links(paths: Iterable[Path], source: Path) -> None:
 
 
 def _without_linked_frames(scene: Scene, source: Path) -> Scene:
-    """The scene without frames whose files are links out of the source; they become omissions."""
+    """The scene without frames whose files are links out of the source; they become omissions.
+
+    The files of the others are only opened within the source, should they be exchanged for links meanwhile.
+    """
     linked = {
         frame.name
         for frame in scene.frames
         for path in {frame.color.path, frame.depth.path}
         if path.is_symlink() and escapes_root(path, source)
     }
-    if not linked:
-        return scene
-    frames = tuple(frame for frame in scene.frames if frame.name not in linked)
+    frames = tuple(
+        replace(frame, color=replace(frame.color, root=source), depth=replace(frame.depth, root=source))
+        for frame in scene.frames
+        if frame.name not in linked
+    )
     if not frames:
         raise DataError(f"every frame {_LINK}", where=scene.scene_id, remedy=_FOLLOW)
     omissions = tuple(Omission(f"frame {name}", f"{_LINK} ({_FOLLOW})") for name in sorted(linked))

@@ -21,7 +21,7 @@ from typing import Any
 from video3d_plugin.errors import DataError, Video3DError
 
 _SUFFIX = ".video3d-tmp"
-_HOST = re.sub(r"\W", "-", socket.gethostname())
+_HOST = re.sub(r"\W", "-", socket.gethostname())[:64]
 _DAY_S = 86400
 _count = itertools.count()
 
@@ -34,7 +34,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     after a kill, for which `remove_leftovers` is there. `sync`: wait until the bytes are on the disk, so that a power
     cut does not leave an empty file either.
     """
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    temporary = path.parent / (_begin(path) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -80,10 +80,10 @@ def scratch_folder(name: Path, parent: Path) -> Iterator[Path]:
 
     Those that killed processes left for the same name are removed first.
     """
-    temporary = parent / f".{name.name}.{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}"
+    temporary = parent / (_begin(name) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for old in parent.glob(f".{glob.escape(name.name)}.*{_SUFFIX}"):
+        for old in parent.glob(f"{glob.escape(_begin(name))}.*{_SUFFIX}"):
             if old.is_dir() and not _may_be_alive(old):
                 shutil.rmtree(old, ignore_errors=True)
         temporary.mkdir()
@@ -110,6 +110,11 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     except UnicodeEncodeError:  # half of a surrogate pair in someone's text: only an escape can carry it
         data = json.dumps(value, **options).encode("ascii")
     write_bytes(path, data + b"\n")
+
+
+def _begin(path: Path) -> str:
+    """How the temporary name for a path begins: short, so that it is no longer than a file's name may be."""
+    return f".{path.name[:40]}"
 
 
 def remove_leftovers(folder: Path) -> int:
