@@ -110,5 +110,5 @@ def _check_inside(descriptor: int, status: os.stat_result, path: Path, root: Pat
         real = os.path.realpath(path)
         if not os.path.samestat(status, os.stat(real)):
             raise DataError("was exchanged while it was opened", where=path) from None
-    if not Path(real).is_relative_to(root.resolve()):
+    if not Path(real).is_relative_to(os.path.realpath(root)):
         raise DataError(f"lies outside {root}", where=path)
