@@ -19,7 +19,14 @@ from types import ModuleType
 
 from video3d_plugin.patches.base import Patch, Replace
 
+from video3d_plugin.errors import DataError
+
 log = logging.getLogger(__name__)
+_DELETE = "delete it: its questions are asked again"
+_COLUMNS = {
+    "responses": "cache_key, request_type, task_name, doc_id, idx, gen_kwargs, response, created_at",
+    "meta": "key, value",
+}
 
 
 def changes(module: ModuleType) -> list[Replace]:
@@ -57,6 +64,7 @@ def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
     and it is merged again when it finishes. What cannot be read or merged is a warning: its questions are asked again.
     """
     root = os.path.dirname(os.path.abspath(cache_root)) if cache_root.endswith(".db") else os.path.abspath(cache_root)
+    _check_merged(os.path.join(root, "cache.db"))
     runs = os.path.join(root, module._LAYERED_RUNS_DIRNAME)
     shards = [
         shard
@@ -73,6 +81,25 @@ def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
         log.warning("%s is held: answers of interrupted runs are not adopted (delete it if no run is merging)", lock)
 
 
+def _check_merged(path: str) -> None:
+    """Refuse a cache.db that the host would stop at in the middle of the run, or silently not use."""
+    if not os.path.lexists(path):
+        return
+    if not os.path.isfile(path):
+        raise DataError("is no regular file", where=path, remedy=_DELETE)
+    try:
+        with closing(sqlite3.connect(path, timeout=30)) as db:
+            for table, columns in _COLUMNS.items():
+                db.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchall()
+            for name in ("cache_key", "key"):
+                table = "responses" if name == "cache_key" else "meta"
+                unique = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[5]]
+                if unique != [name]:
+                    raise sqlite3.DatabaseError(f"{table} has no primary key {name}")
+    except sqlite3.Error as error:
+        raise DataError(f"no cache of lmms-eval: {error}", where=path, remedy=_DELETE) from None
+
+
 def _is_sound(shard: str) -> bool:
     """Whether all of it can be read, with a warning where not: `merge_shards` would raise, with cache.db left open.
 
@@ -80,8 +107,8 @@ def _is_sound(shard: str) -> bool:
     """
     try:
         with closing(sqlite3.connect(shard)) as db:
-            for table in ("responses", "meta"):
-                db.execute(f"SELECT * FROM {table}").fetchall()
+            for table, columns in _COLUMNS.items():
+                db.execute(f"SELECT {columns} FROM {table}").fetchall()
     except sqlite3.Error as error:
         log.warning("%s: answers of an interrupted run are not adopted: %s", shard, error)
         return False

@@ -129,7 +129,7 @@ def parse_projector(text: str) -> tuple[int, int]:
     simple = {"linear": (1, 0), "identity": (0, 0)}
     if text in simple:
         return simple[text]
-    match = re.fullmatch(r"mlp([1-9]\d*)x(?:_res(\d+)x)?_gelu", str(text))
+    match = re.fullmatch(r"mlp([1-9][0-9]{0,2})x(?:_res([0-9]{1,3})x)?_gelu", str(text))
     if not match:
         raise DataError(
             f"mm_projector_type {text!r} is not understood",

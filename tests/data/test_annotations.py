@@ -208,13 +208,23 @@ def test_a_situation_at_no_finite_place_says_nothing_of_it(folder, x):
         ("scanqa", "val", "ScanQA_v1.0_val.json", "object_names", "chair"),
         ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "alternative_situation", None),
         ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "alternative_situation", "abc"),
+        ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "question_id", ""),
+        ("sqa3d", "test", "v1_balanced_questions_test_scannetv2.json", "scene_id", "a\x1b[2J"),
+        ("scanqa", "val", "ScanQA_v1.0_val.json", "question_id", ""),
+        ("scanqa", "val", "ScanQA_v1.0_val.json", "question", "x" * 5001),
+        ("scanrefer", "val", "ScanRefer_filtered_val.json", "scene_id", ""),
+        ("scanrefer", "val", "ScanRefer_filtered_val.json", "ann_id", ""),
+        ("scanrefer", "val", "ScanRefer_filtered_val.json", "object_id", True),
+        ("scanrefer", "val", "ScanRefer_filtered_val.json", "eval_type", ["unique"]),
+        ("multi3drefer", "val", "multi3drefer_val.json", "spatial", "no"),
+        ("multi3drefer", "val", "multi3drefer_val.json", "eval_type", {}),
     ],
 )
-def test_a_field_that_is_no_list_of_its_kind_is_named(folder, task, split, name, field, value):
+def test_a_field_of_another_kind_is_named(folder, task, split, name, field, value):
     content = json.loads((folder / name).read_text())
     (content if isinstance(content, list) else content["questions"])[0][field] = value
     (folder / name).write_text(json.dumps(content))
-    with pytest.raises(DataError, match=rf"{name}: item 0 has {field} = "):
+    with pytest.raises(DataError, match=rf"{name}: item 0\b.*\b{field}\b"):
         read(folder, task, split)
 
 

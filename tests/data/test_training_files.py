@@ -96,10 +96,11 @@ def test_a_yaml_of_another_kind(tmp_path, content):
     ("broken", "says"),
     [
         (7, "item 0"),
-        ({**item(), "video": None, "conversations": []}, "item 0 has no"),
+        ({**item(), "video": None, "conversations": []}, "item 0: `video` is None"),
         ({k: v for k, v in item().items() if k != "video"}, "video"),
         (item("<image> <coord>"), "no box_input"),
-        (item("<image> <coord>", box_input=["a", 1, 2]), "no box_input"),
+        (item("<image> <coord>", box_input=["a", 1, 2]), "`box_input.0.` is 'a'"),
+        (item("<image> <coord>", box_input=[float("nan"), 1, 2]), "`box_input.0.` is nan"),
         (item("<image>", "<ground>", "scanrefer"), "no object_id"),
         (item("<image>", "<ground>", "scanrefer", metadata={"object_id": "x"}), "object id 'x'"),
         ({**item(), "conversations": item()["conversations"] * 2}, "4 turns"),

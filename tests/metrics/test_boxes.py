@@ -101,3 +101,9 @@ def test_iou_against_a_sum_over_intervals(a, b):
     assert boxes.iou(a, b) == pytest.approx(inter / (union + 1e-8), abs=1e-6)
     assert boxes.iou(a, b) == pytest.approx(boxes.iou(b, a), abs=1e-12)
     assert boxes.giou_matrix([a], [b])[0, 0] <= inter / union + 1e-9
+
+
+@pytest.mark.parametrize("bad", [["1", 2, 3, 4, 5, 6], [True] * 6, [None] * 6, [1j] * 6, [10**400] * 6, [[[1]]], "box"])
+def test_only_numbers_are_coordinates(bad):
+    with pytest.raises(DataError):
+        boxes.as_box(bad)

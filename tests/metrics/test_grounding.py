@@ -122,3 +122,22 @@ def test_a_table_that_is_not_scannets_is_refused(tmp_path):
         Labels.read(tmp_path / "x.tsv")
     with pytest.raises(MissingError):
         Labels.read(tmp_path / "absent.tsv")
+
+
+@pytest.mark.parametrize("number", ["nan", "1e5", "", "-1", "1.0", "５", " 5", "9" * 5000, "inf"])
+def test_an_id_that_is_no_whole_number_is_refused_with_its_row(tmp_path, number):
+    from video3d_plugin.errors import DataError
+
+    with pytest.raises(DataError, match="labels.tsv: row 3: `nyu40id` is .*expected .*download it again") as caught:
+        labels(tmp_path, ("chair", 5, "chair"), ("sofa", number, "sofa"))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_row_without_a_name_or_cut_short_is_refused(tmp_path):
+    from video3d_plugin.errors import DataError
+
+    with pytest.raises(DataError, match="row 2: `raw_category` is ''"):
+        labels(tmp_path, ("", 5, "chair"))
+    (tmp_path / "labels.tsv").write_text(TABLE + "1\tchair\n")
+    with pytest.raises(DataError, match="row 2: `nyu40class` is None"):
+        Labels.read(tmp_path / "labels.tsv")

@@ -6,6 +6,7 @@ import pytest
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.boxes import corners_of_box
+from video3d_plugin.metrics.task_base import LONGEST_ANSWER
 from video3d_plugin.metrics.tasks import TASKS, get, process
 
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
@@ -32,6 +33,10 @@ def qa_doc(question_id="q", answers=("brown", "dark brown")):
 
 def sqa_doc(question_id=1, question="What is it?", answer="tv"):
     return {"question_id": question_id, "scene_id": "s", "situation": "I sit.", "question": question, "answer": answer}
+
+
+def repr_start(value):
+    return type(value).__name__ if isinstance(value, int | str) else repr(value)[:20]
 
 
 DOCS = {
@@ -226,9 +231,34 @@ def test_an_answer_of_a_task_of_words_may_be_json(score):
 
 
 def test_json_without_an_end_is_text():
-    text = '{"a": ' * 50_000
+    text = '{"a": ' * 3_000
     assert TASKS["sqa3d"].record(sqa_doc(), text)["answer"] == text
     assert TASKS["multi3drefer"].record(multi_doc(), text)["status"] == "unreadable"
+
+
+@pytest.mark.parametrize("task", ["scan2cap", "scanqa", "sqa3d"])
+@pytest.mark.parametrize(
+    "words", ["x" * (LONGEST_ANSWER + 1), True, ["a", "list"], {"a": 1}, 10**5000, float("nan")], ids=repr_start
+)
+def test_what_is_no_text_or_too_long_is_unreadable_and_counted(task, words, score):
+    key = "caption" if task == "scan2cap" else "answer"
+    record = TASKS[task].record(DOCS[task], {key: words})
+    assert record["status"] == "unreadable" and record[key] == ""
+    assert TASKS[task].scores([record], score).counts["unreadable"] == 1
+
+
+@pytest.mark.parametrize("answers", [[True], ["a", None], ["x" * (LONGEST_ANSWER + 1)], [["a"]], [{}]], ids=repr_start)
+def test_ranked_answers_that_are_no_texts_are_unreadable(answers):
+    record = TASKS["scanqa"].record(qa_doc(), {"answers": answers})
+    assert (record["status"], record["answer"], record["answers_top10"]) == ("unreadable", "", None)
+
+
+@pytest.mark.parametrize("task", ["scanrefer", "multi3drefer"])
+@pytest.mark.parametrize("scores", [["1", "2"], [True, False], [float("nan"), 1.0], [[1.0], [2.0]], [None, 1.0]])
+def test_scores_that_are_no_numbers_are_unreadable_and_never_written_as_nan(task, scores):
+    record = TASKS[task].record(DOCS[task], {"scores": scores, "boxes": [BOX, FAR]})
+    assert record["status"] == "unreadable"
+    json.dumps(record, allow_nan=False)
 
 
 def test_a_duplicate_replaces_the_earlier_one_and_is_counted():
@@ -266,7 +296,7 @@ def test_ranked_answers_give_em10_and_plain_ones_say_why_not(score):
     assert plain.values["em@1"] == 100 and plain.values["em@10"] is None and "ranked" in plain.missing["em@10"]
 
 
-@pytest.mark.parametrize("value, answer", [("brown", "brown"), (2, "2"), ({"a": 1}, "{'a': 1}")])
+@pytest.mark.parametrize("value, answer", [("brown", "brown"), (2, "2")])
 def test_what_is_no_list_of_ranked_answers_is_one_answer(value, answer):
     record = TASKS["scanqa"].record(qa_doc(), json.dumps({"answers": value}))
     assert record["status"] == "ok" and record["answer"] == answer and record["answers_top10"] == [answer]

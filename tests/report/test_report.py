@@ -242,7 +242,10 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
     ("change", "message"),
     [
         ({"results": {"sqa3d": None}}, "results of sqa3d: expected a table, found NoneType"),
-        ({"results": {"sqa3d": {"count_missing,none": float("nan")}}}, "sqa3d: count_missing is nan, not a number of"),
+        (
+            {"results": {"sqa3d": {"count_missing,none": float("nan")}}},
+            "`sqa3d: count_missing` is nan, expected a finite number from 0",
+        ),
         ({"n-samples": {"sqa3d": 5}}, "n-samples of sqa3d: expected a table, found int"),
         ({"n-samples": [1]}, "n-samples: expected a table, found list"),
         ({"config": "x"}, "config: expected a table, found str"),
@@ -267,9 +270,9 @@ def broken(**changes) -> bytes:
         (b"[1]", "jsonl: line 2: expected a JSON dict, found a list"),
         (b"\xff", "jsonl: line 2: not UTF-8"),
         (b"[" * 200_000, "jsonl: line 2: not valid JSON: nested too deeply"),
-        (broken(answer=None), "jsonl, line 2: `answer` is of another type"),
+        (broken(answer=None), "jsonl, line 2: `answer` is None, expected text"),
         (broken(answer=...), "jsonl, line 2: `answer` is missing"),
-        (broken(id=7), "jsonl, line 2: `id` is of another type"),
+        (broken(id=7), "jsonl, line 2: `id` is 7, expected text"),
     ],
 )
 def test_a_sample_that_cannot_be_read_is_an_error_of_one_line(tmp_path, plain, line, message):

@@ -386,7 +386,7 @@ V3D = {"sample_id": "1", "scene": "s", "question_type": "mt", "pred_response": "
         ("scanrefer", {"sample_id": 1, "scores": [1.0], "objects": 5}, "line 1: `objects`"),
         ("scanrefer", {**V3D, "gt_response": [[1, 2]]}, "line 1: `gt_response`"),
         ("multi3drefer", {**V3D, "gt_response": 5}, "line 1: `gt_response`"),
-        ("multi3drefer", {**V3D, "gt_response": [["a"] * 6]}, "line 1: `gt_response`"),
+        ("multi3drefer", {**V3D, "gt_response": [["a"] * 6]}, "line 1: `gt_response.0..0.` is 'a'"),
         ("scan2cap", {**V3D, "gt_response": "a chair"}, "line 1: `gt_response`"),
         ("sqa3d", {**V3D, "gt_response": ["yes"]}, "line 1: `gt_response`"),
         ("scanqa", DEEP, "line 1: not valid JSON: nested too deeply"),
@@ -437,7 +437,7 @@ def test_records_cut_short_are_errors_that_name_the_line(tmp_path, plain, task):
     for lacks in ("iou", "eval_type", "caption", "references", "answers", "answer", "question", "multiple", "chosen"):
         cut, wrong = ({name: v for name, v in record.items() if name != lacks}, {**record, lacks: {"x": 1}})
         for broken in (cut, wrong) if lacks in record else ():
-            with pytest.raises(DataError, match=f"p.jsonl, line 2: .*`{lacks}`"):
+            with pytest.raises(DataError, match=f"p.jsonl, line 2: .*`{lacks}[`.]"):
                 score(task, write(tmp_path / "p.jsonl", [{"m": record}, {"m": broken}]), None, plain)
 
 

@@ -42,6 +42,7 @@ a question            an answer in words
 /save FILE.html       a page with the scan and all that was asked
 /frames               the frames that the model sees
 /quit                 or Ctrl-D"""
+LONGEST_LINE = 20_000  # characters of a question
 SHOWN = 5  # boxes listed for a description
 
 
@@ -182,10 +183,14 @@ def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
         print(f"{chat.scene.scene_id}: {len(chat.scene.frames)} frames, {len(chat.scene.proposals)} proposals. /help")
     while True:
         try:
-            line = (input("> ") if on_terminal else sys.stdin.readline() or "/quit").strip()
+            line = (input("> ") if on_terminal else sys.stdin.readline(LONGEST_LINE + 1) or "/quit").strip()
         except EOFError:
             print()
             return
+        except UnicodeDecodeError as error:
+            raise DataError(f"the questions are not UTF-8 text: {error.reason}", remedy="save them as UTF-8") from None
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"a question of more than {LONGEST_LINE} characters", remedy="one question a line")
         if line == "/quit":
             return
         if not line:

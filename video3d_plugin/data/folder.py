@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from video3d_plugin.data import store
+from video3d_plugin.data import schemas, store
 from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
 from video3d_plugin.data.records import (
     FORMAT,
-    check_path,
     question_from_json,
     read_record,
     scene_from_json,
@@ -33,7 +32,9 @@ from video3d_plugin.data.records import (
     selection_to_json,
 )
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.archive import open_npz
 from video3d_plugin.files.atomic import digest, write_json
+from video3d_plugin.files.schema import check, shown
 from video3d_plugin.sampling.coverage import Coverage, Selection
 from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 
@@ -41,6 +42,7 @@ _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
 _SELECTION_FORMAT = 3  # 2: a computed choice may be one for more frames, made among other candidates
+_LARGEST_SURFACE = 1 << 31  # bytes; a large scan's voxels are a few million
 _AGAIN = "run `video3d prepare` again"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
 
@@ -67,10 +69,13 @@ class DataFolder:
             raise MissingError("not a prepared data folder", where=path, remedy=_HOW)
         head = read_record(path / HEAD)
         if head.get("format") != FORMAT:
-            what = f"data folder of format {head.get('format')!r}, this version reads {FORMAT}"
+            what = f"data folder of format {shown(head.get('format'))}, this version reads {FORMAT}"
             raise DataError(what, where=path, remedy=_AGAIN)
-        if not is_head(head):
-            raise DataError("broken", where=path / HEAD, remedy=_AGAIN)
+        check(head, schemas.HEAD, path / HEAD, _AGAIN)
+        for task in head.get("tasks", ()):
+            if not (_NAME.fullmatch(task["task"]) and _NAME.fullmatch(task["split"])):
+                what = f"no name of a task: {shown(task['task'])}, {shown(task['split'])}"
+                raise DataError(what, where=path / HEAD, remedy=_AGAIN)
         return cls(path, head)
 
     @classmethod
@@ -98,6 +103,8 @@ class DataFolder:
                 raise MissingError(f"no scene {scene_id!r}", where=self.path, remedy=remedy)
             record = {**_root_of_all(self._head), **read_record(path)}
             scene = scene_from_json(record, self.path, path)
+            if scene.scene_id != scene_id:
+                raise DataError(f"the record of {shown(scene.scene_id)}", where=path, remedy=_AGAIN)
             has_surface = record.get("surface") is not None
             self._scenes[scene_id] = _Prepared(scene, frames_digest(record), has_surface)
         return self._scenes[scene_id]
@@ -105,7 +112,7 @@ class DataFolder:
     def coverage(self, scene_id: str) -> Coverage:
         """What the scene's frames see; uses the stored selection where there is one."""
         scene, frames_key, _ = self._scene(scene_id)
-        known = read_selection(self.selection_path(scene_id), frames_key)
+        known = read_selection(self.selection_path(scene_id), frames_key, frame_count=len(scene.frames))
         return scene_coverage(scene, lambda: self.surface_cells(scene_id), known)
 
     def surface_cells(self, scene_id: str) -> np.ndarray | None:
@@ -197,37 +204,24 @@ class DataFolder:
 
     def docs(self, task: str, split: str) -> list[dict[str, Any]]:
         """Evaluation docs: the official fields, ground-truth boxes (world frame, metres) and the prompt."""
-        return self._items("docs", task, split)
+        path, record = self._items("docs", task, split)
+        check(record, {"items": [schemas.DOC | schemas.DOCS.get(task, {})]}, path, _AGAIN)
+        check(record, {"items": [schemas.DOC_VALUES]}, path, _AGAIN)
+        return record["items"]
 
     def questions(self, task: str, split: str) -> list[Question]:
         """Training questions."""
-        return [question_from_json(item) for item in self._items("questions", task, split)]
+        path, record = self._items("questions", task, split)
+        check(record, {"items": [schemas.QUESTION]}, path, _AGAIN)
+        return [question_from_json(item) for item in record["items"]]
 
-    def _items(self, kind: str, task: str, split: str) -> list[dict[str, Any]]:
+    def _items(self, kind: str, task: str, split: str) -> tuple[Path, dict[str, Any]]:
         if (task, split) not in self.tasks():
             have = ", ".join(f"{t} {s}" for t, s in self.tasks()) or "none"
             remedy = f"it has: {have}; put the official files into SOURCE/annotations and prepare again"
             raise MissingError(f"no annotations of {task} {split}", where=self.path, remedy=remedy)
         path = self.path / kind / f"{task}_{split}.json"
-        items = read_record(path).get("items")
-        if not isinstance(items, list):
-            raise DataError("holds no items", where=path, remedy=_AGAIN)
-        return items
-
-
-def is_head(head: dict[str, Any]) -> bool:
-    """Whether the content of video3d.json is whole."""
-    tasks = head.get("tasks", [])
-    try:
-        for path in _root_of_all(head).get("root") or ():
-            check_path(path)
-    except ValueError:
-        return False
-    return (
-        isinstance(tasks, list)
-        and all(isinstance(t, dict) and {"task", "split", "docs"} <= t.keys() for t in tasks)
-        and all(isinstance(t[name], str) and _NAME.fullmatch(t[name]) for t in tasks for name in ("task", "split"))
-    )
+        return path, read_record(path)
 
 
 def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +229,9 @@ def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
     did. Nothing in a new folder."""
     if "source" not in head:
         return {}
-    return {"root": None if head.get("frames_copied") else [head["source"], head.get("source_relative")]}
+    return {
+        "root": None if head.get("frames_copied") else [head["source"], head.get("source_relative") or head["source"]]
+    }
 
 
 def frames_digest(record: dict[str, Any]) -> str:
@@ -249,17 +245,24 @@ def _read_cells(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["cells"]
+        with open_npz(path, _LARGEST_SURFACE, _AGAIN) as archive:
+            cells = archive["cells"]
+        if not isinstance(cells, np.ndarray) or cells.ndim != 2 or cells.shape[1] != 3 or cells.dtype != np.int32:
+            raise ValueError("not (K, 3) int32 voxels")
+        return cells
+    except (DataError, MissingError):
+        raise
     except Exception as error:  # a damaged zip raises many types
-        raise DataError(f"damaged: {error}", where=path, remedy=_AGAIN) from error
+        raise DataError(f"damaged: {error!s:.200}", where=path, remedy=_AGAIN) from error
 
 
-def read_selection(path: Path, frames_key: str, released: bool | None = None) -> Selection | None:
+def read_selection(
+    path: Path, frames_key: str, released: bool | None = None, frame_count: int | None = None
+) -> Selection | None:
     """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed).
 
-    A computed one of format 2 counts as none: it may have been made among other candidates. A damaged file counts as
-    none, with a warning.
+    A computed one of format 2 counts as none: it may have been made among other candidates. A damaged file, or one
+    that names a frame of `frame_count` or more, counts as none, with a warning.
     """
     if not path.is_file():
         return None
@@ -269,8 +272,8 @@ def read_selection(path: Path, frames_key: str, released: bool | None = None) ->
             return None
         if record.get("format") != _SELECTION_FORMAT and not record.get("released"):
             return None
-        return selection_from_json(record)
-    except (KeyError, TypeError, ValueError):  # DataError is one
+        return selection_from_json(record, frame_count)
+    except ValueError:  # DataError is one
         warnings.warn(f"{path}: damaged: max-coverage frames are chosen anew (a released choice: {_AGAIN})")
         return None
 

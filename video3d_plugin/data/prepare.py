@@ -21,9 +21,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.data import annotations
+from video3d_plugin.data import annotations, schemas
 from video3d_plugin.data.annotations import BENCHMARKS, Context, SceneBoxes
-from video3d_plugin.data.folder import HEAD, DataFolder, is_head
+from video3d_plugin.data.folder import HEAD, DataFolder
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
 from video3d_plugin.data.readers.scannet import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, question_to_json, try_read_record
@@ -145,13 +145,13 @@ def _recall(folder: DataFolder, options: PrepareOptions, report: Report) -> None
                 report.add_scene(SceneResult.of(folder.scene(scene_id), reused=True))
             except DataError as error:
                 report.add_scene(SceneResult(scene_id, failed=str(error)))
-        before = try_read_record(folder.path / "report.json") or {}
+        before = try_read_record(folder.path / "report.json", schemas.REPORT) or {}
         for scene_id, why in before.get("failed", {}).items():
             if scene_id not in seen and scene_id not in folder.scene_ids:
                 report.add_scene(SceneResult(scene_id, failed=why))
     if "annotations" not in options.stages:
         for task, split in folder.tasks():
-            if record := try_read_record(folder.path / "docs" / f"{task}_{split}.json"):
+            if record := try_read_record(folder.path / "docs" / f"{task}_{split}.json", schemas.DOCS_FILE):
                 report.add_task(_task_result(task, split, record))
 
 
@@ -166,8 +166,8 @@ def _read_head(output: Path) -> dict[str, Any]:
         if any(not is_ours(entry.name) for entry in output.iterdir()):
             raise DataError("is not empty and not a data folder", where=output, remedy="choose another --output")
         return {}
-    head = try_read_record(path) or {}
-    return head if head.get("format") == FORMAT and is_head(head) else {}
+    head = try_read_record(path, schemas.HEAD) or {}
+    return head if head.get("format") == FORMAT else {}
 
 
 def _chosen(known: Sequence[str], patterns: Sequence[str], where: Path) -> list[str]:
@@ -264,7 +264,9 @@ def _prepare_annotations(found: _Annotations, output: Path, report: Report) -> l
     for (task, split), paths in found.files.items():
         fingerprint = digest([FORMAT, _QUESTIONS, boxes, _stamps(paths), labels_stamps])
         docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
-        done = _done(docs_path, fingerprint) if _done(questions_path, fingerprint) else None
+        done = _done(docs_path, fingerprint, schemas.DOCS_FILE)
+        if done is not None and _done(questions_path, fingerprint, schemas.QUESTIONS_FILE) is None:
+            done = None
         if done is None:
             done = _write_task(task, split, paths, Context(scenes, labels), fingerprint, docs_path, questions_path)
         report.add_task(_task_result(task, split, done))
@@ -306,9 +308,9 @@ def _write_reference(folder: DataFolder, root: ScanNetRoot, output: Path, found:
     report.notes += [f"reference: {note}" for note in written.notes]
 
 
-def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The record at `path` if it was made from the same things."""
-    record = try_read_record(path)
+def _done(path: Path, fingerprint: str, kind: Any) -> dict[str, Any] | None:
+    """The record at `path` if it was made from the same things, and is whole."""
+    record = try_read_record(path, kind)
     return record if record and record.get("fingerprint") == fingerprint else None
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.inputs import frame_points
-from video3d_plugin.errors import DataError
+from video3d_plugin.data.schemas import BOX
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.schema import check
 from video3d_plugin.geometry.camera_checks import check_boxes
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.metrics.boxes import iou_matrix
@@ -151,11 +152,5 @@ def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:
     rows = content.get(scene_id, content.get(f"scannet/{scene_id}"))
     if rows is None:
         return None
-    try:
-        boxes = np.array(rows, np.float64).reshape(len(rows), 6)
-    except (TypeError, ValueError, OverflowError):
-        boxes = np.full((1, 6), np.nan)
-    if not np.isfinite(boxes).all() or (boxes[:, 3:] < 0).any():
-        example = json.dumps([0, 0, 0.5, 1, 1, 1])
-        raise DataError(f"boxes of {scene_id} are not all six finite numbers", where=path, remedy=f"like {example}")
-    return check_boxes(boxes, path, f"boxes of {scene_id}")
+    check(rows, [BOX], path, f"like {json.dumps([0, 0, 0.5, 1, 1, 1])}", name=f"boxes of {scene_id}")
+    return check_boxes(np.array(rows, np.float64).reshape(-1, 6), path, f"boxes of {scene_id}")

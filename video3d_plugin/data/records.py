@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from video3d_plugin.data import schemas
 from video3d_plugin.errors import DataError
+from video3d_plugin.files import schema
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.schema import check, fits, shown
+from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics, is_rigid, pose_fault, world_pose_fault
 from video3d_plugin.sampling.coverage import Selection
 from video3d_plugin.scene import FileSlice, Frame, Instance, Omission, Question, Scene
 
@@ -56,36 +60,50 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
     """The inverse of `scene_to_json`; DataError if the record is not one of this format."""
     if value.get("format") != FORMAT:
         raise DataError(
-            f"scene record of format {value.get('format')!r}, expected {FORMAT}", where=where, remedy=_REMEDY
+            f"scene record of format {shown(value.get('format'))}, expected {FORMAT}", where=where, remedy=_REMEDY
         )
-    try:
-        root = _root_from_json(value["root"], folder)
-        cameras = [_matrix(camera) for camera in value["depth_intrinsics"]]
-        frames = tuple(
-            Frame(
-                name=frame["name"],
-                color=_slice_from_json(frame["color"], root),
-                depth=_slice_from_json(frame["depth"], root),
-                scan_from_camera=_matrix(frame["pose"]),
-                depth_intrinsics=cameras[frame["camera"]],
-                depth_size=(frame["size"][0], frame["size"][1]),
-                depth_codec=frame["codec"],
-                depth_unit_m=frame["unit"],
-                depth_void=frame["void"],
-            )
-            for frame in value["frames"]
-        )
-        return Scene(
-            scene_id=value["scene_id"],
-            frames=frames,
-            world_from_scan=_matrix(value["world_from_scan"]),
-            instances=tuple(Instance(number, label, tuple(box)) for number, label, box in value["instances"]),
-            proposals=np.array(value["proposals"], np.float32).reshape(-1, 6),
-            omissions=tuple(Omission(what, reason) for what, reason in value["omissions"]),
-            notes=tuple(value["notes"]),
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise DataError(f"broken scene record: {error!r}", where=where, remedy=_REMEDY) from error
+    check(value, schemas.SCENE, where, _REMEDY)
+    root = _root_from_json(value["root"], folder)
+    cameras = [check_intrinsics(_matrix(camera), where) for camera in value["depth_intrinsics"]]
+    world_from_scan = _matrix(value["world_from_scan"])
+    frames = tuple(_frame_from_json(frame, cameras, root, where) for frame in value["frames"])
+    if not frames or len({frame.name for frame in frames}) < len(frames) or not is_rigid(world_from_scan):
+        what = "no frame" if not frames else "two frames of one name, or an alignment that is no rotation"
+        raise DataError(f"broken scene record: {what}", where=where, remedy=_REMEDY)
+    for frame in frames:
+        if fault := world_pose_fault(world_from_scan @ frame.scan_from_camera):
+            raise DataError(f"broken scene record: frame {frame.name}: {fault}", where=where, remedy=_REMEDY)
+    boxes = [*value["proposals"], *(box for _, _, box in value["instances"])]
+    check_boxes(np.array(boxes, np.float64).reshape(-1, 6), where, "a box")
+    return Scene(
+        scene_id=value["scene_id"],
+        frames=frames,
+        world_from_scan=world_from_scan,
+        instances=tuple(Instance(number, label, tuple(box)) for number, label, box in value["instances"]),
+        proposals=np.array(value["proposals"], np.float32).reshape(-1, 6),
+        omissions=tuple(Omission(what, reason) for what, reason in value["omissions"]),
+        notes=tuple(value["notes"]),
+    )
+
+
+def _frame_from_json(frame: dict[str, Any], cameras: list[np.ndarray], root: Path, where: Path) -> Frame:
+    pose = _matrix(frame["pose"])
+    fault = pose_fault(pose)
+    if fault is None and frame["camera"] >= len(cameras):
+        fault = f"camera {frame['camera']} of {len(cameras)}"
+    if fault is not None:
+        raise DataError(f"broken scene record: frame {frame['name']}: {fault}", where=where, remedy=_REMEDY)
+    return Frame(
+        name=frame["name"],
+        color=_slice_from_json(frame["color"], root),
+        depth=_slice_from_json(frame["depth"], root),
+        scan_from_camera=pose,
+        depth_intrinsics=cameras[frame["camera"]],
+        depth_size=(frame["size"][0], frame["size"][1]),
+        depth_codec=frame["codec"],
+        depth_unit_m=frame["unit"],
+        depth_void=frame["void"],
+    )
 
 
 def root_to_json(root: Path, folder: Path) -> list[str] | None:
@@ -99,8 +117,6 @@ def root_to_json(root: Path, folder: Path) -> list[str] | None:
 def _root_from_json(value: list[str] | None, folder: Path) -> Path:
     if value is None:
         return folder
-    for path in value:
-        check_path(path)
     absolute, relative = Path(value[0]), (folder / value[1]).resolve()
     return relative if not absolute.is_dir() and relative.is_dir() else absolute
 
@@ -135,11 +151,15 @@ def selection_to_json(selection: Selection) -> dict[str, Any]:
     return {"order": list(selection.order), "gains": list(selection.gains), "visible": selection.visible}
 
 
-def selection_from_json(value: dict[str, Any]) -> Selection:
-    """The inverse of `selection_to_json`; KeyError, TypeError or ValueError if it is none."""
+def selection_from_json(value: dict[str, Any], frame_count: int | None = None) -> Selection:
+    """The inverse of `selection_to_json`; ValueError if it is none, or not one of so many frames."""
+    if found := schema.fault(value, schemas.SELECTION):
+        raise ValueError(" ".join(found))
     selection = Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
-    if not all(isinstance(number, int) for number in (*selection.order, *selection.gains, selection.visible)):
-        raise ValueError("not all of it are integers")
+    if len(set(selection.order)) != len(selection.gains) or len(selection.order) != len(selection.gains):
+        raise ValueError("frames and gains do not fit together")
+    if frame_count is not None and max(selection.order, default=0) >= frame_count:
+        raise ValueError(f"frame {max(selection.order)} of {frame_count}")
     return selection
 
 
@@ -148,14 +168,15 @@ def read_record(path: Path, kind: type = dict) -> Any:
     return read_json(path, kind, _REMEDY)
 
 
-def try_read_record(path: Path) -> dict[str, Any] | None:
-    """As `read_record`; None where there is no file, or a damaged one: it is made again."""
+def try_read_record(path: Path, kind: Any = dict) -> dict[str, Any] | None:
+    """As `read_record`; None where there is no file, or one that is damaged or not of the kind: it is made again."""
     if not path.is_file():
         return None
     try:
-        return read_record(path)
+        record = read_record(path)
     except DataError:
         return None
+    return record if fits(record, kind) else None
 
 
 def _flat(matrix: np.ndarray) -> list[float]:
@@ -175,14 +196,4 @@ def _slice_to_json(source: FileSlice, root: Path) -> list[Any]:
 
 def _slice_from_json(value: list[Any], root: Path) -> FileSlice:
     path, offset, size = value
-    check_path(path)
-    if not isinstance(offset, int) or offset < 0 or not (size is None or isinstance(size, int) and size >= 0):
-        raise ValueError(f"bytes {size!r:.20} from {offset!r:.20}")
     return FileSlice(root / path, offset, size)
-
-
-def check_path(text: Any) -> None:
-    """ValueError unless `text` can be the name of a file."""
-    if not isinstance(text, str) or "\0" in text:
-        raise ValueError(f"path {text!r:.40}")
-    text.encode("utf-8")  # UnicodeEncodeError is a ValueError

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from video3d_plugin.data.schemas import STORE_HEADER
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import digest, write_bytes
-from video3d_plugin.scene import InputsSpec, SceneInputs
+from video3d_plugin.files.schema import check
+from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
+_DELETE = "delete it; it is made again"
 _verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has seen to be right
 
 
@@ -83,13 +86,46 @@ def read(path: Path) -> SceneInputs | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged header leads to
-        raise DataError(f"damaged store file: {error}", where=path, remedy="delete it; it is made again") from error
+        raise DataError(f"damaged store file: {error!s:.200}", where=path, remedy=_DELETE) from error
+    check(header, STORE_HEADER, path, _DELETE, at="damaged store file: ")
     mark = (str(path), status.st_mtime_ns, status.st_size)
     if mark not in _verified:
-        if header.get("format") != FORMAT or header.get("checksum") != _checksum(header, tensors):
-            raise DataError("damaged store file: wrong checksum", where=path, remedy="delete it; it is made again")
+        if header["format"] != FORMAT or header["checksum"] != _checksum(header, tensors):
+            raise DataError("damaged store file: wrong checksum", where=path, remedy=_DELETE)
+        if misfit := _misfit(header, tensors):
+            raise DataError(f"damaged store file: {misfit}", where=path, remedy=_DELETE)
         _verified.add(mark)
     return _assemble(header, tensors)
+
+
+def _misfit(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | None:
+    """What does not fit together in a file whose checksum is right; None where all does."""
+    spec, repeats = InputsSpec(**header["spec"]), len(header["frames"])
+    if spec.points not in POINTS_PER_TOKEN or not spec.patches_per_side or not spec.grid_side:
+        return "a specification that no model has"
+    frames, boxes = (len(tensors[n]) if n in tensors and tensors[n].ndim else 0 for n in ("pixels", "proposals"))
+    used, grid, side = spec.used_side, spec.grid_side, spec.object_grid_side
+    expected = {
+        "pixels": (torch.uint8, (frames, used, used, 3)),
+        "token_points": (torch.float32, (frames, grid, grid, spec.points_per_token, 3)),
+        "token_valid": (torch.uint8, (frames, grid, grid)),
+        "proposals": (torch.float32, (boxes, 6)),
+        "proposal_ids": (torch.int64, (boxes,)),
+        "proposal_bits": (torch.uint8, (boxes, frames, -(-side * side // 8))),
+        "frame_index": (torch.int64, (repeats,)),
+    }
+    if tensors.keys() != expected.keys():
+        return f"{len(tensors)} tensors, not {', '.join(expected)}"
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+            found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            return f"{name} is {found}, expected {str(dtype).removeprefix('torch.')} {shape}"
+    index = tensors["frame_index"]
+    if not repeats or int(index.min()) < 0 or int(index.max()) >= frames:
+        return f"frames that are not among its {frames}"
+    is_finite = torch.isfinite(tensors["proposals"]).all() and torch.isfinite(tensors["token_points"]).all()
+    return None if is_finite else "points or boxes that are not finite"
 
 
 def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> SceneInputs:

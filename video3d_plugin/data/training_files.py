@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.data.annotations.base import GROUND_ANSWER, object_number
+from video3d_plugin.data.schemas import ANNOTATION, NAME, PATH
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import json_lines, read_json
+from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.files.text import read_text
 from video3d_plugin.scene import Question
 
@@ -46,22 +48,23 @@ def read_training_files(data_path: str | Path, seed: int = 0) -> list[Question]:
 
 def _files(data_path: str) -> list[tuple[Path, str]]:
     """(file, sampling strategy) of every file that is meant."""
-    braces = re.fullmatch(r"(.*)\{(.*)\}\.json", data_path)
-    if braces:
-        return [(Path(f"{braces[1]}{name.strip()}.json"), "all") for name in braces[2].split(",")]
+    before, brace, names = data_path.removesuffix("}.json").rpartition("{")
+    if brace and data_path.endswith("}.json"):
+        return [(Path(f"{before}{name.strip()}.json"), "all") for name in names.split(",")]
     path = Path(data_path)
     if path.suffix not in (".yaml", ".yml"):
         return [(path, "all")]
     import yaml
 
+    text = read_text(path, remedy="give --data_path an existing yaml, json or data folder")
     try:
-        content = yaml.safe_load(read_text(path, remedy="give --data_path an existing yaml, json or data folder"))
-    except yaml.YAMLError as error:
-        raise DataError(f"not valid YAML: {error}", where=path) from None
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:  # the last two: a date or key that is none
+        raise DataError(f"not valid YAML: {error!s:.200}", where=path, remedy="see docs/training.md") from None
     entries = content.get("datasets") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(e, dict) and e.get("json_path") for e in entries):
+    if not entries or not fits(entries, [{"json_path": PATH, "sampling_strategy?": NAME}]):
         raise DataError("no list `datasets` with a `json_path` each", where=path, remedy="see docs/training.md")
-    return [(Path(str(e["json_path"])), str(e.get("sampling_strategy", "all"))) for e in entries]
+    return [(Path(e["json_path"]), e.get("sampling_strategy", "all")) for e in entries]
 
 
 def _read(path: Path, how: str, seed: int) -> list[Question]:
@@ -78,10 +81,10 @@ def _chosen(items: Sequence[Any], how: str, path: Path, seed: int) -> list[int]:
     indices = list(range(len(items)))
     if how == "all":
         return indices
-    match = re.fullmatch(r"(first|end|random):(\d+)(%?)", how)
+    match = re.fullmatch(r"(first|end|random):([0-9]{1,12})(%?)", how)
     if not match:
         known = "all, first:N, end:N, random:N (or N%)"
-        raise DataError(f"sampling_strategy {how!r} is not understood", where=path, remedy=f"known: {known}")
+        raise DataError(f"sampling_strategy {shown(how)} is not understood", where=path, remedy=f"known: {known}")
     number = math.ceil(int(match[2]) * len(items) / 100) if match[3] else int(match[2])
     if match[1] == "random":
         random.Random(seed).shuffle(indices)
@@ -90,6 +93,7 @@ def _chosen(items: Sequence[Any], how: str, path: Path, seed: int) -> list[int]:
 
 def question_of(item: Any, path: Path, index: int) -> Question:
     """One processed item as a Question."""
+    check(item, ANNOTATION, path, _REMEDY, at=f"item {index}: ")
     try:
         turns = {turn["from"]: str(turn["value"]) for turn in item["conversations"]}
         prompt, answer, count = turns["human"], turns["gpt"], len(item["conversations"])
@@ -117,8 +121,8 @@ def question_of(item: Any, path: Path, index: int) -> Question:
 
 def _point(box: Any, path: Path, index: int) -> tuple[float, float, float]:
     try:
-        x, y, z = (float(value) for value in box[:3])
-    except (TypeError, ValueError):
+        x, y, z = (float(value) for value in (box[0] if isinstance(box[0], list) else box)[:3])
+    except (TypeError, ValueError, LookupError):
         raise DataError(f"item {index} has {_COORD} and no box_input", where=path, remedy=_REMEDY) from None
     return x, y, z
 

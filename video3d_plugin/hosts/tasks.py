@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from video3d_plugin.errors import MissingError, Video3DError
+from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.hosts import outcome, plain_prompts
 from video3d_plugin.hosts.current import data_folder
 
@@ -74,6 +74,7 @@ class SceneTask:
 
         def process_docs(placeholder: Any) -> Any:
             from datasets import Dataset
+            from pyarrow import ArrowException
 
             folder = data_folder()
             found = folder.docs(self.name, split)
@@ -83,7 +84,12 @@ class SceneTask:
                     where=folder.path,
                     remedy="prepare the scenes of this split, or choose another task",
                 )
-            return Dataset.from_list(mini_selection(found) if mini else found)
+            try:
+                return Dataset.from_list(mini_selection(found) if mini else found)
+            except (ArrowException, ValueError, TypeError, OverflowError) as error:
+                # two types in one column, an integer of more than 64 bits, half of a surrogate pair
+                what = f"the docs of {self.name} {split} do not fit in one table: {error!s:.200}"
+                raise DataError(what, where=folder.path, remedy="run `video3d prepare` again") from error
 
         return process_docs
 

@@ -17,15 +17,19 @@ import numpy as np
 from video3d_plugin.errors import DataError
 
 LARGEST_M = 1e9  # no place on Earth is further off; products of three such numbers are far within float32
+_KINDS = {"b": "true or false", "U": "text", "S": "text", "c": "complex numbers"}
 _SIGNS = np.array([[1, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, -1]])
 
 
 def finite_numbers(values: Any, what: str, largest: float = LARGEST_M) -> np.ndarray:
     """A float64 array of any shape; DataError where something is no number, not finite or beyond `largest`."""
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{what}: not numbers: {error}") from None
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf" and array.size:  # text and truth values would pass as numbers
+            raise TypeError(_KINDS.get(array.dtype.kind, "values of several types"))
+        array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise DataError(f"{what}: not numbers: {error!s:.200}") from None
     if not (np.abs(array) <= largest).all():
         raise DataError(f"{what}: a number is not finite or beyond {largest:g}")
     return array

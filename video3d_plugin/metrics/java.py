@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +25,25 @@ from video3d_plugin.errors import MissingError
 
 METEOR_JAR = ("meteor", "meteor-1.5.jar")
 PTB_JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
-UTF8 = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
+# One locale whatever the machine's is: in a German one Java prints 0,5, in a Turkish one `I` in lower case has no dot.
+# Java has language and country once more for each category.
+_LOCALE = [
+    f"-Duser.{name}{of}={to}"
+    for of in ("", ".display", ".format")
+    for name, to in (("language", "en"), ("country", "US"), ("script", ""), ("variant", ""), ("extensions", ""))
+]
+JVM_OPTIONS = (
+    "-Dfile.encoding=UTF-8",
+    "-Dsun.jnu.encoding=UTF-8",
+    "-Dstdout.encoding=UTF-8",
+    *_LOCALE,
+    "-Duser.region=US",
+    "-Duser.timezone=UTC",
+)
+# What a variable may say of the same things (_JAVA_OPTIONS beats the command line); heap sizes and all else stay.
+_SAID_OF_LOCALE = re.compile(
+    r"""["']?-D(?:user\.(?!home|dir)|file\.encoding|sun\.jnu\.|std(?:out|err|in)\.)[^\s"']*["']?"""
+)
 
 
 class JavaMissing(MissingError):
@@ -60,12 +79,21 @@ def find_java() -> str:
 def _why_not(path: str) -> str | None:
     """None if the program runs, otherwise what went wrong; asked once a program, as a JVM takes a while to start."""
     try:
-        run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False)
+        run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False, env=jvm_environment())
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{path} does not start: {error}"
     if run.returncode:
         return f"{path} -version exits with {run.returncode}: {run.stderr.decode(errors='replace').strip()[:200]}"
     return None
+
+
+def jvm_environment() -> dict[str, str]:
+    """The environment of a JVM: this process's, with a fixed locale and without what Java is told of it elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if name != "LANG" and not name.startswith("LC_")}
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        if name in kept:
+            kept[name] = _SAID_OF_LOCALE.sub("", kept[name])
+    return kept | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def jar(folder: str, name: str) -> Path:
@@ -91,9 +119,11 @@ def ptb_tokenize(sentences: Sequence[str]) -> list[str]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     text = "\n".join(" ".join(s.splitlines()) for s in sentences) + "\n"
-    command = [java, *UTF8, "-cp", str(tokenizer), "edu.stanford.nlp.process.PTBTokenizer"]
+    command = [java, *JVM_OPTIONS, "-cp", str(tokenizer), "edu.stanford.nlp.process.PTBTokenizer"]
     command += ["-preserveLines", "-lowerCase"]
-    run = subprocess.run(command, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
+    run = subprocess.run(
+        command, input=text.encode("utf-8", "replace"), capture_output=True, check=False, env=jvm_environment()
+    )
     lines = run.stdout.decode("utf-8").split("\n")
     if run.returncode or len(lines) < len(sentences):
         raise JavaMissing(f"the PTB tokenizer failed: {_tail(run.stderr)}", remedy="see `video3d doctor`")
@@ -123,10 +153,15 @@ class Meteor:
 
     def __init__(self) -> None:
         path = jar(*METEOR_JAR)
-        command = [find_java(), *UTF8, "-Xmx2G", "-jar", path.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+        command = [find_java(), *JVM_OPTIONS, "-Xmx2G", "-jar", path.name, "-", "-", "-stdio", "-l", "en", "-norm"]
         self._errors = tempfile.TemporaryFile()
         self._jvm = subprocess.Popen(
-            command, cwd=path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            command,
+            cwd=path.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=jvm_environment(),
         )
         assert self._jvm.stdin is not None and self._jvm.stdout is not None  # pipes, as asked for
         self._stdin, self._stdout = self._jvm.stdin, self._jvm.stdout
@@ -137,8 +172,8 @@ class Meteor:
         """Corpus score (the program's aggregate, not the mean of the items) and the items' scores, in key order."""
         stats = [self._ask(_score_line(hypothesis, references[key])) for key, hypothesis in hypotheses.items()]
         self._send("EVAL ||| " + " ||| ".join(stats))
-        items = [float(self._read()) for _ in stats]
-        return float(self._read()), items
+        items = [self._read_number() for _ in stats]
+        return self._read_number(), items
 
     def _ask(self, line: str) -> str:
         self._send(line)
@@ -156,6 +191,13 @@ class Meteor:
         if not line:
             raise self._failed()
         return line
+
+    def _read_number(self) -> float:
+        line = self._read()
+        try:
+            return float(line)
+        except ValueError:
+            raise JavaMissing(f"METEOR answered {line[:40]!r}, not a number", remedy="see `video3d doctor`") from None
 
     def _failed(self) -> JavaMissing:
         self._jvm.kill()

@@ -21,16 +21,16 @@ MAX_STARTS = 200
 MAX_DEPTH = 20
 FARTHEST_M = 1e4
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _GROUP = re.compile(r"[\[(<{]([^\[\](){}<>]*)[\])>}]")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _TAG = re.compile(r"<[A-Za-z/|][^<>]{0,40}>")
 _NONE = re.compile(
-    r"\s*(?:\[\s*\]|none|null|nothing|n/a|"
+    r"(?:\[\s*\]|none|null|nothing|n/a|"
     r"(?:there (?:is|are) )?(?:no|not any|zero) (?:such |matching |corresponding |target )?"
     r"(?:objects?|box(?:es)?|match(?:es)?)"
     r"(?: (?:here|found|is found|are found|exists?|in (?:the|this) (?:scene|room)|matches? the description))?)"
-    r"\s*[.!]?\s*",
+    r"(?:\s*[.!])?",
     re.IGNORECASE,
 )
 _LISTS = (
@@ -49,7 +49,7 @@ _SIDES = (
 def parse_boxes(text: str) -> list[list[float]] | None:
     """Boxes (6,) in the order they appear; [] where the text says that there is none; None where it holds neither."""
     text = _TAG.sub("\n", text[:MAX_CHARACTERS])
-    if _NONE.fullmatch(text):
+    if _NONE.fullmatch(text.strip()):
         return []
     found = _json_boxes(text)
     if found is None:

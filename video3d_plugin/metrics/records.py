@@ -1,54 +1,66 @@
-"""Records as files hold them: what is read of them, and the types that the metrics count on.
-
-A kind is a type, (kind, kind) for either, [kind] for a list of any length, [kind, kind] for one of that length, or
-{name: kind} for a mapping with at least these names.
-"""
+"""Records as files hold them: what is read of them, and the kinds (`files.schema`) that the metrics count on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import json_lines
+from video3d_plugin.files.schema import Number, OneOf, Text, check
+from video3d_plugin.metrics.boxes import LARGEST_M
+from video3d_plugin.metrics.task_base import LONGEST_ANSWER, LONGEST_REFERENCE
 from video3d_plugin.metrics.task_grounding import RULES
 
 RUN_AGAIN = "run lmms-eval again, with --log_samples"
-NUMBER = (int, float)
-BOX = [NUMBER] * 6
-_YES_NO = (bool, NoneType)
-_EVERY = {"id": str, "status": str, "scene_id": str}
+BOX = [Number(-LARGEST_M, LARGEST_M)] * 6
+_SHARE = Number(0, 1.001)  # of an overlap, with room for rounding
+_YES_NO = (bool, None)
+_SAID = Text(LONGEST_ANSWER)
+_TRUE = Text(LONGEST_REFERENCE)
+_EVERY: dict[str, Any] = {
+    "id": Text(2000, shortest=1),
+    "status": OneOf(("ok", "missing", "empty", "unreadable")),
+    "scene_id": Text(512),
+    "reason?": Text(),
+    "extra?": bool,
+    "peculiar?": [str],
+    "tokens?": ([Text(512)], None),
+    "description?": _TRUE,
+    "object_name?": Text(512),
+    "situation?": _TRUE,
+    "question_type?": (Text(512), None),
+}
 
 # What is read of a record when it is scored (metrics.task_grounding and metrics.task_text).
 RECORD: dict[str, dict[str, Any]] = {
     "scanrefer": {
-        "iou": NUMBER,
-        "iou_float32": NUMBER,
+        "iou": _SHARE,
+        "iou_float32": _SHARE,
+        "box?": (BOX, None),
+        "gt_box?": BOX,
         "multiple": _YES_NO,
         "others": _YES_NO,
         "v3d_multiple": _YES_NO,
     },
     "multi3drefer": {
-        "ann_id": object,
+        "ann_id": (Text(512), int),
         "eval_type": str,
         "gt_boxes": [BOX],
-        "chosen": {rule.name: {"m3dref": [NUMBER] * 2, "v3d": [NUMBER] * 2} for rule in RULES},
+        "chosen": {rule.name: {"m3dref": [_SHARE] * 2, "v3d": [_SHARE] * 2, "boxes": [BOX]} for rule in RULES},
     },
     "scan2cap": {
         "object_id": str,
-        "caption": str,
-        "box": (BOX, NoneType),
+        "caption": _SAID,
+        "box": (BOX, None),
         "gt_box": BOX,
-        "iou": (NUMBER, NoneType),
-        "references": [str],
-        "reference_tokens": [[str]],
+        "iou": (_SHARE, None),
+        "references": [_TRUE],
+        "reference_tokens": [[Text(512)]],
     },
-    "scanqa": {"question": str, "answers": [str], "answer": str, "answers_top10": ([str], NoneType)},
-    "sqa3d": {"question": str, "answer": str, "reference": str},
+    "scanqa": {"question": _TRUE, "answers": [_TRUE], "answer": _SAID, "answers_top10": ([_SAID], None)},
+    "sqa3d": {"question": _TRUE, "answer": _SAID, "reference": _TRUE},
 }
-_WHERE_THERE = {"peculiar": [str], "tokens": [str]}
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -71,28 +83,7 @@ def record_in(sample: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value that JSON held is of the kind."""
-    if isinstance(kind, tuple):
-        return any(fits(value, k) for k in kind)
-    if isinstance(kind, list):
-        kinds = kind * len(value) if isinstance(value, list) and len(kind) == 1 else kind
-        return isinstance(value, list) and len(value) == len(kinds) and all(map(fits, value, kinds))
-    if isinstance(kind, dict):
-        return isinstance(value, dict) and all(name in value and fits(value[name], k) for name, k in kind.items())
-    return isinstance(value, kind)
-
-
-def check(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, remedy: str | None = None) -> None:
-    """DataError that names the first of `kinds` that is missing or of another type."""
-    for name, kind in kinds.items():
-        if name not in values or not fits(values[name], kind):
-            what = f"`{name}` is of another type than expected" if name in values else f"`{name}` is missing"
-            raise DataError(what, where=where, remedy=remedy)
-
-
 def check_record(record: Mapping[str, Any], where: str) -> None:
     """DataError where a record of a samples file cannot be scored."""
     task = record["task"]
-    kinds = _EVERY | RECORD[task] | {name: kind for name, kind in _WHERE_THERE.items() if name in record}
-    check(record, kinds, where, f"a record of {task} that is not whole: {RUN_AGAIN}")
+    check(record, _EVERY | RECORD[task], where, f"a record of {task} that is not whole: {RUN_AGAIN}")

@@ -11,12 +11,15 @@ scannetv2-labels.combined.tsv and differ for walls and floors alone:
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.schema import Text, check, shown
+from video3d_plugin.files.text import read_text
 
 OFFICIAL_CLASSES = (
     "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "desk",
@@ -25,6 +28,9 @@ OFFICIAL_CLASSES = (
 OTHERS = OFFICIAL_CLASSES.index("others")
 V3D_IDS = frozenset([*range(1, 13), 14, 16, 24, 28, 33, 34, 36, 39])
 V3D_OTHERS = 39
+_REMEDY = "expected scannetv2-labels.combined.tsv of ScanNet; download it again"
+_WORD = Text(200, shortest=1, one_line=True)
+_ROW = {"raw_category": _WORD, "nyu40class": _WORD, "nyu40id": Text(6, shortest=1)}
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,20 @@ class Labels:
         path = Path(path)
         if not path.is_file():
             raise MissingError("no label table", where=path, remedy="it is scannetv2-labels.combined.tsv of ScanNet")
+        text = read_text(path, remedy=_REMEDY)
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-            if not rows or not {"raw_category", "nyu40class", "nyu40id"} <= set(rows[0]):
-                raise DataError("not ScanNet's label table: a column is missing", where=path)
-            names = {row["raw_category"]: row["nyu40class"] for row in rows}
-            return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
-        except (csv.Error, UnicodeDecodeError, TypeError) as error:
-            raise DataError(f"not ScanNet's label table: {error}", where=path) from error
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE))
+        except csv.Error as error:  # a NUL (before Python 3.11), or a field of more than 128 KB
+            raise DataError(f"not ScanNet's label table: {error}", where=path, remedy=_REMEDY) from None
+        if not rows or not {"raw_category", "nyu40class", "nyu40id"} <= set(rows[0]):
+            raise DataError("not ScanNet's label table: a column is missing", where=path, remedy=_REMEDY)
+        for number, row in enumerate(rows, 2):
+            check(row, _ROW, path, _REMEDY, at=f"row {number}: ")
+            if not (row["nyu40id"].isascii() and row["nyu40id"].isdigit()):
+                what = f"row {number}: `nyu40id` is {shown(row['nyu40id'])}, expected a whole number"
+                raise DataError(what, where=path, remedy=_REMEDY)
+        names = {row["raw_category"]: row["nyu40class"] for row in rows}
+        return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
 
     def official_class(self, object_name: str) -> int:
         """0..16, or 17 for "others"."""

@@ -6,7 +6,8 @@ the prediction:
     ok           scored
     missing      no prediction was made (None, or {"unanswered": reason}); each convention has its own rule for these
     empty        a prediction without content
-    unreadable   text in which no box was found, or scores that do not fit the proposals; scored as wrong
+    unreadable   text in which no box was found or that is too long, words that are no text, or scores that do not fit
+                 the proposals; scored as wrong
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import Scorer, scorer
 
 STATUSES = ("missing", "empty", "unreadable", "duplicate", "extra")
+LONGEST_ANSWER = 20_000  # characters of an answer or caption that are scored; longer ones count as unreadable
+LONGEST_REFERENCE = 5_000  # the longest of an official file has 700; ROUGE takes the product of both lengths
 PECULIAR = ("multi_line", "non_ascii")  # texts that are scored, but that some evaluators stumble over
 
 
@@ -104,7 +108,7 @@ class Task:
         unpacked = unpack(prediction, self.text_keys)
         record: dict[str, Any] = {"task": self.name, "status": "missing" if unpacked.is_missing else "ok"}
         record.update(self.make_record(doc, unpacked))
-        record["prediction"] = unpacked.fields if unpacked.fields is not None else unpacked.text
+        record["prediction"] = finite(unpacked.fields) if unpacked.fields is not None else unpacked.text
         if unpacked.reason:
             record["reason"] = unpacked.reason
         record["peculiar"] = _peculiar(record.get("caption") or record.get("answer") or unpacked.text or "")

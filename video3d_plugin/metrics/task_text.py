@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.schema import Text, fits
 from video3d_plugin.metrics import answers, captions
 from video3d_plugin.metrics.answers import clean_answer
-from video3d_plugin.metrics.boxes import as_box, iou
+from video3d_plugin.metrics.boxes import LARGEST_M, as_box, iou
 from video3d_plugin.metrics.java import JavaMissing, ptb_tokenize_pairs
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption, BenchmarkObject, benchmark
-from video3d_plugin.metrics.task_base import Scores, Task, Unpacked
+from video3d_plugin.metrics.task_base import LONGEST_ANSWER, Scores, Task, Unpacked
 
 LEO_NAMES = ("bleu4", "meteor", "rouge", "cider")
 Pairs = tuple[dict[str, str], dict[str, list[str]]]
@@ -51,8 +52,17 @@ def _text_of(prediction: Unpacked, key: str) -> tuple[str, str]:
     if prediction.is_missing:
         return "missing", ""
     text = prediction.text if prediction.fields is None else prediction.fields.get(key)
+    if not is_words(text):
+        return "unreadable", ""
     text = "" if text is None else str(text)
     return ("ok" if text.strip() else "empty"), text
+
+
+def is_words(value: object) -> bool:
+    """Whether a value is text short enough to be scored, a number (an answer may be 5), or nothing."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value is None or abs(value) < LARGEST_M
+    return isinstance(value, str) and len(value) <= LONGEST_ANSWER
 
 
 # Scan2Cap
@@ -66,8 +76,8 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
     tokens = None if prediction.fields is None else prediction.fields.get("tokens")
     try:
         box = None if box is None else as_box(box, "caption's box").tolist()
-        if not isinstance(tokens, list | tuple | None):
-            raise DataError("the caption's tokens are no list")
+        if tokens is not None and not fits(tokens, [Text(512)]):
+            raise DataError("the caption's tokens are no list of words")
     except DataError:
         box, status, tokens = None, "unreadable", None
     object_name = doc.get("object_name", "")
@@ -85,7 +95,7 @@ def scan2cap_record(doc: Mapping, prediction: Unpacked) -> dict:
         "reference_tokens": _reference_tokens(doc),
     }
     if tokens is not None:
-        record["tokens"] = [str(token) for token in tokens]
+        record["tokens"] = list(tokens)
     return record
 
 
@@ -141,8 +151,10 @@ def scanqa_record(doc: Mapping, prediction: Unpacked) -> dict:
     status, answer = _text_of(prediction, "answer")
     given = prediction.fields.get("answers") if prediction.fields is not None else None
     ranked = given if isinstance(given, list | tuple) else [given] if given is not None else []
-    top10 = [str(a) for a in ranked][:10]
-    if top10:
+    top10 = [str(a) for a in ranked[:10]] if all(a is not None and is_words(a) for a in ranked[:10]) else []
+    if ranked and not top10:
+        answer, status = "", "unreadable"
+    elif top10:
         answer, status = top10[0], "ok" if top10[0].strip() else "empty"
     return {
         "id": str(doc["question_id"]),

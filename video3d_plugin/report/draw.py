@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from video3d_plugin.files.schema import fits
+from video3d_plugin.metrics.records import BOX
 from video3d_plugin.metrics.task_grounding import plain_choice
 
 SIDE = 220
@@ -15,10 +17,11 @@ def boxes_of(record: Mapping) -> tuple[list, list, list]:
     if record["task"] == "multi3drefer":
         truth, predicted = record["gt_boxes"], plain_choice(record)["boxes"]
     else:
-        truth, predicted = [record["gt_box"]], [record["box"]] if record.get("box") else []
+        truth, predicted = ([record[name]] if record.get(name) else [] for name in ("gt_box", "box"))
     prediction = record.get("prediction")
-    proposals = prediction.get("boxes") or [] if isinstance(prediction, Mapping) else []
-    return truth, predicted, [b for b in proposals[:MAX_PROPOSALS] if isinstance(b, list) and len(b) == 6]
+    proposals = prediction.get("boxes") if isinstance(prediction, Mapping) else None
+    proposals = proposals if isinstance(proposals, list) else []
+    return truth, predicted, [b for b in proposals[:MAX_PROPOSALS] if fits(b, BOX)]
 
 
 def top_view(record: Mapping) -> str:

@@ -12,9 +12,22 @@ from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import read_object
+from video3d_plugin.files.schema import Anything, Number, Table, Text, Whole, check, fits
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.metrics.records import RUN_AGAIN, read_records
 from video3d_plugin.metrics.tasks import TASKS, get
+
+_NAME = (Text(5000), None)
+_ARGUMENTS = (Text(), Table(Anything()), None)
+_RESULTS: dict[str, Any] = {
+    "results": Table((Table(object), None), name=Text(512)),
+    "date?": _NAME,
+    "model_name?": _NAME,
+    "config?": object,
+}
+_CONFIG: dict[str, Any] = {"model?": _NAME, "model_args?": _ARGUMENTS}
+# With room for the rounding of sums. CIDEr, which goes to 10, is printed x 100.
+_PER_CENT, _CIDER, _COUNT = Number(0, 100.001), Number(0, 1000.01), Number(0, 1e12)
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ def read_results(folder: Path, score: Scorer) -> list[Run]:
     for file in sorted(contents, key=lambda file: (_date(file, contents[file]), str(file))):  # the later one replaces
         content = contents[file]
         config = _table(content, "config", file)
+        check(config, _CONFIG, file, RUN_AGAIN, name="config")
         name = str(content.get("model_name") or config.get("model") or file.parent.name)
         tasks = found.setdefault((name, str(config.get("model_args") or "")), {})
         for host_name in content["results"]:
@@ -77,6 +91,7 @@ def _read(file: Path) -> dict[str, Any]:
     content = read_object(file, RUN_AGAIN)
     if not isinstance(content.get("results"), dict):
         raise DataError("not a results file of lmms-eval: no `results`", where=file)
+    check(content, _RESULTS, file, RUN_AGAIN)
     return content
 
 
@@ -109,7 +124,7 @@ def _task_run(task: str, host_name: str, file: Path, content: dict, score: Score
         numbers, counts, missing = scores.values, scores.counts, scores.missing
     asked = _table(_table(content, "n-samples", file), host_name, file, "n-samples")
     pair = (asked.get("effective"), asked.get("original"))
-    limited = pair if all(isinstance(n, int) for n in pair) and pair[0] < pair[1] else None
+    limited = pair if fits(pair, [Whole(0)] * 2) and pair[0] < pair[1] else None
     return TaskRun(task, host_name, file, numbers, counts, missing, records, limited)
 
 
@@ -120,11 +135,15 @@ def _of_the_host(host_name: str, file: Path, content: dict) -> tuple[dict[str, f
     numbers: dict[str, float | None] = {}
     counts: dict[str, int] = {}
     for name, value in table.items():
-        number = float(value) if isinstance(value, int | float) else None
-        if not name.startswith("count_"):
-            numbers[name] = number
-        elif number is not None:
-            if not number.is_integer():
+        is_count = name.startswith("count_")
+        kind = _COUNT if is_count else _CIDER if "cider" in name else _PER_CENT
+        check(value, (kind, Text(), None), file, RUN_AGAIN, name=f"{host_name[:80]}: {name[:80]}")
+        if isinstance(value, str):  # "N/A"
+            value = None
+        if not is_count:
+            numbers[name] = None if value is None else float(value)
+        elif value is not None:
+            if value != int(value):
                 raise DataError(f"{host_name}: {name} is {value}, not a number of questions", where=file)
-            counts[name.removeprefix("count_")] = int(number)
+            counts[name.removeprefix("count_")] = int(value)
     return numbers, counts

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.metrics.tasks import OF_OTHERS, TASKS, get
 from video3d_plugin.score import Result, Truth, score
@@ -62,7 +63,7 @@ def as_json(result: Result) -> str:
         "missing": result.scores.missing,
         "notes": result.notes,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False)
+    return json.dumps(finite(content), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(result: Result, everything: bool = False) -> str:
@@ -92,4 +93,4 @@ def _write_lines(path: Path, records: list[dict]) -> None:
     from video3d_plugin.files.atomic import replacing
 
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        file.writelines(json.dumps(finite(record), ensure_ascii=False) + "\n" for record in records)

@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.metrics.boxes import as_box
+from video3d_plugin.files.schema import Number, Table, Text, check, fault, shown
+from video3d_plugin.metrics.boxes import LARGEST_M, as_box
 from video3d_plugin.metrics.scanrefer_groups import Labels
 
+_PLACE = Number(-LARGEST_M, LARGEST_M)
+BOX_OR_CORNERS = ([_PLACE] * 6, [[_PLACE] * 3] * 8)
 NEED_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
 
 
@@ -104,6 +107,8 @@ def _boxes_of_items(items: Sequence[Mapping]) -> dict[str, dict[int, tuple[float
 
 
 def _box(box: Any, where: object) -> tuple[float, ...]:
+    if found := fault(box, (*BOX_OR_CORNERS, [BOX_OR_CORNERS[0]])):
+        raise DataError(f"{where}: box{' '.join(found)}")
     return tuple(as_box(box, f"{where}: box").tolist())
 
 
@@ -111,10 +116,23 @@ def read_boxes(path: Path) -> dict[str, dict[int, tuple[float, ...]]]:
     """{scene_id: {object_id: (6,) box}} of a file of boxes; an object without a box (null) is not in it."""
     from video3d_plugin.files.json import read_json
 
-    content = read_json(path, dict, "expected {scene_id: {object_id: box}}")
+    remedy = "expected {scene_id: {object_id: box}}"
+    content = read_json(path, dict, remedy)
+    check(content, Table((Table((BOX_OR_CORNERS, None)), [(BOX_OR_CORNERS, None)]), name=Text(512)), path, remedy)
     known: dict[str, dict[int, tuple[float, ...]]] = {}
     for scene, boxes in content.items():
         pairs = boxes.items() if isinstance(boxes, dict) else enumerate(boxes)
         name = scene.rsplit("/", 1)[-1]
-        known[name] = {int(i): _box(box, f"{path}, {scene}, object {i}") for i, box in pairs if box is not None}
+        known[name] = {
+            _object_id(i, path, scene): _box(box, f"{path}, {shown(scene)}, object {shown(i)}")
+            for i, box in pairs
+            if box is not None
+        }
     return known
+
+
+def _object_id(text: str | int, path: Path, scene: str) -> int:
+    """The number of an object, which JSON writes as text; 01 and 1 are not the same entry."""
+    if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text):
+        raise DataError(f"{shown(scene)} has an object {shown(text)}", where=path, remedy="expected a number, like 12")
+    return int(text)

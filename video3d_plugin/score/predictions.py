@@ -22,14 +22,37 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.json import json_lines
+from video3d_plugin.files.json import JSON_BYTES, json_lines
+from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole, check, shown
+from video3d_plugin.files.text import read_text
 from video3d_plugin.metrics.boxes import as_box
-from video3d_plugin.metrics.records import BOX, check, check_record, record_in
+from video3d_plugin.metrics.records import BOX, check_record, record_in
 from video3d_plugin.metrics.scan2cap_benchmark import BenchmarkCaption
+from video3d_plugin.metrics.task_base import LONGEST_ANSWER, LONGEST_REFERENCE
 
 # Of a line of Video-3D-LLM: `gt_response`, and what it has in place of `pred_response`.
-_TRUTH: dict[str, Any] = {"scanrefer": BOX, "multi3drefer": [BOX], "scan2cap": [str], "sqa3d": str}
+_TRUTH: dict[str, Any] = {
+    "scanrefer": BOX,
+    "multi3drefer": [BOX],
+    "scan2cap": [Text(LONGEST_REFERENCE)],
+    "sqa3d": Text(LONGEST_REFERENCE),
+}
 _SCORED = {"scores": list, "objects": list}
+_ID = (Text(2000), int, None)
+_WORDS = (Text(LONGEST_ANSWER), Number(), None)
+# What an item of any format may hold; what a model predicted as boxes is read as any prediction is.
+_ITEM: dict[str, Any] = {
+    **dict.fromkeys(("id?", "item_id?", "question_id?", "sample_id?", "scene_id?", "object_id?", "ann_id?"), _ID),
+    **dict.fromkeys(("object_name?", "situation?", "question?", "question_type?", "scene?"), (Text(), int, None)),
+    **dict.fromkeys(("caption?", "answer?"), _WORDS),
+    **dict.fromkeys(("answers?", "answer_top10?", "pred_answers_at10?"), ([_WORDS], Text(LONGEST_ANSWER), None)),
+    "tokens?": ([Text(512)], None),
+    "has_zero_target?": (bool, None),
+    "unique_multiple?": (bool, Whole(0, 1), OneOf(("unique", "multiple")), None),
+    "others?": (bool, Whole(0, 1), None),
+    "unanswered?": (Text(), bool, None),
+    "prediction?": Anything(depth=8, finite=False),
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +93,10 @@ def read_benchmark_captions(path: Path) -> dict[str, list[BenchmarkCaption]] | N
     )
     if not is_form:
         return None
+    check(content, Table([{"caption": Text(LONGEST_ANSWER)}]), path)
     return {
         scene: [
-            BenchmarkCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), str(c["caption"]))
+            BenchmarkCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), c["caption"])
             for i, c in enumerate(found)
         ]
         for scene, found in content.items()
@@ -94,8 +118,9 @@ def _read_folder(task: str, path: Path) -> list[Given]:
 
 def _json(path: Path) -> Any:
     """The content of a file that is one JSON value, or None."""
+    text = read_text(path, JSON_BYTES)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError:
         return None
     except RecursionError:
@@ -113,7 +138,7 @@ def _items(path: Path) -> Iterator[tuple[str, dict]]:
             yield f"item {i}", _checked(item, path, f"item {i}")
     elif isinstance(content, dict):
         for key, value in content.items():
-            yield f"entry {key!r}", {"id": key, "prediction": value}
+            yield f"entry {shown(key)}", {"id": key, "prediction": value}
     else:
         for number, item in json_lines(path, dict, "predictions are JSON lines, a JSON list, or a JSON object by id"):
             yield f"line {number}", item
@@ -136,6 +161,7 @@ def _given(task: str, item: dict, where: str) -> Given:
         return Given(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _of_sample(item)
+    check(item, _ITEM, where)
     keys = _keys(task, item)
     if not keys:
         raise DataError(f"no id that {task} knows", where=where, remedy=f"expected `id`, or {_IDS[task]}")
@@ -144,7 +170,7 @@ def _given(task: str, item: dict, where: str) -> Given:
         check(item, _SCORED, where)
     if "gt_response" in item and task in _TRUTH:
         check(item, {"gt_response": _TRUTH[task]}, where)
-    return Given(keys, _prediction(task, item), flags, _reference(task, item))
+    return Given(keys, _prediction(task, item, where), flags, _reference(task, item))
 
 
 def _of_sample(item: dict) -> dict:
@@ -187,10 +213,11 @@ def _keys(task: str, item: Mapping) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _prediction(task: str, item: Mapping) -> Any:
+def _prediction(task: str, item: Mapping, where: str) -> Any:
     if "prediction" in item:
         value = item["prediction"]
         if task == "scan2cap" and isinstance(value, list):  # the official candidates: listed means detected
+            check(value, [Text(LONGEST_ANSWER)], where, name="prediction")
             return _candidate(value)
         return {"answers": value} if task == "scanqa" and isinstance(value, list) else value
     if _SCORED.keys() <= item.keys():
@@ -211,7 +238,7 @@ def _prediction(task: str, item: Mapping) -> Any:
 
 
 def _candidate(sentences: list) -> dict:
-    words = str(sentences[0]).split() if sentences else []
+    words = sentences[0].split() if sentences and isinstance(sentences[0], str) else []
     words = words[1:] if words[:1] == ["sos"] else words
     words = words[:-1] if words[-1:] == ["eos"] else words
     return {"caption": " ".join(words), "tokens": words, "detected": True}

@@ -136,7 +136,8 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    """The number; None for what is none, and for a score that is not finite."""
+    return None if value is None or not np.isfinite(float(value)) else float(value)
 
 
 def _chosen_among(boxes: Any, scores: Any) -> Item:

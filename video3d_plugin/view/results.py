@@ -14,11 +14,30 @@ from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.schema import Number, OneOf, Text, check, fits
+from video3d_plugin.metrics.boxes import LARGEST_M
 from video3d_plugin.metrics.records import RECORD, read_records
 from video3d_plugin.view.items import Item, item_of_asked, item_of_boxes, item_of_record
 
 _HOW = "give a samples file or folder of lmms-eval --log_samples, the output of video3d ask --json, or boxes as JSON"
 ASK_FORMAT = "video3d ask"
+_TEXT = (Text(), int, None)
+_POINT = [Number(-LARGEST_M, LARGEST_M)] * 3
+_BOX = _POINT * 2
+# An item of what `video3d ask --json` printed.
+_ASKED: dict[str, Any] = {
+    "task": Text(512),
+    "question": Text(),
+    **dict.fromkeys(("id?", "answer?", "status?", "reason?", "measure?"), _TEXT),
+    "expected?": ([Text()], None),
+    "verdict?": (OneOf(("right", "wrong")), None),
+    "score?": (Number(), None),
+    "point?": (_POINT, _BOX, None),
+    "truth?": ([_BOX], None),
+    "predicted?": ([{"box": _BOX, "score?": (Number(), None), "confidence?": (Number(0, 1.001), None)}], None),
+    "proposals?": ([_BOX], None),
+    "scores?": ([(Number(), None)], None),
+}
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a field of another kind raises
 
 
@@ -39,7 +58,7 @@ def read_items(path: Path, scene_id: str) -> list[Item]:
     if isinstance(content, dict):
         rows = content.get(scene_id, content.get(f"scannet/{scene_id}"))
         if rows is None:
-            few = ", ".join(list(map(str, content))[:5])
+            few = ", ".join(name[:80] for name in list(content)[:5])
             raise DataError(f"no boxes of {scene_id}", where=path, remedy=f"it has: {few}; {_HOW}")
         content = rows
     return [item_of_boxes(_plain_boxes(content, path), path.name)]
@@ -67,11 +86,11 @@ def _of_scene(records: list[dict[str, Any]], scene_id: str, path: Path) -> list[
         try:
             items.append(item_of_record(record))
         except _BROKEN as error:
-            what = f"the record of {record.get('task')} {str(record.get('id'))!r:.60} is broken: {error!r:.80}"
+            what = f"the record of {record.get('task')} {str(record.get('id'))!r:.60} is not whole: {error!r:.80}"
             raise DataError(what, where=path, remedy="run lmms-eval again") from error
     if not items:
         scenes = Counter(str(record.get("scene_id")) for record in records)
-        few = ", ".join(f"{name} ({count})" for name, count in sorted(scenes.items())[:5])
+        few = ", ".join(f"{name[:80]} ({count})" for name, count in sorted(scenes.items())[:5])
         raise DataError(f"no sample of scene {scene_id}", where=path, remedy=f"it has: {few}")
     return items
 
@@ -84,18 +103,12 @@ def _asked(content: Mapping[str, Any], scene_id: str, path: Path) -> list[Item]:
         raise DataError("holds no items", where=path, remedy="run video3d ask --json again")
     read = []
     for number, item in enumerate(items, 1):
-        try:
-            read.append(item_of_asked(item))
-        except _BROKEN as error:
-            what = f"item {number} is not whole: {error!r:.80}"
-            raise DataError(what, where=path, remedy="run video3d ask --json again") from error
+        check(item, _ASKED, path, "run video3d ask --json again", at=f"item {number} is not whole: ")
+        read.append(item_of_asked(item))
     return read
 
 
 def _plain_boxes(rows: Any, path: Path) -> list[list[float]]:
-    from video3d_plugin.metrics.boxes import as_boxes
-
-    try:
-        return as_boxes(rows, "boxes").tolist()
-    except (DataError, TypeError, OverflowError) as error:
-        raise DataError(str(error), where=path, remedy=_HOW) from error
+    rows = [rows] if fits(rows, _BOX) else rows
+    check(rows, [_BOX], path, _HOW, name="boxes")
+    return [[float(value) for value in box] for box in rows]

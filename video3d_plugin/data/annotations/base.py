@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from video3d_plugin.data.schemas import ANNOTATION
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.metrics.scanrefer_groups import Labels
 from video3d_plugin.scene import Question, Scene
 
@@ -95,7 +97,8 @@ def load_items(path: Path, fields: Mapping[str, type | tuple[type, ...]], key: s
             if name not in item:
                 raise DataError(f"item {index} has no {name!r}", where=path, remedy=_REMEDY)
             if not isinstance(item[name], kind) or isinstance(item[name], bool) != (kind is bool):
-                raise DataError(f"item {index} has {name} = {item[name]!r:.60}", where=path, remedy=_REMEDY)
+                raise DataError(f"item {index} has {name} = {shown(item[name])}", where=path, remedy=_REMEDY)
+        check(item, ANNOTATION, path, _REMEDY, at=f"item {index}: ")
     return items
 
 
@@ -103,8 +106,8 @@ def check_lists(items: list[Doc], name: str, kind: type, path: Path) -> None:
     """DataError unless field `name` of every item is a list of the given kind (or absent)."""
     for index, item in enumerate(items):
         values = item.get(name, [])
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            raise DataError(f"item {index} has {name} = {values!r:.60}", where=path, remedy=_REMEDY)
+        if not fits(values, [kind]):
+            raise DataError(f"item {index} has {name} = {shown(values)}", where=path, remedy=_REMEDY)
 
 
 def object_number(text: str | int, path: Path, index: int) -> int:
@@ -113,4 +116,4 @@ def object_number(text: str | int, path: Path, index: int) -> int:
         return text
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
-    raise DataError(f"item {index} has object id {text!r:.40}", where=path, remedy=_REMEDY)
+    raise DataError(f"item {index} has object id {shown(text)}", where=path, remedy=_REMEDY)

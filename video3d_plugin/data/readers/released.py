@@ -18,13 +18,21 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
+from video3d_plugin.data.schemas import BOX, NAME, PATH
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
+from video3d_plugin.files.schema import Whole, check
 from video3d_plugin.geometry.camera_checks import check_boxes, check_points
 from video3d_plugin.scene import Instance
 
 _PREFIX = "scannet/"
 _MAX_CELL = 10_000_000  # 1000 km
+_CHOICE: dict[str, Any] = {
+    "video_id": NAME,
+    "frame_files": [PATH],
+    "voxel_nums": [Whole(0)],
+    "num_all_voxels": Whole(0),
+}
 _REMEDY = "expected a file of Video-3D LLM's released data"
 
 
@@ -34,10 +42,8 @@ def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
     for path in (p for folder in folders for p in sorted(folder.glob(f"scannet_*_{kind}_box.json"))):
         for name, rows in read_json(path, dict, _REMEDY).items():
             what = f"boxes of {quoted(name, 60)}"
-            array = np.zeros((0, 6)) if rows == [] else as_array(rows, path, what)
-            if array.ndim != 2 or array.shape[1] != 6 or array.dtype.kind == "b":
-                raise DataError(f"{what} have shape {array.shape}", where=path, remedy=_REMEDY)
-            boxes[name.removeprefix(_PREFIX)] = check_boxes(array.astype(np.float64), path, what)
+            check(rows, [BOX], path, _REMEDY, name=what)
+            boxes[name.removeprefix(_PREFIX)] = check_boxes(np.array(rows, np.float64).reshape(-1, 6), path, what)
     return boxes
 
 
@@ -85,18 +91,13 @@ class NamedSelection:
 def read_selected_frames(path: Path) -> dict[str, NamedSelection]:
     """{scene id: the choice} of scannet_select_frames.json."""
     result = {}
-    for item in read_json(path, list, _REMEDY):
-        try:
-            names = tuple(PurePosixPath(file).stem for file in item["frame_files"])
-            gains, visible = tuple(item["voxel_nums"]), item["num_all_voxels"]
-            scene_id = item["video_id"].removeprefix(_PREFIX)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"a choice without {error}", where=path, remedy=_REMEDY) from error
-        counts = all(type(number) is int and number >= 0 for number in (*gains, visible))
-        if not counts or not len(names) == len(gains) == len(set(names)):
-            what = f"the choice of {quoted(scene_id, 60)} does not fit together"
-            raise DataError(what, where=path, remedy=_REMEDY)
-        result[scene_id] = NamedSelection(names, gains, visible)
+    for index, item in enumerate(read_json(path, list, _REMEDY)):
+        check(item, _CHOICE, path, _REMEDY, at=f"item {index}: ")
+        names = tuple(PurePosixPath(file).stem for file in item["frame_files"])
+        scene_id = item["video_id"].removeprefix(_PREFIX)
+        if not len(names) == len(item["voxel_nums"]) == len(set(names)):
+            raise DataError(f"the choice of {quoted(scene_id, 60)} does not fit together", where=path, remedy=_REMEDY)
+        result[scene_id] = NamedSelection(names, tuple(item["voxel_nums"]), item["num_all_voxels"])
     return result
 
 
