@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from video3d_plugin.data.records import (
     selection_to_json,
 )
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.archive import open_npz
 from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.files.schema import check, shown
 from video3d_plugin.sampling.coverage import Coverage, Selection
@@ -251,15 +251,13 @@ def _read_cells(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST_SURFACE:
-            raise ValueError(f"{size} bytes when unpacked")
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path, _LARGEST_SURFACE, _AGAIN) as archive:
             cells = archive["cells"]
         if not isinstance(cells, np.ndarray) or cells.ndim != 2 or cells.shape[1] != 3 or cells.dtype != np.int32:
             raise ValueError("not (K, 3) int32 voxels")
         return cells
+    except (DataError, MissingError):
+        raise
     except Exception as error:  # a damaged zip raises many types
         raise DataError(f"damaged: {error!s:.200}", where=path, remedy=_AGAIN) from error
 

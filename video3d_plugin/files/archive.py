@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.regular import open_regular
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAIL_BYTES = (1 << 16) + 200  # the longest comment, and the records that tell where the directory lies
 _ENTRY_BYTES = 300  # of the directory, a file: 46 and its name and dates
+_NPZ_MEMBERS = 100
 _END, _END_64 = b"PK\5\6", b"PK\6\6"
 
 
@@ -45,6 +48,15 @@ def open_zip(path: Path, max_bytes: int, max_files: int, remedy: str | None = No
                 what = f"holds {total / 1e6:.0f} MB unpacked, more than {max_bytes / 1e6:.0f}"
                 raise DataError(what, where=path, remedy=remedy)
             yield archive
+
+
+@contextmanager
+def open_npz(path: Path, max_bytes: int, remedy: str | None = None) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open a .npz without pickles, bounded as `open_zip` does. What NumPy raises at a damaged one is the caller's."""
+    with open_zip(path, max_bytes, _NPZ_MEMBERS, remedy) as archive:
+        archive.fp.seek(0)  # type: ignore[union-attr]
+        with np.load(archive.fp, allow_pickle=False) as arrays:  # type: ignore[arg-type]
+            yield arrays
 
 
 def _check_directory(file: BinaryIO, path: Path, limit: int, remedy: str | None) -> None:

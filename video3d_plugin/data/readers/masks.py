@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.archive import open_zip
+from video3d_plugin.files.archive import open_npz
 from video3d_plugin.geometry.boxes import box_of_points
 from video3d_plugin.scene import Omission
 
@@ -53,7 +53,7 @@ def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT)
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with open_zip(path, _MAX_BYTES, 100, _REMEDY) as bounded, np.load(bounded.fp, allow_pickle=False) as archive:
+        with open_npz(path, _MAX_BYTES, _REMEDY) as archive:
             names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
             arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is no .npy comes as bytes
     except (DataError, MissingError):
