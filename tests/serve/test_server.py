@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -62,6 +66,37 @@ def is_closed(connection: socket.socket) -> bool:
     except OSError:
         pass
     return True
+
+
+STUCK = """
+import time
+from video3d_plugin.serve.server import Ending
+
+with Ending() as ending:
+    ending.clean_up = lambda: time.sleep(1000)
+    print("ready", flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("again", [0, 3], ids=["once", "and again"])
+def test_a_signal_ends_the_process_although_cleaning_up_blocks(tmp_path, again):
+    (tmp_path / "script.py").write_text(STUCK)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        start = time.monotonic()
+        for _ in range(1 + again):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert process.wait(30) == 128 + signal.SIGTERM
+        assert time.monotonic() - start < 6.5  # 5 seconds, and what this test takes to see it
+    finally:
+        process.kill()
+        process.stdout.close()
 
 
 REQUEST = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -19,7 +19,7 @@ from video3d_plugin import load_model, load_scene
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.serve import cli
 from video3d_plugin.serve import service as service_module
-from video3d_plugin.serve.reading import SceneSource
+from video3d_plugin.serve.reading import SceneSource, check_inside
 from video3d_plugin.serve.service import ANSWER, BOTH, BOXES, KEPT_PAGES, BusyError, Limits, Reply, SceneService
 
 WAIT_S = 60  # for what takes a second or two on an idle machine
@@ -252,6 +252,18 @@ def test_a_reading_that_blocks_holds_up_nobody(make_service, my_scan, tmp_path, 
     assert not stuck.done() and service.read("stuck") is stuck
 
 
+def test_an_error_of_a_reader_loses_the_paths_in_it(make_service, my_scan, monkeypatch):
+    service = make_service({"a b": SceneSource(my_scan)})
+
+    def fail(*_):
+        raise DataError(f"12 MB do not fit {my_scan}/x", where="a.zip", remedy=f"free space in {my_scan.parent}/y")
+
+    monkeypatch.setattr(service._workers, "run", fail)
+    with pytest.raises(DataError) as stop:
+        service.read("a b").result(WAIT_S)
+    assert str(stop.value) == "a.zip: 12 MB do not fit x (free space in y)"
+
+
 def test_a_failed_reading_is_tried_again_later(make_service, tmp_path):
     (tmp_path / "empty").mkdir()
     service = make_service({"empty": SceneSource(tmp_path / "empty")})
@@ -367,6 +379,17 @@ def test_a_bad_upload_is_refused_with_a_reason_and_leaves_nothing(make_service, 
     assert str(service.folder) not in str(stop.value) and service.folder.name not in str(stop.value)
 
 
+def test_a_scene_whose_files_lie_elsewhere_is_no_upload(my_scan, tmp_path):
+    scene = load_scene(my_scan)
+    check_inside(scene, my_scan)
+    linked = Path(shutil.copytree(my_scan, tmp_path / "linked"))
+    (linked / "00010.jpg").unlink()
+    (linked / "00010.jpg").symlink_to(my_scan / "00010.jpg")
+    for outside, folder in ((scene, tmp_path), (load_scene(linked), linked)):
+        with pytest.raises(DataError, match="names a file outside of the upload"):
+            check_inside(outside, folder)
+
+
 def test_an_archive_that_is_too_large_or_has_too_many_frames_is_refused(make_service, my_scan, tmp_path):
     archive = zipped(my_scan, tmp_path / "a.zip")
     for limits, message in ((Limits(bytes=1000), "more than 0"), (Limits(frames=3), "8 frames, more than 3")):
@@ -437,6 +460,15 @@ def test_anywhere_else_too_and_it_is_said_that_there_is_no_password(capsys):
 def test_on_all_addresses_any_name_will_do(capsys):
     assert cli.allowed_hosts("0.0.0.0", "0.0.0.0") == cli.allowed_hosts("::", "::") == ["*"]
     assert "no password" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--max-upload-mb", "0"], ["--read-timeout", "0"], ["--read-timeout", "nan"],
+                                   ["--read-timeout", "inf"], ["--no-upload"]], ids=" ".join)  # fmt: skip
+def test_options_that_make_no_server_are_one_line(capsys, words):
+    from video3d_plugin.cli import main
+
+    assert main(["serve", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import site
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 # imported before the worker is forked, so that reading itself imports next to nothing
 import cv2  # noqa: F401
 import numpy as np
-import PIL.Image
+import PIL.Image  # noqa: F401
 import torch
 
 from video3d_plugin.data.frames import without_broken_frames
@@ -159,7 +160,6 @@ def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
 
 
 def _read(scene: Scene, model: ModelView) -> ReadScene:
-    PIL.Image.init()
     scene = without_broken_frames(scene, threads=4)
     if model.needs_boxes:
         scene = with_proposals(scene)
@@ -184,6 +184,7 @@ def _shown(scene: Scene) -> Scene:
 def _module_roots() -> tuple[str, ...]:
     """Where this package, the standard library and the installed packages lie."""
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    places |= {*site.getsitepackages(), site.getusersitepackages()}
     places |= {str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).parents[1])}
     return tuple(os.path.realpath(place) for place in places if place)
 
