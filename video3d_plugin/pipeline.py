@@ -495,10 +495,11 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.checkpoint_json import OBJECT, check_fields, read_checkpoint_json, text, whole
+    from video3d_plugin.checkpoint_json import OBJECT, check_fields, text, whole
+    from video3d_plugin.data.text import read_json
 
     remedy = "delete it: it only records how the checkpoint was trained"
-    content = read_checkpoint_json(path, remedy=remedy)
+    content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was
     check_fields(content, {"settings": OBJECT}, path, remedy)
     settings = content.get("settings") or {}
     check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)

@@ -95,7 +95,7 @@ def settings(adapter, **fields):
         ({"layers_pattern": "(a+)+"}, "layers_pattern"),
         ({"task_type": "SEQ_CLS"}, "task_type"),
         ({"use_dora": True}, "missing: .*lora_magnitude_vector"),
-        ({"lora_bias": True}, "missing: .*lora_B.bias"),
+        ({"lora_bias": True}, "missing: .*lora_B.bias|unexpected keyword argument .lora_bias"),
         ({"bias": "all"}, "missing: .*q_proj.*bias"),
     ],
 )

@@ -71,7 +71,8 @@ def load(
         options = _dtype_name(kwargs)
         model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
     except RuntimeError as error:
-        if "PytorchStreamReader" not in str(error):
+        is_bin = all(file.suffix == ".bin" for file in weight_files(folder))
+        if not is_bin or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         raise DataError(f"a .bin file is damaged: {error!s:.100}", where=folder, remedy="download it again") from error
     _materialise(model, fresh)
