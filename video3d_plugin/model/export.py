@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.json_text import write_object
 from video3d_plugin.model.checkpoint import local_folder, weight_files
+from video3d_plugin.model.tokenizer_files import PLAIN_CLASS, make_portable
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
 # What transformers 5 writes and LLaVA-NeXT's Qwen2Config does not know, and what is ours alone.
@@ -50,12 +48,12 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
         for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
             if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
                 shutil.copyfile(path, target / path.name)
-        _name_tokenizer_class(target / "tokenizer_config.json")
+        make_portable(target / "tokenizer_config.json", PLAIN_CLASS)
         content = host_config(config)
         if config.mm_vision_tower not in KNOWN_TOWERS:
             folder = _write_tower(config, files, source, target)
             content["mm_vision_tower"] = tower or str(folder.resolve())
-        _write_json(target / "config.json", content)
+        write_object(target / "config.json", content)
     return target
 
 
@@ -121,24 +119,5 @@ def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target:
     }
     save_file({**tensors, **dropped}, str(folder / "model.safetensors"), metadata={"format": "pt"})
     sizes = {"model_type": "siglip_vision_model", "architectures": ["SiglipVisionModel"], **config.vision}
-    _write_json(folder / "config.json", sizes)
+    write_object(folder / "config.json", sizes)
     return folder
-
-
-def _name_tokenizer_class(path: Path) -> None:
-    """transformers 5 calls a tokenizer class by a name that version 4 does not know."""
-    if not path.is_file():
-        return
-    content = read_object(path)
-    if content.get("tokenizer_class") in (None, "TokenizersBackend"):
-        content["tokenizer_class"] = "PreTrainedTokenizerFast"
-    extra = content.pop("extra_special_tokens", None)
-    if isinstance(extra, list):
-        content["additional_special_tokens"] = extra
-    _write_json(path, content)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        json.dump(content, file, indent=1, default=str)
-    os.replace(file.name, path)

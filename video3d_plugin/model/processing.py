@@ -6,22 +6,20 @@ visual placeholder followed by a newline token, assistant turn. Every id comes f
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
+from transformers import AutoProcessor
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.json_text import read_object
+from video3d_plugin.json_text import read_object, write_object
 from video3d_plugin.model.host_methods import COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
+from video3d_plugin.model.tokenizer_files import load_tokenizer, save_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
 
 SYSTEM_MESSAGE = "You are a helpful assistant."
@@ -267,7 +265,7 @@ class Video3DProcessor:
         """Tokenizer, configuration and processor_config.json, which names this class for AutoProcessor."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(str(folder))
+        save_tokenizer(self.tokenizer, folder)
         if not (folder / "config.json").exists():
             self.config.save_pretrained(str(folder))
         content = {
@@ -275,9 +273,7 @@ class Video3DProcessor:
             "system_message": self.system_message,
             "label_style": self.label_style,
         }
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        os.replace(file.name, folder / _FILE)
+        write_object(folder / _FILE, content)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Video3DProcessor:
@@ -292,18 +288,7 @@ class Video3DProcessor:
         if (folder / _FILE).is_file():
             stored = read_object(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
-        tokenizer = _tokenizer(path)
-        return cls(tokenizer, config, **options)
-
-
-def _tokenizer(path: str) -> Any:
-    """Its class comes from tokenizer_config.json; the configuration only decides where that is silent."""
-    try:
-        return AutoTokenizer.from_pretrained(path, config=Qwen2Config())
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise DataError(
-            f"the tokenizer cannot be read: {type(error).__name__}: {error}", where=path, remedy="download it again"
-        ) from error
+        return cls(load_tokenizer(path), config, **options)
 
 
 def _pad(values: list[list[int]], fill: int, side: str) -> torch.Tensor:
