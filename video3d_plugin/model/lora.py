@@ -114,7 +114,9 @@ def merge_lora(model: Any, folder: str | Path) -> Any:
     """The model with the adapter merged in and the fully trained parameters in place."""
     try:
         from peft import PeftModel
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "peft":  # it is there, and does not fit what else is installed
+            raise
         raise MissingError("loading an adapter needs peft", remedy="pip install 'video3d-plugin[train]'") from error
     folder = Path(folder)
     if (folder / _FULL).is_file():

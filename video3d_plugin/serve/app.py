@@ -27,7 +27,9 @@ def build(desk: Desk, hosts: list[str]) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     try:
         import gradio
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":  # it is there, and does not fit what else is installed
+            raise
         raise MissingError("video3d serve needs gradio", remedy="pip install 'video3d-plugin[serve]'") from error
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse, PlainTextResponse
