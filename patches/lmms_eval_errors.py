@@ -1,8 +1,9 @@
 """From lmms-eval's command line, an error of this package is one line and status 2, not a traceback and status 0.
 
-Other errors of a `--model video3d` run keep their traceback and end with status 1. Programs that call
-`simple_evaluate` themselves see the exceptions as they are, and runs of other models behave as before. Whoever calls
-it, and as often as they do, an evaluation knows nothing of the one before: neither its data folder nor its questions.
+So is what a dependency caused that is missing or does not fit. Other errors of a `--model video3d` run keep their
+traceback and end with status 1. Programs that call `simple_evaluate` themselves see the exceptions as they are, and
+runs of other models behave as before. Whoever calls it, and as often as they do, an evaluation knows nothing of the one
+before: neither its data folder nor its questions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from video3d_plugin.patches.base import Patch, PatchMismatch, Replace
 
+from video3d_plugin.dependencies import explain
 from video3d_plugin.errors import Video3DError
 
 
@@ -64,10 +66,14 @@ def _errors_as_statuses(command: Any) -> Iterator[None]:
         outcome.failed()
         print(f"video3d: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except Exception:
+    except Exception as error:
         if getattr(command, "model", None) != "video3d":
             raise
         outcome.failed()
+        said = explain(error)
+        if said is not None:
+            print(f"video3d: error: {said}", file=sys.stderr)
+            raise SystemExit(2) from None
         traceback.print_exc()
         raise SystemExit(1) from None
 

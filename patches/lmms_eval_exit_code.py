@@ -3,6 +3,8 @@
 The results are written after the model has returned, by code that runs as `__main__` and cannot be hooked, so the
 status is set last of all: an exit handler, registered when `lmms_eval` itself is imported, before torch and the rest
 register theirs; handlers run in reverse order, so this one ends the process when all others are through.
+
+With `--model video3d`, a dependency that is missing or does not fit ends lmms-eval's import in one line and status 2.
 """
 
 from __future__ import annotations
@@ -31,8 +33,61 @@ class AtExit:
         atexit.unregister(self.function)
 
 
+class ExceptHook:
+    """Put a function before `sys.excepthook`, reversibly. The function says whether it has dealt with an exception."""
+
+    def __init__(self, function) -> None:
+        self.function, self.on = function, False
+
+    def do(self) -> None:
+        self.old, self.on = sys.excepthook, True
+
+        def hook(kind, error, trace) -> None:
+            if not (self.on and self.function(error)):
+                self.old(kind, error, trace)
+
+        self.hook = sys.excepthook = hook
+
+    def can_undo(self) -> str | None:
+        return None
+
+    def undo(self) -> None:
+        self.on = False
+        if sys.excepthook is self.hook:  # else somebody has put theirs before it, which may go on to call it
+            sys.excepthook = self.old
+
+
+_dependency_failed = False
+
+
+def asks_for_this_model(words: list[str]) -> bool:
+    """Whether the command line has `--model video3d`."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return any(word == "--model=video3d" or (word, following) == ("--model", "video3d") for word, following in pairs)
+
+
+def say_what_does_not_fit(error: BaseException) -> bool:
+    """Print what is wrong with a dependency in one line; False where none is at fault, or the run is not ours."""
+    global _dependency_failed
+    if not asks_for_this_model(sys.argv):
+        return False
+    from video3d_plugin.dependencies import explain
+
+    said = explain(error)
+    if said is None:
+        return False
+    print(f"video3d: error: {said}", file=sys.stderr)
+    _dependency_failed = True
+    return True
+
+
 def end_with_the_right_status() -> None:
-    """Runs last. Touches nothing unless lmms-eval's own command ran this package's model and left questions open."""
+    """Runs last. Touches nothing unless lmms-eval's own command ran this package's model and left questions open, or
+    could not start for it."""
+    if _dependency_failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
     outcome = sys.modules.get("video3d_plugin.hosts.outcome")
     status = outcome.exit_status() if outcome is not None and outcome.from_command_line() else 0
     if status:
@@ -42,8 +97,8 @@ def end_with_the_right_status() -> None:
         os._exit(status)
 
 
-def changes(module: ModuleType) -> list[AtExit]:
-    return [AtExit(end_with_the_right_status)]
+def changes(module: ModuleType) -> list[AtExit | ExceptHook]:
+    return [AtExit(end_with_the_right_status), ExceptHook(say_what_does_not_fit)]
 
 
 PATCH = Patch(

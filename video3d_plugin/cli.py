@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "video3d verify tests/goldens --kind model",
     ),
     "doctor": (
-        "video3d_plugin.doctor",
+        "video3d_plugin.doctor.cli",
         "what is installed, which hosts are found, what each patch does and why",
         "video3d doctor --json",
     ),
@@ -98,9 +98,16 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone: nothing to say, and nobody to say it to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"video3d: error: {where}{error.strerror or error}", file=sys.stderr)
+    except Exception as error:  # what a dependency caused is one line; a bug of this package keeps its traceback
+        from video3d_plugin.dependencies import explain
+
+        said = explain(error)
+        if said is None and isinstance(error, OSError):
+            where = f"{error.filename}: " if error.filename else ""
+            said = f"{where}{error.strerror or error}"
+        if said is None:
+            raise
+        print(f"video3d: error: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         start = "\n" if sys.stderr.isatty() else ""  # after the ^C that the terminal shows

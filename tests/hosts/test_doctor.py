@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from stubs import python, stub
 
-from video3d_plugin import cli, doctor
-from video3d_plugin.doctor import Check
+from video3d_plugin import cli
+from video3d_plugin.doctor import cli as doctor_cli
+from video3d_plugin.doctor import data, entry_points, hosts, libraries, machine, training
+from video3d_plugin.doctor.check import Check, survived
 
 
 @pytest.fixture
@@ -62,32 +65,119 @@ def test_a_data_folder_says_what_is_in_it_and_when_its_frames_are_gone(report, b
     assert status == 1 and "frames of 1 of 2 scenes are gone" in checks["data"]["found"]
 
 
+def test_a_large_data_folder_is_looked_at_here_and_there(report, benchmark_folder, monkeypatch):
+    monkeypatch.setattr(data, "SCENES_READ", 2)
+    from video3d_plugin.data.folder import DataFolder
+
+    read, folder = [], DataFolder.open(benchmark_folder)
+    scene = folder.scene(folder.scene_ids[0])
+    monkeypatch.setattr(DataFolder, "scene", lambda self, name: read.append(name) or scene)
+    monkeypatch.setattr(DataFolder, "scene_ids", tuple(f"scene{i:04d}" for i in range(500)))
+    status, checks = report(VIDEO3D_DATA=str(benchmark_folder))
+    assert status == 0 and "500 scenes (2 of them looked at)" in checks["data"]["found"]
+    assert read == ["scene0000", "scene0499"]
+
+
+def test_scenes_to_look_at_are_spread_over_the_folder():
+    items = tuple(map(str, range(100)))
+    assert data.spread(items[:3], 8) == items[:3] and data.spread((), 8) == ()
+    chosen = data.spread(items, 8)
+    assert len(set(chosen)) == 8 and (chosen[0], chosen[-1]) == ("0", "99")
+
+
+def test_a_torch_that_cannot_be_imported_does_not_end_the_report(monkeypatch):
+    monkeypatch.setattr(machine, "_GPU", "report(['libcudart.so: cannot open', None, []])")
+    (check,) = machine.gpu()
+    assert check.status == "problem" and "libcudart.so" in check.found
+
+
 def test_hooks_that_were_turned_off_are_named(report):
     assert report(VIDEO3D_HOOKS="0")[1]["hooks"]["found"] == "off: VIDEO3D_HOOKS=0"
     assert report("--need", "hooks", VIDEO3D_HOOKS="0")[0] == 1
 
 
-def test_an_entry_point_that_cannot_be_loaded_is_a_problem(monkeypatch):
-    def fail():
-        raise ImportError("no module named gone")
+@pytest.fixture
+def third_party(tmp_path, monkeypatch):
+    """A distribution `madeup` with a model and two samplers, of which one is there; the folder that holds it."""
+    body = "def look(scene, max_frames, coverage): return []\nclass Model: pass"
+    folder = stub(tmp_path / "madeup", "madeup", "3.0", body)
+    (folder / "madeup-3.0.dist-info" / "entry_points.txt").write_text(
+        "[video3d.frame_samplers]\nlook = madeup:look\nbroken = madeup:gone\n[video3d.models]\ntheirs = madeup:Model\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    return folder
 
-    broken = SimpleNamespace(name="theirs", value="gone:sampler", load=fail)
-    monkeypatch.setattr(doctor.metadata, "entry_points", lambda group: [broken] if "samplers" in group else [])
-    checks = {check.part: check for check in doctor.entry_points()}
-    found = checks["entry point video3d.frame_samplers:theirs"]
-    assert found.status == "problem" and "no module named gone" in found.found
+
+def test_the_entry_points_of_others_are_listed_and_a_broken_one_is_named(third_party, monkeypatch):
+    monkeypatch.setattr(entry_points, "GROUPS", {"video3d.models": ((), True), "video3d.frame_samplers": ((), True)})
+    ours = ("video3d", "uniform", "mc", "mc-ratio90", "mc-ratio95")
+    checks = {check.part.removeprefix("entry point "): check for check in entry_points.entry_points()}
+    theirs = {part: check for part, check in checks.items() if part.split(":")[1] not in ours}
+    assert {part: check.status for part, check in theirs.items()} == {
+        "video3d.models:theirs": "ok", "video3d.frame_samplers:look": "ok", "video3d.frame_samplers:broken": "problem",
+    }  # fmt: skip
+    broken = theirs["video3d.frame_samplers:broken"]
+    assert "madeup:gone of madeup" in broken.found and "has no attribute 'gone'" in broken.found
+    assert "madeup" in broken.remedy
+
+
+def test_a_quick_report_lists_entry_points_without_loading_them(report, third_party):
+    status, checks = report()
+    found = checks["entry point video3d.frame_samplers:broken"]
+    assert status == 0 and found["status"] == "ok" and found["found"].endswith("not loaded")
 
 
 def test_both_opencv_wheels_at_once_are_a_problem(monkeypatch):
-    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
-    (clash,) = [check for check in doctor.libraries() if check.part == "opencv"]
+    monkeypatch.setattr(libraries, "version_of", lambda name: "1.0")
+    (clash,) = [check for check in libraries.libraries() if check.part == "opencv"]
     assert clash.status == "problem" and "pip uninstall" in clash.remedy
 
 
 def test_a_host_that_cannot_be_imported_is_a_problem_not_a_crash(monkeypatch):
-    monkeypatch.setattr(doctor, "PROBE", "raise SystemExit('libcudart.so: cannot open')")
-    (check,) = doctor.patches()
+    monkeypatch.setattr(hosts, "_PATCHES", "raise SystemExit('libcudart.so: cannot open')")
+    (check,) = hosts.patches()
     assert check.status == "problem" and "libcudart.so" in check.found
+
+
+@pytest.mark.parametrize(
+    ("use", "status", "found"),
+    [
+        (libraries.Use(("json", "colorsys")), "ok", "all can be imported"),
+        (libraries.Use(("json",), optional=("no-such-dist",), needs="serve"), "absent", "not installed: no-such-dist"),
+        (libraries.Use(("json", "no_such_module")), "problem", "no_such_module is not installed"),
+        (libraries.Use((), after="raise RuntimeError('first\\nsecond')"), "problem", "RuntimeError: first"),
+        (libraries.Use((), before="import os; os.abort()"), "problem", "ended by signal 6"),
+        (libraries.Use((), before="import sys; sys.exit('went away')"), "problem", "ended with status 1: went away"),
+    ],
+)
+def test_what_a_use_imports_is_imported_in_a_process_of_its_own(monkeypatch, use, status, found):
+    monkeypatch.setattr(libraries, "USES", {"made up": use})
+    (check,) = libraries.imports()
+    assert (check.part, check.status) == ("imports for made up", status) and check.found.startswith(found), check
+    assert status == "ok" or check.remedy
+
+
+def test_a_check_that_fails_itself_is_a_problem_and_the_report_goes_on():
+    def checks():
+        yield Check("first", "ok", "fine")
+        raise RuntimeError("broken\nin two lines")
+
+    assert list(survived("part", checks))[1:] == [Check("part", "problem", "RuntimeError: broken", "see the reason")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "part"), [("filelock", "imports for evaluation"), ("transformers", "imports for asking")]
+)
+def test_a_dependency_that_is_too_new_is_a_problem_with_a_remedy(name, part, tmp_path):
+    """doctor itself still reports everything else."""
+    done = python(stub(tmp_path / "stubs", name, "99.0"), "-m", "video3d_plugin.cli", "doctor", "--json")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    checks = {check["part"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks[part]["status"] == "problem" and f"{name} 99.0 " in checks[part]["found"], checks[part]
+    assert "\n" not in checks[part]["found"] and f"pip install '{name}==" in checks[part]["found"]
+    assert checks["python"]["status"] == "ok" and "java" in checks and "data" in checks
 
 
 def checkout(folder, body: str = "pass"):
@@ -120,11 +210,9 @@ def test_the_digest_of_a_file_is_that_of_the_function(tmp_path):
 
 
 def test_what_training_needs_is_a_problem_when_asked_for(report, monkeypatch):
-    from video3d_plugin import doctor_training
-
-    monkeypatch.setattr(doctor, "find_host", lambda *names: None)
-    monkeypatch.setattr(doctor_training, "find_host", lambda *names: None)
-    monkeypatch.setattr(doctor_training, "version_of", {"transformers": "5.1.0"}.get)
+    monkeypatch.setattr(hosts, "find_host", lambda *names: None)
+    monkeypatch.setattr(training, "find_host", lambda *names: None)
+    monkeypatch.setattr(training, "version_of", {"transformers": "5.1.0"}.get)
     status, checks = report()
     assert status == 0
     for part in ("LLaVA-NeXT checkout", "transformers under LLaVA-NeXT", "deepspeed", "LoRA"):
@@ -139,8 +227,8 @@ def test_what_training_needs_is_a_problem_when_asked_for(report, monkeypatch):
     [("applied", "ok"), ("not needed", "ok"), ("absent", "absent"), ("mismatch", "problem"), ("failed", "problem")],
 )
 def test_each_state_of_a_patch_has_its_status(monkeypatch, state, status):
-    monkeypatch.setattr(doctor, "PROBE", f"print('noise'); print('PATCHES ' + '[[\"p\", \"{state}\", \"why\"]]')")
-    (check,) = doctor.patches()
+    monkeypatch.setattr(hosts, "_PATCHES", f"print('noise'); report([['p', '{state}', 'why']])")
+    (check,) = hosts.patches()
     assert (check.part, check.status, check.found) == ("patch p", status, f"{state}: why")
 
 
@@ -150,14 +238,14 @@ def test_the_probe_reports_every_patch():
 
     if not all(__import__("importlib").util.find_spec(name) for name in ("lmms_eval", "torchvision")):
         pytest.skip("lmms-eval and torchvision are not installed")
-    checks = list(doctor.patches())
+    checks = list(hosts.patches())
     assert [check.part for check in checks] == [f"patch {name}" for name in registry.NAMES]
     assert all(check.status in ("ok", "absent") for check in checks), checks
 
 
 def test_the_report_for_people_has_a_line_each_and_a_verdict(capsys, monkeypatch):
     monkeypatch.setattr(
-        doctor, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
+        doctor_cli, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
     )
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == ["ok      a   fine", "problem bb  x  -> do y", "1 problem"]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from video3d_plugin.checkpoint_json import read_checkpoint_json
 from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import is_ours, replacing_folder, write_json
 from video3d_plugin.model.checkpoint import local_folder, weight_files
 from video3d_plugin.model.checkpoint_files import read_bin
+from video3d_plugin.model.tokenizer_files import PLAIN_CLASS, make_portable
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
 # What transformers 5 writes and LLaVA-NeXT's Qwen2Config does not know, and what is ours alone.
@@ -48,7 +48,7 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
         for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
             if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
                 shutil.copyfile(path, made / path.name)
-        _name_tokenizer_class(made / "tokenizer_config.json")
+        make_portable(made / "tokenizer_config.json", PLAIN_CLASS)
         content = host_config(config)
         if config.mm_vision_tower not in KNOWN_TOWERS:
             _write_tower(config, files, source, made)
@@ -102,16 +102,3 @@ def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target:
     save_file({**tensors, **dropped}, str(folder / "model.safetensors"), metadata={"format": "pt"})
     sizes = {"model_type": "siglip_vision_model", "architectures": ["SiglipVisionModel"], **config.vision}
     write_json(folder / "config.json", json.loads(json.dumps(sizes, default=str)), indent=1)
-
-
-def _name_tokenizer_class(path: Path) -> None:
-    """transformers 5 calls a tokenizer class by a name that version 4 does not know."""
-    if not path.is_file():
-        return
-    content = read_checkpoint_json(path)
-    if content.get("tokenizer_class") in (None, "TokenizersBackend"):
-        content["tokenizer_class"] = "PreTrainedTokenizerFast"
-    extra = content.pop("extra_special_tokens", None)
-    if isinstance(extra, list):
-        content["additional_special_tokens"] = extra
-    write_json(path, content, indent=1)

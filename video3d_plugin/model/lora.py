@@ -110,7 +110,9 @@ def merge_lora(model: Any, folder: str | Path) -> Any:
     adapter = read_adapter(folder)
     try:
         import peft
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "peft":  # it is installed, but another dependency of it is not
+            raise
         raise MissingError("loading an adapter needs peft", remedy="pip install 'video3d-plugin[train]'") from error
     if (folder / _FULL).exists():
         load_full(model, folder / _FULL)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
+from transformers import AutoProcessor
 
 from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
@@ -21,6 +21,7 @@ from video3d_plugin.files.atomic import write_json
 from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
+from video3d_plugin.model.tokenizer_files import load_tokenizer, save_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tokens import CHAT_END, CHAT_START, COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 
@@ -262,7 +263,7 @@ class Video3DProcessor:
         """Tokenizer, configuration and processor_config.json, which names this class for AutoProcessor."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(str(folder))
+        save_tokenizer(self.tokenizer, folder)
         if not (folder / "config.json").exists():
             self.config.save_pretrained(str(folder))
         content = {
@@ -285,23 +286,8 @@ class Video3DProcessor:
         if (folder / _FILE).is_file():
             stored = read_processor_config(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
-        tokenizer = _tokenizer(path)
-        return cls(tokenizer, config, **options)
-
-
-def _tokenizer(path: str) -> Any:
-    """Its class comes from tokenizer_config.json; the configuration only decides where that is silent."""
-    check_tokenizer_files(Path(path))
-    try:
-        return AutoTokenizer.from_pretrained(path, config=Qwen2Config(), trust_remote_code=False)
-    except BaseException as error:  # the tokenizers library raises nothing narrower, and its panics are no Exception
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise DataError(
-            f"the tokenizer cannot be read: {type(error).__name__}: {error!s:.120}",
-            where=path,
-            remedy="download it again",
-        ) from error
+        check_tokenizer_files(folder)
+        return cls(load_tokenizer(path), config, **options)
 
 
 def _pad(values: list[list[int]], fill: int, side: str) -> torch.Tensor:

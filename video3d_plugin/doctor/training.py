@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from video3d_plugin.doctor import Check, version_of
+from video3d_plugin.dependencies import remedy_for, version_of
+from video3d_plugin.doctor.check import Check
 from video3d_plugin.hosts.guard import digest_in_file, find_host, git_commit
 
 VARIABLE = "LLAVA_NEXT_SRC"
@@ -44,7 +45,7 @@ def checks(given: str | None = None) -> Iterator[Check]:
     yield _deepspeed()
     lora = version_of("peft")
     yield Check("LoRA", "ok" if lora else "absent", f"peft {lora}" if lora else "peft is not installed",
-                "pip install 'video3d-plugin[train]'", needs="lora")  # fmt: skip
+                remedy_for("peft"), needs="lora")  # fmt: skip
     yield _launchers()
 
 
