@@ -336,7 +336,7 @@ class Video3D:
 
 def default_checkpoint() -> Path:
     """The small checkpoint that the package ships, trained on made-up rooms; MissingError where it is not there."""
-    folder = Path(__file__).resolve().parent / "checkpoints" / "mini"
+    folder = Path(__file__).resolve().parent / "mini" / "checkpoint"
     if not (folder / "config.json").is_file():
         raise MissingError(
             "this installation has no small checkpoint",

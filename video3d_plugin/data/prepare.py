@@ -38,7 +38,7 @@ STAGES = ("scenes", "frames", "annotations")
 _RENAME = "rename it: letters, digits, _ . - and no more than 128"
 LABELS = "scannetv2-labels.combined.tsv"
 
-_QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of those of ScanQA, SQA3D, Scan2Cap
+_QUESTIONS = 3  # version of what is kept of docs and questions; folders whose questions have metadata stay valid
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,7 @@ def oracle_proposal(proposals: np.ndarray, box: tuple[float, ...]) -> tuple[list
 
 
 def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
-    """A question a description, about the centre of the object's own box; the answer starts with a capital.
-
-    The metadata hold the `object_ids`, of the one object."""
+    """A question a description, about the centre of the object's own box; the answer starts with a capital."""
     result = []
     for item in items:
         if not context.has_scene(item["scene_id"]):
@@ -89,7 +87,6 @@ def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
                 prompt=PROMPT,
                 answer=item["description"].capitalize(),
                 coords=(tuple(boxes[0][:3]),),
-                metadata={"object_ids": [item["object_number"]]},
             )
         )
     return result

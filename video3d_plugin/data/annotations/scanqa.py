@@ -53,8 +53,7 @@ def docs(items: list[Doc], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
-    """A question an answer, as the reference trains: a question with two answers is seen with each. The metadata
-    hold the `object_ids` that it is about."""
+    """A question an answer, as the reference trains: a question with two answers is seen with each."""
     return [
         Question(
             task=TASK,
@@ -62,7 +61,6 @@ def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
             scene_id=item["scene_id"],
             prompt=prompt(item["question"]),
             answer=answer,
-            metadata={"object_ids": list(item.get("object_ids", []))},
         )
         for item in items
         if context.has_scene(item["scene_id"])

@@ -13,7 +13,7 @@ alternative situation and evaluates on the situation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import atan2, cos, isfinite, sin
+from math import isfinite
 from pathlib import Path
 
 from video3d_plugin.data.annotations.base import Benchmark, Context, Doc, check_lists, load_items
@@ -91,11 +91,7 @@ def docs(items: list[Doc], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
-    """Every alternative situation, then the situation itself: each one a question with the same answer.
-
-    The metadata hold the `situation`, and under `stands` where the asker stands and the point a metre ahead (world,
-    metres), nothing where the annotation does not say it. A rotation of none is read as facing +y.
-    """
+    """Every alternative situation, then the situation itself: each one a question with the same answer."""
     return [
         Question(
             task=TASK,
@@ -103,20 +99,11 @@ def questions(items: list[Doc], split: str, context: Context) -> list[Question]:
             scene_id=item["scene_id"],
             prompt=item.get("prompt") or prompt(situation, item["question"]),
             answer=item["answer"],
-            metadata={"situation": situation, "stands": _stands(item["position"], item["rotation"])},
         )
         for item in items
         if context.has_scene(item["scene_id"])
         for index, situation in enumerate([*item["alternative_situation"], item["situation"]])
     ]
-
-
-def _stands(position: Sequence[float], rotation: Sequence[float]) -> list[list[float]]:
-    if not position or not rotation:
-        return []
-    x, y, z = position
-    yaw = 2 * atan2(rotation[2], rotation[3])
-    return [[x, y, z], [x - sin(yaw), y + cos(yaw), z]]
 
 
 BENCHMARK = Benchmark(
