@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
-VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify
+VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify
 
 .PHONY: demo test test-all test-versions test-hosts test-lowest coverage lint wheel bench ablation clean help
 help:

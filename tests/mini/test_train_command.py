@@ -36,7 +36,7 @@ def chosen(*words: str) -> TrainSettings:
 def test_a_checkpoint_without_a_preset_is_fine_tuned_and_no_model_is_made_from_scratch_by_default():
     paper, mini = chosen("--model", "CHECKPOINT"), chosen()
     assert paper == chosen("--model", "CHECKPOINT", "--preset", "paper")
-    assert (paper.optimizer, paper.learning_rate, paper.vision_tower_lr, paper.epochs) == ("adamw", 1e-5, 2e-6, 1)
+    assert (paper.learning_rate, paper.vision_tower_lr, paper.epochs) == (1e-5, 2e-6, 1)
     assert mini == chosen("--preset", "mini") and mini.tower_steps and mini.lookup_steps
 
 

@@ -49,7 +49,7 @@ def test_points_boxes_and_coords_move_together_and_keep_their_distances(rooms, b
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 5])
-def test_least_and_greatest_points_are_those_of_the_turned_room(rooms, build, seed):
+def test_least_and_greatest_points_are_those_of_the_turned_scene(rooms, build, seed):
     spec = replace(build()[0].config.inputs_spec, points="minmax")
     inputs = rooms.inputs(rooms.scene_ids[0], spec, max_frames=2, proposals="gt")
     pixels = torch.rand(2, spec.image_size, spec.image_size, 3, generator=torch.Generator().manual_seed(0))
@@ -59,7 +59,7 @@ def test_least_and_greatest_points_are_those_of_the_turned_room(rooms, build, se
     torch.testing.assert_close(there.token_points, token_points(alone.token_points, spec)[0])
 
 
-def test_where_an_asker_stands_moves_with_the_room(rooms, build):
+def test_viewpoints_move_with_the_scene(rooms, build):
     inputs = rooms.inputs(rooms.scene_ids[0], build()[0].config.inputs_spec, max_frames=2, proposals="gt")
     stands = [[1.0, 2.0, 0.0], [1.0, 3.0, 0.0]]
     asked = Question("sqa3d", "q", inputs.scene_id, "<image> x", "y", metadata={"situation": "x", "viewpoint": stands})
@@ -76,7 +76,7 @@ def test_where_an_asker_stands_moves_with_the_room(rooms, build):
     assert nowhere.metadata == {"viewpoint": []}
 
 
-def test_a_batch_may_hold_one_room_in_two_places(rooms, build, questions):
+def test_a_batch_may_hold_one_scene_at_two_places(rooms, build, questions):
     model, processor = build()
     dataset = SceneGroups(
         rooms, questions, model.config.inputs_spec, questions_per_scene=4, max_frames=2, augment=turn_and_shift

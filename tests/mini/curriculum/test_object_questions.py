@@ -36,7 +36,7 @@ def test_attributes_worked_by_hand():
     assert attributes([replace(refer(1, "red chair"), targets=(1, 2))] * 50, labels) == {}
 
 
-def test_object_questions_name_all_of_a_kind_and_leave_the_shell_out():
+def test_targets_are_all_objects_of_a_name_and_walls_are_left_out():
     scene = scene_of((1, "chair"), (2, "chair"), (3, "chair"), (4, "lamp"), (5, "wall"))
     said = [refer(1, "a red chair"), refer(2, "the red chair"), refer(3, "the blue chair")] * 20
     made = object_questions(scene, object_names([scene], said)["s"])
@@ -47,7 +47,7 @@ def test_object_questions_name_all_of_a_kind_and_leave_the_shell_out():
     assert names == {"1": ("red chair", 1), "2": ("red chair", 2), "3": ("blue chair", 3), "4": ("lamp", 4)}
 
 
-def test_an_attribute_that_one_sister_lacks_is_not_said():
+def test_an_attribute_that_one_object_of_the_label_lacks_is_not_stated():
     scene = scene_of((1, "chair"), (2, "chair"))
     made = object_questions(scene, object_names([scene], [refer(1, "a red chair")] * 20)["s"])
     assert all("red" not in (q.prompt + q.answer).lower() for q in made)
@@ -63,7 +63,7 @@ def test_rounds_and_seeds(rooms, questions):
     assert any(q.coords and q.answer.split()[0] in ("red", "blue", "white", "green", "brown") for q in once)
 
 
-def test_what_is_nearest_and_farthest_worked_by_hand():
+def test_nearest_and_farthest_worked_by_hand():
     scene = scene_of((0, "lamp"), (1, "chair"), (4, "chair"), (9, "chair"), (5, "table"))
     made = object_questions(scene, object_names([scene], [])["s"], rounds=30)
     asked = {q.item_id.split("|")[2]: set() for q in made}
@@ -81,7 +81,7 @@ def test_what_is_nearest_and_farthest_worked_by_hand():
     assert answers == {("lamp", "chair"), ("table", "chair")}
 
 
-def test_whether_there_is_something_with_an_attribute_worked_by_hand():
+def test_existence_questions_worked_by_hand():
     scene = scene_of((1, "chair"), (2, "chair"), (3, "lamp"))
     said = [refer(1, "a red chair"), refer(2, "a blue chair"), refer(3, "a white lamp")] * 20
     made = object_questions(scene, object_names([scene], said)["s"], rounds=40)

@@ -11,7 +11,7 @@ from video3d_plugin.mini.curriculum.phrase_rows import phrase_rows
 from video3d_plugin.mini.curriculum.phrases import phrases
 
 
-def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_farthest():
+def test_names_and_targets_of_phrases_worked_by_hand():
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "trash can")}
     boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0)}
     called = {"red chair": (1,), "blue chair": (2,), "chair": (1, 2), "trash can": (3,)}
@@ -44,7 +44,7 @@ def test_phrases_end_their_names_where_they_say_and_mean_what_is_nearest_or_fart
     assert phrases(objects, boxes, [], 5, random.Random(0)) == []
 
 
-def test_what_is_not_there_is_named_too_by_an_attribute_that_is():
+def test_absent_objects_have_an_attribute_of_others():
     objects = {1: ("red", "chair"), 2: ("blue", "lamp"), 3: ("red", "lamp"), 4: (None, "desk"), 5: ("blue", "bed")}
     boxes = {i: (i * i, 0, 0) for i in objects}
     made = phrases(objects, boxes, [1, 2, 4], 3000, random.Random(0))
@@ -55,7 +55,7 @@ def test_what_is_not_there_is_named_too_by_an_attribute_that_is():
     assert named == {"blue chair"}, "a red lamp is there, if not seen; no bed is seen; of a desk no color is known"
 
 
-def test_an_object_of_any_kind_may_be_called_by_an_attribute_that_several_have():
+def test_an_object_of_any_label_may_be_named_by_an_attribute_of_several():
     objects = {1: ("red", "chair"), 2: ("red", "lamp"), 3: ("blue", "table"), 4: ("blue", "bed"), 5: (None, "desk")}
     boxes = {1: (0, 0, 0), 2: (3, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0), 5: (4, 0, 0)}
     made = phrases(objects, boxes, [1, 2, 3, 4, 5], 3000, random.Random(0))
@@ -66,7 +66,7 @@ def test_an_object_of_any_kind_may_be_called_by_an_attribute_that_several_have()
     assert not [p for p in made if p.asks and re.search("(red|blue) object", p.text)]
 
 
-def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_right():
+def test_questions_have_one_right_answer():
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: ("wooden", "table"), 4: ("white", "lamp")}
     boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0)}
     made = phrases(objects, boxes, [1, 2, 3, 4], 3000, random.Random(0))
@@ -83,7 +83,7 @@ def test_questions_among_the_phrases_ask_for_what_is_known_and_one_answer_is_rig
     assert len(only) == 200 and not any(phrase.asks for phrase in only)
 
 
-def test_of_where_a_thing_is_the_answer_is_begun_and_what_is_nearest_ends_it(build):
+def test_where_questions_begin_the_answer_and_end_with_it(build):
     """A phrase's last token is that of the answer so far, framed or not, and no name is one of its tokens."""
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: ("wooden", "table"), 4: ("white", "lamp")}
     boxes = {1: (0, 0, 0), 2: (5, 0, 0), 3: (1, 0, 0), 4: (9, 0, 0)}
@@ -111,7 +111,7 @@ PLACES = (
 )
 
 
-def test_where_somebody_is_and_what_they_face_is_said_of_things_named_alone_that_lie_apart():
+def test_situations_name_unambiguous_objects_that_are_apart():
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "lamp"), 4: ("white", "table"), 5: (None, "lamp")}
     boxes = {1: (0, 0, 0.5), 2: (5, 0, 0.4), 3: (1, 3, 1), 4: (4.5, 3, 0.3), 5: (4, 4, 1)}
     alone = {"red chair": 1, "blue chair": 2, "white table": 4, "table": 4}
@@ -135,7 +135,7 @@ def test_where_somebody_is_and_what_they_face_is_said_of_things_named_alone_that
     assert not [p for p in phrases(objects, near, [1, 2, 3, 4, 5], 2000, random.Random(0)) if p.viewpoint], "too near"
 
 
-def test_what_is_about_as_near_is_not_called_the_nearest():
+def test_objects_about_as_near_are_not_the_nearest():
     objects = {1: ("red", "chair"), 2: ("blue", "chair"), 3: (None, "lamp")}
     boxes = {1: (0, 0, 0), 2: (2.1, 0, 0), 3: (1, 0, 0)}
     made = phrases(objects, boxes, [1, 2, 3], 300, random.Random(0))

@@ -1,4 +1,4 @@
-"""A benchmark's own questions as phrases of the lesson: which names are read in them, and what they are about."""
+"""Phrases made from benchmark questions: the names that are read in them, and their targets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from video3d_plugin.mini.curriculum import supervision_dataset
+from video3d_plugin.mini.curriculum import scene_supervision as scene_targets
 from video3d_plugin.mini.curriculum.annotations import annotated_questions
 from video3d_plugin.mini.curriculum.attention_supervision import AttentionSupervision
 from video3d_plugin.mini.curriculum.object_questions import names_in_folder
 from video3d_plugin.mini.curriculum.question_phrases import question_phrase, question_phrases
-from video3d_plugin.mini.curriculum.supervision_dataset import scene_supervision
+from video3d_plugin.mini.curriculum.scene_supervision import scene_supervision
 from video3d_plugin.mini.curriculum.vocabulary import Vocabulary
 from video3d_plugin.mini.presets import MiniPreset
 from video3d_plugin.mini.settings import MiniSettings
@@ -85,7 +85,7 @@ def names(phrase):
         (asking("Where is the blue chair?", "by the red chair", [2]), [("chair", (2,))], (2,), ()),
     ],
 )  # fmt: skip
-def test_names_are_read_and_others_are_what_is_beside(question, said, meant, beside):
+def test_names_targets_and_anchors_worked_by_hand(question, said, meant, beside):
     phrase = question_phrase(question, ROOM, BOXES, ROOM)
     assert names(phrase) == said and phrase.target == meant and phrase.anchor == beside
     assert phrase.question is question and phrase.asks == (None if question.is_grounding else "words")
@@ -102,7 +102,7 @@ def test_names_are_read_and_others_are_what_is_beside(question, said, meant, bes
         ("The chair on the far side, next to the table.", False),
     ],
 )
-def test_whether_the_far_one_is_meant_is_read_from_the_words(description, away):
+def test_whether_the_farthest_is_the_target_follows_from_the_words(description, away):
     assert question_phrase(grounding(description, (1,)), ROOM, BOXES, ROOM).is_farthest == away
 
 
@@ -120,7 +120,7 @@ def test_whether_the_far_one_is_meant_is_read_from_the_words(description, away):
         ("What is behind me?", ROOM, False, ()),
     ],
 )
-def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(question, among, answered, meant):
+def test_a_situated_question_is_answered_if_all_that_it_names_is_visible(question, among, answered, meant):
     phrase = question_phrase(situated("I sit by the table.", question), ROOM, BOXES, among)
     assert (phrase.standing_at, phrase.facing) == ((3,), ())
     assert phrase.text[: phrase.viewpoint[0]] == " I sit by the table."
@@ -139,7 +139,7 @@ def test_a_situation_is_told_and_answered_where_all_that_it_takes_is_seen(questi
         Question("sqa3d", "0", "room", "<image> What is behind me?", "door"),
     ],
 )
-def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
+def test_questions_with_an_unknown_or_invisible_target_are_left_out(question):
     assert question_phrase(question, ROOM, BOXES, ROOM) is None
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_known_to_be_about_these_objects_is_not_told(question):
         ("in the corner", "", (5,)),
     ],
 )
-def test_a_thing_that_an_answer_names_is_meant_once_it_has_begun(answer, begun, meant):
+def test_an_object_that_the_answer_names_is_the_target_after_the_answers_start(answer, begun, meant):
     """Before that, the thing asked for says how to begin; what comes after the name is of no concern."""
     phrase = question_phrase(asking("Where is the box?", answer, [5]), ROOM, BOXES, ROOM)
     assert (phrase.answer_start, phrase.target) == (begun, meant)
@@ -168,7 +168,7 @@ def test_a_thing_that_an_answer_names_is_meant_once_it_has_begun(answer, begun, 
         ("I look around.", (), ()),
     ],
 )
-def test_a_situation_tells_what_somebody_stands_by_and_faces(situation, by, faced):
+def test_what_the_asker_stands_at_and_faces_worked_by_hand(situation, by, faced):
     """By what is nearest, if it is near: the coffee table is two metres away."""
     phrase = question_phrase(situated(situation, "Is the box on my right?"), ROOM, BOXES, ROOM)
     assert (phrase.standing_at, phrase.facing) == (by, faced)
@@ -178,7 +178,7 @@ def test_a_situation_tells_what_somebody_stands_by_and_faces(situation, by, face
     assert here.standing_at == here.facing == (6,), "what one faces may be what one stands by"
 
 
-def test_only_what_is_seen_is_told():
+def test_questions_about_invisible_objects_are_left_out():
     question = grounding("The red chair next to the table.", (1,))
     assert question_phrase(question, ROOM, BOXES, [2, 3]) is None, "the target is not seen"
     assert question_phrase(question, ROOM, BOXES, [1, 2]) is None, "nor is the table"
@@ -188,7 +188,7 @@ def test_only_what_is_seen_is_told():
     assert question_phrase(grounding("This chair.", (1,)), {}, {}, []) is None
 
 
-def test_as_many_are_told_as_there_are():
+def test_count_is_a_limit_and_tasks_take_turns():
     asked = [grounding(f"The red chair {number}.", (1,)) for number in range(5)] + [grounding("The moon.", (99,))]
     some = question_phrases(asked, ROOM, BOXES, ROOM, 3)
     mixed = question_phrases([*asked, *(asking(f"What {n}?", "a chair", [1]) for n in range(2))], ROOM, BOXES, ROOM, 5)
@@ -198,9 +198,9 @@ def test_as_many_are_told_as_there_are():
     assert question_phrases([], ROOM, BOXES, ROOM, 3) == []
 
 
-def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
+def test_phrases_of_questions_are_tokenized_as_the_questions(rooms, monkeypatch):
     """Of every told question: the same ids, answer and all; names end where their words do."""
-    monkeypatch.setattr(supervision_dataset, "QUESTION_PHRASES", 60)
+    monkeypatch.setattr(scene_targets, "QUESTION_PHRASES", 60)
 
     questions = annotated_questions(rooms, ALL_TASKS)
     _, processor = from_scratch(SMALL, questions)
@@ -211,13 +211,13 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
     own.insert(0, replace(asked, prompt=f"<image> {asked.metadata['situation']} What is behind me?"))
     inputs = rooms.inputs(scene_id, processor.config.inputs_spec, max_frames=4, proposals="gt")
     vocabulary = Vocabulary.of(named.values(), processor.tokenizer)
-    lesson = scene_supervision(inputs, named[scene_id], vocabulary, processor, random.Random(0), own, 60)
-    items, segments = (lesson[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
-    points, ground = len(lesson["point_columns"]), processor.config.ground_token_id
+    supervision = scene_supervision(inputs, named[scene_id], vocabulary, processor, random.Random(0), own, 60)
+    items, segments = (supervision[name][len(processor.prefix_ids()) :] for name in ("ids", "segments"))
+    points, ground = len(supervision["point_columns"]), processor.config.ground_token_id
     whole = {tuple(processor.suffix_ids(question, answered=True)[0]): question for question in own}
     found, situations, begun = [], [], []
     called = {" ".join(filter(None, pair)) for pair in named[scene_id].values()}
-    for number, end in enumerate(lesson["end_columns"].tolist(), points + 1):
+    for number, end in enumerate(supervision["end_columns"].tolist(), points + 1):
         columns = (segments == number).nonzero()[:, 0]
         ids = tuple(items[columns].tolist())
         question = next((q for known, q in whole.items() if known[: len(ids)] == ids), None)
@@ -225,10 +225,10 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
             continue
         found.append(question.task)
         if question.task == "sqa3d":
-            situations += [c for c in lesson["situation_columns"].tolist() if c in columns]
+            situations += [c for c in supervision["situation_columns"].tolist() if c in columns]
             said = processor.tokenizer.decode(items[columns[0] : situations[-1] + 1])
             assert said.strip() == question.metadata["situation"]
-        told_to_say = [int(c) for c in lesson["answer_columns"] if c in columns]
+        told_to_say = [int(c) for c in supervision["answer_columns"] if c in columns]
         if question.is_grounding:
             assert items[end] == ground and end == columns[-1] and not told_to_say
         elif told_to_say or question.task != "sqa3d":
@@ -238,27 +238,27 @@ def test_what_is_told_is_put_as_the_processor_puts_it(rooms, monkeypatch):
             rest = processor.tokenizer.decode(items[end + 1 : columns[-1] + 1], skip_special_tokens=True)
             assert (begun[-1] + rest).strip() == question.answer
             assert not begun[-1] or any(name.endswith(rest.strip()) for name in called), "what is meant is next"
-    situated = lesson["end_columns"][lesson["situated"]]
-    assert all(segments[situated] == segments[lesson["situation_columns"]])
-    assert lesson["situation_columns"].tolist()[: len(situations)] == situations, "made ones come after"
-    assert lesson["viewpoint"].shape == (len(lesson["situation_columns"]), 2, 3)
+    situated = supervision["end_columns"][supervision["situated"]]
+    assert all(segments[situated] == segments[supervision["situation_columns"]])
+    assert supervision["situation_columns"].tolist()[: len(situations)] == situations, "made ones come after"
+    assert supervision["viewpoint"].shape == (len(supervision["situation_columns"]), 2, 3)
     assert {"scanrefer", "scan2cap", "scanqa", "sqa3d"} <= set(found) and len(found) > 10
     assert "" in begun and "next to the" in begun
-    of_text = ~lesson["target"].any(1) & torch.isin(lesson["end_columns"], situated)
-    assert bool(of_text.any()) and torch.equal(lesson["has_target"], ~of_text), (
+    of_text = ~supervision["target"].any(1) & torch.isin(supervision["end_columns"], situated)
+    assert bool(of_text.any()) and torch.equal(supervision["has_target"], ~of_text), (
         "no answer in words is that nothing is meant"
     )
-    assert lesson["answers"].tolist() == items[lesson["answer_columns"] + 1].tolist()
-    of_answer = segments[lesson["answer_columns"]]
-    shares = [float(lesson["answer_shares"][of_answer == number].sum()) for number in set(of_answer.tolist())]
+    assert supervision["answers"].tolist() == items[supervision["answer_columns"] + 1].tolist()
+    of_answer = segments[supervision["answer_columns"]]
+    shares = [float(supervision["answer_shares"][of_answer == number].sum()) for number in set(of_answer.tolist())]
     assert shares == pytest.approx([1.0] * len(shares)), "an answer counts once, however long it is"
     described = [question for question in own if question.task == "scan2cap"]
     about = {question.coords[0]: question.metadata["object_ids"] for question in described}
-    spoken_of = [tuple(point.tolist()) for point in lesson["points"][points:].double()]
+    spoken_of = [tuple(point.tolist()) for point in supervision["points"][points:].double()]
     centres = {tuple(row[:3]) for row in inputs.proposals.double().tolist()}
     assert spoken_of and set(spoken_of) <= centres and all(len(ids) == 1 for ids in about.values())
     labels = {word for pair in named[scene_id].values() for word in pair[1].split()}
-    for column in lesson["name_columns"].tolist():
+    for column in supervision["name_columns"].tolist():
         words = processor.tokenizer.decode(items[max(0, column - 5) : column + 1])
         assert words.lower().endswith(tuple(labels)), words
 
@@ -304,7 +304,7 @@ def situations(stands, meant, boxes):
     }
 
 
-def test_states_that_tell_where_somebody_stands_and_looks_lose_nothing(teacher):
+def test_states_that_encode_the_viewpoint_have_a_small_loss(teacher):
     places = teacher.model.get_model().world_position_embedding(HERE[:, None])
     own = situations(torch.stack([HERE, AHEAD], 1), [[0], [0]], [[2.0, 2.0, 0.5, 1, 1, 1]])
 
@@ -321,7 +321,7 @@ def test_states_that_tell_where_somebody_stands_and_looks_lose_nothing(teacher):
     assert float(teacher._viewpoint_loss(torch.zeros(0, 48), nobody)) == 0
 
 
-def test_states_that_tell_on_which_side_the_thing_meant_is_lose_nothing(teacher):
+def test_states_that_tell_the_side_of_the_target_have_no_loss(teacher):
     """To the first asker, who looks along x, a box at +y is to the left; the second asks of two things, untaught."""
     own = situations(torch.stack([HERE, AHEAD], 1), [[1, 0], [1, 1]], [[0.5, 5, 1, 1, 1, 1], [3, 0.2, 1, 1, 1, 1]])
 

@@ -42,7 +42,7 @@ def test_the_tower_learns_labels_and_attributes(rooms, build, questions, tmp_pat
     assert torch.equal(dict(model.named_parameters())[min(words)][other], before[min(words)][other]), "but <coord>"
 
 
-def test_a_tower_that_is_to_stay_is_taught_all_the_same_and_stays_from_then_on(rooms, build, questions, tmp_path):
+def test_a_frozen_tower_is_trained_in_its_stage_and_frozen_again(rooms, build, questions, tmp_path):
     model, processor = build()
     tower = model.get_model().get_vision_tower()
     tower.requires_grad_(False)
@@ -54,9 +54,7 @@ def test_a_tower_that_is_to_stay_is_taught_all_the_same_and_stays_from_then_on(r
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_after_it_features_vary_as_much_as_the_position_encoding_about_a_mean_of_nothing(
-    rooms, build, questions, tmp_path, move
-):
+def test_features_are_balanced_with_the_position_encoding(rooms, build, questions, tmp_path, move):
     model, processor = build()
     settings = MiniSettings(max_frames=4, tower_steps=2, move_scenes=move)
     inner, at = model.get_model(), model.config.coord_token_id
@@ -74,7 +72,7 @@ def test_after_it_features_vary_as_much_as_the_position_encoding_about_a_mean_of
     torch.testing.assert_close(inner.embed_tokens.weight[at].detach(), word - places.mean(0))
 
 
-def test_without_positions_features_vary_as_words_do(rooms, build):
+def test_without_positions_features_have_a_fixed_spread(rooms, build):
     model, _ = build(world_position_embedding_type=None)
     scenes = sample_scenes(rooms, rooms.scene_ids, model.config.inputs_spec, MiniSettings(max_frames=2))
     balance(model, scenes)
@@ -84,7 +82,7 @@ def test_without_positions_features_vary_as_words_do(rooms, build):
     assert abs(float(features.std(0).square().mean().sqrt()) - 0.4) < 0.01 and features.mean(0).abs().max() < 1e-4
 
 
-def test_a_patch_is_of_the_smallest_box_it_lies_in():
+def test_a_patch_has_the_labels_of_the_smallest_box():
     inside = torch.tensor([[True, True, False], [False, True, False]])
     boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2], [0, 0, 0, 1, 1, 1]])
     numbers = patch_labels(inside, boxes, torch.tensor([[4, 0], [5, 1]]))
@@ -92,20 +90,20 @@ def test_a_patch_is_of_the_smallest_box_it_lies_in():
     assert patch_labels(inside[:0], boxes[:0], torch.zeros(0, 2).long()).tolist() == [[NONE, NONE]] * 3
 
 
-def test_objects_that_no_frame_shows_are_not_asked(build):
+def test_objects_that_no_frame_shows_have_no_loss(build):
     model, processor = build()
-    lesson = VisionPretraining(model, Vocabulary.of([{1: ("red", "chair")}], processor.tokenizer))
+    supervision = VisionPretraining(model, Vocabulary.of([{1: ("red", "chair")}], processor.tokenizer))
     side = model.config.inputs_spec.object_grid_side
     scene = {
         "pixels": torch.zeros(1, 112, 112, 3, dtype=torch.uint8),
         "proposals": torch.ones(1, 6),
         "proposal_bits": torch.zeros(1, 1, -(-(side**2) // 8)).byte(),
     }
-    loss = lesson([scene], torch.full((1, 2), NONE))["loss"]
+    loss = supervision([scene], torch.full((1, 2), NONE))["loss"]
     loss.backward()
     assert float(loss.detach()) == 0
 
 
-def test_without_annotated_objects_there_is_nothing_to_learn_from(rooms, build, tmp_path):
+def test_no_annotated_objects_are_an_error(rooms, build, tmp_path):
     with pytest.raises(DataError, match="no annotated objects"):
         train_tower(*build(), rooms, {"scene": {}}, tmp_path, MiniSettings(tower_steps=1))

@@ -7,7 +7,7 @@ import torch
 from video3d_plugin.mini.curriculum.vocabulary import NONE, Vocabulary
 
 
-def test_naming_numbers_words_and_prefers_what_is_like_them(build):
+def test_the_loss_is_small_for_states_similar_to_the_right_words(build):
     _, processor = build()
     vocabulary = Vocabulary.of([{1: ("red", "chair"), 2: (None, "trash can")}], processor.tokenizer)
     assert vocabulary.numbers({7: ("red", "trash can")}, 7) == (

@@ -9,8 +9,10 @@
     phrases                generated phrases about a scene's objects
     question_phrases       phrases made from benchmark questions
     phrase_rows            phrases as token ids
-    supervision_dataset    targets of the attention supervision, scene by scene
-    attention_supervision  the loss on attention and hidden states
+    scene_supervision      targets of the attention supervision for one scene
+    supervision_dataset    scenes with their supervision, and questions beside them
+    attention_losses       losses on attention
+    attention_supervision  the module of the second and later stages, with all its losses
 
 docs/small_model.md says what each part is for and what it brought.
 """

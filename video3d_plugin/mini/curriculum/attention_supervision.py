@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.mini.curriculum.attention_losses import LOG_ZERO, added, attention_loss, log_attention
 from video3d_plugin.mini.curriculum.object_questions import ObjectNames
 from video3d_plugin.mini.curriculum.vocabulary import Vocabulary
-from video3d_plugin.model.cascade import rotated
 from video3d_plugin.model.grounding import ground_loss, score_proposals
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
 from video3d_plugin.model.shared_rows import mask_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _LOOKUP_LAYER, _ANCHOR_LAYER, _TARGET_LAYER = 1, 2, 3
 _ATTENTION_WEIGHT = 0.5
 _ANCHOR_WEIGHT = _ASKED_WEIGHT = _SIDE_WEIGHT = 2.0
-_LOG_ZERO = -1e4
 _SAME_VIEWPOINT_M = 0.75  # objects nearer to a viewpoint count as at the viewpoint
 _AT_OBJECT_M, _SAME_POINT_M = 0.5, 0.2  # from a cell to an object's centre; between two cells
 _REMEDY = "set lookup_steps and object_steps to 0"
@@ -120,7 +119,7 @@ class AttentionSupervision(nn.Module):
         """Compute the loss.
 
         Args:
-            scenes: Supervision of each scene (`supervision_dataset.scene_supervision`).
+            scenes: Supervision of each scene (`curriculum.scene_supervision`).
             questions: A batch of questions for the model, whose loss is added. Without them a model forgets what is not
                 supervised.
 
@@ -316,71 +315,9 @@ class AttentionSupervision(nn.Module):
         if is_opposite is not None:
             encoded = torch.where(is_opposite[:, None], -encoded, encoded)
         log_shares = (encoded @ encodings.T / 4).log_softmax(-1)
-        return -log_shares.masked_fill(~targets, _LOG_ZERO).logsumexp(-1).mean()
+        return -log_shares.masked_fill(~targets, LOG_ZERO).logsumexp(-1).mean()
 
 
 def _facing(viewpoints: torch.Tensor) -> torch.Tensor:
     """(S, 2): unit vectors from where somebody stands to the point ahead; `viewpoints` is (S, 2, 3)."""
     return F.normalize(viewpoints[:, 1, :2] - viewpoints[:, 0, :2], dim=-1)
-
-
-def added(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    """Return the mean square of what layers added to tokens, relative to the variance of the tokens.
-
-    Args:
-        before: (C, H) states that entered the layers; no gradient flows into them.
-        after: (C, H) states that left them.
-    """
-    before = before.detach()
-    return (after - before).square().mean() / (before - before.mean(0)).square().mean()
-
-
-def attention_loss(log_shares: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the negative log of the attention that falls on the targets, summed over the heads.
-
-    Args:
-        log_shares: (heads, Q, C) log of the attention of each query.
-        targets: (Q, C) bool, the columns to attend to. Queries without any are left out.
-
-    Returns:
-        The mean over queries; 0, with a gradient, if no query has a target.
-    """
-    has_targets = targets.any(1)
-    if not bool(has_targets.any()):
-        return log_shares.sum() * 0
-    on_targets = log_shares[:, has_targets].masked_fill(~targets[has_targets], _LOG_ZERO).logsumexp(-1)
-    return -on_targets.logsumexp(0).mean()
-
-
-def log_attention(
-    layer: nn.Module,
-    states: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    queries: torch.Tensor,
-    segments: torch.Tensor,
-) -> torch.Tensor:
-    """Return the log of a layer's attention from some tokens to all tokens of a row.
-
-    Args:
-        layer: A decoder layer.
-        states: (L, H) states that enter the layer.
-        cos: (L, d) cosines of the rotary embedding.
-        sin: (L, d) sines.
-        queries: (Q,) columns of the tokens that attend.
-        segments: (L,) items of the tokens. A token sees the prefix (0) and the tokens before it in its own item.
-
-    Returns:
-        (heads, Q, L); -inf for tokens that are not seen.
-    """
-    attention = layer.self_attn
-    size = attention.head_dim
-    states = layer.input_layernorm(states)
-    query, key = (
-        rotated(project(states).unflatten(-1, (-1, size)), cos, sin) for project in (attention.q_proj, attention.k_proj)
-    )
-    query, key = query[queries], key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-    is_seen = (segments == 0) | (segments == segments[queries][:, None])
-    is_seen = is_seen & (torch.arange(len(segments), device=queries.device) <= queries[:, None])
-    scores = torch.einsum("qhd,khd->hqk", query, key) / size**0.5
-    return scores.masked_fill(~is_seen, -torch.inf).log_softmax(-1)

@@ -48,7 +48,7 @@ def phrase_rows(points: int, phrases: Sequence[Phrase], processor: Video3DProces
 
     Returns:
         The entries "ids", "segments", "answers", "answer_shares" and those ending in "_columns" and "situated" of
-        `supervision_dataset.scene_supervision`.
+        `scene_supervision`.
     """
     prefix, frames = (
         processor.prefix_ids(),

@@ -1,4 +1,4 @@
-"""Other words for a label: read from answers, understood in questions, said in phrases."""
+"""Synonyms of labels: read from answers, understood in questions, used in phrases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def several(question, answers, about):
     return [asking(question, answer, about, str(n)) for n, answer in enumerate(answers)]
 
 
-def test_other_answers_of_questions_that_a_label_answers_are_its_other_names():
+def test_synonyms_worked_by_hand():
     questions = [
         *several("What is by the table?", ["couch", "sofa"], [1]),
         *several("What is in front of it?", ["Sofa", "Couch"], [1, 2]),
@@ -53,7 +53,7 @@ def test_other_answers_of_questions_that_a_label_answers_are_its_other_names():
         ("Is it on the sofabed?", []),
     ],
 )
-def test_they_are_read_as_the_label_is(question, ends):
+def test_synonyms_are_read_as_their_label(question, ends):
     phrase = question_phrase(asking(question, "red", [1]), ROOM, BOXES, ROOM, OTHERS)
     assert len(phrase.names) == len(ends)
     assert all(
@@ -62,17 +62,17 @@ def test_they_are_read_as_the_label_is(question, ends):
     )
 
 
-def test_without_them_they_are_words_like_any():
+def test_without_synonyms_they_are_no_names():
     (phrase,) = question_phrases([asking("What color is the sofa?", "red", [1])], ROOM, BOXES, ROOM, 3)
     assert phrase.names == ()
 
 
-def test_where_an_answer_names_a_thing_by_another_word_that_is_what_is_meant():
+def test_a_synonym_in_an_answer_names_the_target():
     phrase = question_phrase(asking("Where is the table?", "next to the sofa", [3]), ROOM, BOXES, ROOM, OTHERS)
     assert phrase.target == (1,) and phrase.anchor == (3,)
 
 
-def test_phrases_in_other_words_say_the_same_of_the_same_and_end_their_names_where_they_say():
+def test_phrases_with_synonyms_keep_their_names_and_targets():
     rng = random.Random(0)
     boxes = {i: (*box, 1, 1, 1) for i, box in BOXES.items()}
     seen = set()
@@ -90,7 +90,7 @@ def test_phrases_in_other_words_say_the_same_of_the_same_and_end_their_names_whe
     assert {"sofa", "couch", "television", "screen", "tv", "tv stand"} <= seen
 
 
-def test_a_word_within_a_longer_label_is_left_alone():
+def test_a_word_within_a_longer_label_is_not_replaced():
     phrase = Phrase("by the tv stand, red object.", ((15, (5,)), (27, (1, 2))), (5,), (5,))
     others = {"stand": ("rack",), "tv": ("screen",), "couch": ("sofa",), "object": ("thing",)}
     assert {with_synonyms(phrase, ROOM, others, random.Random(seed)) for seed in range(20)} == {phrase}
