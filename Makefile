@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEFAULT := -m "not slow and not gpu and not host"
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
-VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/verify tests/test_lock.py
+VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify tests/test_lock.py
 
 # A comma would end an argument of $(call ...), so what is installed has names.
 ALL     := --editable '.[eval,train,serve,completion,dev]'

@@ -19,7 +19,7 @@ MOST_MB, MOST_S = 60, 5.0
 
 def main() -> None:
     from video3d_plugin import load_scene
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
     from video3d_plugin.view import gather, write_page
 
     with tempfile.TemporaryDirectory() as folder:

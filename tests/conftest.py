@@ -33,7 +33,7 @@ def goldens() -> Path:
 @pytest.fixture(scope="session")
 def room_root(tmp_path_factory) -> Path:
     """One made-up room in ScanNet's layout: frames, mesh, annotated objects, proposals, questions."""
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     write = ("posed_images", "mesh", "mask", "annotations")
     return make_benchmark(

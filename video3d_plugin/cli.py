@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "video3d sample my_scan/ --save frames.png",
     ),
     "demo": (
-        "video3d_plugin.demo",
+        "video3d_plugin.commands.demo",
         "make a small benchmark, train a small model on it, evaluate the five tasks, print one table",
         "video3d demo --output demo-data",
     ),
@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "video3d prepare ~/scannet --output ~/video3d-data",
     ),
     "train": (
-        "video3d_plugin.training.cli",
+        "video3d_plugin.commands.train",
         "train or fine-tune a model on a data folder",
         "video3d train --preset mini --data ~/video3d-data --output runs/mini",
     ),

@@ -375,7 +375,7 @@ class Video3D:
 
 def default_checkpoint() -> Path:
     """The small checkpoint that the package ships, trained on made-up rooms; MissingError where it is not there."""
-    folder = Path(__file__).resolve().parent / "checkpoints" / "mini"
+    folder = Path(__file__).resolve().parent / "mini" / "checkpoint"
     if not (folder / "config.json").is_file():
         raise MissingError(
             "this installation has no small checkpoint",
@@ -496,7 +496,7 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     if not path.is_file():
         return {}
     from video3d_plugin.checkpoint_json import OBJECT, check_fields, text, whole
-    from video3d_plugin.data.text import read_json
+    from video3d_plugin.files.json import read_json
 
     remedy = "delete it: it only records how the checkpoint was trained"
     content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was

@@ -20,8 +20,8 @@ from benchmarks.ablation.runs import Bench, Numbers, share_cores
 from benchmarks.ablation.variants import HOME, VARIANTS, Variant
 from benchmarks.page import write_section
 from video3d_plugin.data.prepare import prepare
-from video3d_plugin.data.synthetic.mini import make_mini
-from video3d_plugin.training.presets import Preset, preset
+from video3d_plugin.mini.presets import MiniPreset, preset
+from video3d_plugin.mini.rooms import make_mini
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -66,7 +66,7 @@ def _said(args: argparse.Namespace) -> str:
     return f"{rooms}; " + ", ".join(stage for stage in stages if not stage.startswith("0 "))
 
 
-def small(args: argparse.Namespace) -> Preset:
+def small(args: argparse.Namespace) -> MiniPreset:
     """The preset `mini`, cut to fewer frames, scenes and steps: eighteen runs of it take hours."""
     chosen = preset("mini")
     settings = replace(

@@ -14,20 +14,23 @@ import torch
 
 from benchmarks.ablation.variants import COLUMNS, HOME, VIEWS, Variant
 from video3d_plugin.data.folder import DataFolder
-from video3d_plugin.data.synthetic.describe import describe_split
 from video3d_plugin.errors import DataError
 from video3d_plugin.evaluate import evaluate
 from video3d_plugin.files.atomic import write_bytes
+from video3d_plugin.mini.curriculum.object_questions import TASK as OBJECTS
+from video3d_plugin.mini.curriculum.object_questions import names_in_folder, object_questions
+from video3d_plugin.mini.curriculum.vision_pretraining import balance, sample_scenes, vision_stage
+from video3d_plugin.mini.presets import MiniPreset
+from video3d_plugin.mini.rooms.describe import describe_split
+from video3d_plugin.mini.settings import MiniSettings
+from video3d_plugin.mini.train import from_scratch, train_mini
 from video3d_plugin.pipeline import load_model
-from video3d_plugin.training.dataset import named_of, training_questions
-from video3d_plugin.training.objects import TASK as OBJECTS
-from video3d_plugin.training.objects import object_questions
-from video3d_plugin.training.presets import Preset, from_scratch
-from video3d_plugin.training.run import TrainSettings, train
-from video3d_plugin.training.tower import balance, sample_of, teach_tower
+from video3d_plugin.training.dataset import training_questions
+from video3d_plugin.training.stage import run_stage
 
 TASKS = ("scanrefer", "scan2cap", "scanqa")
 _SEEING = ("vision_tower", "mm_projector")
+_RENAMED = {"later_rates": "final_stage_lr_factor"}  # settings by the name that earlier runs were kept with
 Numbers = dict[str, float]  # column -> number
 
 
@@ -40,7 +43,7 @@ class Bench:
     rooms: tuple[int, int]
     output: Path
     measured: Path
-    preset: Preset
+    preset: MiniPreset
     limit: int | None
 
     @property
@@ -85,7 +88,8 @@ class Bench:
             return None
         kept = json.loads(path.read_text(encoding="utf-8"))
         recipe = kept["recipe"]
-        recipe["settings"] = {**_that_count(TrainSettings()), **recipe["settings"]}  # of a setting that came later
+        settings = {_RENAMED.get(name, name): value for name, value in recipe["settings"].items()}
+        recipe["settings"] = {**_that_count(MiniSettings()), **settings}  # defaults of settings that came later
         if recipe != self.recipe:
             remedy = "give the steps and rooms that it was made with, or another folder with --measured"
             raise DataError("is a run of another recipe", where=path, remedy=remedy)
@@ -110,8 +114,8 @@ class Bench:
             part = getattr(model.get_model(), name)
             part.load_state_dict({k.removeprefix(name + "."): v for k, v in seeing.items() if k.startswith(name)})
         scene_ids = sorted({question.scene_id for question in questions})
-        balance(model, sample_of(folder, scene_ids, model.config.inputs_spec, settings))
-        train(model.train(), processor, folder, checkpoint, settings)
+        balance(model, sample_scenes(folder, scene_ids, model.config.inputs_spec, settings))
+        train_mini(model.train(), processor, folder, checkpoint, settings)
         return checkpoint
 
     def seeing(self, seed: int) -> dict[str, torch.Tensor]:
@@ -124,7 +128,8 @@ class Bench:
             folder, settings = self.folder(), replace(self.preset.settings, seed=seed, tasks=TASKS)
             questions = training_questions(folder, TASKS)
             model, processor = from_scratch(self.preset, questions, seed=seed)
-            teach_tower(model, processor, folder, named_of(folder, questions), self.models / "seeing", settings)
+            stage = vision_stage(model, processor, folder, names_in_folder(folder, questions), settings)
+            run_stage(stage, self.models / "seeing", settings)
             parts = {name: getattr(model.get_model(), name).state_dict() for name in _SEEING}
             save_file({f"{name}.{k}": v.contiguous() for name, state in parts.items() for k, v in state.items()}, path)
         return load_file(path)
@@ -148,7 +153,7 @@ class Bench:
     def _named(self, checkpoint: Path, sampler: str, frames: int) -> float:
         """Per cent of the held-out objects that are named rightly, attribute and label, from their box's centre."""
         folder, model = self.folder(), load_model(checkpoint)
-        named = named_of(folder, folder.questions("scanrefer", "val"))
+        named = names_in_folder(folder, folder.questions("scanrefer", "val"))
         right: list[bool] = []
         for scene_id, objects in named.items():
             inputs = folder.inputs(scene_id, model.spec, sampler=sampler, max_frames=frames, proposals="gt")
@@ -158,7 +163,7 @@ class Bench:
         return 100 * sum(right) / len(right)
 
 
-def _that_count(settings: TrainSettings) -> dict[str, Any]:
+def _that_count(settings: MiniSettings) -> dict[str, Any]:
     return {k: v for k, v in asdict(settings).items() if k not in ("seed", "tasks", "save_every")}
 
 

@@ -12,11 +12,11 @@ from benchmarks.ablation.runs import Bench, slug
 from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.data.records import FORMAT
-from video3d_plugin.data.synthetic.benchmark import Counts, make_benchmark
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.mini.presets import preset
+from video3d_plugin.mini.rooms.benchmark import Counts, make_benchmark
+from video3d_plugin.mini.settings import MiniSettings
 from video3d_plugin.model.tiny import PAPER
-from video3d_plugin.training.presets import preset
-from video3d_plugin.training.run import TrainSettings
 
 
 def bench(tmp_path, chosen=None) -> Bench:
@@ -104,13 +104,24 @@ def test_a_run_that_was_kept_is_read_and_not_run_again(tmp_path):
 def test_a_run_from_before_a_setting_came_is_one_of_its_default(tmp_path):
     like, chosen = bench(tmp_path), preset("mini")
     older = like.recipe
-    assert older["settings"].pop("lookup_scenes") == TrainSettings().lookup_scenes
+    assert older["settings"].pop("lookup_scenes") == MiniSettings().lookup_scenes
     path = tmp_path / "bce-head-seed0.json"
     path.write_text(json.dumps({"recipe": older, "numbers": {"mc 8": numbers(1.0)}}))
     assert like.kept(VARIANTS[-1], 0) == {"mc 8": numbers(1.0)}
     other = replace(chosen, settings=replace(chosen.settings, lookup_scenes=3))
     with pytest.raises(DataError, match="another recipe"):
         bench(tmp_path, other).kept(VARIANTS[-1], 0)
+
+
+def test_all_runs_that_the_repository_keeps_are_read():
+    """Some were kept when a setting had another name."""
+    from benchmarks.ablation.__main__ import parsed, small
+
+    args = parsed([])
+    kept = Bench(None, (args.train_rooms, args.val_rooms), args.output, args.measured, small(args), args.limit)
+    found = [kept.kept(variant, seed) for variant in VARIANTS for seed in range(args.seeds)]
+    assert len(found) == len(list(args.measured.glob("*.json"))) == 18
+    assert all(numbers["mc 8"].keys() == {column for column, _, _ in COLUMNS} for numbers in found)
 
 
 def test_models_of_another_recipe_lie_elsewhere(tmp_path):

@@ -16,7 +16,7 @@ def desk(my_scan, tiny_checkpoint, tmp_path_factory) -> Path:
     """my_scan/, captures/, mine/, SCANNET (SOURCE), DATA, CHECKPOINT, questions.txt, predictions.jsonl, boxes.json."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(my_scan, folder / "my_scan")

@@ -153,7 +153,7 @@ def at_desk(desk, tiny_checkpoint, monkeypatch):
     monkeypatch.chdir(desk)
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda url, *a, **k: opened.append(url) or True)
-    shipped = Path(pipeline.__file__).parent / "checkpoints" / "mini"
+    shipped = Path(pipeline.__file__).parent / "mini" / "checkpoint"
     if not (shipped / "config.json").is_file():
         monkeypatch.setattr(pipeline, "default_checkpoint", lambda: tiny_checkpoint)
     return desk

@@ -55,7 +55,7 @@ def lmms_eval_importable():
 def benchmark_folder(tmp_path_factory) -> Path:
     """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     root = tmp_path_factory.mktemp("benchmark")
     write = ("posed_images", "mesh", "mask", "annotations")
@@ -68,7 +68,7 @@ def benchmark_folder(tmp_path_factory) -> Path:
 def training_folder(tmp_path_factory) -> Path:
     """As benchmark_folder, of a train split."""
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     root = tmp_path_factory.mktemp("training")
     write = ("posed_images", "mesh", "mask", "annotations")

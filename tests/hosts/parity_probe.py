@@ -118,7 +118,7 @@ def main() -> None:
     write_checkpoint(WORK / "golden")
     # Scenes and questions are the goldens': the run needs some data folder to start with.
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     write = ("posed_images", "mesh", "annotations")
     rooms = make_benchmark(WORK / "rooms", scenes=1, seed=1, frames=3, write=write, progress=False, split="train")

@@ -192,7 +192,7 @@ def test_a_benchmark_without_a_submission_format_says_so():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> DataFolder:
     from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.data.synthetic import make_benchmark
+    from video3d_plugin.mini.rooms import make_benchmark
 
     root = tmp_path_factory.mktemp("tasks")
     write = ("posed_images", "mesh", "mask", "annotations")

@@ -9,7 +9,7 @@ import torch
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.pipeline import load_model
-from video3d_plugin.training.stage import random_state_allowed
+from video3d_plugin.training.stage import numpy_random_state_allowed
 
 pytest.importorskip("peft")
 
@@ -167,7 +167,7 @@ def test_the_trainer_saves_and_resumes_everything_that_was_trained(pair, scenes,
             model=wrapped, args=arguments, train_dataset=texts,
             data_collator=lambda items: pair[1](items, scenes[:1], with_labels=True),
         )  # fmt: skip
-        with random_state_allowed():
+        with numpy_random_state_allowed():
             trainer.train(resume_from_checkpoint=resume)
         trainer.save_model()
         return load_model(base, lora=tmp_path / output, device="cpu").model

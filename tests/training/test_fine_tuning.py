@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 
 import pytest
@@ -13,9 +12,13 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.model.lora import add_lora, load_full
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
-from video3d_plugin.training import cli, processes, run
+from video3d_plugin.training import processes
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
-from video3d_plugin.training.run import TrainSettings, train
+from video3d_plugin.training.optimizer import build_adamw
+from video3d_plugin.training.presets import PRESETS
+from video3d_plugin.training.settings import TrainSettings
+from video3d_plugin.training.stage import Stage
+from video3d_plugin.training.trainer import make_trainer, train, training_arguments
 
 SETTINGS = TrainSettings(
     tasks=("scanqa", "scanrefer"), steps=20, scenes_per_step=2, questions_per_scene=3, save_every=20, max_frames=2
@@ -66,54 +69,14 @@ def test_beside_an_adapter_what_is_frozen_stays_and_what_trains_in_full_is_float
     assert float((model.model.embed_tokens.weight != words)[seen][large].float().mean()) > 0.2
 
 
-# -- settings ------------------------------------------------------------------------------------------------------
-
-
-def parsed(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
-    return parser.parse_args(["--data", "DATA", "--output", "runs/none", *words])
-
-
-def chosen(*words: str) -> TrainSettings:
-    return cli.settings_of(parsed(*words))[1]
-
-
-def test_a_checkpoint_without_a_preset_is_fine_tuned_and_no_model_is_made_from_scratch_by_default():
-    paper, mini = chosen("--model", "CHECKPOINT"), chosen()
-    assert paper == chosen("--model", "CHECKPOINT", "--preset", "paper")
-    assert (paper.optimizer, paper.learning_rate, paper.vision_tower_lr, paper.epochs) == ("adamw", 1e-5, 2e-6, 1)
-    assert mini == chosen("--preset", "mini") and mini.tower_steps and mini.lookup_steps
-
-
-def test_what_a_model_from_scratch_learns_first_is_left_out_with_a_checkpoint_unless_given():
-    words = ("--model", "CHECKPOINT", "--preset", "mini")
-    left = replace(chosen("--preset", "mini"), tower_steps=0, lookup_steps=0, object_steps=0)
-    assert chosen(*words) == left
-    assert chosen(*words, "--lookup-steps", "7") == replace(left, lookup_steps=7)
-
-
-def test_epochs_given_alone_decide_and_steps_decide_over_them(tmp_path):
-    for preset in ("demo", "mini", "paper"):
-        settings = chosen("--preset", preset, "--epochs", "3")
-        per_epoch = -(-1000 // settings.scenes_per_step)
-        assert run._arguments(tmp_path, settings, 1000).max_steps == 3 * per_epoch
-        assert chosen("--preset", preset, "--epochs", "3", "--steps", "5").steps == 5
-
-
-@pytest.mark.parametrize("option", ["--steps", "--epochs", "--scenes-per-step", "--scenes-at-once"])
-def test_no_steps_and_no_scenes_are_refused(option):
-    with pytest.raises(DataError, match=option.strip("-").replace("-", "_") + " is 0"):
-        chosen(option, "0")
-
-
 # -- gradients added up --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_a_step_of_the_paper_is_16_items_however_many_processes_share_it(monkeypatch, tmp_path, count):
     monkeypatch.setattr(processes, "count", lambda: count)
-    arguments = run._arguments(tmp_path, settings := chosen("--model", "CHECKPOINT"), 223_000)
+    settings = PRESETS["paper"]
+    arguments = training_arguments(tmp_path, settings, 223_000)
     own = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     assert own * count * settings.questions_per_scene == 16 and arguments.max_steps == 13_938
     assert arguments.per_device_train_batch_size == 1
@@ -121,7 +84,12 @@ def test_a_step_of_the_paper_is_16_items_however_many_processes_share_it(monkeyp
 
 def test_scenes_that_cannot_be_shared_evenly_say_so(tmp_path):
     with pytest.raises(DataError, match="16 scenes of a step cannot be taken 5 at once"):
-        run._arguments(tmp_path, chosen("--preset", "paper", "--scenes-at-once", "5"), 100)
+        training_arguments(tmp_path, replace(PRESETS["paper"], scenes_at_once=5), 100)
+
+
+def trainer_of(model, groups, processor, output, settings):
+    stage = Stage("training", model, groups, GroupCollator(processor), lambda: build_adamw(model, settings))
+    return make_trainer(stage, output, settings)
 
 
 def test_a_run_in_float32_is_one_whatever_the_environment_says(stored, tmp_path, monkeypatch):
@@ -132,7 +100,7 @@ def test_a_run_in_float32_is_one_whatever_the_environment_says(stored, tmp_path,
     groups = SceneGroups(folder, folder.questions("scanqa", "train"), model.config.inputs_spec)
     for precision, expected in (("float32", "no"), ("bfloat16", "bf16"), ("float32", "no")):
         settings = replace(SETTINGS, precision=precision)
-        trainer = run._trainer(model.train(), groups, GroupCollator(processor), tmp_path / precision, settings)
+        trainer = trainer_of(model.train(), groups, processor, tmp_path / precision, settings)
         assert trainer.accelerator.mixed_precision == expected
 
 
@@ -151,7 +119,7 @@ def test_a_step_in_parts_has_the_gradients_of_the_whole(stored, tmp_path, lora):
         model.load_state_dict(start, strict=False)
         settings = replace(SETTINGS, steps=1, scenes_per_step=4, scenes_at_once=at_once, questions_per_scene=6)
         groups = SceneGroups(folder, questions, model.config.inputs_spec, questions_per_scene=6)
-        trainer = run._trainer(model.train(), groups, GroupCollator(processor), tmp_path / str(at_once), settings)
+        trainer = trainer_of(model.train(), groups, processor, tmp_path / str(at_once), settings)
         trainer.args.max_grad_norm, trainer.args.warmup_steps = 0.0, 0
         trainer.optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
         trainer.train()

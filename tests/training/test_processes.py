@@ -10,43 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from video3d_plugin.cli import main
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.training import processes
-from video3d_plugin.training.run import TrainSettings
-from video3d_plugin.training.stage import run_stage
-
-SHORT = "--tower-steps 1 --lookup-steps 1 --object-steps 1 --object-rounds 1 --steps 2 --scenes-per-step 2".split()
+from video3d_plugin.training.settings import TrainSettings
+from video3d_plugin.training.stage import Stage, run_stage
 
 
 def test_each_process_takes_an_even_part_of_a_step(monkeypatch):
-    assert processes.part_of(3) == 3 and processes.is_first()
+    assert processes.scenes_per_process(3) == 3 and processes.is_first()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert processes.part_of(6) == 3 and not processes.is_first()
-    with pytest.raises(DataError, match="3 scenes a step cannot be shared evenly by 2"):
-        processes.part_of(3)
-
-
-def test_two_processes_do_what_one_does(rooms, tmp_path, capfd):
-    losses = []
-    for count in (1, 2):
-        output = tmp_path / str(count)
-        words = ["train", "--data", str(rooms.path), "--output", str(output), "--max-frames", "2", *SHORT]
-        assert main([*words, "--processes", str(count)]) == 0
-        said = capfd.readouterr().out
-        assert said.count("2 steps over") == 1, "one of them reports"
-        losses.append([loss for _, loss in json.loads((output / "training.json").read_text())["losses"]])
-        assert Video3DForCausalLM.from_pretrained(output).config.num_hidden_layers > 1
-    assert losses[1] == pytest.approx(losses[0], rel=0.05)
-
-
-def test_a_full_folder_is_refused_before_anything_is_started(rooms, tmp_path, capsys, monkeypatch):
-    (tmp_path / "kept").write_text("x")
-    monkeypatch.setattr(processes, "launch", lambda *_: pytest.fail("started"))
-    assert main(["train", "--data", str(rooms.path), "--output", str(tmp_path), "--processes", "2"]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert processes.scenes_per_process(6) == 3 and not processes.is_first()
+    with pytest.raises(DataError, match="learning to see: 3 scenes a step cannot be shared evenly by 2"):
+        processes.scenes_per_process(3, "learning to see")
 
 
 class Seen(torch.utils.data.Dataset):
@@ -78,9 +54,10 @@ def record_epochs(output: str) -> None:
     """Six steps of two items, which are three epochs; leaves the epochs of the items that this process read."""
     model = Recording()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    run_stage(model, Seen(), lambda items: {"epochs": torch.tensor(items)}, optimizer, 6, output, TrainSettings(), "x")
+    stage = Stage("x", model, Seen(), lambda items: {"epochs": torch.tensor(items)}, lambda: optimizer, 0, 6, 2)
+    run_stage(stage, output, TrainSettings())
     Path(output, f"{'first' if processes.is_first() else 'second'}.json").write_text(json.dumps(model.epochs))
-    processes.end_together()
+    processes.leave_process_group()
     assert not torch.distributed.is_initialized()
 
 

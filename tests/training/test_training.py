@@ -12,9 +12,9 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import pack_patches
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
-from video3d_plugin.training import run
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
-from video3d_plugin.training.run import TrainSettings, train
+from video3d_plugin.training.settings import TrainSettings
+from video3d_plugin.training.trainer import train
 
 COLOURS = ("red", "green", "blue", "white")
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 56}
@@ -142,23 +142,6 @@ def test_the_loss_falls_and_the_result_loads_and_answers_alike(folder, tiny, tmp
     torch.testing.assert_close(again(**batch).item_losses, model.eval()(**batch).item_losses)
 
 
-def test_a_task_of_more_rounds_is_asked_so_many_times_an_epoch(folder, tiny, tmp_path, monkeypatch):
-    seen = []
-
-    class Seen(SceneGroups):
-        def __init__(self, *parts, **options):
-            super().__init__(*parts, **options)
-            seen.append(self.questions())
-
-    monkeypatch.setattr(run, "SceneGroups", Seen)
-    model, processor = tiny()
-    settings = replace(SETTINGS, steps=1, task_rounds={"scanqa": 3})
-    summary = train(model.train(), processor, folder, tmp_path / "run", settings)
-    asked = Counter((question.task, question.item_id) for question in seen[0])
-    assert len(asked) == 18 and sum(asked.values()) == summary["questions"]
-    assert {(task, times) for (task, _), times in asked.items()} == {("scanqa", 3), ("scanrefer", 1)}
-
-
 def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(folder, tiny, tmp_path):
     import shutil
 
@@ -167,8 +150,6 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(folder, tiny
     shutil.copytree(tmp_path / "whole" / "checkpoint-24", tmp_path / "keep")
 
     model_b, processor_b = tiny()
-    from dataclasses import replace
-
     half = tmp_path / "half"
     _train_until_killed(model_b, processor_b, folder, half)
     model_c, processor_c = tiny()

@@ -39,7 +39,7 @@ from video3d_plugin.tasks.object_classes import LABEL_FILE, WITHOUT_LABELS, Labe
 STAGES = ("scenes", "frames", "annotations")
 _RENAME = "rename it: letters, digits, _ . - and no more than 128"
 
-_QUESTIONS = 3  # version of what is kept of docs and questions; 2, 3: metadata of questions
+_QUESTIONS = 3  # version of what is kept of docs and questions; folders whose questions have metadata stay valid
 
 
 @dataclass(frozen=True)

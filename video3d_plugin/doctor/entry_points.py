@@ -12,6 +12,7 @@ from video3d_plugin.doctor.probe import Probe
 GROUPS = {
     "lmms_eval.models": (("video3d",), False),
     "video3d.models": (("video3d",), True),
+    "video3d.tasks": ((), True),
     "video3d.frame_samplers": (("uniform", "mc", "mc-ratio90", "mc-ratio95"), True),
 }
 _CODE = """

@@ -27,14 +27,6 @@ def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: 
     return parse_json(read_text(path, JSON_BYTES, remedy), kind, path, remedy)
 
 
-def write_object(path: Path, content: dict[str, Any], indent: int = 1) -> None:
-    """Writes a JSON object to a file, which never holds half of it. What JSON has no type for is written as text."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        json.dump(content, file, indent=indent, default=str, ensure_ascii=False)
-        file.write("\n")
-    os.replace(file.name, path)
-
-
 def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: str | None = None, at: str = "") -> Any:
     """The value of a JSON text, whose top level is a `kind`. `at`: "line 3: " where it is a part of the file."""
     try:

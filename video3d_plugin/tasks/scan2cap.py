@@ -102,9 +102,7 @@ def oracle_proposal(proposals: np.ndarray, box: Sequence[float]) -> tuple[list[f
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question a description, about the centre of the object's own box; the answer starts with a capital.
-
-    The metadata hold the `object_ids`, of the one object."""
+    """A question a description, about the centre of the object's own box; the answer starts with a capital."""
     result = []
     for item in items:
         boxes = context.boxes_if_there(item["scene_id"], [item["object_number"]])
@@ -119,7 +117,6 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
                 prompt=CAPTION_PROMPT,
                 answer=item["description"].capitalize(),
                 coords=((x, y, z),),
-                metadata={"object_ids": [item["object_number"]]},
             )
         )
     return result

@@ -74,8 +74,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question an answer, as the reference trains: a question with two answers is seen with each. The metadata
-    hold the `object_ids` that it is about."""
+    """A question an answer, as the reference trains: a question with two answers is seen with each."""
     return [
         Question(
             task=NAME,
@@ -83,7 +82,6 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
             scene_id=item["scene_id"],
             prompt=ANSWER_PROMPT.format(question=item["question"]),
             answer=answer,
-            metadata={"object_ids": list(item.get("object_ids", []))},
         )
         for item in items
         if context.has_scene(item["scene_id"])

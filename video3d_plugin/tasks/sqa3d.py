@@ -20,7 +20,7 @@ answer; question_type where the file states one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import atan2, cos, isfinite, sin
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """Every alternative situation, then the situation itself: each one a question with the same answer.
-
-    The metadata hold the `situation`, and under `stands` where the asker stands and the point a metre ahead (world,
-    metres), nothing where the annotation does not say it. A rotation of none is read as facing +y.
-    """
+    """Every alternative situation, then the situation itself: each one a question with the same answer."""
     return [
         Question(
             task=NAME,
@@ -123,7 +119,6 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
             scene_id=item["scene_id"],
             prompt=item.get("prompt") or _prompt(situation, item["question"]),
             answer=item["answer"],
-            metadata={"situation": situation, "stands": _stands(item["position"], item["rotation"])},
         )
         for item in items
         if context.has_scene(item["scene_id"])
@@ -133,14 +128,6 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
 
 def _prompt(situation: str, question: str) -> str:
     return SITUATED_PROMPT.format(situation=situation, question=question)
-
-
-def _stands(position: Sequence[float], rotation: Sequence[float]) -> list[list[float]]:
-    if not position or not rotation:
-        return []
-    x, y, z = position
-    yaw = 2 * atan2(rotation[2], rotation[3])
-    return [[x, y, z], [x - sin(yaw), y + cos(yaw), z]]
 
 
 def read_processed(conversation: Conversation) -> list[Item]:

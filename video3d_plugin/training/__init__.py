@@ -1,6 +1,7 @@
-"""Training without a host: the package's dataset and collator under `transformers.Trainer` as it is.
+"""Training without a host: the package's dataset and collator under an unmodified `transformers.Trainer`.
 
-    video3d train --preset mini --data DATA --output runs/mini
+    from video3d_plugin.training.trainer import train
 
-Users of LLaVA-NeXT train with its own scripts instead (`--model video3d`); both feed the same model class.
+`train` fine-tunes a checkpoint; `video3d train --model CHECKPOINT` is its command. Users of LLaVA-NeXT train with that
+project's own scripts instead (`--model video3d`). Both feed the same model class.
 """

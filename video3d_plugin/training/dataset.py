@@ -1,53 +1,61 @@
-"""Questions grouped by scene: one element is one scene and a few of its questions.
+"""Training questions grouped by scene: an item is one scene and a few of its questions.
 
-Several questions that share a scene share its pixels, its pass through the vision tower and its visual tokens.
-Every question is seen exactly once an epoch, whatever the group size.
+Questions that share a scene share its pixels, its pass through the vision tower and its visual tokens. Every question
+is seen exactly once an epoch, whatever the group size.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.as_is import AsIs
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
-from video3d_plugin.training.moving import moved
-from video3d_plugin.training.objects import Named, named_objects, object_questions
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.model.processing import Video3DProcessor
 
-Group = tuple[SceneInputs, list[Question]]
+Group: TypeAlias = tuple[SceneInputs, list[Question]]
+# (inputs, questions, rng, the new scene's id) -> the scene and its questions as they are seen this time
+Augment: TypeAlias = Callable[[SceneInputs, list[Question], random.Random, str], Group]
 
 
 def training_questions(folder: DataFolder, tasks: Sequence[str]) -> list[Question]:
-    """The training questions of all `tasks`, task by task."""
+    """Return the training questions of a data folder.
+
+    Args:
+        folder: A prepared data folder.
+        tasks: Names of the benchmarks.
+
+    Returns:
+        The questions in the order of `tasks`.
+    """
     return [question for task in tasks for question in folder.questions(task, "train")]
 
 
-def named_of(folder: DataFolder, questions: Sequence[Question]) -> dict[str, Named]:
-    """The annotated objects of all scenes that `questions` are about, with the attributes that descriptions give."""
-    scenes = [folder.scene(scene_id) for scene_id in sorted({question.scene_id for question in questions})]
-    return named_objects(scenes, questions)
-
-
-def all_object_questions(folder: DataFolder, named: dict[str, Named], rounds: int, seed: int) -> list[Question]:
-    """See `training.objects`; `rounds` for each object."""
-    if not rounds:
-        return []
-    return [q for i, objects in named.items() for q in object_questions(folder.scene(i), objects, rounds, seed)]
-
-
 class SceneGroups(torch.utils.data.Dataset):
-    """Groups of at most `questions_per_scene` questions of one scene, regrouped with every epoch.
+    """Groups of questions of one scene, regrouped every epoch.
 
-    move: turn and shift each scene anew every time it is seen (see `training.moving`).
-    The order depends on `seed` and the epoch only. `set_epoch` is called by the Trainer's data loader.
+    The order depends on `seed` and the epoch only.
+
+    Args:
+        folder: The prepared data folder with the scenes.
+        questions: The questions to group.
+        spec: The input sizes of the model.
+        questions_per_scene: Questions in a group, at most.
+        sampler: Name of the frame sampler.
+        max_frames: Frames of a scene, at most.
+        proposals: Boxes to choose from: "gt" or "pred".
+        seed: Seeds the order of the questions, and `augment`.
+        augment: Changes a scene and its questions each time they are read; None leaves them as they are.
+
+    Raises:
+        DataError: If there are no questions, or `questions_per_scene` is below 1.
     """
 
     def __init__(
@@ -61,7 +69,7 @@ class SceneGroups(torch.utils.data.Dataset):
         max_frames: int = 32,
         proposals: str = "gt",
         seed: int = 0,
-        move: bool = False,
+        augment: Augment | None = None,
     ):
         if questions_per_scene < 1:
             raise DataError(f"questions_per_scene is {questions_per_scene}", remedy="use 1 or more")
@@ -69,14 +77,14 @@ class SceneGroups(torch.utils.data.Dataset):
             raise DataError("no training questions", remedy="run `video3d prepare` on annotations of a train split")
         self._folder, self._spec = folder, spec
         self._inputs = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
-        self._size, self._seed, self._move = questions_per_scene, seed, move
+        self._size, self._seed, self._augment = questions_per_scene, seed, augment
         self._by_scene: dict[str, list[Question]] = {}
         for question in questions:
             self._by_scene.setdefault(question.scene_id, []).append(question)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle each scene's questions and cut them into groups; the number of groups stays the same."""
+        """Shuffle each scene's questions and divide them into groups; the number of groups stays the same."""
         self._epoch = epoch
         rng = random.Random(f"{self._seed}/{epoch}")
         self._groups: list[list[Question]] = []
@@ -91,22 +99,25 @@ class SceneGroups(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> Group:
         questions = self._groups[index]
         inputs = self._folder.inputs(questions[0].scene_id, self._spec, **self._inputs)
-        if not self._move:
+        if self._augment is None:
             return inputs, questions
         rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
-        return moved(inputs, questions, rng, f"{inputs.scene_id} moved {index}")
+        return self._augment(inputs, questions, rng, f"{inputs.scene_id} augmented {index}")
 
     def questions(self) -> list[Question]:
-        """All questions of the current epoch, in group order."""
+        """Return all questions of the current epoch, in group order."""
         return [question for group in self._groups for question in group]
 
 
 class GroupCollator:
-    """Turns groups into one batch for the model; a scene that occurs in several groups is carried once.
+    """Makes one batch for the model of several groups. A scene that occurs in several groups is included once.
 
-    shared: one sequence a scene, in which each question attends to the scene's prefix and to itself only. Loss and
-    gradients are those of the separate items; the prefix is computed once.
-    as_is: coordinates and pixels pass trainers that would convert them (see `model.as_is`).
+    Args:
+        processor: The model's processor.
+        shared: Put all questions of a scene into one sequence, in which each question attends to the scene's prefix and
+            to itself only. Loss and gradients are those of separate sequences; the prefix is computed once.
+        as_is: Wrap pixels, coordinates and targets so that a trainer that casts its batch leaves them unchanged (see
+            `model.as_is`).
     """
 
     def __init__(self, processor: Video3DProcessor, *, shared: bool = True, as_is: bool = False):
@@ -116,5 +127,5 @@ class GroupCollator:
         scenes = {inputs.scene_id: inputs for inputs, _ in groups}
         questions = [question for _, group in groups for question in group]
         batch = self._processor(questions, list(scenes.values()), with_labels=True, shared=self._shared)
-        kept = ("scenes", "coords", "targets") if self._as_is else ()
-        return {name: AsIs(part) if name in kept else part for name, part in batch.items()}
+        wrapped = ("scenes", "coords", "targets") if self._as_is else ()
+        return {name: AsIs(part) if name in wrapped else part for name, part in batch.items()}

@@ -1,7 +1,7 @@
-"""One training run shared by several processes of this machine, each with a part of every step's scenes.
+"""Data-parallel training on one machine: several processes, each with a share of every step's scenes.
 
-A small model's operations are too short to be divided among a CPU's threads; its scenes are not. torch's own launcher
-starts the processes; the Trainer joins their gradients as it does for several GPUs.
+The operations of a small model are too short to be divided among a CPU's threads, but its scenes can be divided among
+processes. torch's launcher starts the processes; the Trainer averages their gradients as it does for several GPUs.
 """
 
 from __future__ import annotations
@@ -15,27 +15,38 @@ from video3d_plugin.errors import DataError
 
 
 def count() -> int:
-    """Of the processes that share this run."""
+    """Return the number of processes that share this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is the process that checks, writes and reports."""
+    """Return whether this is the process that checks the arguments, writes files and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def part_of(scenes: int) -> int:
-    """How many of a step's `scenes` this process takes; DataError where they cannot be shared evenly."""
+def scenes_per_process(scenes: int, stage: str = "training") -> int:
+    """Return how many of a step's scenes this process takes.
+
+    Args:
+        scenes: Scenes of a step, over all processes.
+        stage: Name of the stage, for the error message.
+
+    Raises:
+        DataError: If the scenes cannot be divided evenly.
+    """
     if scenes % count():
         raise DataError(
-            f"{scenes} scenes a step cannot be shared evenly by {count()} processes",
-            remedy="choose --processes, --scenes-per-step, --lookup-scenes so that they can; a tower from scratch: 2",
+            f"{stage}: {scenes} scenes a step cannot be shared evenly by {count()} processes",
+            remedy="choose --processes, or this stage's scenes per step, so that they can",
         )
     return scenes // count()
 
 
-def end_together() -> None:
-    """Wait for the others and undo what joined them: torch may abort a process that exits while it is joined."""
+def leave_process_group() -> None:
+    """Wait for the other processes, then destroy the process group.
+
+    torch may abort a process that exits while it is still in the group. Does nothing without a group.
+    """
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -44,7 +55,15 @@ def end_together() -> None:
 
 
 def launch(processes: int, words: Sequence[str]) -> int:
-    """Run `video3d WORDS` in so many processes; the exit status is 0 where all of them ended well."""
+    """Run `video3d` with the same arguments in several processes.
+
+    Args:
+        processes: Number of processes. The CPU's cores are divided among them unless OMP_NUM_THREADS is set.
+        words: Arguments of the `video3d` command.
+
+    Returns:
+        The exit status: 0 if all processes succeeded.
+    """
     threads = max(1, (os.cpu_count() or 1) // processes)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.call(

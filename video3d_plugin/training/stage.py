@@ -1,63 +1,101 @@
-"""A stage before training proper: a lesson of its own under `transformers.Trainer`.
+"""Stages of a training run: what trains, on which data, with which optimizer.
 
-Its checkpoints lie in a folder of their own and are kept until the whole run has ended: a run that is interrupted goes
-on in the stage where it was.
+A fine-tuning run has one stage. A model trained from scratch may need others before it; their checkpoints lie in a
+folder of their own and are kept until the whole run has ended, so that an interrupted run resumes in the stage where it
+stopped.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from video3d_plugin.training.precision import arguments_of
-from video3d_plugin.training.processes import part_of
+from video3d_plugin.training.precision import precision_arguments
+from video3d_plugin.training.processes import scenes_per_process
 
 if TYPE_CHECKING:
-    from video3d_plugin.training.run import TrainSettings
+    from video3d_plugin.training.settings import TrainSettings
 
-_WARMUP = 50
+_WARMUP_STEPS = 50
 _FOLDER = "stages"
 
 
-def run_stage(
-    lesson: torch.nn.Module,  # forward(**batch) -> {"loss": ...}
-    scenes: torch.utils.data.Dataset,
-    collate: Callable[[list[Any]], dict[str, Any]],
-    optimizer: torch.optim.Optimizer,
-    steps: int,
-    output: str | Path,
-    settings: TrainSettings,
-    what: str,
-    scenes_per_step: int = 2,
-    resume: bool = False,
-) -> float:
-    """Train for `steps` steps of `scenes_per_step` scenes; returns the last logged loss. `what` names bar and folder.
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
 
-    resume   go on from the stage's newest checkpoint under `output`, if there is one
+    The last stage of a run takes its length, batch size and schedule from the settings. The stages before it have
+    `steps` and `scenes_per_step` of their own and a linear schedule, in float32.
+
+    Attributes:
+        name: Shown at the progress bar, and the name of the folder for the stage's checkpoints.
+        module: What trains: the model, or a module that holds it or parts of it. `forward(**batch)` returns a mapping
+            with "loss".
+        dataset: Items of one scene each. `set_epoch(epoch)` is called at every epoch if the dataset has it.
+        collate: Makes a batch of a list of items.
+        make_optimizer: Builds the optimizer when the stage begins.
+        questions: Questions in an epoch, for the report.
+        steps: Optimizer steps; not used by the last stage.
+        scenes_per_step: Items in a step, over all processes; not used by the last stage.
+        context: Entered before the optimizer is built and left when the stage has ended.
     """
-    from transformers import Trainer, TrainingArguments
+
+    name: str
+    module: torch.nn.Module
+    dataset: torch.utils.data.Dataset
+    collate: Callable[[list[Any]], dict[str, Any]]
+    make_optimizer: Callable[[], torch.optim.Optimizer]
+    questions: int = 0
+    steps: int = 0
+    scenes_per_step: int = 1
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+def run_stage(stage: Stage, output: str | Path, settings: TrainSettings, *, resume: bool = False) -> float:
+    """Train one of the stages before the last.
+
+    Args:
+        stage: The stage.
+        output: Folder of the whole run.
+        settings: Seed, data-loading processes and steps between checkpoints.
+        resume: Continue from the stage's newest checkpoint under `output`, if there is one.
+
+    Returns:
+        The last logged loss.
+    """
     from transformers.trainer_utils import get_last_checkpoint
 
-    from video3d_plugin.training.epochs import TellEpoch
-    from video3d_plugin.training.progress import show_progress
-
-    folder = Path(output) / _FOLDER / what.replace(" ", "-")
+    folder = Path(output) / _FOLDER / stage.name.replace(" ", "-")
     checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    if checkpoint and (loss := _whole(lesson, Path(checkpoint), steps)) is not None:
-        return loss
+    with stage.context():
+        if checkpoint and (loss := _restore_finished(stage, Path(checkpoint))) is not None:
+            return loss
+        trainer = _trainer(stage, folder, settings)
+        with numpy_random_state_allowed():
+            trainer.train(resume_from_checkpoint=checkpoint)
+    return _last_loss(trainer.state)
+
+
+def _trainer(stage: Stage, folder: Path, settings: TrainSettings):
+    from transformers import Trainer, TrainingArguments
+
+    from video3d_plugin.training.callbacks import EpochCallback, show_progress
+
     trainer = Trainer(
-        model=lesson,
+        model=stage.module,
         args=TrainingArguments(
             output_dir=str(folder),
-            max_steps=steps,
-            per_device_train_batch_size=part_of(scenes_per_step),
+            max_steps=stage.steps,
+            per_device_train_batch_size=scenes_per_process(stage.scenes_per_step, stage.name),
             lr_scheduler_type="linear",
-            warmup_steps=min(_WARMUP, steps // 4),
-            logging_steps=max(1, steps // 20),
+            warmup_steps=min(_WARMUP_STEPS, stage.steps // 4),
+            logging_steps=max(1, stage.steps // 20),
             save_strategy="steps",
             save_steps=settings.save_every,
             save_total_limit=1,
@@ -67,28 +105,26 @@ def run_stage(
             remove_unused_columns=False,
             report_to="none",
             use_cpu=not torch.cuda.is_available(),
-            **arguments_of("float32"),
+            **precision_arguments("float32"),
         ),
-        train_dataset=scenes,
-        data_collator=collate,
-        optimizers=(optimizer, None),
-        callbacks=[TellEpoch(scenes)] if hasattr(scenes, "set_epoch") else [],
+        train_dataset=stage.dataset,
+        data_collator=stage.collate,
+        optimizers=(stage.make_optimizer(), None),
+        callbacks=[EpochCallback(stage.dataset)] if hasattr(stage.dataset, "set_epoch") else [],
     )
-    show_progress(trainer, what)
-    with random_state_allowed():
-        trainer.train(resume_from_checkpoint=checkpoint)
-    return _last_loss(trainer.state)
+    show_progress(trainer, stage.name)
+    return trainer
 
 
-def _whole(lesson: torch.nn.Module, checkpoint: Path, steps: int) -> float | None:
-    """Take over what a stage that had ended left, and return its loss; None where it had not."""
+def _restore_finished(stage: Stage, checkpoint: Path) -> float | None:
+    """Load the weights of a stage that had ended and return its loss; None if it had not ended."""
     from safetensors.torch import load_model
     from transformers import TrainerState
 
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    if state.global_step < steps:
+    if state.global_step < stage.steps:
         return None
-    load_model(lesson, str(checkpoint / "model.safetensors"))
+    load_model(stage.module, str(checkpoint / "model.safetensors"))
     return _last_loss(state)
 
 
@@ -96,26 +132,26 @@ def _last_loss(state) -> float:
     return [entry["loss"] for entry in state.log_history if "loss" in entry][-1]
 
 
-def has_stages(output: Path) -> bool:
-    """Whether a run that did not end left checkpoints of its stages."""
+def has_stage_checkpoints(output: Path) -> bool:
+    """Return whether a run that did not end left checkpoints of its first stages in `output`."""
     return (output / _FOLDER).is_dir()
 
 
-def forget_stages(output: Path) -> None:
-    """Remove the stages' checkpoints, if there are some."""
-    if has_stages(output):
+def remove_stage_checkpoints(output: Path) -> None:
+    """Remove the checkpoints of the first stages from `output`, if there are any."""
+    if has_stage_checkpoints(output):
         shutil.rmtree(output / _FOLDER)
 
 
-def random_state_allowed():
-    """Lets torch's safe loader read the numpy random state that a checkpoint holds; transformers before 4.46 does not
-    ask for it, and then no run resumes under torch 2.6 or later."""
-    import contextlib
+def numpy_random_state_allowed() -> AbstractContextManager[Any]:
+    """Let torch's safe loader read the numpy random state that a Trainer checkpoint holds.
 
+    transformers before 4.46 does not allow it by itself, and no run could resume under torch 2.6 or later.
+    """
     import numpy as np
 
-    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5 loads it without being asked
-        return contextlib.nullcontext()
+    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5 loads it without this
+        return nullcontext()
     core = np._core if hasattr(np, "_core") else np.core
     return torch.serialization.safe_globals(
         [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]

@@ -1,0 +1,74 @@
+"""Callbacks for `transformers.Trainer`: tell the dataset which epoch begins, and show a progress bar with the loss."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+
+class HasEpoch(Protocol):
+    """A dataset whose items depend on the epoch."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+
+class EpochCallback(TrainerCallback):
+    """Calls `set_epoch` of a dataset at the start of every epoch, before its first item is read.
+
+    The Trainer's data loader has a `set_epoch` of its own, but accelerate 1.x passes it on to the sampler only where
+    several processes share a run. Without this callback every epoch of a single process would repeat the first.
+
+    Args:
+        dataset: The dataset to notify.
+    """
+
+    def __init__(self, dataset: HasEpoch):
+        self._dataset = dataset
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self._dataset.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+def show_progress(trainer: Trainer, description: str = "training") -> None:
+    """Replace the Trainer's progress bar and its printed logs by one bar with the latest loss.
+
+    Args:
+        trainer: The trainer to change.
+        description: Text in front of the bar.
+    """
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(LossBar(description))
+
+
+class LossBar(TrainerCallback):
+    """One progress bar for a run, on the first process only; nothing where the output is not a terminal.
+
+    Args:
+        description: Text in front of the bar.
+    """
+
+    def __init__(self, description: str = "training"):
+        self._description = description
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        from tqdm import tqdm
+
+        if state.is_world_process_zero:
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc=self._description, unit="step", disable=None
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and logs and "loss" in logs:
+            self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self._bar.close()
