@@ -1,4 +1,5 @@
 # make help   what there is      make demo   set everything up in .venv and run the main job      make test   the same, then the tests
+# ARGS go to pytest: make test ARGS="-n 2 --dist loadfile"
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,7 +7,7 @@ STAMP  := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-DEFAULT := -m "not slow and not gpu and not host"
+DEFAULT := -m "not slow and not gpu and not host" $(ARGS)
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
 VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify tests/test_lock.py
 
@@ -60,7 +61,7 @@ test-newest: ## demo and default tests in a fresh environment without constraint
 	@test -x .venv-newest/bin/video3d || { $(PYTHON) -m venv .venv-newest && .venv-newest/bin/python -m pip install \
 		--quiet --progress-bar off torch torchvision $(ALL); }
 	@.venv-newest/bin/python -m pip list --format freeze | paste -s -d ' '
-	.venv-newest/bin/video3d demo
+	.venv-newest/bin/video3d demo --output .venv-newest/demo-data
 	.venv-newest/bin/python -m pytest -q $(DEFAULT)
 
 test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4

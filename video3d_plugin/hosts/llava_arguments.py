@@ -153,7 +153,7 @@ def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
     if training_args.attn_implementation == "flash_attention_2" and find_spec("flash_attn") is None:
         raise MissingError(
             "flash_attention_2 (the host's default) needs flash-attn, which is not installed",
-            remedy="add --attn_implementation sdpa, or pip install flash-attn",
+            remedy="add --attn_implementation sdpa, or pip install --no-build-isolation flash-attn",
         )
     if data_args.questions_per_scene < 1:
         raise DataError(f"--questions_per_scene {data_args.questions_per_scene}", remedy="use 1 or more")
