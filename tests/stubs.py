@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_MISSING = """
+_FINDER = """
 import sys
 
 
@@ -21,6 +21,8 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
+# Run as a part of importlib, so that its frame is not taken for that of a package which imports the missing one.
+_SITE = "exec({code!r}, {{'__name__': 'importlib.missing'}})\n"
 
 
 def stub(folder: Path, name: str, version: str, body: str = "", distribution: str | None = None) -> Path:
@@ -36,7 +38,7 @@ def stub(folder: Path, name: str, version: str, body: str = "", distribution: st
 
 def without(folder: Path, *names: str) -> Path:
     """The folder, in whose processes the named packages are not there."""
-    (folder / "sitecustomize.py").write_text(_MISSING.format(names=set(names)))
+    (folder / "sitecustomize.py").write_text(_SITE.format(code=_FINDER.format(names=set(names))))
     return folder
 
 

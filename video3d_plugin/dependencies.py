@@ -59,9 +59,10 @@ def known_versions() -> dict[str, str]:
     return {}
 
 
-def remedy_for(distribution: str) -> str:
-    """A command that installs a version which works."""
-    tested, found = known_versions().get(_normal(distribution)), version_of(distribution)
+def remedy_for(distribution: str, missing: bool = False) -> str:
+    """A command that installs a version which works; `missing`: its modules are gone, whatever its metadata says."""
+    tested = known_versions().get(_normal(distribution))
+    found = None if missing else version_of(distribution)
     if tested is None:
         return f"pip install {distribution}" if found is None else f"install another version of {distribution}"
     again = "--force-reinstall " if found is not None and found.split("+")[0] == tested.split("+")[0] else ""
@@ -174,7 +175,7 @@ def _line(error: BaseException, module: str) -> str:
     user = _user_of(error, module)
     if isinstance(error, ModuleNotFoundError) and error.name == module and not _is_there(module):
         needed = f", which {user} needs" if user else ""
-        return f"{distribution} is not installed{needed} ({remedy_for(distribution)})"
+        return f"{distribution} is not installed{needed} ({remedy_for(distribution, missing=True)})"
     version = version_of(distribution) or "(unknown version)"
     fits = f"does not fit {user}" if user else "does not work here"
     kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
