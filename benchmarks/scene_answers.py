@@ -15,7 +15,7 @@ import made_up
 import torch
 from measure import Transcript, in_process, in_turn, options, peak_megabytes, without_gpu
 
-from video3d_plugin.model import prefix as prefixes
+from video3d_plugin.model.prefix import inference as prefixes
 from video3d_plugin.pipeline import Video3D
 
 TARGETS = {"cpu": {"ground": 20, "answer": 20}, "cuda": {"ground": 50, "answer": 20}}

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from video3d_plugin.errors import Video3DError
-from video3d_plugin.hosts.guard import source_digest
+from video3d_plugin.hosts.source_check import source_digest
 
 
 class PatchMismatch(Video3DError):

@@ -16,7 +16,7 @@ from types import ModuleType
 
 from video3d_plugin.patches.base import Patch, PatchMismatch, Remove, Replace
 
-from video3d_plugin.hosts.guard import source_digest
+from video3d_plugin.hosts.source_check import source_digest
 
 KNOWN_LOOPS = {"c78e65cae71106e6": "LLaVA-NeXT df17966"}
 

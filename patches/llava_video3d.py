@@ -1,4 +1,4 @@
-"""LLaVA-NeXT's training scripts take `--model video3d`: see `video3d_plugin.hosts.llava_next`."""
+"""LLaVA-NeXT's training scripts take `--model video3d`: see `video3d_plugin.hosts.llava_next.train`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PARTS = ("__init__", "parse_args_into_dataclasses")
 def changes(module: ModuleType) -> list[Replace]:
     from transformers.hf_argparser import HfArgumentParser
 
-    from video3d_plugin.hosts import llava_next
+    from video3d_plugin.hosts.llava_next import train
 
     lacking = [name for name in PARTS if not callable(vars(HfArgumentParser).get(name))]
     if lacking:
         raise PatchMismatch(f"patch llava_video3d: transformers' HfArgumentParser has no {', '.join(lacking)}")
     init, parse = (vars(HfArgumentParser)[name] for name in PARTS)
     return [
-        Replace(HfArgumentParser, "__init__", llava_next.parser_init(init)),
-        Replace(HfArgumentParser, "parse_args_into_dataclasses", llava_next.parser_parse(parse)),
+        Replace(HfArgumentParser, "__init__", train.parser_init(init)),
+        Replace(HfArgumentParser, "parse_args_into_dataclasses", train.parser_parse(parse)),
     ]
 
 

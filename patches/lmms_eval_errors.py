@@ -45,31 +45,31 @@ def changes(module: ModuleType) -> list[Replace]:
 @contextmanager
 def _evaluation_of(model: Any) -> Iterator[None]:
     """The tasks read from the folder of a model that was made before; one that is given by name still chooses it."""
-    from video3d_plugin.hosts import current, outcome
+    from video3d_plugin.hosts.lmms_eval import active_data, unanswered
 
-    outcome.start()
-    current.use(model.data if hasattr(model, "video3d_identity") else None)
+    unanswered.start()
+    active_data.use(model.data if hasattr(model, "video3d_identity") else None)
     try:
         yield
     finally:
-        current.forget()
+        active_data.forget()
 
 
 @contextmanager
 def _errors_as_statuses(command: Any) -> Iterator[None]:
-    from video3d_plugin.hosts import outcome
+    from video3d_plugin.hosts.lmms_eval import unanswered
 
-    outcome.ran_from_command_line()
+    unanswered.ran_from_command_line()
     try:
         yield
     except Video3DError as error:
-        outcome.failed()
+        unanswered.failed()
         print(f"video3d: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
         if getattr(command, "model", None) != "video3d":
             raise
-        outcome.failed()
+        unanswered.failed()
         said = explain(error)
         if said is not None:
             print(f"video3d: error: {said}", file=sys.stderr)

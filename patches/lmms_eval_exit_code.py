@@ -88,7 +88,7 @@ def end_with_the_right_status() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(2)
-    outcome = sys.modules.get("video3d_plugin.hosts.outcome")
+    outcome = sys.modules.get("video3d_plugin.hosts.lmms_eval.unanswered")
     status = outcome.exit_status() if outcome is not None and outcome.from_command_line() else 0
     if status:
         print(f"video3d: {outcome.summary_of_all()} (exit status {status})", file=sys.stderr)

@@ -39,9 +39,9 @@ def changes(module: ModuleType) -> list[Replace]:
 def _create(module: ModuleType, original):
     @functools.wraps(original)
     def create(cls, cache_root, *, model="", model_args="", task_dict=None, **others):
-        from video3d_plugin.hosts import identity
+        from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 
-        seen = identity.of_run(model, task_dict or {})
+        seen = cache_fingerprint.of_run(model, task_dict or {})
         if seen:
             model = model if isinstance(model, str) else type(model).__name__  # an object's repr is new every time
             model_args = _extended(model_args, seen)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from video3d_plugin import found, load_model, load_scene, pipeline, prompts
+from video3d_plugin import grounding_result as found
+from video3d_plugin import load_model, load_scene, pipeline, prompts
 from video3d_plugin.data import readers
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.prefix_cache import PrefixCache, scene_key
+from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
 from video3d_plugin.scene import Question
 
 
@@ -29,7 +30,7 @@ def model(tiny_checkpoint):
 @pytest.fixture
 def encoded(monkeypatch):
     """Ids of the scenes that were encoded."""
-    from video3d_plugin.model import prefix
+    from video3d_plugin.model.prefix import inference as prefix
 
     ids, original = [], prefix.encode_scene
     monkeypatch.setattr(

@@ -16,8 +16,14 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
-from video3d_plugin.checkpoint_json import VISION_RULES, VISION_SIZES, check_config, check_fields, read_checkpoint_json
 from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.files.checkpoint_json import (
+    VISION_RULES,
+    VISION_SIZES,
+    check_config,
+    check_fields,
+    read_checkpoint_json,
+)
 from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]

@@ -27,8 +27,8 @@ from video3d_plugin.arguments import (
 )
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.prefetch import prefetch
-from video3d_plugin.found import Grounding, grounding_of
-from video3d_plugin.prefix_cache import PrefixCache, scene_key
+from video3d_plugin.grounding_result import Grounding, grounding_of
+from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
 from video3d_plugin.prompts import (
     ANSWER_PROMPT,
     CAPTION_PROMPT,
@@ -43,9 +43,9 @@ from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
 if TYPE_CHECKING:
     import torch
 
-    from video3d_plugin.model.asking import PrefixAttention
     from video3d_plugin.model.modeling import Video3DForCausalLM
-    from video3d_plugin.model.prefix import ScenePrefix
+    from video3d_plugin.model.prefix.decoding import PrefixAttention
+    from video3d_plugin.model.prefix.inference import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
 MAX_FRAMES = 32
@@ -63,9 +63,9 @@ class Video3D:
     A scene is a `Scene` (what `load_scene` gives), `SceneInputs`, or an encoded scene from `encode_scene`. A Scene is
     seen through at most `max_frames` frames that `sampler` chooses, and encoded when first asked about; what was
     encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs little more than itself: a look
-    at the weights, which must be those that encoded it (`model.prefix_key`). `prefixes.clear()` forgets everything.
+    at the weights, which must be those that encoded it (`model.prefix.key`). `prefixes.clear()` forgets everything.
     prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
-    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
+    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix.inference`.
 
     A single question in, a single result out; a list in, a list out.
 
@@ -130,11 +130,11 @@ class Video3D:
         return scene_inputs(scene, chosen, self.spec, "pred" if proposals is None else proposals)
 
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
-        """Everything before the question; see `model.prefix` for what it holds and how large it is. Not cached.
+        """Everything before the question; see `model.prefix.inference` for what it holds and how large it is. Not cached.
 
         view    with a Scene, the arguments of `inputs`
         """
-        from video3d_plugin.model.prefix import encode_scene
+        from video3d_plugin.model.prefix.inference import encode_scene
 
         check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
         check_known("encode_scene", view, ("sampler", "max_frames", "proposals") if isinstance(scene, Scene) else ())
@@ -332,7 +332,7 @@ class Video3D:
     def _texts(
         self, prefix: ScenePrefix, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
     ) -> list[str]:
-        from video3d_plugin.model.prefix import answer
+        from video3d_plugin.model.prefix.inference import answer
 
         how = {"prefix_attention": self.prefix_attention, **sampling}
         return [
@@ -342,7 +342,7 @@ class Video3D:
         ]
 
     def _scores(self, prefix: ScenePrefix, asked: Sequence[Question], batch_size: int) -> list[torch.Tensor]:
-        from video3d_plugin.model.prefix import ground
+        from video3d_plugin.model.prefix.inference import ground
 
         return [
             scores.cpu()
@@ -352,8 +352,8 @@ class Video3D:
 
     def _encoded(self, scene: SceneLike) -> ScenePrefix:
         """The scene's prefix: given, kept from before, or made now."""
-        from video3d_plugin.model.prefix import ScenePrefix
-        from video3d_plugin.model.prefix_key import prefix_key
+        from video3d_plugin.model.prefix.inference import ScenePrefix
+        from video3d_plugin.model.prefix.key import prefix_key
 
         check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
         if isinstance(scene, str | Path):
@@ -423,8 +423,8 @@ def load_model(
     check_kind("dtype", dtype, (str, torch.dtype, type(None)), f"one of {', '.join(NUMBER_FORMATS)}, or a torch.dtype")
     check_kind("device", device, (str, torch.device, type(None)), "text as cpu or cuda:0, or a torch.device")
 
-    from video3d_plugin.model.checkpoint import local_folders
-    from video3d_plugin.model.loading import load_pair
+    from video3d_plugin.model.checkpoint.loading import load_pair
+    from video3d_plugin.model.checkpoint.weights import local_folders
 
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:
@@ -495,7 +495,7 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.checkpoint_json import OBJECT, check_fields, text, whole
+    from video3d_plugin.files.checkpoint_json import OBJECT, check_fields, text, whole
     from video3d_plugin.files.json import read_json
 
     remedy = "delete it: it only records how the checkpoint was trained"

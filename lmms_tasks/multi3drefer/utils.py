@@ -1,6 +1,6 @@
 """Multi3DRefer for lmms-eval: the names that the YAML files of this folder use."""
 
-from video3d_plugin.hosts.tasks import SceneTask
+from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 
 task = SceneTask("multi3drefer")
 

@@ -238,7 +238,7 @@ def test_coverage_is_the_share_of_voxels_that_all_frames_see(my_scan):
     import numpy as np
 
     from video3d_plugin import load_scene
-    from video3d_plugin.commands.sample import sample_all
+    from video3d_plugin.cli.sample import sample_all
     from video3d_plugin.data.inputs import frame_points
 
     scene = load_scene(my_scan)

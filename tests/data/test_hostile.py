@@ -22,10 +22,10 @@ from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.proposals import read_proposals_json
-from video3d_plugin.data.readers import load_scene, masks, mesh, ply
-from video3d_plugin.data.readers.infos import read_infos
-from video3d_plugin.data.readers.released import read_aligned_scan, read_box_files, read_voxel_file
+from video3d_plugin.data.readers import load_scene, mask3d, mesh, ply
+from video3d_plugin.data.readers.embodiedscan import read_infos
 from video3d_plugin.data.readers.sens import read_header
+from video3d_plugin.data.readers.video3dllm_release import read_aligned_scan, read_box_files, read_voxel_file
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix
 from video3d_plugin.tasks import get
@@ -136,7 +136,7 @@ def targets(tmp_path):
     add("a.sens", read_sens, sens_bytes(2))
     add("a.ply", ply.read_vertices, Path(prefix + "_vh_clean_2.ply").read_bytes())
     add("faces.ply", ply.read_mesh, Path(prefix + "_vh_clean_2.ply").read_bytes())
-    add("a.mask.npz", masks.read_mask_rows, (root.path / "mask" / f"{root.scene_id}.mask.npz").read_bytes())
+    add("a.mask.npz", mask3d.read_mask_rows, (root.path / "mask" / f"{root.scene_id}.mask.npz").read_bytes())
     add("infos.pkl", read_infos, next((root.path / "embodiedscan").iterdir()).read_bytes())
     add("voxels.pkl", read_voxel_file, (reference / "metadata" / "pcd_discrete_0.1.pkl").read_bytes())
     boxes = (reference / "metadata" / "scannet_val_gt_box.json").read_bytes()

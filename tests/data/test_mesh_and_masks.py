@@ -11,7 +11,7 @@ import pytest
 from made_up_scan import ply_bytes, two_cubes
 from scipy import sparse
 
-from video3d_plugin.data.readers import load_scene, masks, ply
+from video3d_plugin.data.readers import load_scene, mask3d, ply
 from video3d_plugin.errors import DataError, MissingError
 
 
@@ -78,7 +78,7 @@ def test_every_sparse_format_gives_the_same_masks(tmp_path, form):
     dense[3] = 0
     path = tmp_path / "m.npz"
     sparse.save_npz(path, getattr(sparse, f"{form}_matrix")(dense))
-    members, columns = masks.read_mask_rows(path)
+    members, columns = mask3d.read_mask_rows(path)
     assert columns == 40
     assert [m.tolist() for m in members] == [np.nonzero(row)[0].tolist() for row in dense]
 
@@ -86,7 +86,7 @@ def test_every_sparse_format_gives_the_same_masks(tmp_path, form):
 def test_only_the_first_masks_are_used(tmp_path):
     path = tmp_path / "m.npz"
     sparse.save_npz(path, sparse.csr_matrix(np.ones((60, 4), np.int8)))
-    assert len(masks.read_mask_rows(path)[0]) == 50 and len(masks.read_mask_rows(path, 3)[0]) == 3
+    assert len(mask3d.read_mask_rows(path)[0]) == 50 and len(mask3d.read_mask_rows(path, 3)[0]) == 3
 
 
 def npz(path, **arrays):
@@ -118,9 +118,9 @@ def test_a_broken_mask_file_is_named(tmp_path, change, message):
         "indptr": np.array([0, 1, 2]),
     }
     good = npz(tmp_path / "good.npz", **arrays)
-    assert [m.tolist() for m in masks.read_mask_rows(good)[0]] == [[0], [3]]
+    assert [m.tolist() for m in mask3d.read_mask_rows(good)[0]] == [[0], [3]]
     with pytest.raises(DataError, match=message) as caught:
-        masks.read_mask_rows(npz(tmp_path / "bad.npz", **{**arrays, **change}))
+        mask3d.read_mask_rows(npz(tmp_path / "bad.npz", **{**arrays, **change}))
     assert "bad.npz" in str(caught.value)
 
 
@@ -212,7 +212,7 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingError, match=r"none\.ply"):
         ply.read_vertices(tmp_path / "none.ply")
     with pytest.raises(MissingError, match=r"none\.npz"):
-        masks.read_mask_rows(tmp_path / "none.npz")
+        mask3d.read_mask_rows(tmp_path / "none.npz")
 
 
 def test_a_zip_that_claims_gigabytes_is_refused_before_it_is_read(tmp_path):
@@ -228,4 +228,4 @@ def test_a_zip_that_claims_gigabytes_is_refused_before_it_is_read(tmp_path):
     raw[at + 24 : at + 28] = struct.pack("<I", 0xFFFFFFF0)  # the size the directory states
     path.write_bytes(raw)
     with pytest.raises(DataError, match="holds 4295 MB unpacked"):
-        masks.read_mask_rows(path)
+        mask3d.read_mask_rows(path)

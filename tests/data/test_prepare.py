@@ -18,7 +18,8 @@ import pytest
 import torch
 from made_up_scan import HEIGHT, WIDTH, ScanRoot, matrix_text, png, shift
 
-from video3d_plugin.data import prepare_cli, prepare_scene, store
+from video3d_plugin.cli import prepare as prepare_cli
+from video3d_plugin.data import prepare_scene, store
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import check_frame
 from video3d_plugin.data.prepare import STAGES, prepare

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from video3d_plugin.data.readers.masks import read_mask_rows
+from video3d_plugin.data.readers.mask3d import read_mask_rows
 from video3d_plugin.data.readers.pickles import load_pth
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.archive import open_zip

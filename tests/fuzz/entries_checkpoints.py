@@ -22,7 +22,7 @@ def _made() -> Path:
     """Folders `base` and `adapter`; made once, copied for every entry."""
     import torch
 
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
     from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def _open(folder: Path, lora: Path | None = None) -> None:
     """Load, and ask: what was accepted must work."""
     import torch
 
-    from video3d_plugin.model.loading import load_pair
+    from video3d_plugin.model.checkpoint.loading import load_pair
     from video3d_plugin.pipeline import trained_view
     from video3d_plugin.scene import Question
 

@@ -39,15 +39,15 @@ from video3d_plugin.data.inputs import frame_points  # noqa: E402
 from video3d_plugin.data.prepare import prepare  # noqa: E402
 from video3d_plugin.data.prepare_scene import SceneOptions  # noqa: E402
 from video3d_plugin.data.proposals import read_proposals_json  # noqa: E402
-from video3d_plugin.data.readers import load_scene, masks, mesh, ply  # noqa: E402
-from video3d_plugin.data.readers.infos import read_infos  # noqa: E402
-from video3d_plugin.data.readers.released import (  # noqa: E402
+from video3d_plugin.data.readers import load_scene, mask3d, mesh, ply
+from video3d_plugin.data.readers.embodiedscan import read_infos  # noqa: E402
+from video3d_plugin.data.readers.scannet import ScanNetRoot, read_scan  # noqa: E402
+from video3d_plugin.data.readers.video3dllm_release import (  # noqa: E402
     read_aligned_scan,
     read_box_files,
     read_selected_frames,
     read_voxel_file,
 )
-from video3d_plugin.data.readers.scannet import ScanNetRoot, read_scan  # noqa: E402
 from video3d_plugin.data.readers.zipped import unpack  # noqa: E402
 from video3d_plugin.errors import DataError  # noqa: E402
 from video3d_plugin.files.images import depth_from_png, open_image  # noqa: E402
@@ -284,7 +284,7 @@ def decode(kind):
 ENTRIES = [
     Entry("ply", mesh_files, read_mesh, ["*.ply"], count=1500),
     Entry("segments and groups", mesh_files, read_objects, ["*.json"], count=2000),
-    Entry("mask", mask_file, lambda folder: masks.read_mask_rows(folder / "a.npz"), count=1500),
+    Entry("mask", mask_file, lambda folder: mask3d.read_mask_rows(folder / "a.npz"), count=1500),
     Entry("infos", infos, lambda folder: read_infos(folder / "infos.pkl"), ["infos.pkl"], count=1000),
     Entry("voxels", only("voxels.pkl"), read_cells, count=600),
     Entry("boxes", only("scannet_val_gt_box.json"), read_boxes, count=1000),

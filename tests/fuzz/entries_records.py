@@ -88,11 +88,11 @@ def read_folder(folder: Path) -> None:
 
 
 def read_docs_as_table(folder: Path) -> None:
-    from video3d_plugin.hosts import current
-    from video3d_plugin.hosts.tasks import SceneTask
+    from video3d_plugin.hosts.lmms_eval import active_data
+    from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 
-    current.use(DataFolder.open(folder / "data"))
-    for task, split in current.data_folder().tasks():
+    active_data.use(DataFolder.open(folder / "data"))
+    for task, split in active_data.data_folder().tasks():
         if task in BUILT_IN:
             SceneTask(task).docs(split)(None)
 
@@ -161,7 +161,8 @@ def check_values(values: dict, counts: dict) -> None:
 
 
 def score_samples(folder: Path) -> None:
-    from video3d_plugin.score import cli, score
+    from video3d_plugin.cli import score as cli
+    from video3d_plugin.score import score
 
     _no_java()
     for path in sorted(folder.glob("*.jsonl")):
@@ -240,7 +241,8 @@ def prediction_files(folder: Path) -> None:
 
 
 def score_predictions(folder: Path) -> None:
-    from video3d_plugin.score import GroundTruth, cli, score
+    from video3d_plugin.cli import score as cli
+    from video3d_plugin.score import GroundTruth, score
 
     _no_java()
     boxes = folder / "truth" / "boxes.json"

@@ -18,11 +18,11 @@ SCENES = 2
 @pytest.fixture(autouse=True)
 def fresh_process():
     """A test's models choose a data folder and note open questions for the process; the next test starts without."""
-    from video3d_plugin.hosts import current, outcome
+    from video3d_plugin.hosts.lmms_eval import active_data, unanswered
 
     yield
-    current.forget()
-    outcome.reset()
+    active_data.forget()
+    unanswered.reset()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.hosts import identity, outcome
+from video3d_plugin.hosts.lmms_eval import cache_fingerprint, unanswered
 
 pytestmark = pytest.mark.usefixtures("lmms_eval_importable")
 
@@ -75,7 +75,7 @@ DOCS = [
 @pytest.fixture
 def adapter(monkeypatch):
     """(fake model, fake folder, function that makes the adapter with given arguments)."""
-    from video3d_plugin.hosts import lmms_eval
+    from video3d_plugin.hosts.lmms_eval import model as lmms_eval
 
     model, folder = FakeModel(), FakeFolder()
     monkeypatch.setattr(lmms_eval, "load", lambda *arguments: model)
@@ -138,9 +138,9 @@ def test_a_scene_that_cannot_be_read_leaves_its_questions_open_and_the_run_goes_
     lm = adapter.make()
     answers = lm.generate_until(requests(lm, docs))
     assert answers[:2] == ["", ""] and all(answers[2:])
-    assert outcome.why_unanswered("scanqa", "broken1", "q9") == "broken1: no frames"
-    assert outcome.summary() == "2 questions were left unanswered: 2 x broken1: no frames"
-    assert outcome.exit_status() == 3
+    assert unanswered.why_unanswered("scanqa", "broken1", "q9") == "broken1: no frames"
+    assert unanswered.summary() == "2 questions were left unanswered: 2 x broken1: no frames"
+    assert unanswered.exit_status() == 3
 
 
 def test_a_question_that_cannot_be_asked_does_not_take_its_batch_along(adapter):
@@ -148,33 +148,33 @@ def test_a_question_that_cannot_be_asked_does_not_take_its_batch_along(adapter):
     lm = adapter.make(batch_size=8)
     answers = lm.generate_until(requests(lm, docs))
     assert answers[-1] == "" and all(answers[:-1])
-    assert "9000 positions" in outcome.why_unanswered("scanqa", "a", "refused")
+    assert "9000 positions" in unanswered.why_unanswered("scanqa", "a", "refused")
 
 
 def test_memory_that_runs_out_with_one_question_leaves_those_questions_open(adapter):
     adapter.model.fits = 0
     lm = adapter.make(batch_size=2)
     assert lm.generate_until(requests(lm, DOCS)) == [""] * len(DOCS)
-    assert "lower max_frames" in outcome.why_unanswered("sqa3d", "a", "s1")
+    assert "lower max_frames" in unanswered.why_unanswered("sqa3d", "a", "s1")
 
 
 def test_memory_that_runs_out_once_halves_the_batch_and_answers_everything(adapter):
     adapter.model.fits = 1
     lm = adapter.make(batch_size=4)
     assert all(lm.generate_until(requests(lm, DOCS)))
-    assert outcome.exit_status() == 0 and lm.batches.size == 1
+    assert unanswered.exit_status() == 0 and lm.batches.size == 1
 
 
 def test_an_object_that_no_proposal_points_at_is_not_asked_about_and_not_left_open(adapter):
     lm = adapter.make()
     assert lm.generate_until(requests(lm, [{**DOCS[5], "coords": []}])) == [""]
-    assert adapter.model.encoded == [] and outcome.summary() is None
+    assert adapter.model.encoded == [] and unanswered.summary() is None
 
 
 def test_padding_requests_cost_nothing(adapter):
     lm = adapter.make()
     assert lm.generate_until(requests(lm, DOCS[:1], __padding_only__=True)) == [""]
-    assert adapter.model.encoded == [] and outcome.summary() is None
+    assert adapter.model.encoded == [] and unanswered.summary() is None
 
 
 def test_answers_are_handed_on_as_they_come(adapter):
@@ -228,7 +228,7 @@ def test_batch_size_auto_starts_high_and_may_be_capped(adapter):
 
 def test_of_two_models_in_one_process_each_has_its_own_cache_keys(adapter):
     first, second = adapter.make(pretrained="first"), adapter.make(pretrained="second")
-    keys = [identity.of_run(model, {}) for model in (first, second, "video3d")]
+    keys = [cache_fingerprint.of_run(model, {}) for model in (first, second, "video3d")]
     assert keys[0] != keys[1] == keys[2]  # by name, lmms-eval asks for the one that it has just made
 
 
@@ -237,20 +237,22 @@ def test_a_checkpoint_is_known_by_its_files_in_whichever_way_it_is_named(tmp_pat
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
     monkeypatch.setenv("HOME", str(tmp_path))
-    plain = identity.of_checkpoint(tmp_path / "base")
-    assert identity.of_checkpoint("~/base") == plain != identity.of_checkpoint("~/other")
+    plain = cache_fingerprint.of_checkpoint(tmp_path / "base")
+    assert cache_fingerprint.of_checkpoint("~/base") == plain != cache_fingerprint.of_checkpoint("~/other")
     assert (
-        identity.of_checkpoint("~/base", "~/adapter") == identity.of_checkpoint("~/base", tmp_path / "adapter") != plain
+        cache_fingerprint.of_checkpoint("~/base", "~/adapter")
+        == cache_fingerprint.of_checkpoint("~/base", tmp_path / "adapter")
+        != plain
     )
     (tmp_path / "base" / "model.safetensors").write_bytes(b"trained on")
-    assert identity.of_checkpoint("~/base") != plain
+    assert cache_fingerprint.of_checkpoint("~/base") != plain
 
 
 def test_the_number_format_that_auto_chose_joins_the_cache_keys(adapter):
-    plain = identity.of_run(adapter.make(), {})
-    assert identity.of_run(adapter.make(dtype="float32"), {}) == plain
+    plain = cache_fingerprint.of_run(adapter.make(), {})
+    assert cache_fingerprint.of_run(adapter.make(dtype="float32"), {}) == plain
     adapter.model.model.dtype = torch.bfloat16
-    assert identity.of_run(adapter.make(), {}) != plain
+    assert cache_fingerprint.of_run(adapter.make(), {}) != plain
 
 
 def test_likelihood_tasks_are_refused_in_words(adapter):
@@ -262,7 +264,7 @@ def test_likelihood_tasks_are_refused_in_words(adapter):
 
 def test_only_a_caption_without_a_point_goes_unasked():
     """A question that says <coord> is a question like any other."""
-    from video3d_plugin.hosts.lmms_eval import is_undetected, question_of
+    from video3d_plugin.hosts.lmms_eval.model import is_undetected, question_of
 
     doc = {"task": "scanqa", "item_id": "q", "scene_id": "a", "prompt": "<image> what is <coord> and <ground> ?"}
     assert not is_undetected(question_of(doc)) and not question_of(doc).is_grounding

@@ -10,10 +10,10 @@ import pytest
 from stubs import python, stub
 
 from video3d_plugin import cli, dependencies
+from video3d_plugin.cli.doctor import cli as doctor_cli
+from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
+from video3d_plugin.cli.doctor.check import Check, survived
 from video3d_plugin.dependencies import remedy_for
-from video3d_plugin.doctor import cli as doctor_cli
-from video3d_plugin.doctor import data, entry_points, hosts, libraries, machine, training
-from video3d_plugin.doctor.check import Check, survived
 
 
 @pytest.fixture
@@ -189,12 +189,12 @@ def checkout(folder, body: str = "pass"):
 
 
 def test_a_checkout_that_train_was_written_for_is_told_from_others(report, tmp_path, monkeypatch):
-    from video3d_plugin.hosts import llava_next
-    from video3d_plugin.hosts.guard import digest_in_file
+    from video3d_plugin.hosts.llava_next import train
+    from video3d_plugin.hosts.source_check import digest_in_file
 
     known, other = checkout(tmp_path / "known", "return 1"), checkout(tmp_path / "other", "return 2")
     digest = digest_in_file(known / "llava" / "train" / "train.py", "train")
-    monkeypatch.setattr(llava_next, "KNOWN_TRAIN", {digest: "LLaVA-NeXT 1234567"})
+    monkeypatch.setattr(train, "KNOWN_TRAIN", {digest: "LLaVA-NeXT 1234567"})
     status, checks = report("--llava", str(known))
     assert checks["LLaVA-NeXT checkout"]["status"] == "ok" and "1234567" in checks["LLaVA-NeXT checkout"]["found"]
     assert status == 0
@@ -205,10 +205,12 @@ def test_a_checkout_that_train_was_written_for_is_told_from_others(report, tmp_p
 
 
 def test_the_digest_of_a_file_is_that_of_the_function(tmp_path):
-    from video3d_plugin.hosts import guard
+    from video3d_plugin.hosts import source_check
 
-    assert guard.digest_in_file(Path(guard.__file__), "find_host") == guard.source_digest(guard.find_host)
-    assert guard.digest_in_file(Path(guard.__file__), "no_such") is None
+    assert source_check.digest_in_file(Path(source_check.__file__), "find_host") == source_check.source_digest(
+        source_check.find_host
+    )
+    assert source_check.digest_in_file(Path(source_check.__file__), "no_such") is None
 
 
 def test_what_training_needs_is_a_problem_when_asked_for(report, monkeypatch):

@@ -32,7 +32,7 @@ def first_run(benchmark_folder, checkpoint, tmp_path_factory):
 
 def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, benchmark_folder, checkpoint):
     from video3d_plugin.data.folder import DataFolder
-    from video3d_plugin.hosts.lmms_eval import grounding_answer, question_of
+    from video3d_plugin.hosts.lmms_eval.model import grounding_answer, question_of
     from video3d_plugin.pipeline import load_model
     from video3d_plugin.tasks import get
 
@@ -92,7 +92,7 @@ def test_annotated_boxes_as_proposals_can_be_hit(benchmark_folder, checkpoint, t
 
 def test_a_scene_whose_frames_are_gone_is_counted_and_the_others_are_scored(benchmark_folder, checkpoint, tmp_path):
     from video3d_plugin.evaluate import evaluate
-    from video3d_plugin.hosts import outcome
+    from video3d_plugin.hosts.lmms_eval import unanswered
 
     shutil.copytree(benchmark_folder.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("store"))
     gone, kept = sorted(path.stem for path in (tmp_path / "copy" / "data" / "scenes").glob("*.json"))
@@ -110,7 +110,7 @@ def test_a_scene_whose_frames_are_gone_is_counted_and_the_others_are_scored(benc
     assert {record["scene_id"] for record in records} == {gone, kept}
     assert numbers["count_missing"] == len(missing) > 0
     assert numbers["m3dref_acc@0.25"] <= numbers["acc@0.25"]
-    assert outcome.exit_status() == 3
+    assert unanswered.exit_status() == 3
 
 
 @pytest.mark.parametrize(
@@ -154,19 +154,19 @@ def test_a_run_in_which_nothing_could_be_answered_is_an_error(benchmark_folder, 
 def test_an_evaluation_leaves_no_data_folder_behind(benchmark_folder, checkpoint, tmp_path, monkeypatch):
     from video3d_plugin.errors import MissingError
     from video3d_plugin.evaluate import evaluate
-    from video3d_plugin.hosts import current
+    from video3d_plugin.hosts.lmms_eval import active_data
 
     monkeypatch.delenv("VIDEO3D_DATA", raising=False)
     evaluate(["sqa3d"], pretrained=checkpoint, data=benchmark_folder, output=tmp_path / "out", max_frames=2, limit=2)
     with pytest.raises(MissingError, match="VIDEO3D_DATA"):
-        current.data_folder()
+        active_data.data_folder()
 
 
 def test_a_lora_adapter_named_in_model_args_changes_the_scores(benchmark_folder, checkpoint, tmp_path):
     import torch
 
     from video3d_plugin.evaluate import evaluate
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
     from video3d_plugin.pipeline import load_model
 
     torch.manual_seed(0)

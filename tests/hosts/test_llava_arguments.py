@@ -12,7 +12,7 @@ import pytest
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.hosts import llava_arguments, llava_next
+from video3d_plugin.hosts.llava_next import arguments, train
 
 
 @dataclass
@@ -45,7 +45,7 @@ class TrainingArguments:
 
 @pytest.fixture
 def known_transformers(monkeypatch):
-    monkeypatch.setattr(llava_arguments, "installed_version", lambda name: "4.57.6")
+    monkeypatch.setattr(arguments, "installed_version", lambda name: "4.57.6")
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def parse(known_transformers, checkpoint, training_folder):
         options = {"--model_name_or_path": checkpoint, "--data_path": training_folder, "--model": "video3d",
                    "--attn_implementation": "sdpa", **given}  # fmt: skip
         line = [str(word) for pair in options.items() if pair[1] is not None for word in pair] + [*map(str, words)]
-        kinds = llava_arguments.extended([ModelArguments, DataArguments, TrainingArguments])
+        kinds = arguments.extended([ModelArguments, DataArguments, TrainingArguments])
         groups = HfArgumentParser(kinds).parse_args_into_dataclasses(line)
-        return llava_arguments.plan(*groups), groups
+        return arguments.plan(*groups), groups
 
     return run
 
@@ -97,7 +97,7 @@ def test_the_references_arguments_override_the_checkpoint(parse):
     [("mc32", "mc"), ("mc24", "mc"), ("mc-ratio90", "mc-ratio90"), ("mc32-ratio95", "mc-ratio95"), ("new", "new")],
 )
 def test_the_references_names_of_samplers(strategy, sampler):
-    assert llava_arguments.sampler_name(strategy) == sampler
+    assert arguments.sampler_name(strategy) == sampler
 
 
 def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
@@ -127,7 +127,7 @@ def test_what_cannot_work_is_said_before_a_weight_is_loaded(parse, monkeypatch, 
     from video3d_plugin.model.modeling import Video3DForCausalLM
 
     monkeypatch.setattr(Video3DForCausalLM, "__init__", lambda *args: pytest.fail("a model was built"))
-    monkeypatch.setattr(llava_arguments, "find_spec", lambda name: None)  # no flash-attn, wherever this runs
+    monkeypatch.setattr(arguments, "find_spec", lambda name: None)  # no flash-attn, wherever this runs
     monkeypatch.setenv("VIDEO3D_DATA", str(training_folder))
     with pytest.raises((DataError, MissingError), match=says):
         parse(*words.split())
@@ -135,7 +135,7 @@ def test_what_cannot_work_is_said_before_a_weight_is_loaded(parse, monkeypatch, 
 
 @pytest.mark.parametrize("version", ["4.44.2", "5.23.0"])
 def test_transformers_out_of_range(parse, monkeypatch, version):
-    monkeypatch.setattr(llava_arguments, "installed_version", lambda name: version)
+    monkeypatch.setattr(arguments, "installed_version", lambda name: version)
     with pytest.raises(DataError, match=f"transformers {version} does not train"):
         parse()
 
@@ -182,13 +182,13 @@ def script(monkeypatch):
     from transformers import HfArgumentParser
 
     class Parser(HfArgumentParser):
-        __init__ = llava_next.parser_init(HfArgumentParser.__init__)
-        parse_args_into_dataclasses = llava_next.parser_parse(HfArgumentParser.parse_args_into_dataclasses)
+        __init__ = train.parser_init(HfArgumentParser.__init__)
+        parse_args_into_dataclasses = train.parser_parse(HfArgumentParser.parse_args_into_dataclasses)
 
     kinds = {kind.__name__: kind for kind in (ModelArguments, DataArguments, TrainingArguments)}
     scope = {"__name__": "script", **kinds}
     exec(SCRIPT, scope)
-    monkeypatch.setattr(llava_next, "source_digest", lambda function: next(iter(llava_next.KNOWN_TRAIN)))
+    monkeypatch.setattr(train, "source_digest", lambda function: next(iter(train.KNOWN_TRAIN)))
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
@@ -250,7 +250,7 @@ def test_a_damaged_checkpoint_is_one_line_and_status_2_too(
 
 def test_an_unknown_checkout_names_the_commits_that_work(script, checkpoint, training_folder, monkeypatch, capsys):
     _, run = script
-    monkeypatch.setattr(llava_next, "source_digest", lambda function: "0" * 16)
+    monkeypatch.setattr(train, "source_digest", lambda function: "0" * 16)
     with pytest.raises(SystemExit):
         run(*ours(checkpoint, training_folder))
     assert "LLaVA-NeXT b42941c, LLaVA-NeXT df17966" in capsys.readouterr().err

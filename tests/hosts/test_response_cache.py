@@ -116,15 +116,15 @@ def test_an_unanswered_question_is_asked_again_next_time(run, monkeypatch):
 def test_runs_without_this_package_keep_their_keys():
     from types import SimpleNamespace
 
-    from video3d_plugin.hosts import identity
+    from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 
     foreign = SimpleNamespace(dump_config=lambda: {"metadata": [{"version": 0.0}]})
-    assert identity.of_run("qwen2_5_vl", {"mmbench": foreign, "group": {"mme": foreign}}) == ""
+    assert cache_fingerprint.of_run("qwen2_5_vl", {"mmbench": foreign, "group": {"mme": foreign}}) == ""
 
 
 def test_a_released_choice_of_frames_joins_the_key_and_one_that_was_computed_does_not(benchmark_folder, tmp_path):
     from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
-    from video3d_plugin.hosts import identity
+    from video3d_plugin.hosts.lmms_eval import cache_fingerprint
     from video3d_plugin.sampling.coverage import Selection
 
     shutil.copytree(benchmark_folder, tmp_path / "data")
@@ -132,31 +132,31 @@ def test_a_released_choice_of_frames_joins_the_key_and_one_that_was_computed_doe
     scene_id = folder.scene_ids[0]
     path, frames_key = folder.selection_path(scene_id), folder.frames_key(scene_id)
     known = read_selection(path, frames_key)
-    digests = [identity.of_data(folder.path)]
+    digests = [cache_fingerprint.of_data(folder.path)]
     path.unlink()
-    digests.append(identity.of_data(folder.path))
+    digests.append(cache_fingerprint.of_data(folder.path))
     folder.frames(scene_id, "mc", 2)
-    assert path.is_file() and digests[0] == digests[1] == identity.of_data(folder.path)
+    assert path.is_file() and digests[0] == digests[1] == cache_fingerprint.of_data(folder.path)
     for order in (known.order, known.order[::-1]):
         write_selection(path, frames_key, Selection(order, known.gains, known.visible), released=True)
-        digests.append(identity.of_data(folder.path))
+        digests.append(cache_fingerprint.of_data(folder.path))
     assert len(set(digests)) == 3
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": "another"}))
-    assert identity.of_data(folder.path) == digests[-1]
+    assert cache_fingerprint.of_data(folder.path) == digests[-1]
 
 
 def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, monkeypatch):
-    from video3d_plugin.hosts import identity
+    from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 
-    monkeypatch.setattr(identity, "WHOLE", 100)
-    monkeypatch.setattr(identity, "END", 10)
+    monkeypatch.setattr(cache_fingerprint, "WHOLE", 100)
+    monkeypatch.setattr(cache_fingerprint, "END", 10)
     (tmp_path / "weights").write_bytes(bytes(1000))
-    digests = {identity.of_folder(tmp_path)}
+    digests = {cache_fingerprint.of_folder(tmp_path)}
     for position in (3, 997):
         content = bytearray(1000)
         content[position] = 1
         (tmp_path / "weights").write_bytes(content)
-        digests.add(identity.of_folder(tmp_path))
+        digests.add(cache_fingerprint.of_folder(tmp_path))
     assert len(digests) == 3
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from video3d_plugin.files.prefetch import prefetch
-from video3d_plugin.hosts.scheduling import Batches, by_key, is_out_of_memory
+from video3d_plugin.hosts.lmms_eval.batching import Batches, by_key, is_out_of_memory
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=20), st.randoms())

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 import pytest
 
 from video3d_plugin.cli import main
-from video3d_plugin.commands import train as command
+from video3d_plugin.cli import train as command
 from video3d_plugin.errors import DataError
 from video3d_plugin.mini import presets
 from video3d_plugin.mini.settings import MiniSettings

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from video3d_plugin.errors import MissingError, Video3DError
-from video3d_plugin.model.adapter_files import TARGETS, read_adapter
+from video3d_plugin.model.checkpoint.adapter import TARGETS, read_adapter
 from video3d_plugin.pipeline import load_model
 
 peft = pytest.importorskip("peft")
@@ -20,7 +20,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
 @pytest.fixture(scope="module")
 def made(pair, tmp_path_factory):
     """(base, adapter): rank 2 on all layers, with what is trained in full."""
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
 
     folder = tmp_path_factory.mktemp("made")
     pair[0].save_pretrained(folder / "base")

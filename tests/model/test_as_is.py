@@ -6,7 +6,7 @@ import types
 
 import torch
 
-from video3d_plugin.model.as_is import AsIs
+from video3d_plugin.model.no_cast import AsIs
 from video3d_plugin.training.dataset import GroupCollator
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video3d_plugin.model.cache_name import CACHE
+from video3d_plugin.model.compat import CACHE
 
 
 @torch.no_grad()

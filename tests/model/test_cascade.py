@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video3d_plugin.model import cascade, shared_rows
-from video3d_plugin.model.cascade import Layout
+from video3d_plugin.model.attention import packed as shared_rows
+from video3d_plugin.model.attention import shared_prefix
+from video3d_plugin.model.attention.shared_prefix import Layout
 
 
 def numbers(*shape, seed=0, dtype=torch.float32):
@@ -27,7 +28,7 @@ def close(found, expected, tolerance=1e-5):
     )
 
 
-@pytest.fixture(params=[cascade.attend, cascade.attend_plain], ids=["kernel", "plain"])
+@pytest.fixture(params=[shared_prefix.attend, shared_prefix.attend_plain], ids=["kernel", "plain"])
 def attend(request):
     return request.param
 
@@ -35,7 +36,7 @@ def attend(request):
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("queries", [1, 7, 70])
 def test_one_part_is_softmax_attention(attend, causal, queries, monkeypatch):
-    monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", 2 * 70 * 20)  # 20 queries at a time
+    monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", 2 * 70 * 20)  # 20 queries at a time
     keys = queries if causal else 70
     query, key, value = numbers(2, queries, 8), numbers(2, keys, 8, seed=1), numbers(2, keys, 8, seed=2)
     visible = torch.ones(queries, keys).tril().bool() if causal else None
@@ -49,27 +50,29 @@ def test_a_case_by_hand():
     # scores 0 and ln 3: weights 1/4 and 3/4, sum of exponentials 4
     query, key = torch.tensor([[[1.0]]]), torch.tensor([[[0.0], [3.0**0.5]]]) * 0
     key[0, 1] = torch.log(torch.tensor(3.0))
-    out, lse = cascade.attend(query, key, torch.tensor([[[4.0], [8.0]]]))
+    out, lse = shared_prefix.attend(query, key, torch.tensor([[[4.0], [8.0]]]))
     assert close(out, torch.tensor([[[7.0]]])) and close(lse, torch.tensor([[4.0]]).log())
 
 
 def test_joined_parts_are_attention_over_all_keys(attend):
     query, key, value = numbers(3, 5, 8), numbers(3, 40, 8, seed=1) * 3, numbers(3, 40, 8, seed=2)
     parts = [attend(query, key[:, part], value[:, part]) for part in (slice(0, 1), slice(1, 30), slice(30, 40))]
-    for found, expected in zip(cascade.join(parts), softmax_attention(query, key, value), strict=True):
+    for found, expected in zip(shared_prefix.join(parts), softmax_attention(query, key, value), strict=True):
         assert close(found, expected)
 
 
 def test_a_part_that_outweighs_the_other_by_far_stays_finite():
     value = torch.ones(1, 1, 4)
     parts = [(value, torch.tensor([[500.0]])), (-value, torch.tensor([[-500.0]]))]
-    out, lse = cascade.join(parts)
+    out, lse = shared_prefix.join(parts)
     assert torch.equal(out, value) and float(lse) == 500.0
 
 
-@pytest.mark.parametrize("backward", [cascade.attend_backward, cascade.attend_backward_plain], ids=["kernel", "plain"])
+@pytest.mark.parametrize(
+    "backward", [shared_prefix.attend_backward, shared_prefix.attend_backward_plain], ids=["kernel", "plain"]
+)
 def test_gradients_of_parts_add_up(backward, monkeypatch):
-    monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", 2 * 30 * 4)
+    monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", 2 * 30 * 4)
     query, key, value = (t.requires_grad_() for t in (numbers(2, 9, 8), numbers(2, 40, 8, seed=1), numbers(2, 40, 8)))
     grad = numbers(2, 9, 8, seed=3)
     out, lse = (t.float() for t in softmax_attention(query, key, value))
@@ -98,11 +101,11 @@ def own_twin(layout, query, key, value):
 @pytest.mark.parametrize("lengths", [[4], [1], [3, 1, 6, 2]])
 @pytest.mark.parametrize("together", [1, 1 << 20])
 def test_questions_attend_to_themselves_only(lengths, together, monkeypatch):
-    monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", together)
+    monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", together)
     layout, count = Layout.of(lengths, torch.device("cpu")), sum(lengths)
     query, key, value = numbers(count, 2, 3, 8), numbers(count, 2, 8, seed=1), numbers(count, 2, 8, seed=2)
     spread = [layout.spread(t) for t in (query, key, value)]
-    out, _ = cascade.attend_own(*spread, layout.visible(layout.longest))
+    out, _ = shared_prefix.attend_own(*spread, layout.visible(layout.longest))
     assert close(layout.pack(out), own_twin(layout, query, key, value))
 
 
@@ -111,9 +114,9 @@ def test_questions_attend_to_themselves_only(lengths, together, monkeypatch):
 def test_gradients_of_questions_that_attend_to_a_prefix_and_to_themselves(lengths, together, monkeypatch):
     """By the kernel, and without it, scores so many at once."""
     if together:
-        monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", together)
-        monkeypatch.setattr(shared_rows, "attend", cascade.attend_plain)
-        monkeypatch.setattr(shared_rows, "attend_backward", cascade.attend_backward_plain)
+        monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", together)
+        monkeypatch.setattr(shared_rows, "attend", shared_prefix.attend_plain)
+        monkeypatch.setattr(shared_rows, "attend_backward", shared_prefix.attend_backward_plain)
     layout, count = Layout.of(lengths, torch.device("cpu")), sum(lengths)
     query, key, value, before_key, before_value = (
         numbers(*shape, seed=seed).requires_grad_()
@@ -160,7 +163,9 @@ def test_a_layout_moves():
 
 def test_rotation_turns_pairs_of_halves():
     cos, sin = torch.tensor([[0.6, 0.6]]), torch.tensor([[0.8, 0.8]])
-    assert close(cascade.rotated(torch.tensor([[[1.0, 2.0]]]), cos, sin), torch.tensor([[[0.6 - 1.6, 1.2 + 0.8]]]))
+    assert close(
+        shared_prefix.rotated(torch.tensor([[[1.0, 2.0]]]), cos, sin), torch.tensor([[[0.6 - 1.6, 1.2 + 0.8]]])
+    )
 
 
 def test_bfloat16_stays_within_its_own_rounding(attend):

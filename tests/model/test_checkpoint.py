@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, SiglipVisionConfig, SiglipVisionM
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.model.checkpoint import initialise, weight_shapes
-from video3d_plugin.model.export import export_llava
+from video3d_plugin.model.checkpoint.export import export_llava
+from video3d_plugin.model.checkpoint.weights import initialise, weight_shapes
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.pipeline import load_model
 
@@ -551,12 +551,12 @@ def test_new_tokens_in_rows_to_spare_start_as_the_mean_of_the_known_ones(build):
     before = model.get_input_embeddings().weight.detach().clone()
     names = ("<image>", "<ground>", "<coord>")
     renamed = {name: name[:-1] + "2>" for name in names}
-    from video3d_plugin.model import host_methods
+    from video3d_plugin.model import llava_api
 
     with pytest.MonkeyPatch.context() as patch:  # a tokenizer that lacks the three tokens
-        patch.setattr(host_methods, "SPATIAL_TOKENS", tuple(renamed.values()))
+        patch.setattr(llava_api, "SPATIAL_TOKENS", tuple(renamed.values()))
         for constant, name in (("GROUND_TOKEN", "<ground>"), ("COORD_TOKEN", "<coord>")):
-            patch.setattr(host_methods, constant, renamed[name])
+            patch.setattr(llava_api, constant, renamed[name])
         assert model.add_tokens(unknown) == list(renamed.values())
     after = model.get_input_embeddings().weight
     assert after.shape == before.shape

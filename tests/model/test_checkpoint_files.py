@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from video3d_plugin.checkpoint_json import read_checkpoint_json
 from video3d_plugin.errors import DataError, Video3DError
-from video3d_plugin.model import checkpoint_files
+from video3d_plugin.files.checkpoint_json import read_checkpoint_json
+from video3d_plugin.model.checkpoint import checks
 from video3d_plugin.pipeline import load_model
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
@@ -251,7 +251,7 @@ class _Runs:
 def test_a_bin_file_holds_tensors_by_name(tmp_path, content, says):
     torch.save(content, tmp_path / "a.bin")
     with pytest.raises(DataError, match=says):
-        checkpoint_files.read_bin(tmp_path / "a.bin")
+        checks.read_bin(tmp_path / "a.bin")
 
 
 def test_a_compressed_bin_file_is_not_unpacked(tmp_path):
@@ -263,8 +263,8 @@ def test_a_compressed_bin_file_is_not_unpacked(tmp_path):
         for entry in archive.infolist():
             packed.writestr(entry.filename, archive.read(entry))
     with pytest.raises(DataError, match="is compressed"):
-        checkpoint_files.read_bin(tmp_path / "b.bin")
-    assert checkpoint_files.read_bin(tmp_path / "a.bin")["a"].shape == (1 << 20,)
+        checks.read_bin(tmp_path / "b.bin")
+    assert checks.read_bin(tmp_path / "a.bin")["a"].shape == (1 << 20,)
 
 
 def test_a_changed_byte_of_a_bin_file_is_seen(tmp_path):
@@ -273,7 +273,7 @@ def test_a_changed_byte_of_a_bin_file_is_seen(tmp_path):
     content[content.index(torch.ones(8).numpy().tobytes()) + 400] ^= 1
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(DataError, match="in it is damaged"):
-        checkpoint_files.read_bin(tmp_path / "a.bin")
+        checks.read_bin(tmp_path / "a.bin")
 
 
 def test_messages_list_a_dozen_names(folder):

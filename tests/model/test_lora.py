@@ -17,7 +17,7 @@ pytest.importorskip("peft")
 @pytest.fixture
 def trained(pair, tmp_path):
     """(base folder, adapter folder, the wrapped model after a change to everything that trains)."""
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
 
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     pair[0].save_pretrained(base)
@@ -121,7 +121,7 @@ def test_the_configurations_options_go_with_an_adapter(trained):
 
 
 def test_an_adapter_switched_scaled_or_merged_is_another_encoder(trained, pair):
-    from video3d_plugin.model.prefix_key import prefix_key
+    from video3d_plugin.model.prefix.key import prefix_key
 
     _, _, wrapped = trained
     base, seen = wrapped.get_base_model(), []
@@ -148,7 +148,7 @@ def test_an_adapter_switched_scaled_or_merged_is_another_encoder(trained, pair):
 def test_the_trainer_saves_and_resumes_everything_that_was_trained(pair, scenes, mixed, tmp_path):
     from transformers import Trainer, TrainingArguments
 
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
 
     base = tmp_path / "base"
     pair[0].save_pretrained(base)

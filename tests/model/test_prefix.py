@@ -10,8 +10,8 @@ import torch
 from model_cases import TASKS, alone, question, random_scene
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model import asking
-from video3d_plugin.model import prefix as prefixes
+from video3d_plugin.model.prefix import decoding
+from video3d_plugin.model.prefix import inference as prefixes
 from video3d_plugin.pipeline import Video3D
 
 
@@ -99,8 +99,8 @@ def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
     free = prefixes.answer_tokens(model, processor, prefix, items, 8)
     monkeypatch.setattr(type(processor), "stop_ids", [free[0][0]])
     rows = []
-    own = asking.Cascade.advance
-    monkeypatch.setattr(asking.Cascade, "advance", lambda self, ids: rows.append(len(ids)) or own(self, ids))
+    own = decoding.Cascade.advance
+    monkeypatch.setattr(decoding.Cascade, "advance", lambda self, ids: rows.append(len(ids)) or own(self, ids))
     found = prefixes.answer_tokens(model, processor, prefix, items, 8)
     running = [sum(len(tokens) > step for tokens in found) for step in range(1, 8)]
     assert rows == [count for count in running if count] and rows[0] < 3
@@ -110,7 +110,7 @@ def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
 def test_what_is_kept_goes_on_alone(encoded):
     model, processor, (prefix, _) = encoded
     suffixes = [processor.suffix_ids(question(task, "a"), answered=False)[0] for task in ("scanqa", "sqa3d")]
-    both, one = (asking.start(model, prefix, asked, None, "cascade") for asked in (suffixes, suffixes[1:]))
+    both, one = (decoding.start(model, prefix, asked, None, "cascade") for asked in (suffixes, suffixes[1:]))
     both.keep(torch.tensor([1]))
     for _ in range(2):
         assert both.hidden.shape == one.hidden.shape and float((both.hidden - one.hidden).abs().max()) < 1e-5
@@ -145,12 +145,12 @@ def test_under_autocast_the_scores_are_near(encoded):
 def test_models_that_cannot_be_taken_apart_use_the_twin(encoded, monkeypatch):
     model, processor, (prefix, _) = encoded
     used = []
-    own = asking.Expanded.__init__
-    monkeypatch.setattr(asking.Expanded, "__init__", lambda self, *parts: used.append(1) or own(self, *parts))
+    own = decoding.Expanded.__init__
+    monkeypatch.setattr(decoding.Expanded, "__init__", lambda self, *parts: used.append(1) or own(self, *parts))
     prefixes.ground(model, processor, prefix, [question("scanrefer", "a")])
     assert not used
     monkeypatch.setattr(model.config, "use_sliding_window", True)
-    assert not asking.runs_by_layer(model.model)
+    assert not decoding.runs_by_layer(model.model)
     prefixes.ground(model, processor, prefix, [question("scanrefer", "a")])
     assert used
     with pytest.raises(DataError, match="cascade, expanded"):
@@ -199,7 +199,7 @@ def test_answers_stop_at_the_end_mark_and_wait_for_the_others(encoded, monkeypat
     assert stopped[1] == prefixes._until(free[1], [free[0][2]])
     steps = []
     monkeypatch.setattr(
-        asking.Cascade, "advance", lambda self, ids, own=asking.Cascade.advance: steps.append(own(self, ids))
+        decoding.Cascade, "advance", lambda self, ids, own=decoding.Cascade.advance: steps.append(own(self, ids))
     )
     prefixes.answer_tokens(model, processor, prefix, items[:1], 40)
     assert len(steps) == len(stopped[0]) - 1  # nothing is computed after the last end
@@ -297,7 +297,7 @@ def test_the_pipeline_takes_plain_strings(encoded, scenes):
 
 
 def test_a_key_reads_weights_of_any_size_format_and_kind(encoded):
-    from video3d_plugin.model.prefix_key import sum_of_bits
+    from video3d_plugin.model.prefix.key import sum_of_bits
 
     for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int8):
         for shape in ((), (3,), (5, 7), (8, 8)):

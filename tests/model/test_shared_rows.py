@@ -10,7 +10,7 @@ from model_cases import question, random_scene
 from test_batches import gradients
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model import shared_rows
+from video3d_plugin.model.attention import packed
 from video3d_plugin.scene import Question
 
 
@@ -154,9 +154,7 @@ def test_marks_in_bfloat16_stay_near_the_mask(build, scenes, by_scene):
 def test_the_fast_way_is_taken(pair, scenes, by_scene, monkeypatch):
     model, processor = pair
     calls = []
-    monkeypatch.setattr(
-        shared_rows, "_attend_row", lambda *parts, own=shared_rows._attend_row: calls.append(1) or own(*parts)
-    )
+    monkeypatch.setattr(packed, "_attend_row", lambda *parts, own=packed._attend_row: calls.append(1) or own(*parts))
     batch = processor(by_scene, scenes, with_labels=True, shared=True)
     model(**batch)
     assert len(calls) == 2 * model.config.num_hidden_layers  # rows times layers
@@ -166,10 +164,10 @@ def test_the_fast_way_is_taken(pair, scenes, by_scene, monkeypatch):
 
 def test_rows_in_another_order_are_not_marked():
     def mark(*row):
-        found = shared_rows.mark_of(torch.tensor([row]))
+        found = packed.mark_of(torch.tensor([row]))
         return None if found is None else found[0, 0, 0].tolist()
 
-    padding = shared_rows._PADDING
+    padding = packed._PADDING
     assert mark(-1, 0, 0, 1, 2, 2, -1) == [padding, 0, 0, -1, -2, -2, padding]
     assert mark(0, 1, 0) is None and mark(0, 2, 1) is None and mark(0, -1, 1) is None
     assert mark(1, 1) is None and mark(0, 0) is None and mark(-1, -1) is None

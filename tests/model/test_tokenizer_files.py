@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.tokenizer_files import load_tokenizer, make_portable, portable, save_tokenizer
+from video3d_plugin.model.checkpoint.tokenizer import load_tokenizer, make_portable, portable, save_tokenizer
 
 TEXT = "<|im_start|>user\n<image>What is <ground> it's 12?<|im_end|>"
 

@@ -8,7 +8,7 @@ import pytest
 from video3d_plugin.patches import lmms_eval_errors
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.hosts import current, outcome
+from video3d_plugin.hosts.lmms_eval import active_data, unanswered
 
 COMMAND = SimpleNamespace(model="video3d")
 
@@ -16,8 +16,8 @@ COMMAND = SimpleNamespace(model="video3d")
 @pytest.fixture(autouse=True)
 def fresh_process():
     yield
-    outcome.reset()
-    current.forget()
+    unanswered.reset()
+    active_data.forget()
 
 
 @pytest.fixture
@@ -38,24 +38,24 @@ class Model:
 
     def __init__(self, data):
         self.data = data
-        current.use(data)
+        active_data.use(data)
 
     def __call__(self):
-        outcome.note_unanswered("sqa3d", "s", "1", "s: no frames")
-        return current.data_folder()
+        unanswered.note_unanswered("sqa3d", "s", "1", "s: no frames")
+        return active_data.data_folder()
 
 
 def test_a_question_that_one_model_left_open_is_not_missing_from_the_next(simple_evaluate):
     simple_evaluate(Model("folder"), cli_args=COMMAND)
-    assert outcome.count() == 1
-    assert simple_evaluate(lambda: outcome.why_unanswered("sqa3d", "s", "1")) is None
+    assert unanswered.count() == 1
+    assert simple_evaluate(lambda: unanswered.why_unanswered("sqa3d", "s", "1")) is None
 
 
 def test_a_question_that_was_left_open_stays_in_the_exit_status(simple_evaluate):
     simple_evaluate(Model("folder"), cli_args=COMMAND)
     simple_evaluate(lambda: None, cli_args=COMMAND)
-    assert outcome.count() == 0 and outcome.exit_status() == 3
-    assert "1 questions were left unanswered: 1 x s: no frames" in outcome.summary_of_all()
+    assert unanswered.count() == 0 and unanswered.exit_status() == 3
+    assert "1 questions were left unanswered: 1 x s: no frames" in unanswered.summary_of_all()
 
 
 def test_each_model_is_asked_about_its_own_folder_and_leaves_none_behind(simple_evaluate, monkeypatch):
@@ -64,7 +64,7 @@ def test_each_model_is_asked_about_its_own_folder_and_leaves_none_behind(simple_
     assert [simple_evaluate(model=model) for model in (first, second, first)] == ["one", "other", "one"]
     Model("another")
     with pytest.raises(MissingError, match="VIDEO3D_DATA"):
-        simple_evaluate(current.data_folder)
+        simple_evaluate(active_data.data_folder)
 
 
 def fail():
@@ -83,4 +83,4 @@ def test_a_failed_evaluation_is_not_reported_as_one_with_questions_left_open(sim
     simple_evaluate(Model("folder"), cli_args=COMMAND)
     with pytest.raises(SystemExit, match="2"):
         simple_evaluate(fail, cli_args=COMMAND)
-    assert outcome.exit_status() == 0  # the status of the error is the process's
+    assert unanswered.exit_status() == 0  # the status of the error is the process's

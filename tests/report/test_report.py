@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from video3d_plugin.cli import report
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.report import cli, page, published, results, table, worst
+from video3d_plugin.report import page, published, results, table, worst
 from video3d_plugin.report.draw import top_view
 from video3d_plugin.tasks import get, usable
 
@@ -286,13 +287,13 @@ def test_the_command_writes_the_page_beside_the_results(tmp_path, capsys):
     pytest.importorskip("pycocoevalcap")
     folder = write_run(tmp_path / "a").parent
     parser = argparse.ArgumentParser()
-    cli.add_arguments(parser)
-    assert cli.run(parser.parse_args([str(folder), "--without-meteor"])) == 0
+    report.add_arguments(parser)
+    assert report.run(parser.parse_args([str(folder), "--without-meteor"])) == 0
     assert str(folder / "report.html") in capsys.readouterr().out
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert list(folder.glob("*.tmp")) == []
     assert (
-        cli.run(parser.parse_args([str(folder), "--without-meteor", "--all", "--html", str(tmp_path / "p/q.html")]))
+        report.run(parser.parse_args([str(folder), "--without-meteor", "--all", "--html", str(tmp_path / "p/q.html")]))
         == 0
     )
     assert "leo_em_refined" in capsys.readouterr().out and (tmp_path / "p/q.html").is_file()

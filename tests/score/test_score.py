@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from video3d_plugin.cli import score as cli
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.iou import corners_of_box
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.score import GroundTruth, Result, cli, score
+from video3d_plugin.score import GroundTruth, Result, score
 from video3d_plugin.score.predictions import read_predictions
 from video3d_plugin.tasks import Scores, get
 

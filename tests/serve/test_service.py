@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from video3d_plugin import load_model, load_scene
+from video3d_plugin.cli import serve
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.serve import cli
 from video3d_plugin.serve import service as service_module
 from video3d_plugin.serve.reading import SceneSource, check_inside
 from video3d_plugin.serve.service import ANSWER, BOTH, BOXES, KEPT_PAGES, BusyError, Limits, Reply, SceneService
@@ -425,11 +425,11 @@ def test_scenes_are_named_after_their_folders_and_never_hide_each_other(my_scan,
         Path(folder).mkdir(parents=True)
     Path("scan.zip").touch()
     paths = [Path(p) for p in ("x/scan", "scan", "y/scan", "scan.zip", "x/../scan")]
-    sources = cli.scene_sources([my_scan, *paths], None)
+    sources = serve.scene_sources([my_scan, *paths], None)
     assert list(sources) == ["my_scan", "scan", f"{tmp_path.name}/scan", "y/scan", "scan.zip"]
     assert [source.path.resolve() for source in sources.values()] == [p.resolve() for p in (my_scan, *paths[:-1])]
     with pytest.raises(MissingError, match="nowhere"):
-        cli.scene_sources([tmp_path / "nowhere"], None)
+        serve.scene_sources([tmp_path / "nowhere"], None)
 
 
 def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_path, monkeypatch):
@@ -437,7 +437,7 @@ def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_p
         scene_ids = ("my_scan", "other")
 
     monkeypatch.setattr("video3d_plugin.data.folder.DataFolder.open", lambda path: Folder)
-    sources = cli.scene_sources([my_scan], tmp_path / "data")
+    sources = serve.scene_sources([my_scan], tmp_path / "data")
     assert list(sources) == ["my_scan", "data/my_scan", "other"]
     assert sources["data/my_scan"] == SceneSource(tmp_path / "data", "my_scan")
 
@@ -447,18 +447,18 @@ def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_p
     [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::1", "::1"), ("box", "127.0.1.1")],
 )
 def test_on_loopback_only_its_own_names_are_answered(host, address, capsys):
-    assert "*" not in cli.allowed_hosts(host, address) and host in cli.allowed_hosts(host, address)
+    assert "*" not in serve.allowed_hosts(host, address) and host in serve.allowed_hosts(host, address)
     assert capsys.readouterr().err == ""
 
 
 def test_anywhere_else_too_and_it_is_said_that_there_is_no_password(capsys):
-    assert {"box.lan", "192.168.1.5", socket.gethostname()} <= set(cli.allowed_hosts("box.lan", "192.168.1.5"))
-    assert "*" not in cli.allowed_hosts("192.168.1.5", "192.168.1.5")
+    assert {"box.lan", "192.168.1.5", socket.gethostname()} <= set(serve.allowed_hosts("box.lan", "192.168.1.5"))
+    assert "*" not in serve.allowed_hosts("192.168.1.5", "192.168.1.5")
     assert capsys.readouterr().err.count("no password") == 2
 
 
 def test_on_all_addresses_any_name_will_do(capsys):
-    assert cli.allowed_hosts("0.0.0.0", "0.0.0.0") == cli.allowed_hosts("::", "::") == ["*"]
+    assert serve.allowed_hosts("0.0.0.0", "0.0.0.0") == serve.allowed_hosts("::", "::") == ["*"]
     assert "no password" in capsys.readouterr().err
 
 
@@ -474,6 +474,6 @@ def test_options_that_make_no_server_are_one_line(capsys, words):
 def test_a_port_that_is_taken_is_one_line(capsys):
     from video3d_plugin.cli import main
 
-    with cli._listening("127.0.0.1", 0) as taken:
+    with serve._listening("127.0.0.1", 0) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
     assert "cannot listen" in capsys.readouterr().err

@@ -19,7 +19,7 @@ PACKAGE = Path(tasks.__file__).resolve().parent.parent
 SPECS = [pytest.param(spec, id=name) for name, spec in tasks.usable().items() if name in tasks.BUILT_IN]
 NAMES = re.compile("|".join(tasks.BUILT_IN), re.IGNORECASE)
 # Goldens are named after the programs that printed them, and help shows an example.
-MAY_NAME = ("tasks/", "mini/", "verify/", "cli.py", "cli/")
+MAY_NAME = ("tasks/", "mini/", "verify/", "cli/__init__.py", "cli/")
 # The embedded small model's rooms, curriculum and demo.
 SMALL_MODEL = ("data/synthetic/", "demo.py", "training/presets.py", "training/told.py")
 

@@ -9,7 +9,7 @@ import torch
 from test_training import LANGUAGE, VISION, MadeUpFolder
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.lora import add_lora, load_full
+from video3d_plugin.model.checkpoint.lora import add_lora, load_full
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 from video3d_plugin.training import processes

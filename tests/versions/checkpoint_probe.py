@@ -20,7 +20,7 @@ DESCRIPTIONS = ["the chair near the table", "the brown table", "the bed"]
 def save(folder: Path) -> None:
     """The shipped checkpoint saved again, the same with the tokenizer saved by transformers alone, an exported
     adapter, and a small model with a tokenizer learnt here."""
-    from video3d_plugin.model.lora import add_lora
+    from video3d_plugin.model.checkpoint.lora import add_lora
     from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 
     loaded = load_model(default_checkpoint(), device="cpu")

@@ -96,7 +96,7 @@ def test_samples_of_the_scene_are_read_once_each_and_the_newest_file_counts(tmp_
 
 
 def test_what_ask_printed_is_read_back(tmp_path):
-    from video3d_plugin.found import grounding_of
+    from video3d_plugin.grounding_result import grounding_of
 
     found = item_of_grounding(grounding_of("the lamp", [0.2, 0.9], [BOX, BESIDE], 0.07), 2)
     items = [item_of_answer("What?", "a lamp", (1, 2, 3)), found]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.config import HeadSpec
-from video3d_plugin.model.lockstep import once
+from video3d_plugin.model.distributed.rank_sync import once
 
 _SCORE_WIDTH = 1024  # the reference's inner width of the `score` head; its checkpoints have parameters of this size
 

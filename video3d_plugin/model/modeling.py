@@ -19,16 +19,16 @@ from transformers.modeling_outputs import ModelOutput
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
-from video3d_plugin.model import zero3
-from video3d_plugin.model.as_is import unwrap
-from video3d_plugin.model.cache_name import CACHE
+from video3d_plugin.model.attention.packed import extend, is_mark, mask_of
+from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.distributed import zero3
+from video3d_plugin.model.distributed.rank_sync import Lockstep, nothing
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
-from video3d_plugin.model.host_methods import HostMethods
-from video3d_plugin.model.lockstep import Lockstep, nothing
+from video3d_plugin.model.llava_api import HostMethods
+from video3d_plugin.model.no_cast import unwrap
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens, encode_scenes
-from video3d_plugin.model.shared_rows import extend, is_mark, mask_of
 from video3d_plugin.model.vision import VisionTower, build_projector
 
 _OWN_INITIALISATION = "_video3d_own_initialisation"
@@ -410,8 +410,8 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.load`."""
-        from video3d_plugin.model.checkpoint import load
+        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.weights.load`."""
+        from video3d_plugin.model.checkpoint.weights import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 

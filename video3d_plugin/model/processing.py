@@ -18,10 +18,10 @@ from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import write_json
-from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
+from video3d_plugin.model.checkpoint.checks import check_tokenizer_files, read_processor_config
+from video3d_plugin.model.checkpoint.tokenizer import load_tokenizer, save_tokenizer
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
-from video3d_plugin.model.tokenizer_files import load_tokenizer, save_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tokens import CHAT_END, CHAT_START, COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
 

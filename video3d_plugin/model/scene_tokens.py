@@ -10,8 +10,8 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
+from video3d_plugin.model.distributed.rank_sync import once
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.model.lockstep import once
 from video3d_plugin.model.vision import lay_out, normalise_pixels, pool_grid
 
 
@@ -48,7 +48,7 @@ def encode_scenes(
 ) -> list[SceneTokens]:
     """As `encode_scene_tokens`; each part of the model runs once, on all scenes together.
 
-    lockstep: where no scene needs its proposals, the first one gets a made-up one, see `model.lockstep`.
+    lockstep: where no scene needs its proposals, the first one gets a made-up one, see `model.distributed.rank_sync`.
     """
     inner, config = model.get_model(), model.config
     for scene, proposals, name in zip(scenes, with_proposals, names, strict=True):

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from video3d_plugin.errors import MissingError
-from video3d_plugin.found import FoundBox
+from video3d_plugin.grounding_result import FoundBox
 from video3d_plugin.serve.service import KINDS, BusyError, SceneService
 
 try:

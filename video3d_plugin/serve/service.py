@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.found import FoundBox
+from video3d_plugin.grounding_result import FoundBox
 from video3d_plugin.serve.worker import WorkerPool
 
 if TYPE_CHECKING:

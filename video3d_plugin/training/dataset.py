@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.as_is import AsIs
+from video3d_plugin.model.no_cast import AsIs
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class GroupCollator:
         shared: Put all questions of a scene into one sequence, in which each question attends to the scene's prefix and
             to itself only. Loss and gradients are those of separate sequences; the prefix is computed once.
         as_is: Wrap pixels, coordinates and targets so that a trainer that casts its batch leaves them unchanged (see
-            `model.as_is`).
+            `model.no_cast`).
     """
 
     def __init__(self, processor: Video3DProcessor, *, shared: bool = True, as_is: bool = False):

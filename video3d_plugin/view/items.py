@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.found import Grounding
+from video3d_plugin.grounding_result import Grounding
 from video3d_plugin.metrics.iou import as_boxes, iou_matrix
 from video3d_plugin.prompts import as_point
 from video3d_plugin.scene import Question

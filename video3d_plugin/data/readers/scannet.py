@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.readers import masks, mesh, ply, released
+from video3d_plugin.data.readers import mask3d, mesh, ply, video3dllm_release
 from video3d_plugin.data.readers.captures import detect, find_captures, given_alignment, read_capture
-from video3d_plugin.data.readers.infos import SceneInfo, read_infos
+from video3d_plugin.data.readers.embodiedscan import SceneInfo, read_infos
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
 from video3d_plugin.errors import DataError, MissingError
@@ -60,7 +60,7 @@ class ScanFiles:
     gt_boxes: np.ndarray | None = field(default=None, compare=False)
     pred_boxes: np.ndarray | None = field(default=None, compare=False)
     cells: np.ndarray | None = field(default=None, compare=False)
-    selected: released.NamedSelection | None = field(default=None, compare=False)
+    selected: video3dllm_release.NamedSelection | None = field(default=None, compare=False)
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -92,25 +92,25 @@ class ScanNetRoot:
     @cached_property
     def gt_boxes(self) -> dict[str, np.ndarray]:
         """Boxes of annotated objects from released metadata files."""
-        return released.read_box_files(self.folders("metadata"), "gt")
+        return video3dllm_release.read_box_files(self.folders("metadata"), "gt")
 
     @cached_property
     def pred_boxes(self) -> dict[str, np.ndarray]:
         """Proposals from released metadata files."""
-        return released.read_box_files(self.folders("metadata"), "pred")
+        return video3dllm_release.read_box_files(self.folders("metadata"), "pred")
 
     @cached_property
     def cells(self) -> dict[str, np.ndarray]:
         """Surface voxels of 0.1 m from the released voxel file. It is large: asked for only where no mesh is there."""
         paths = [path for folder in self.folders("metadata") if (path := folder / "pcd_discrete_0.1.pkl").is_file()]
-        return released.read_voxel_file(paths[0]) if paths else {}
+        return video3dllm_release.read_voxel_file(paths[0]) if paths else {}
 
     @cached_property
-    def selected(self) -> dict[str, released.NamedSelection]:
+    def selected(self) -> dict[str, video3dllm_release.NamedSelection]:
         """The released max-coverage choices of frames."""
         paths = [folder / "scannet_select_frames.json" for folder in self.folders("metadata")]
         path = next((path for path in paths if path.is_file()), None)
-        return released.read_selected_frames(path) if path else {}
+        return video3dllm_release.read_selected_frames(path) if path else {}
 
     @property
     def shared_files(self) -> list[Path]:
@@ -195,7 +195,7 @@ class Scan:
     surface: np.ndarray | None
 
 
-def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals: int = masks.REFERENCE_LIMIT) -> Scan:
+def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals: int = mask3d.REFERENCE_LIMIT) -> Scan:
     """Everything the files say of a scan. Parts that are missing are noted, broken ones raise DataError."""
     notes: list[str] = []
     world_from_scan = _alignment(files, notes)
@@ -259,10 +259,15 @@ def _annotated(
             return surface, *mesh.read_instances(files.segments, files.aggregation, surface), []
         return surface, (), [], ["no segments and aggregation: no annotated boxes"]
     if files.aligned is not None:
-        scan = released.read_aligned_scan(files.aligned)
+        scan = video3dllm_release.read_aligned_scan(files.aligned)
         return scan.points, scan.instances or (), [], [] if scan.instances is not None else ["no annotated boxes"]
     if files.gt_boxes is not None:
-        return None, released.instances_of(files.gt_boxes), [], ["no mesh: annotated boxes are of the metadata files"]
+        return (
+            None,
+            video3dllm_release.instances_of(files.gt_boxes),
+            [],
+            ["no mesh: annotated boxes are of the metadata files"],
+        )
     return None, (), [], ["no mesh: no annotated boxes"]
 
 
@@ -271,7 +276,7 @@ def _proposals(
 ) -> tuple[np.ndarray, list[Omission], list[str]]:
     """(proposals (N, 6) float32, omissions, notes): of the masks, else of the released files."""
     if files.mask is not None and surface is not None:
-        boxes, lost = masks.read_proposals(files.mask, surface, limit)
+        boxes, lost = mask3d.read_proposals(files.mask, surface, limit)
         return boxes.astype(np.float32), lost, []
     if files.pred_boxes is not None:
         return files.pred_boxes[:limit].astype(np.float32), [], ["proposals are of the metadata files"]

@@ -24,7 +24,7 @@ import numpy as np
 
 from video3d_plugin.data.annotation_files import load_items, processed_splits
 from video3d_plugin.data.folder import DataFolder, read_selection
-from video3d_plugin.data.readers import masks, mesh, ply
+from video3d_plugin.data.readers import mask3d, mesh, ply
 from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.scan import reference_scan
@@ -84,7 +84,7 @@ def exact_proposals(files: ScanFiles, scene: Scene, limit: int | None = None) ->
     if files.mask is None or files.mesh is None:
         return scene.proposals.astype(np.float64)
     surface = mesh.align(ply.read_vertices(files.mesh), scene.world_from_scan)
-    exact = masks.read_proposals(files.mask, surface, len(scene.proposals) if limit is None else limit)[0]
+    exact = mask3d.read_proposals(files.mask, surface, len(scene.proposals) if limit is None else limit)[0]
     same = exact.shape == scene.proposals.shape and (exact.astype(np.float32) == scene.proposals).all()
     return exact if same else scene.proposals.astype(np.float64)
 

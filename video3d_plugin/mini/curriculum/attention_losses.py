@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from video3d_plugin.model.cascade import rotated
+from video3d_plugin.model.attention.shared_prefix import rotated
 
 LOG_ZERO = -1e4  # in the place of log 0, which has no gradient
 

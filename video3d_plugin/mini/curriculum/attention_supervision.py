@@ -20,9 +20,9 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.mini.curriculum.attention_losses import LOG_ZERO, added, attention_loss, log_attention
 from video3d_plugin.mini.curriculum.object_questions import ObjectNames
 from video3d_plugin.mini.curriculum.vocabulary import Vocabulary
+from video3d_plugin.model.attention.packed import mask_of
 from video3d_plugin.model.grounding import ground_loss, score_proposals
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
-from video3d_plugin.model.shared_rows import mask_of
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM

@@ -1,0 +1,78 @@
+"""`video3d doctor`: what is installed, which hosts are found, what each patch does here and why, what cannot work.
+
+Each line is `ok`, `absent` (optional, and not there) or `problem` (it is there, or was asked for, and does not work).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+
+from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
+from video3d_plugin.cli.doctor.check import NEEDS, Check, survived
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--need",
+        action="append",
+        choices=NEEDS,
+        default=[],
+        help="count the absence of this as a problem (may be given several times)",
+    )
+    parser.add_argument("--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)")
+    parser.add_argument(
+        "--quick", action="store_true", help="import nothing: leave out imports and patches, which take seconds"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the report; 1 if something that is there, or was asked for, cannot work."""
+    checks = [asked_for(check, args.need) for check in all_checks(args.quick, args.llava)]
+    problems = [check for check in checks if check.status == "problem"]
+    if args.json:
+        print(json.dumps({"ok": not problems, "checks": [asdict(check) for check in checks]}, indent=1))
+    else:
+        width = max(len(check.part) for check in checks)
+        for check in checks:
+            remedy = f"  -> {check.remedy}" if check.remedy and check.status != "ok" else ""
+            print(f"{check.status:8}{check.part:{width}}  {check.found}{remedy}")
+        print(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "no problems")
+    return 1 if problems else 0
+
+
+def asked_for(check: Check, needed: list[str]) -> Check:
+    """What is absent is a problem once it is needed."""
+    return replace(check, status="problem") if check.status == "absent" and check.needs in needed else check
+
+
+def all_checks(quick: bool = False, llava: str | None = None) -> Iterator[Check]:
+    """All checks, in the order in which they are printed.
+
+    Args:
+        quick: Import nothing but the standard library and this package.
+        llava: A LLaVA-NeXT checkout.
+    """
+    llava = llava or os.environ.get(training.VARIABLE)
+    parts = {
+        "interpreter": machine.interpreter,
+        "libraries": libraries.libraries,
+        "hosts": hosts.hosts,
+        "hooks": hosts.hooks,
+        "imports": libraries.imports,
+        "entry points": partial(entry_points.entry_points, load=not quick),
+        "training under LLaVA-NeXT": partial(training.checks, llava),
+        "patches": partial(hosts.patches, llava),
+        "gpu": machine.gpu,
+        "flash-attn": machine.flash_attention,
+        "java": machine.java,
+        "data": data.data_folder,
+    }
+    for part, checks in parts.items():
+        if not (quick and part in ("imports", "patches")):
+            yield from survived(part, checks)

@@ -1,0 +1,136 @@
+"""`video3d sample SCENE`: which frames each sampler takes of a scan, and how much of it they show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from video3d_plugin.cli.common import add_scene_arguments, checked_path, open_scene, positive
+from video3d_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from video3d_plugin.sampling.coverage import Coverage
+    from video3d_plugin.scene import Scene
+
+EPILOG = """\
+Coverage is the share of 10 cm voxels, of all that the scan's frames see together, that the chosen ones see.
+
+examples:
+  video3d sample my_scan/ --save frames.png
+  video3d sample my_scan/ --sampler uniform mc-ratio95 --max-frames 16
+"""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """frames: indices in capture order; covered: share of the counted voxels that they see, 0 to 1; seen: those
+    voxels' ranks in the coverage's table."""
+
+    sampler: str
+    frames: tuple[int, ...]
+    covered: float
+    seen: np.ndarray
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    add_scene_arguments(parser)
+    parser.add_argument("--sampler", nargs="+", metavar="NAME", help="which samplers (default: all that are installed)")
+    parser.add_argument("--max-frames", type=positive, default=32, metavar="N", help="frames at most (default: 32)")
+    parser.add_argument("--save", type=Path, metavar="FILE.png", help="write a picture: what is seen, from above")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from video3d_plugin.sampling import registry
+
+    names = args.sampler or list(registry.usable())
+    for name in names:
+        registry.get(name)  # before the work, not after it
+    if args.save is not None:
+        if args.save.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+            raise DataError("a picture's name ends in .png, .jpg or .webp", where=args.save)
+        checked_path(args.save)
+    scene = open_scene(args)
+    coverage, results = sample_all(scene, names, args.max_frames)
+    print(_json(scene, results) if args.json else table(scene, results))
+    if args.save is not None:
+        from video3d_plugin.view.sampling_picture import write_picture
+
+        write_picture(args.save, scene, coverage, results)
+        if not args.json:
+            print(f"\n{args.save}")
+    return 0
+
+
+def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverage, list[Sampled]]:
+    """What each sampler takes; every frame is read twice at most, however many samplers there are."""
+    from video3d_plugin.data.inputs import sample, scene_coverage
+
+    coverage = scene_coverage(scene)
+    with tqdm(total=2 * len(scene.frames), desc="frames", disable=None, delay=1) as bar:
+        coverage.frame_points = _counted(coverage.frame_points, bar)
+        assert coverage.look is not None
+        coverage.look = _counted(coverage.look, bar)
+        everything = _union(coverage, range(len(scene.frames)))
+        results = []
+        for name in names:
+            chosen = sample(scene, name, max_frames, coverage)
+            seen = _union(coverage, chosen)
+            results.append(Sampled(name, tuple(chosen), len(seen) / max(len(everything), 1), seen))
+    return coverage, results
+
+
+def _counted(function: Callable[..., Any], bar: tqdm) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        bar.update()
+        return function(*arguments)
+
+    return counted
+
+
+def _union(coverage: Coverage, frames: Any) -> np.ndarray:
+    seen = np.zeros(len(coverage.table.cells), bool)
+    for index in frames:
+        seen[coverage.seen(int(index))] = True
+    return np.flatnonzero(seen)
+
+
+def table(scene: Scene, results: list[Sampled]) -> str:
+    """One row a sampler; the frames' names wrapped below."""
+    wide = max(len(r.sampler) for r in results)
+    lines = [f"{scene.scene_id}: {len(scene.frames)} frames", f"{'sampler':<{wide}}  frames  coverage  which"]
+    for r in results:
+        names = [scene.frames[i].name for i in dict.fromkeys(r.frames)]
+        head = f"{r.sampler:<{wide}}  {len(names):6d}  {r.covered:8.1%}  "
+        lines += _wrapped(head, names)
+    return "\n".join(lines)
+
+
+def _wrapped(head: str, words: list[str], width: int = 118) -> list[str]:
+    lines, line = [], head
+    for word in words:
+        if len(line) + len(word) + 1 > width and line.strip():
+            lines.append(line.rstrip())
+            line = " " * len(head)
+        line += word + " "
+    return [*lines, line.rstrip()]
+
+
+def _json(scene: Scene, results: list[Sampled]) -> str:
+    content = {
+        "scene_id": scene.scene_id,
+        "frames": len(scene.frames),
+        "samplers": {
+            r.sampler: {"frames": [scene.frames[i].name for i in r.frames], "coverage": round(r.covered, 6)}
+            for r in results
+        },
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,0 +1,184 @@
+"""`video3d train`: fine-tune a checkpoint (`--model`), or train a small model from scratch (`--preset mini`)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video3d_plugin.errors import DataError
+
+if TYPE_CHECKING:
+    from video3d_plugin.training.settings import TrainSettings
+
+_Option = tuple[type, str, str]  # type, metavar, help
+
+# Options that override the preset: they are the fields of TrainSettings of the same name.
+_SETTINGS: dict[str, _Option] = {
+    "epochs": (float, "N", "passes over the training questions; takes the place of a preset's steps"),
+    "steps": (int, "N", "optimizer steps; counts over --epochs"),
+    "scenes_per_step": (int, "N", "scenes in a step, over all processes"),
+    "scenes_at_once": (int, "N", "scenes a process computes at once; gradients of its others are accumulated"),
+    "questions_per_scene": (int, "N", "questions that share one sequence with their scene"),
+    "learning_rate": (float, "RATE", "peak learning rate of all parts but the vision tower"),
+    "vision_tower_lr": (float, "RATE", "peak learning rate of the vision tower; 0 freezes it"),
+    "max_frames": (int, "N", "frames of a scene that the model sees"),
+    "sampler": (str, "NAME", "which frames: uniform, mc, mc-ratio90, mc-ratio95, or an add-on's"),
+    "seed": (int, "N", "seeds new weights and the order of the questions"),
+    "save_every": (int, "STEPS", "steps between two checkpoints"),
+    "workers": (int, "N", "data-loading processes"),
+}
+# The same for models from scratch: fields of MiniSettings.
+_MINI_SETTINGS: dict[str, _Option] = {
+    "optimizer": (str, "NAME", "adamw, or muon for the weight matrices of the layers"),
+    "tower_steps": (int, "N", "steps of the first stage: vision tower and projector"),
+    "lookup_steps": (int, "N", "steps of the second stage: supervised attention"),
+    "lookup_scenes": (int, "N", "scenes in a step of the second stage, over all processes"),
+    "object_steps": (int, "N", "steps of the third stage: supervised attention and short questions about objects"),
+    "object_rounds": (int, "N", "rounds of short questions about each annotated object"),
+    "final_stage_lr_factor": (float, "FACTOR", "factor of all learning rates in the last stage"),
+}
+_MINI_PRESETS = ("demo", "mini")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="a folder made by `video3d prepare`")
+    parser.add_argument("--output", type=Path, required=True, help="where checkpoints, curve and result go")
+    parser.add_argument("--preset", help="demo, mini or paper (default: mini; with --model: paper)")
+    parser.add_argument("--model", type=Path, help="a checkpoint to fine-tune; without it a small model is built")
+    parser.add_argument("--tasks", help="comma-separated; default: all five")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "float16"],
+        help="format of the computation; trained weights are float32 in any case",
+    )
+    parser.add_argument(
+        "--lora", type=int, metavar="RANK", help="train low-rank adapters, heads and embeddings in full"
+    )
+    parser.add_argument(
+        "--gradient-checkpointing", action="store_true", help="recompute activations backward: less memory, more time"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="share the run among N processes, one a core (or GPU)"
+    )
+    _add_options(parser.add_argument_group("settings", "default: the preset's"), _SETTINGS)
+    _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), _MINI_SETTINGS)
+
+
+def _add_options(group, options: Mapping[str, _Option]) -> None:
+    for name, (kind, metavar, text) in options.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+
+
+def run(args: argparse.Namespace) -> int:
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.training import processes
+
+    settings = settings_of(args)
+    folder = DataFolder.open(args.data)
+    first = processes.is_first()
+    if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
+        raise DataError("is not empty", where=args.output, remedy="choose another --output, or add --resume")
+    if args.processes > 1 and processes.count() == 1:
+        return processes.launch(args.processes, args.words)
+    model, processor = _model(args, folder, settings)
+    if _is_mini(args):
+        from video3d_plugin.mini.train import train_mini as train
+    else:
+        from video3d_plugin.training.trainer import train
+    summary = train(model, processor, folder, args.output, settings, resume=args.resume)
+    if first:
+        print(_summary_text(args.output, summary))
+    processes.leave_process_group()
+    return 0
+
+
+def _summary_text(output: Path, summary: Mapping[str, Any]) -> str:
+    return (
+        f"{summary['steps']} steps over {summary['questions']} questions: loss {summary['loss_first']:.3f} -> "
+        f"{summary['loss_last']:.3f}\n{output} (curve: training.png, settings and losses: training.json)"
+    )
+
+
+def _preset_name(args: argparse.Namespace) -> str:
+    return args.preset or ("paper" if args.model else "mini")
+
+
+def _given(args: argparse.Namespace, options: Mapping[str, _Option]) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in options if getattr(args, name) is not None}
+
+
+def _is_mini(args: argparse.Namespace) -> bool:
+    """Whether the run has the stages of a model from scratch, which fine-tuning does without."""
+    return _preset_name(args) in _MINI_PRESETS or bool(_given(args, _MINI_SETTINGS))
+
+
+def settings_of(args: argparse.Namespace) -> TrainSettings:
+    """Return the preset's settings, changed by the options.
+
+    `--epochs` alone takes the place of the preset's steps.
+
+    Args:
+        args: The parsed arguments.
+
+    Returns:
+        `MiniSettings` for a preset of a small model or with an option of one, else `TrainSettings`.
+
+    Raises:
+        DataError: If there is no such preset, or a value is out of range.
+    """
+    given = {**_given(args, _SETTINGS), **_given(args, _MINI_SETTINGS)}
+    if args.precision is not None:
+        given["precision"] = args.precision
+    if "epochs" in given:
+        given.setdefault("steps", None)
+    if args.tasks:
+        given["tasks"] = tuple(task.strip() for task in args.tasks.split(","))
+    return replace(_base_settings(args), gradient_checkpointing=args.gradient_checkpointing, **given)
+
+
+def _base_settings(args: argparse.Namespace) -> TrainSettings:
+    from video3d_plugin.training.presets import PRESETS
+
+    name = _preset_name(args)
+    if name in _MINI_PRESETS:
+        from video3d_plugin.mini.presets import preset
+
+        return preset(name).fine_tuning_settings if args.model else preset(name).settings
+    if name not in PRESETS:
+        raise DataError(f"no preset {name!r}", remedy=f"known: {', '.join([*_MINI_PRESETS, *PRESETS])}")
+    base = PRESETS[name]
+    if not _is_mini(args):
+        return base
+    from video3d_plugin.mini.settings import MiniSettings
+
+    return MiniSettings(**{field.name: getattr(base, field.name) for field in fields(base)})
+
+
+def _model(args: argparse.Namespace, folder, settings: TrainSettings):
+    if args.model is None:
+        if _preset_name(args) not in _MINI_PRESETS:
+            raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
+        from video3d_plugin.mini.presets import preset
+        from video3d_plugin.mini.train import from_scratch
+        from video3d_plugin.training.dataset import training_questions
+
+        questions = training_questions(folder, settings.tasks)
+        model, processor = from_scratch(preset(_preset_name(args)), questions, seed=settings.seed)
+    else:
+        from video3d_plugin.model.modeling import Video3DForCausalLM
+        from video3d_plugin.model.processing import Video3DProcessor
+
+        model = Video3DForCausalLM.from_pretrained(str(args.model), dtype="auto")  # as it is stored
+        processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
+    if args.lora:
+        from transformers import set_seed
+
+        from video3d_plugin.model.checkpoint.lora import add_lora
+
+        set_seed(settings.seed)  # adapters begin with random weights
+        model = add_lora(model, rank=args.lora)
+    return model.train(), processor

@@ -1,1 +1,0 @@
-"""The commands that people use on a single scan: ask, view, sample."""

@@ -1,0 +1,15 @@
+"""The `lmms_eval.models` entry point: what `lmms-eval --model video3d` loads. Imports no model code."""
+
+from __future__ import annotations
+
+
+def manifests():
+    """lmms-eval calls this when its model registry is built, in every run of lmms-eval."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return [
+        ModelManifest(
+            model_id="video3d",
+            simple_class_path="video3d_plugin.hosts.lmms_eval.model.Video3DLmms",
+        )
+    ]

@@ -1,0 +1,225 @@
+"""adapter_config.json and the adapter's weights, checked before PEFT sees them.
+
+PEFT imports modules, builds methods and runs regular expressions that this file names. Taken here are LoRA and DoRA on
+modules of the model, with values of checked types; the modules are listed by name, so that PEFT matches no pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.checkpoint_json import (
+    FLAG,
+    OBJECT,
+    Rule,
+    check_fields,
+    either,
+    is_number,
+    listed,
+    number,
+    one_of,
+    quoted,
+    read_checkpoint_json,
+    required,
+    several,
+    text,
+    whole,
+)
+from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
+
+CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+# The linear layers of the language model, and of nothing else (heads and tower have linear layers, too).
+TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_REMEDY = "only LoRA adapters as PEFT saves them are loaded; merge others into their base first"
+_LETTERS = 512
+_MATRIX = re.compile(r"base_model\.model\.(.+)\.lora_(?:embedding_)?[AB](?:\.weight|\.bias)?")
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
+_LANGUAGE = "model.layers"
+_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+_MODULE = Rule("names of modules", lambda v: isinstance(v, str) and len(v) <= _LETTERS and bool(_NAME.fullmatch(v)))
+_RANK = whole(1, 1 << 14)
+_ALPHA = number(0, 1e6, above=True)
+
+
+def _by_module(rule: Rule) -> Rule:
+    return Rule(
+        f"an object of modules' names, each with {rule.expected}",
+        lambda v: (
+            isinstance(v, dict) and len(v) <= 4096 and all(_MODULE.fits(k) and rule.fits(x) for k, x in v.items())
+        ),
+    )
+
+
+# Fields that are read. Written by PEFT 0.13 to 0.21.
+READ: dict[str, Rule] = {
+    "peft_type": required(one_of("LORA")),
+    "task_type": one_of("CAUSAL_LM"),
+    "base_model_name_or_path": text(),
+    "r": required(_RANK),
+    "lora_alpha": required(_ALPHA),
+    "lora_dropout": number(0, 1),
+    "target_modules": required(either(text(_LETTERS), several(_MODULE, 4096))),
+    "bias": one_of("none", "all", "lora_only"),
+    "use_rslora": FLAG,
+    "use_dora": FLAG,
+    "lora_bias": FLAG,
+    "fan_in_fan_out": FLAG,
+    "modules_to_save": several(_MODULE, 64),
+    "rank_pattern": _by_module(_RANK),
+    "alpha_pattern": _by_module(_ALPHA),
+    "layers_to_transform": either(whole(0, 4096), several(whole(0, 4096), 4096)),
+    # How the matrices started: of no account once they are read, but where the base was changed with them.
+    "init_lora_weights": either(FLAG, one_of("gaussian", "orthogonal", "eva")),
+}
+# Fields that say nothing of the weights; their types are all that is looked at.
+IGNORED: dict[str, Rule] = {
+    "peft_version": text(64),
+    "revision": text(256),
+    "inference_mode": FLAG,
+    "megatron_core": text(256),
+    "qalora_group_size": number(0, 1e9),
+    "ensure_weight_tying": FLAG,
+    "loftq_config": OBJECT,
+    "eva_config": OBJECT,
+    "layers_pattern": either(one_of("layers"), several(one_of("layers"), 1)),
+    "runtime_config": OBJECT,
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """settings: READ fields of its adapter_config.json, as given; weights: the file with its matrices."""
+
+    folder: Path
+    settings: dict[str, Any]
+    weights: Path
+
+    @property
+    def base(self) -> str:
+        """The base checkpoint that it names."""
+        name = self.settings.get("base_model_name_or_path")
+        if not name:
+            raise DataError(
+                "the adapter names no base checkpoint", where=self.folder, remedy="pass its base, and lora="
+            )
+        return name
+
+    def modules(self, names: Collection[str]) -> list[str]:
+        """Which of a model's modules it changes, of those (`names`) that LoRA can change.
+
+        A list or pattern of the file may also fit parts that the model had not when the adapter was trained (LLaVA adds
+        its tower later): a part, other than the language model, of which nothing is stored is left as it is.
+
+        Raises:
+            DataError: a name of its list is no module of the model, or nothing is left.
+        """
+        wanted, path = self.settings["target_modules"], self.folder / CONFIG
+        stored = {match[1] for name in self.shapes() if (match := _MATRIX.fullmatch(name))}
+        if wanted == TARGETS:  # the one pattern that is known to end
+            found = [name for name in names if re.fullmatch(TARGETS, name)]
+        elif isinstance(
+            wanted, str
+        ):  # a pattern of a file is not run; as far as its matrices show, it means all layers
+            kinds = {_LAYER.sub(".layers.N.", name) for name in stored}
+            found = [name for name in names if _LAYER.sub(".layers.N.", name) in kinds]
+        else:
+            missing = [one for one in wanted if not any(_ends(name, one) for name in names)]
+            if missing:
+                what = f"target_modules names what the model lacks: {listed(missing)}"
+                raise DataError(what, where=path, remedy="use the base model of this adapter")
+            found = [name for name in names if any(_ends(name, one) for one in wanted)]
+        layers = self.settings.get("layers_to_transform")
+        if layers is not None:
+            kept = {layers} if isinstance(layers, int) else set(layers)
+            found = [name for name in found if (match := _LAYER.search(name)) and int(match[1]) in kept]
+        parts = {_part(name) for name in stored} | {_LANGUAGE}
+        found = [name for name in found if _part(name) in parts]
+        if not found:
+            raise DataError("changes no module of the model", where=path, remedy="use the base model of this adapter")
+        return found
+
+    def of_module(self, pattern: str, name: str, default: Any) -> Any:
+        """The rank or alpha of a module: that of `rank_pattern` or `alpha_pattern`, else the adapter's."""
+        own = self.settings.get(pattern) or {}
+        return next((value for key, value in own.items() if _ends(name, key)), default)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return shapes_of(self.weights)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        shapes_of(self.weights)
+        tensors = read_bin(self.weights) if self.weights.suffix == ".bin" else load_file(str(self.weights))
+        check_finite(tensors, self.weights)
+        return tensors
+
+
+def _part(name: str) -> str:
+    """The part of the model that a module belongs to: model.layers, model.vision_tower, lm_head, ..."""
+    words = name.split(".")
+    return ".".join(words[: 2 if words[0] == "model" else 1])
+
+
+def _ends(name: str, part: str) -> bool:
+    return name == part or name.endswith(f".{part}")
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """The adapter of a folder; DataError or MissingError where it is damaged, no LoRA, or asks for more than LoRA."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise MissingError("no adapter here", where=folder, remedy=f"a LoRA folder has {CONFIG}")
+    content = read_checkpoint_json(path)
+    missing = [name for name, rule in READ.items() if not rule.null and name not in content]
+    if missing:
+        raise DataError(f"lacks {', '.join(missing)}", where=path, remedy=_REMEDY)
+    check_fields(content, {**READ, **IGNORED}, path, _REMEDY)
+    refused = [name for name in content if name not in {**READ, **IGNORED} and not _is_off(content[name])]
+    if content.get("loftq_config"):
+        refused.append("loftq_config")
+    if refused:
+        what = ", ".join(f"{name[:60]} {quoted(content[name])}" for name in refused[:4])
+        raise DataError(f"asks for what is not taken from a file: {what}", where=path, remedy=_REMEDY)
+    return Adapter(folder, {n: content[n] for n in READ if content.get(n) is not None}, _weights(folder))
+
+
+def _is_off(value: Any) -> bool:
+    """Whether a field that this version does not know is one that PEFT saves because it is not used."""
+    return value is None or value is False or value in ({}, [], "") or (is_number(value) and value == 0)
+
+
+def _weights(folder: Path) -> Path:
+    for name in WEIGHTS:
+        if (folder / name).exists():
+            return folder / name
+    raise MissingError(f"no {WEIGHTS[0]} here", where=folder, remedy="download it again")
+
+
+def peft_settings(adapter: Adapter, modules: Iterable[str]) -> dict[str, Any]:
+    """Arguments of PEFT's LoraConfig: modules by their full names, ranks and alphas as well."""
+    modules, own = list(modules), adapter.settings
+    rank, alpha = own["r"], own["lora_alpha"]
+    ranks = {name: adapter.of_module("rank_pattern", name, rank) for name in modules}
+    alphas = {name: adapter.of_module("alpha_pattern", name, alpha) for name in modules}
+    settings = {
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": modules,
+        "bias": own.get("bias", "none"),
+        "use_rslora": own.get("use_rslora", False),
+        "use_dora": own.get("use_dora", False),
+        "modules_to_save": own.get("modules_to_save"),
+        "rank_pattern": {name: value for name, value in ranks.items() if value != rank},
+        "alpha_pattern": {name: value for name, value in alphas.items() if value != alpha},
+        "init_lora_weights": True,
+        "task_type": "CAUSAL_LM",
+        "inference_mode": True,
+    }
+    return settings | ({"lora_bias": True} if own.get("lora_bias") else {})

@@ -1,0 +1,247 @@
+"""The files of a checkpoint's folder as data of strangers: checked before transformers, tokenizers or torch read them.
+
+Nothing is unpickled but tensors, no code that a folder brings is run, and no file outside it is opened.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.checkpoint_json import (
+    DOWNLOAD,
+    FLAG,
+    LARGE_BYTES,
+    Rule,
+    check_fields,
+    check_keys,
+    check_pointer,
+    check_state,
+    either,
+    is_text,
+    listed,
+    number,
+    one_of,
+    quoted,
+    read_bounded,
+    read_checkpoint_json,
+    several,
+    text,
+    whole,
+)
+
+Shapes = dict[str, tuple[int, ...]]
+_ID = whole(0, 1 << 28)
+_COUNT = whole(0, 1 << 26)
+_NUMBER = number(-1e6, 1e6)
+GENERATION_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("eos_token_id", "bos_token_id", "decoder_start_token_id"), either(_ID, several(_ID, 64))),
+    "pad_token_id": whole(-1, 1 << 28),
+    **dict.fromkeys(("max_length", "max_new_tokens", "min_length", "min_new_tokens", "top_k"), _COUNT),
+    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences"), whole(1, 1 << 10)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), whole(0, 1 << 16)),
+    **dict.fromkeys(("do_sample", "use_cache", "renormalize_logits", "remove_invalid_values"), FLAG),
+    **dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), FLAG),
+    **dict.fromkeys(("temperature", "repetition_penalty"), number(0, 1e6)),
+    **dict.fromkeys(("top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"), number(0, 1)),
+    **dict.fromkeys(("length_penalty", "diversity_penalty", "guidance_scale"), _NUMBER),
+    "suppress_tokens": several(_ID, 1 << 16),
+    "begin_suppress_tokens": several(_ID, 1 << 16),
+    "cache_implementation": text(64),
+    "early_stopping": either(FLAG, one_of("never")),
+}
+TOKENIZERS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
+_TOKEN = Rule("text, or an object with text as its content",
+              lambda v: is_text(v) or (isinstance(v, dict) and is_text(v.get("content"))))  # fmt: skip
+_STANDARD_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_TOKENS = either(several(_TOKEN, 1 << 12), Rule("an object of tokens", lambda v: _is_map(v, _TOKEN)))
+TOKENIZER_RULES: dict[str, Rule] = {
+    "tokenizer_class": one_of(*TOKENIZERS),
+    "processor_class": text(256),
+    "model_max_length": number(1, 1e31),
+    "padding_side": one_of("left", "right"),
+    "truncation_side": one_of("left", "right"),
+    "add_prefix_space": FLAG,
+    "clean_up_tokenization_spaces": FLAG,
+    "split_special_tokens": FLAG,
+    "errors": one_of("replace", "strict", "ignore"),
+    **dict.fromkeys(_STANDARD_TOKENS, _TOKEN),
+    "additional_special_tokens": _TOKENS,
+    "extra_special_tokens": _TOKENS,
+    "model_input_names": several(text(64), 16),
+    "added_tokens_decoder": Rule(
+        "an object of at most 65536 tokens by their ids",
+        lambda v: _is_map(v, _TOKEN) and all(re.fullmatch(r"\d{1,9}", key) for key in v),
+    ),
+}
+# What would make a tokenizer read another file than those of its folder, or be made by arguments of the file's.
+_TOKENIZER_REFUSED = ("tokenizer_file", "vocab_file", "merges_file", "init_inputs", "tokenizer_object", "gguf_file",
+                      "special_tokens_map_file", "added_tokens_file", "fast_tokenizer_files")  # fmt: skip
+PROCESSOR_RULES: dict[str, Rule] = {
+    "processor_class": text(256),
+    "system_message": text(1 << 16),
+    "label_style": one_of("llava_next", "answer"),
+}
+_SUMMED_BYTES = 1 << 30  # of larger .bin files the checksums are not read
+_WEIGHTS = ("F64", "F32", "F16", "BF16")
+
+
+def _is_map(value: Any, rule: Rule) -> bool:
+    return isinstance(value, dict) and len(value) <= 1 << 16 and all(rule.fits(v) for v in value.values())
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """Raise DataError for what a tokenizer's files must not say; a folder without them is not looked at."""
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        if os.path.lexists(folder / name):
+            read_bounded(folder / name, LARGE_BYTES)
+    for name, rules in (
+        ("tokenizer_config.json", TOKENIZER_RULES),
+        ("special_tokens_map.json", {k: TOKENIZER_RULES[k] for k in (*_STANDARD_TOKENS, "additional_special_tokens")}),
+        ("added_tokens.json", {}),
+    ):
+        path = folder / name
+        if not os.path.lexists(path):
+            continue
+        content = read_checkpoint_json(path)
+        if name == "added_tokens.json":
+            rules = dict.fromkeys(content, _ID)
+        check_fields(content, rules, path)
+        _check_names(content, path)
+    if os.path.lexists(folder / "chat_template.jinja"):
+        read_bounded(folder / "chat_template.jinja", 1 << 20)
+
+
+def _check_names(content: Mapping[str, Any], path: Path) -> None:
+    from transformers import PreTrainedTokenizerBase
+
+    if path.name != "added_tokens.json":
+        check_keys(content, type("Any", (), {}), _TOKENIZER_REFUSED, path, "remove it, or do not use this folder")
+        clash = [name for name in content if callable(getattr(PreTrainedTokenizerBase, name, None))]
+        if clash:
+            raise DataError(f"{listed(clash)}: no setting of a tokenizer", where=path, remedy=DOWNLOAD)
+
+
+def check_generation_config(folder: Path) -> None:
+    """Raise DataError unless transformers can take the folder's generation_config.json; none is fine."""
+    path = folder / "generation_config.json"
+    if not os.path.lexists(path):
+        return
+    from transformers import GenerationConfig
+
+    content = read_checkpoint_json(path)
+    check_keys(content, GenerationConfig, ("custom_generate", "compile_config"), path, DOWNLOAD)
+    check_fields(content, GENERATION_RULES, path)
+    try:
+        GenerationConfig.from_pretrained(str(folder))
+    except Exception as error:  # each version checks in its own way, with types of its own
+        what = f"cannot be used: {type(error).__name__}: {error!s:.120}"
+        raise DataError(what, where=path, remedy="delete it: answers are greedy without it") from error
+
+
+def read_processor_config(path: Path) -> dict[str, Any]:
+    content = read_checkpoint_json(path)
+    check_fields(content, PROCESSOR_RULES, path)
+    return content
+
+
+# -- weights ------------------------------------------------------------------------------------------------------
+
+
+def check_weight_file(path: Path) -> None:
+    """Raise unless it is a regular file with something in it that is no Git LFS pointer."""
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise MissingError(f"file not found ({error.strerror})", where=path, remedy=DOWNLOAD) from None
+    check_state(state, path)
+    with open(path, "rb") as file:
+        beginning = file.read(64)
+    if not beginning:
+        raise DataError("is empty", where=path, remedy=DOWNLOAD)
+    check_pointer(beginning, path)
+
+
+def shapes_of(path: Path, floats: bool = True) -> Shapes:
+    """Name and shape of every stored tensor, from the file's header. floats: integers are an error."""
+    check_weight_file(path)
+    if path.suffix != ".safetensors":
+        tensors = read_bin(path, "meta")
+        if floats:
+            _check_floats({name: str(t.dtype) for name, t in tensors.items() if not t.is_floating_point()}, path)
+        return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
+            kinds = {name: one.get_dtype() for name, one in slices.items()}
+            made_for = (file.metadata() or {}).get("format", "pt")
+    except Exception as error:  # safetensors raises its own type
+        raise DataError(f"cannot be read: {error!s:.120}", where=path, remedy=DOWNLOAD) from error
+    if made_for != "pt":
+        raise DataError(f"its weights are of the format {quoted(made_for)}", where=path, remedy="save them for PyTorch")
+    if floats:
+        _check_floats({name: kind for name, kind in kinds.items() if kind not in _WEIGHTS}, path)
+    return shapes
+
+
+def _check_floats(kinds: Mapping[str, str], path: Path) -> None:
+    if kinds:
+        found = listed(f"{name} ({kind})" for name, kind in kinds.items())
+        raise DataError(
+            f"weights that are no floating-point numbers: {found}", where=path, remedy="save them as floats"
+        )
+
+
+def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Tensors of a .bin file by name, and nothing else: what is pickled beside tensors is refused by torch.
+
+    Raises:
+        DataError: the file is damaged, compressed, holds something else, or a tensor larger than the file.
+    """
+    check_weight_file(path)
+    try:
+        tensors = _load(path, device)
+    except DataError:
+        raise
+    except Exception as error:  # unpickling what is damaged raises anything
+        reason = "it holds more than tensors" if "Weights only load failed" in str(error) else f"{error!s:.100}"
+        raise DataError(f"cannot be read: {type(error).__name__}: {reason}", where=path, remedy=DOWNLOAD) from error
+    wrong = [k for k, v in tensors.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
+    if wrong:
+        raise DataError(f"holds what is no tensor: {listed(map(str, wrong))}", where=path, remedy=DOWNLOAD)
+    size = path.stat().st_size
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or math.prod(tensor.shape) * tensor.element_size() > size:
+            raise DataError(f"{quoted(name)} claims more than the file holds", where=path, remedy=DOWNLOAD)
+    return tensors
+
+
+def _load(path: Path, device: str) -> dict[Any, Any]:
+    if not zipfile.is_zipfile(path):  # written by a torch before 1.6, which cannot be memory-mapped; or nothing at all
+        content = torch.load(path, map_location=device, weights_only=True)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise DataError("is compressed, which torch.save never does", where=path, remedy="do not use it")
+            if device != "meta" and path.stat().st_size <= _SUMMED_BYTES and (broken := archive.testzip()):
+                raise DataError(f"{quoted(broken)} in it is damaged", where=path, remedy=DOWNLOAD)
+        content = torch.load(str(path), map_location=device, weights_only=True, mmap=True)
+    if not isinstance(content, dict):
+        raise DataError(f"holds a {type(content).__name__}, not tensors by name", where=path, remedy=DOWNLOAD)
+    return dict(content)
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise DataError(f"not all finite: {listed(broken)}", where=path, remedy="use a checkpoint of before that")

@@ -1,0 +1,331 @@
+"""Loading checkpoints: ours, and LLaVA-NeXT's folders as they are published.
+
+`Video3DForCausalLM.from_pretrained` comes through `load`, which looks at the weights' names and shapes first: the
+vocabulary is the weights', what is missing or left over is an error that lists it, and a base checkpoint without
+grounding head or position embedding gets fresh ones. Nothing is unpickled but tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import safe_open
+
+from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
+from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.files.checkpoint_json import LARGE_BYTES, listed, quoted, read_checkpoint_json
+from video3d_plugin.model.checkpoint.adapter import read_adapter
+from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin, shapes_of
+from video3d_plugin.model.distributed import zero3
+
+log = logging.getLogger(__name__)
+
+_TOWER = "model.vision_tower."
+# Parts that a base LLaVA-Video checkpoint lacks; each is initialised as a whole or loaded as a whole.
+_NEW_PARTS = ("ground_head", "model.world_position_embedding.")
+# What published checkpoints carry that no forward pass reads: buffers, the tower's dropped layer and pooling head.
+_NOT_READ = ("rotary_emb.inv_freq", "embeddings.position_ids", "vision_model.head.", "vision_tower.logit_")
+# Arguments of from_pretrained that some versions of transformers would take for entries of the configuration.
+_NOT_OF_THE_CONFIG = ("dtype", "torch_dtype", "attn_implementation", "quantization_config", "device_map")
+_INDEX = {"model.safetensors": "model.safetensors.index.json", "pytorch_model.bin": "pytorch_model.bin.index.json"}
+
+
+def load(
+    cls: type,
+    transformers_load: Callable[..., Any],
+    path: str | Path,
+    *args: Any,
+    config: Any = None,
+    output_loading_info: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """What `from_pretrained` does. `model.initialised_parts` names the parameters that the checkpoint did not have.
+
+    config    a configuration, or a folder with one that takes the place of the checkpoint's own
+    """
+    if path is None or kwargs.get("state_dict") is not None:
+        return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
+    folder, kwargs = local_folder(path, kwargs), _quantised(kwargs)
+    if config is None or isinstance(config, str | os.PathLike):
+        mine = {name: kwargs.pop(name) for name in _NOT_OF_THE_CONFIG if name in kwargs}
+        config, kwargs = Video3DConfig.from_pretrained(str(config or folder), return_unused_kwargs=True, **kwargs)
+        kwargs |= mine
+    elif not isinstance(config, Video3DConfig):  # the host hands its own class
+        config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
+    quantised = (
+        kwargs.get("quantization_config") is not None or getattr(config, "quantization_config", None) is not None
+    )
+    shapes = weight_shapes(folder, floats=not quantised)
+    check_generation_config(folder)
+    config.vocab_size = _vocabulary(shapes, config, folder)
+    config.vision_config = _vision(config, folder)
+    fresh = _compare(cls, config, shapes, folder)
+    try:
+        options = _dtype_name(kwargs)
+        model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
+    except RuntimeError as error:
+        is_bin = all(file.suffix == ".bin" for file in weight_files(folder))
+        if not is_bin or isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        raise DataError(f"a .bin file is damaged: {error!s:.100}", where=folder, remedy="download it again") from error
+    _materialise(model, fresh)
+    tower = [name for name in fresh if name.startswith(_TOWER)]
+    if tower:
+        load_tower(model, config.mm_vision_tower, folder)
+    model.initialised_parts = sorted(set(fresh) - set(tower))
+    if model.initialised_parts:
+        initialise(model, model.initialised_parts)
+        log.warning("%s has no %s: initialised, to be trained", folder, _summary(model.initialised_parts))
+    return (model, info) if output_loading_info else model
+
+
+def local_folders(
+    path: str | Path, lora: str | Path | None = None, options: dict[str, Any] | None = None
+) -> tuple[Path, Path | None]:
+    """(checkpoint, adapter or None) as folders of this machine; an adapter given as `path` goes with its base."""
+    folder = local_folder(path, options)
+    if lora is not None:
+        return folder, Path(lora).expanduser()
+    if not (folder / "adapter_config.json").is_file() or _has_weights(folder):
+        return folder, None
+    return local_folder(read_adapter(folder).base, options), folder
+
+
+def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Path:
+    """The folder itself, or the snapshot of a hub name (from the cache where there is no network)."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") != 1:
+        raise MissingError("no such checkpoint folder", where=path, remedy="give a folder, or a hub name `owner/name`")
+    from huggingface_hub import snapshot_download
+
+    chosen = {name: (options or {}).get(name) for name in ("revision", "cache_dir", "token")}
+    patterns = ["*.json", "*.txt", "*.safetensors"]
+    try:
+        found = Path(snapshot_download(str(path), allow_patterns=patterns, **chosen))
+        if not list(found.glob("*.safetensors")):
+            found = Path(snapshot_download(str(path), allow_patterns=[*patterns, "*.bin"], **chosen))
+    except Exception as error:
+        raise MissingError(
+            f"no such folder, and the hub or its cache did not give it: {type(error).__name__}",
+            where=path,
+            remedy="check the name, or download the checkpoint and give its folder",
+        ) from error
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The checkpoint's weight files, safetensors before .bin; a missing shard is an error that names it."""
+    for single, index in _INDEX.items():
+        if (folder / index).is_file():
+            names = _shards(folder / index)
+            missing = [name for name in names if not (folder / name).is_file()]
+            if missing:
+                raise MissingError(
+                    f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}",
+                    where=folder,
+                    remedy="download them again",
+                )
+            return [folder / name for name in names]
+        if (folder / single).is_file():
+            return [folder / single]
+    raise MissingError(
+        "no weights here", where=folder, remedy="a checkpoint has model.safetensors or pytorch_model.bin, or shards"
+    )
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; they lie beside it."""
+    names = read_checkpoint_json(index, LARGE_BYTES).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise DataError("no weight_map here", where=index, remedy="download it again")
+    for name in names.values():
+        if not isinstance(name, str) or name == ".." or Path(name).name != name:
+            raise DataError(
+                f"names {quoted(name)}, which is no file beside it", where=index, remedy="do not use this folder"
+            )
+    return sorted(set(names.values()))
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for pair in _INDEX.items() for name in pair)
+
+
+def weight_shapes(folder: Path, floats: bool = True) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every stored tensor, from the files' headers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(folder):
+        own = shapes_of(path, floats)
+        if twice := shapes.keys() & own.keys():
+            raise DataError(
+                f"holds again what another shard holds: {listed(twice)}", where=path, remedy="download it again"
+            )
+        shapes |= own
+    return shapes
+
+
+def _vocabulary(shapes: dict[str, tuple[int, ...]], config: Video3DConfig, folder: Path) -> int:
+    words = shapes.get("model.embed_tokens.weight")
+    if words is None:
+        raise DataError(
+            f"no model.embed_tokens.weight among {len(shapes)} tensors", where=folder, remedy="give a LLaVA-Qwen folder"
+        )
+    out = shapes.get("lm_head.weight", words)
+    if out[0] != words[0]:
+        raise DataError(
+            f"embed_tokens has {words[0]} rows and lm_head {out[0]}", where=folder, remedy="save the checkpoint again"
+        )
+    return words[0]
+
+
+def _vision(config: Video3DConfig, folder: Path) -> dict[str, Any]:
+    return config.vision_config or tower_sizes(config.mm_vision_tower, folder)
+
+
+def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path) -> list[str]:
+    """Names that must be initialised or come from the tower's own folder. Anything else that differs is an error."""
+    wanted = _shapes_by(cls, config, folder)
+    if config.tie_word_embeddings and "lm_head.weight" not in shapes:
+        wanted.pop("lm_head.weight")
+    missing = [name for name in wanted if name not in shapes]
+    last = config.vision_config["num_hidden_layers"] - 1
+    not_read = (*_NOT_READ, f"vision_model.encoder.layers.{last}.")
+    extra = [name for name in shapes if name not in wanted and not any(part in name for part in not_read)]
+    other = [
+        f"{name} {shapes[name]}, expected {shape}" for name, shape in wanted.items() if shapes.get(name, shape) != shape
+    ]
+    fresh = []
+    for part in (_TOWER, *_NEW_PARTS):
+        whole = [name for name in wanted if name.startswith(part)]
+        if whole and not any(name in shapes for name in whole):
+            fresh += whole
+    missing = [name for name in missing if name not in fresh]
+    lists = {"missing": missing, "unexpected": extra, "of another shape": other}
+    problems = [f"{what}: {listed(names)}" for what, names in lists.items() if names]
+    if problems:
+        raise DataError("; ".join(problems), where=folder, remedy=SAVED_WITH)
+    return fresh
+
+
+def _shapes_by(cls: type, config: Video3DConfig, folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that the configuration asks for."""
+    try:
+        with torch.device("meta"):  # of a copy: building a model settles its attention in the configuration
+            model = cls(copy.deepcopy(config))
+    except Video3DError:
+        raise
+    except Exception as error:  # sizes that contradict each other: a division by zero, a negative size, any type
+        what = f"config.json asks for no possible model: {type(error).__name__}: {error}"
+        raise DataError(what, where=folder, remedy=SAVED_WITH) from error
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def load_tower(model: Any, name: str | None, beside: Path) -> None:
+    """Fill the vision tower from a SigLIP checkpoint: a local folder, or a hub name (never guessed to be CLIP)."""
+    if not name:
+        raise MissingError("the weights hold no vision tower and the config names none", where=beside,
+                           remedy="set mm_vision_tower to a SigLIP folder or hub name")  # fmt: skip
+    folder = tower_folder(name, beside) or local_folder(name)
+    sizes = tower_sizes(str(folder))
+    tower = model.get_vision_tower()
+    own = {key: getattr(tower.config, key) for key in sizes}
+    different = {key: (value, own[key]) for key, value in sizes.items() if own[key] != value}
+    if different:
+        raise DataError(f"sizes differ from the model's tower: {different}", where=folder, remedy="use its own tower")
+    vision = tower.vision_tower.vision_model
+    wanted = set(vision.state_dict())
+    found: dict[str, torch.Tensor] = {}
+    for path in weight_files(folder):
+        for key, tensor in _tensors_of(path):
+            name = key.split("vision_model.", 1)[-1]
+            if name in wanted:
+                found[name] = tensor
+    missing = sorted(wanted - set(found))
+    if missing:
+        raise DataError(f"missing: {listed(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
+    with zero3.gathered(vision.parameters()):
+        vision.load_state_dict(found)
+
+
+def _tensors_of(path: Path) -> Iterable[tuple[str, torch.Tensor]]:
+    if path.suffix != ".safetensors":
+        yield from read_bin(path).items()
+        return
+    with safe_open(str(path), framework="pt") as file:
+        for name in file.keys():
+            if not name.startswith("text_model."):
+                yield name, file.get_tensor(name)
+
+
+def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
+    """Room for parameters that the checkpoint did not have: transformers before 4.5x may leave them on `meta`."""
+    for name in names:
+        owner, _, leaf = name.rpartition(".")
+        parameter = model.get_parameter(name)
+        if parameter.is_meta:
+            room = torch.empty_like(parameter, device=model.get_input_embeddings().weight.device)
+            setattr(model.get_submodule(owner), leaf, torch.nn.Parameter(room))
+
+
+@torch.no_grad()
+def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
+    """Fresh values for the named parameters: modules as torch initialises them, single vectors from a normal."""
+    names = list(names)
+    owners = {name.rpartition(".")[0] for name in names}
+    with zero3.gathered(model.get_parameter(name) for name in names):
+        for name in names:
+            if "." not in name:  # a vector on the model itself
+                model.get_parameter(name).normal_()
+        for owner in sorted(owners - {""}):
+            model.get_submodule(owner).reset_parameters()
+
+
+def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`dtype` was called `torch_dtype` before transformers 4.56. And no second copy of the weights on versions
+    that would make one by default."""
+    kwargs = dict(kwargs)
+    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
+    old, new = ("dtype", "torch_dtype") if (major, minor) < (4, 56) else ("torch_dtype", "dtype")
+    if old in kwargs:
+        kwargs.setdefault(new, kwargs.pop(old))
+    if major < 5 and not zero3.enabled():
+        kwargs.setdefault("low_cpu_mem_usage", True)
+    return kwargs
+
+
+# Small, new, or read by their weights' number format: kept out of 8- and 4-bit.
+_NOT_QUANTISED = ["lm_head", "vision_tower", "mm_projector", "world_position_embedding"]
+_NOT_QUANTISED += ["ground_head", "ground_head_obj", "ground_head_query", "ground_head_score"]
+
+
+def _quantised(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`load_in_4bit` and `load_in_8bit` (as LLaVA-NeXT's loader takes them) become a quantization_config."""
+    kwargs = dict(kwargs)
+    bits = {name: kwargs.pop(name) for name in ("load_in_4bit", "load_in_8bit") if name in kwargs}
+    if not any(bits.values()) or kwargs.get("quantization_config") is not None:
+        return kwargs
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise MissingError(f"{', '.join(bits)} needs bitsandbytes", remedy="pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.bfloat16
+    kwargs["quantization_config"] = BitsAndBytesConfig(
+        **bits, llm_int8_skip_modules=_NOT_QUANTISED, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4"
+    )
+    return kwargs
+
+
+def _summary(names: list[str]) -> str:
+    """The parts that parameter names belong to."""
+    count = {True: 1, False: 2}
+    return ", ".join(sorted({".".join(name.split(".")[: count[name.startswith("ground")]]) for name in names}))

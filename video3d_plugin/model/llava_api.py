@@ -1,0 +1,69 @@
+"""What LLaVA-NeXT's training script calls on a model, as a mix-in: the same class trains under the host's trainer.
+
+Source of the calls: LLaVA-NeXT at df17966, llava/train/train.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.checkpoint.lora import train_in_full
+from video3d_plugin.model.distributed import zero3
+from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
+
+
+class HostMethods:
+    """Mixed into Video3DForCausalLM."""
+
+    def get_model(self):
+        return self.model
+
+    def get_vision_tower(self):
+        return self.model.get_vision_tower()
+
+    def initialize_vision_tokenizer(self, model_args: Any, tokenizer: Any) -> None:
+        """Add the tokens that the model reads; called by the host with its tokenizer, after it froze what is not to be
+        trained. Position embedding and grounding head train whatever `mm_tunable_parts` says, as in the reference
+        (train_3d.py), and with LoRA so does everything that an adapter does not hold."""
+        if getattr(model_args, "mm_use_im_start_end", False):
+            raise DataError("mm_use_im_start_end is not supported", remedy="leave it at False")
+        self.add_tokens(tokenizer)
+        for name, parameter in self.named_parameters():
+            if "world_position_embedding" in name or name.startswith("ground_head"):
+                parameter.requires_grad_(True)
+        if any("lora_" in name for name, _ in self.named_parameters()):
+            train_in_full(self)
+
+    def add_tokens(self, tokenizer: Any) -> list[str]:
+        """Give `tokenizer` <image>, <ground> and <coord> where it lacks them, grow the embeddings to its length, and
+        note the ids in the configuration. New tokens start as the mean of the old ones, also in rows that were there
+        to spare (Qwen2 has more rows than tokens, never trained). Returns the tokens that were new."""
+        known = tokenizer.get_vocab()
+        new = [token for token in SPATIAL_TOKENS if token not in known]
+        tokenizer.add_tokens(new)
+        old = zero3.whole_shape(self.get_input_embeddings().weight)[0]
+        fresh = list(tokenizer.convert_tokens_to_ids(new))
+        if len(tokenizer) > old:
+            self._grow_embeddings(old, len(tokenizer))
+            fresh.append(old)
+        if fresh:
+            self._start_from_mean(min(fresh), len(tokenizer))
+        self.config.ground_token_ids = [tokenizer.convert_tokens_to_ids(GROUND_TOKEN)]
+        self.config.coord_token_ids = [tokenizer.convert_tokens_to_ids(COORD_TOKEN)]
+        return new
+
+    def _grow_embeddings(self, old: int, size: int) -> None:
+        trainable = {name: p.requires_grad for name, p in self.named_parameters()}
+        self.resize_token_embeddings(size)
+        for name, p in self.named_parameters():  # the host froze parts before this call
+            p.requires_grad_(trainable.get(name, True))
+
+    def _start_from_mean(self, old: int, end: int) -> None:
+        """Rows `old` to `end` of both embeddings become the mean of the rows before them."""
+        layers = (self.get_input_embeddings(), self.get_output_embeddings())
+        with torch.no_grad(), zero3.gathered(layer.weight for layer in layers):
+            for layer in layers:
+                layer.weight[old:end] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)

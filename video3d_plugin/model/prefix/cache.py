@@ -1,0 +1,76 @@
+"""Encoded scenes kept for the next question: the least recently used go first when they get too large together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from video3d_plugin.scene import FileSlice, Scene
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.prefix.inference import ScenePrefix
+
+DEFAULT_BYTES = 2 << 30  # four scenes of 32 frames with Qwen2-7B in bfloat16; hundreds with a small model
+
+
+class PrefixCache:
+    """Prefixes by key, at most `max_bytes` of them together; the newest is kept whatever its size, 0 keeps none.
+
+    `holder` is anything that must stay alive as long as the entry (an object whose id() is part of the key).
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES):
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[Hashable, tuple[ScenePrefix, Any]] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], ScenePrefix], holder: Any = None) -> ScenePrefix:
+        """The entry of `key`, made if there is none."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+        prefix = make()
+        if self.max_bytes > 0:
+            self._entries[key] = prefix, holder
+            while len(self._entries) > 1 and self.nbytes > self.max_bytes:
+                self._entries.popitem(last=False)
+        return prefix
+
+    @property
+    def nbytes(self) -> int:
+        return sum(prefix.nbytes for prefix, _ in self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+def scene_key(scene: Scene) -> str:
+    """Identifies what a model can see of a scene: files with their sizes and dates, poses, cameras, boxes.
+
+    Two readings of the same folder have the same key; a frame that was written anew changes it.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for frame in scene.frames:
+        for source in (frame.color, frame.depth):
+            digest.update(repr(_stamp(source)).encode())
+        for matrix in (frame.scan_from_camera, frame.depth_intrinsics):
+            digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())
+        digest.update(repr((frame.name, frame.depth_size, frame.depth_unit_m, frame.depth_void)).encode())
+    digest.update(np.ascontiguousarray(scene.world_from_scan, np.float64).tobytes())
+    digest.update(np.ascontiguousarray(scene.proposals, np.float32).tobytes())
+    digest.update(repr([(i.object_id, i.box) for i in scene.instances]).encode())
+    return digest.hexdigest()
+
+
+def _stamp(source: FileSlice) -> tuple[Any, ...]:
+    try:
+        status = source.path.stat()
+    except OSError:  # decoding will say which file is missing, and why
+        return str(source.path), source.offset, source.size, None
+    return str(source.path), source.offset, source.size, status.st_size, status.st_mtime_ns

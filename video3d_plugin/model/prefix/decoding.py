@@ -1,0 +1,223 @@
+"""Questions running against an encoded scene, layer by layer: the state behind `model.prefix.inference.answer` and `ground`.
+
+Two ways with one interface. `Cascade` packs the questions' tokens in one row without padding and attends to the prefix
+once for all of them (`model.attention.shared_prefix`); `Expanded` is the plain twin: a batch with transformers' own forward pass and a
+cache that starts with a copy of the prefix for every question.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from transformers import DynamicCache
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.attention.shared_prefix import Layout, attend, attend_own, join, rotated
+from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.sequence import IMAGE_ID
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.prefix.inference import ScenePrefix
+
+PrefixAttention = Literal["cascade", "expanded"]
+_ROOM = 32  # tokens by which the questions' own cache grows
+
+
+def start(model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None, how: PrefixAttention):
+    """The state after reading `suffixes`; `hidden` (B, H) is that of each question's last token."""
+    if how not in ("cascade", "expanded"):
+        raise DataError(f"prefix_attention {how!r} is unknown", remedy="known: cascade, expanded")
+    longest, limit = max(map(len, suffixes)), model.config.longest_sequence
+    if len(prefix) + longest > limit:
+        raise DataError(
+            f"prefix and question take {len(prefix) + longest} positions, the model was made for {limit}",
+            where=prefix.scene_id,
+            remedy="use fewer frames or a shorter prompt",
+        )
+    if any(IMAGE_ID in suffix for suffix in suffixes):
+        raise DataError("a question shows the scene again", remedy="put <image> once in its prompt")
+    cascade = how == "cascade" and runs_by_layer(model.model)
+    return (Cascade if cascade else Expanded)(model, prefix, suffixes, points)
+
+
+def runs_by_layer(inner) -> bool:
+    """Whether the layers can be run one by one here: full attention everywhere, and all weights in memory."""
+    sliding = bool(getattr(inner.config, "use_sliding_window", False))
+    return not sliding and not any(p.is_meta for p in inner.layers.parameters())
+
+
+def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """(P, H) -> for each layer the keys (1, K, P, d), rotated, and the values.
+
+    As transformers' forward pass leaves them in its cache, without what is never read: of the last layer only keys and
+    values are computed, not its attention nor its MLP (a share of 1 / layers).
+    """
+    rotation = _rotation(inner, embeds, torch.arange(len(embeds), device=embeds.device))
+    keys, values, hidden = [], [], embeds
+    for layer in inner.layers:
+        hidden = hidden.to(_device_of(layer))
+        last = layer is inner.layers[-1]
+        mixed, key, value = _attended_causally(layer, hidden, rotation, last)
+        keys.append(key)
+        values.append(value)
+        hidden = hidden if last else _rest_of_layer(layer, hidden, mixed)
+    return tuple(keys), tuple(values)
+
+
+def _attended_causally(layer, hidden: torch.Tensor, rotation, only_keys: bool):
+    """(heads' outputs (T, heads, d), or None with only_keys; keys (1, K, T, d); values likewise)."""
+    query, key, value = _projected(layer, hidden, rotation)
+    key, value = (t.transpose(0, 1)[None].contiguous() for t in (key, value))
+    if only_keys:
+        return None, key, value
+    repeated = (t.repeat_interleave(query.shape[2], 1) for t in (key, value))
+    mixed = F.scaled_dot_product_attention(query.flatten(1, 2).transpose(0, 1)[None], *repeated, is_causal=True)
+    return mixed[0].transpose(0, 1), key, value
+
+
+class Cascade:
+    """Questions packed in one row. Memory beyond the prefix: the questions' own keys and values, and activations of
+    their tokens (T, H)."""
+
+    drops = True  # questions that have ended cost nothing more
+
+    def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
+        self._inner, self._start = model.model, len(prefix)
+        self._shared = _placed(prefix, self._inner)
+        device = model.get_input_embeddings().weight.device
+        ids = torch.tensor([[token for suffix in suffixes for token in suffix]], device=device)
+        embeds = model.embed_text(ids, torch.ones_like(ids, dtype=torch.bool), points)[0]
+        layout = Layout.of([len(suffix) for suffix in suffixes], device)
+        self._lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        self._longest = layout.longest
+        self._own: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.hidden = self._run(embeds, layout)[self._lengths.cumsum(0) - 1]
+
+    def advance(self, ids: torch.Tensor) -> None:
+        """One more token a question."""
+        layout = Layout.next_token(self._lengths)
+        self._lengths, self._longest = self._lengths + 1, self._longest + 1
+        self.hidden = self._run(self._inner.embed_tokens(ids), layout)
+
+    def keep(self, kept: torch.Tensor) -> None:
+        """Go on with the questions `kept` (K,) only."""
+        self._lengths, self.hidden = self._lengths[kept.to(self._lengths.device)], self.hidden[kept]
+        self._own = [(key[kept.to(key.device)], value[kept.to(value.device)]) for key, value in self._own]
+
+    def _run(self, hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
+        rotation = _rotation(self._inner, hidden, self._start + layout.columns)
+        for index, layer in enumerate(self._inner.layers):
+            hidden = hidden.to(_device_of(layer))
+            query, key, value = _projected(layer, hidden, rotation)
+            mixed = self._attend(index, query, key, value, layout.to(hidden.device))
+            hidden = _rest_of_layer(layer, hidden, mixed)
+        return self._inner.norm(hidden)
+
+    def _attend(self, index: int, query, key, value, layout: Layout) -> torch.Tensor:
+        """query (T, K, G, d), key and value (T, K, d) -> (T, K * G, d)."""
+        tokens, heads, groups, size = query.shape
+        keys, values = self._grown(index, key, value, layout)
+        key, value = (part[0].to(query.dtype) for part in self._shared[index])  # (K, P, d)
+        out, lse = attend(query.permute(1, 0, 2, 3).reshape(heads, tokens * groups, size), key, value)
+        out, lse = (t.unflatten(1, (tokens, groups)).transpose(0, 1) for t in (out, lse))
+        own = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
+        own = [layout.pack(part) for part in own]
+        return join([(out, lse), (own[0], own[1])])[0].flatten(1, 2)
+
+    def _grown(self, index: int, key, value, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+        """The questions' own keys and values (B, S, K, d) with the new tokens in place, S the longest question."""
+        if index == len(self._own):
+            self._own.append(tuple(_empty(len(self._lengths), self._longest + _ROOM, like=t) for t in (key, value)))
+        elif self._own[index][0].shape[1] < self._longest:
+            self._own[index] = tuple(F.pad(t, (0, 0, 0, 0, 0, _ROOM)) for t in self._own[index])
+        for stored, new in zip(self._own[index], (key, value), strict=True):
+            stored[layout.rows, layout.columns] = new
+        return tuple(t[:, : self._longest] for t in self._own[index])
+
+
+class Expanded:
+    """Rows are aligned at their ends: padding lies between prefix and question. Memory: a prefix for every question."""
+
+    drops = False
+
+    def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
+        self._inner, longest = model.model, max(map(len, suffixes))
+        device = model.get_input_embeddings().weight.device
+        ids = torch.tensor([[0] * (longest - len(suffix)) + suffix for suffix in suffixes], device=device)
+        mask = torch.tensor([[0] * (longest - len(suffix)) + [1] * len(suffix) for suffix in suffixes], device=device)
+        self._cache = _cache(prefix, len(suffixes), self._inner)
+        self._mask = torch.cat([mask.new_ones(len(ids), len(prefix)), mask], 1)
+        self._next = len(prefix) + mask.sum(1)  # the position of the token after
+        embeds = model.embed_text(ids, mask.bool(), points)
+        self._run(embeds, (len(prefix) + mask.cumsum(1) - 1).clamp(min=0))
+
+    def advance(self, ids: torch.Tensor) -> None:
+        """One more token a question."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], 1)
+        self._run(self._inner.embed_tokens(ids[:, None]), self._next[:, None])
+        self._next = self._next + 1
+
+    def _run(self, embeds: torch.Tensor, position_ids: torch.Tensor) -> None:
+        output = self._inner(
+            inputs_embeds=embeds,
+            attention_mask=self._mask,
+            position_ids=position_ids,
+            use_cache=True,
+            return_dict=True,
+            **{CACHE: self._cache},
+        )
+        self._cache, self.hidden = output[CACHE], output[0][:, -1]
+
+
+def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:
+    """A cache that starts with the prefix for every row. It grows by concatenation: the prefix is not written to."""
+    cache = DynamicCache()
+    for index, layer in enumerate(_placed(prefix, inner)):
+        cache.update(*(part.expand(rows, -1, -1, -1) for part in layer), index)
+    return cache
+
+
+def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each layer the prefix's keys and values (1, K, P, d), where the layer is and in the model's numbers."""
+    dtype, layers = inner.embed_tokens.weight.dtype, []
+    for layer, key, value in zip(inner.layers, prefix.keys, prefix.values, strict=True):
+        device = _device_of(layer)
+        layers.append((key.to(device=device, dtype=dtype), value.to(device=device, dtype=dtype)))
+    return layers
+
+
+# -- one layer of Qwen2, taken apart: the same modules in every transformers from 4.45 to 5 -------------------------
+
+
+def _rotation(inner, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin (T, d) of the rotary embedding at `positions` (T,)."""
+    cos, sin = inner.rotary_emb(like[None], positions[None])
+    return cos[0], sin[0]
+
+
+def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(T, H) -> query (T, K, G, d), key and value (T, K, d); query and key rotated."""
+    normed, attention = layer.input_layernorm(hidden), layer.self_attn
+    size = attention.head_dim
+    query, key, value = (
+        project(normed).unflatten(-1, (-1, size)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    # Under autocast the projections are in its format and the rotation is not.
+    query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
+    return query.unflatten(1, (key.shape[1], -1)), key, value
+
+
+def _rest_of_layer(layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+    """From the heads' outputs (T, heads, d) to the layer's output (T, H)."""
+    hidden = hidden + layer.self_attn.o_proj(mixed.flatten(1))
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+
+
+def _device_of(layer) -> torch.device:
+    return next(layer.parameters()).device
+
+
+def _empty(rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:
+    return like.new_zeros(rows, columns, *like.shape[1:])

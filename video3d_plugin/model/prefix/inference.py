@@ -1,0 +1,235 @@
+"""Encode a scene once, ask it any number of questions.
+
+System message, user header and visual tokens precede every question and do not depend on it. `encode_scene` runs them
+through the language model once and keeps their keys and values; `answer` and `ground` run the questions alone, in
+batches, against them. Results are those of the full computation.
+
+prefix_attention says how a batch of questions reads the prefix: "cascade" in one product for all, without copies;
+"expanded", the plain twin, through transformers' forward pass and a copy of the prefix for each question. Models that
+cannot be run layer by layer (sliding windows, weights offloaded to disk) use the second whatever is asked for.
+
+Memory of a prefix, a token: 2 * layers * key-value heads * head size numbers for the cache and `hidden_size` for the
+embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, so 0.43 GB for the 6,733 tokens of 32 frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+
+from video3d_plugin.errors import DataError
+from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.grounding import score_proposals
+from video3d_plugin.model.prefix.decoding import PrefixAttention, encode_by_layer, runs_by_layer, start
+from video3d_plugin.model.prefix.key import prefix_key
+from video3d_plugin.model.scene_tokens import encode_scene_tokens
+
+if TYPE_CHECKING:
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
+    from video3d_plugin.scene import Question, SceneInputs
+
+
+@dataclass(frozen=True)
+class ScenePrefix:
+    """A scene as the language model has read it; never changed by use.
+
+    embeds     (P, H) what entered the language model
+    keys       for each layer (1, key-value heads, P, head size), rotated to their positions; values likewise
+    proposals  (N, H) what enters the grounding head
+    boxes      (N, 6) float32 the proposals, centre and size, world frame, metres
+    made_by    the `prefix_key` of what made it; None where that says nothing (a copy in another number format)
+    """
+
+    scene_id: str
+    embeds: torch.Tensor
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    proposals: torch.Tensor
+    boxes: torch.Tensor
+    made_by: str | None = None
+
+    def __len__(self) -> int:
+        """Positions that the prefix takes."""
+        return len(self.embeds)
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (self.embeds, *self.keys, *self.values, self.proposals, self.boxes)
+        return sum(t.element_size() * t.nelement() for t in tensors)
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> ScenePrefix:
+        """A copy on another device or in another number format (boxes stay float32)."""
+        return replace(
+            self,
+            embeds=self.embeds.to(device=device, dtype=dtype),
+            keys=tuple(t.to(device=device, dtype=dtype) for t in self.keys),
+            values=tuple(t.to(device=device, dtype=dtype) for t in self.values),
+            proposals=self.proposals.to(device=device, dtype=dtype),
+            boxes=self.boxes.to(device=device),
+            made_by=self.made_by if dtype is None else None,
+        )
+
+
+@torch.inference_mode()
+def encode_scene(
+    model: Video3DForCausalLM, processor: Video3DProcessor, inputs: SceneInputs, by_layer: bool = True
+) -> ScenePrefix:
+    """Run the part before the question through tower and language model. by_layer: without the end of the last layer,
+    which nothing reads; else (the plain twin) by transformers' forward pass."""
+    scene = inputs.tensors()
+    tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
+    ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
+    rows, _ = model.assemble(ids, [tokens])
+    if by_layer and runs_by_layer(model.model):
+        keys, values = encode_by_layer(model.model, rows.embeds[0])
+    else:
+        output = model.model(
+            inputs_embeds=rows.embeds,
+            attention_mask=rows.mask,
+            use_cache=True,
+            return_dict=True,
+            **{CACHE: DynamicCache()},
+        )
+        keys, values = _tensors(output[CACHE])
+    made_by = prefix_key(model, processor)
+    boxes = inputs.proposals.float()
+    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)
+
+
+@torch.inference_mode()
+def ground(
+    model: Video3DForCausalLM,
+    processor: Video3DProcessor,
+    prefix: ScenePrefix,
+    questions: Sequence[Question],
+    prefix_attention: PrefixAttention = "cascade",
+) -> list[torch.Tensor]:
+    """For every question the scores (N,) of the proposals, or (N + 1,) with the zero-target slot last; float32."""
+    if model.config.head is None:
+        raise DataError("this model has no grounding head", remedy="load a checkpoint with ground_head_type")
+    if not questions:
+        return []
+    if not len(prefix.proposals):
+        raise DataError("no proposals to choose from", where=prefix.scene_id, remedy="give the scene's proposal boxes")
+    suffixes = []
+    for question in questions:
+        ids, _ = processor.suffix_ids(question, answered=True)
+        if model.config.ground_token_id not in ids:
+            raise DataError(f"{question.item_id} is no grounding question", remedy="use `answer` for it")
+        suffixes.append(ids[: ids.index(model.config.ground_token_id) + 1])  # nothing after it is read
+    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
+    scores = score_proposals(model, model.config.head, step.hidden, prefix.proposals.to(step.hidden))
+    return list(scores.float())
+
+
+@torch.inference_mode()
+def answer(
+    model: Video3DForCausalLM,
+    processor: Video3DProcessor,
+    prefix: ScenePrefix,
+    questions: Sequence[Question],
+    max_new_tokens: int = 512,
+    *,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    generator: torch.Generator | None = None,
+    prefix_attention: PrefixAttention = "cascade",
+) -> list[str]:
+    """The answers' texts: greedy, or sampled."""
+    tokens = answer_tokens(
+        model,
+        processor,
+        prefix,
+        questions,
+        max_new_tokens,
+        choose=_sampler(temperature, top_p, top_k, generator) if do_sample else None,
+        prefix_attention=prefix_attention,
+    )
+    return processor.batch_decode(tokens)
+
+
+@torch.inference_mode()
+def answer_tokens(
+    model,
+    processor,
+    prefix: ScenePrefix,
+    questions: Sequence[Question],
+    max_new_tokens: int,
+    choose=None,
+    prefix_attention: PrefixAttention = "cascade",
+) -> list[list[int]]:
+    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids, or greedy.
+
+    Questions that have ended leave the batch, but not where `choose` draws: what the others draw would change.
+    """
+    if not questions or max_new_tokens < 1:
+        return [[] for _ in questions]
+    suffixes = []
+    for question in questions:
+        if question.is_grounding:
+            raise DataError(f"{question.item_id} is a grounding question", remedy="use `ground` for it")
+        suffixes.append(processor.suffix_ids(question, answered=False)[0])
+    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
+    stops, answers = set(processor.stop_ids), [[] for _ in questions]
+    running, drops = list(range(len(questions))), step.drops and choose is None
+    while True:
+        logits = model.lm_head(step.hidden).float()
+        ids = logits.argmax(-1) if choose is None else choose(logits)
+        for index, token in zip(running, ids.tolist(), strict=True):
+            answers[index].append(token)
+        going = [place for place, index in enumerate(running) if not stops.intersection(answers[index])]
+        if not going or len(answers[running[going[0]]]) == max_new_tokens:
+            return [_until(tokens, processor.stop_ids) for tokens in answers]
+        if drops and len(going) < len(running):
+            kept = torch.tensor(going, device=ids.device)
+            step.keep(kept)
+            ids, running = ids[kept], [running[place] for place in going]
+        step.advance(ids)
+
+
+def _tensors(cache) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Keys and values by layer, of transformers' cache before and after 4.54."""
+    if hasattr(cache, "layers"):
+        return tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers)
+    return tuple(cache.key_cache), tuple(cache.value_cache)
+
+
+def _points(questions: Sequence[Question]) -> torch.Tensor | None:
+    points = [point for question in questions for point in question.coords]
+    return torch.tensor(points, dtype=torch.float32) if points else None
+
+
+def _sampler(temperature: float, top_p: float, top_k: int, generator: torch.Generator | None):
+    from transformers import (
+        LogitsProcessorList,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    steps = LogitsProcessorList()
+    if temperature != 1.0:
+        steps.append(TemperatureLogitsWarper(float(temperature)))
+    if top_k:
+        steps.append(TopKLogitsWarper(top_k))
+    if top_p < 1.0:
+        steps.append(TopPLogitsWarper(top_p))
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        return torch.multinomial(steps(None, logits).softmax(-1), 1, generator=generator)[:, 0]
+
+    return choose
+
+
+def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
+    for count, token in enumerate(ids, 1):
+        if token in stops:
+            return ids[:count]
+    return ids
