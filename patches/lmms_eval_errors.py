@@ -45,31 +45,27 @@ def changes(module: ModuleType) -> list[Replace]:
 @contextmanager
 def _evaluation_of(model: Any) -> Iterator[None]:
     """The tasks read from the folder of a model that was made before; one that is given by name still chooses it."""
-    from video3d_plugin.hosts.lmms_eval import active_data, unanswered
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
-    unanswered.start()
-    active_data.use(model.data if hasattr(model, "video3d_identity") else None)
-    try:
+    with STATE.evaluation(model.data if hasattr(model, "fingerprint") else None):
         yield
-    finally:
-        active_data.forget()
 
 
 @contextmanager
 def _errors_as_statuses(command: Any) -> Iterator[None]:
-    from video3d_plugin.hosts.lmms_eval import unanswered
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
-    unanswered.ran_from_command_line()
+    STATE.from_command_line = True
     try:
         yield
     except Video3DError as error:
-        unanswered.failed()
+        STATE.note_failure()
         print(f"video3d: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
         if getattr(command, "model", None) != "video3d":
             raise
-        unanswered.failed()
+        STATE.note_failure()
         said = explain(error)
         if said is not None:
             print(f"video3d: error: {said}", file=sys.stderr)

@@ -50,8 +50,8 @@ def evaluate(
     from lmms_eval.tasks import TaskManager
     from lmms_eval.utils import get_datetime_str
 
-    from video3d_plugin.hosts.lmms_eval import active_data, unanswered
     from video3d_plugin.hosts.lmms_eval.model import Video3DLmms
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
     named = {"pretrained": str(pretrained), "data": str(data), **model_args}
     known = _known_tasks(TaskManager, tasks)
@@ -73,7 +73,7 @@ def evaluate(
                 datetime_str=started,
             )
     finally:
-        active_data.forget()
+        STATE.current.data = None
     if results is None:
         raise Video3DError("evaluate() runs on one process (for several GPUs: torchrun -m lmms_eval --model video3d)")
     samples = results.pop("samples")
@@ -81,8 +81,8 @@ def evaluate(
     for task, listed in samples.items():
         tracker.save_results_samples(task_name=task, samples=listed)
     _check_files(Path(output), started, {task: len(listed) for task, listed in samples.items()})
-    if unanswered.count() >= sum(map(len, samples.values())):
-        raise Video3DError(f"not one question could be answered: {unanswered.summary()}")
+    if len(STATE.current.unanswered) >= sum(map(len, samples.values())):
+        raise Video3DError(f"not one question could be answered: {STATE.summary()}")
     return numbers_of(results, sorted(samples))
 
 

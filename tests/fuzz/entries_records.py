@@ -88,11 +88,11 @@ def read_folder(folder: Path) -> None:
 
 
 def read_docs_as_table(folder: Path) -> None:
-    from video3d_plugin.hosts.lmms_eval import active_data
+    from video3d_plugin.hosts.lmms_eval.state import STATE
     from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 
-    active_data.use(DataFolder.open(folder / "data"))
-    for task, split in active_data.data_folder().tasks():
+    STATE.current.data = (DataFolder.open(folder / "data"))
+    for task, split in STATE.data_folder().tasks():
         if task in BUILT_IN:
             SceneTask(task).docs(split)(None)
 
@@ -307,7 +307,7 @@ def open_cache(folder: Path) -> None:
     from lmms_eval.caching.response_cache import ResponseCache
 
     cache = ResponseCache.create(
-        str(folder), model=SimpleNamespace(video3d_identity="tiny"), model_args="", task_dict={}
+        str(folder), model=SimpleNamespace(fingerprint="tiny"), model_args="", task_dict={}
     )
     try:
         cache._lookup("key")

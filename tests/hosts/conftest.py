@@ -18,11 +18,10 @@ SCENES = 2
 @pytest.fixture(autouse=True)
 def fresh_process():
     """A test's models choose a data folder and note open questions for the process; the next test starts without."""
-    from video3d_plugin.hosts.lmms_eval import active_data, unanswered
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
     yield
-    active_data.forget()
-    unanswered.reset()
+    STATE.reset()
 
 
 @pytest.fixture(scope="session")

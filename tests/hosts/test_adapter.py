@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.hosts.lmms_eval import cache_fingerprint, unanswered
+from video3d_plugin.hosts.lmms_eval import cache_fingerprint
+from video3d_plugin.hosts.lmms_eval.state import STATE
 
 pytestmark = pytest.mark.usefixtures("lmms_eval_importable")
 
@@ -78,9 +79,15 @@ def adapter(monkeypatch):
     from video3d_plugin.hosts.lmms_eval import model as lmms_eval
 
     model, folder = FakeModel(), FakeFolder()
-    monkeypatch.setattr(lmms_eval, "load", lambda *arguments: model)
-    monkeypatch.setattr(lmms_eval.current, "choose", lambda path: folder)
-    monkeypatch.setattr(lmms_eval.identity, "of_checkpoint", lambda path, lora: f"{path}, {lora}")
+
+    def load(options, device):
+        model.sampler, model.max_frames = options.sampler or "uniform", options.max_frames or 32
+        model.prefix_attention = options.prefix_attention
+        return model
+
+    monkeypatch.setattr(lmms_eval, "load", load)
+    monkeypatch.setattr(STATE, "open_data", lambda path: folder)
+    monkeypatch.setattr(cache_fingerprint, "of_checkpoint", lambda path, lora: f"{path}, {lora}")
 
     def make(**arguments):
         return lmms_eval.Video3DLmms(**{"pretrained": "nowhere", **arguments})
@@ -138,9 +145,9 @@ def test_a_scene_that_cannot_be_read_leaves_its_questions_open_and_the_run_goes_
     lm = adapter.make()
     answers = lm.generate_until(requests(lm, docs))
     assert answers[:2] == ["", ""] and all(answers[2:])
-    assert unanswered.why_unanswered("scanqa", "broken1", "q9") == "broken1: no frames"
-    assert unanswered.summary() == "2 questions were left unanswered: 2 x broken1: no frames"
-    assert unanswered.exit_status() == 3
+    assert STATE.why_unanswered("scanqa", "broken1", "q9") == "broken1: no frames"
+    assert STATE.summary() == "2 questions were left unanswered: 2 x broken1: no frames"
+    assert STATE.exit_status == 3
 
 
 def test_a_question_that_cannot_be_asked_does_not_take_its_batch_along(adapter):
@@ -148,33 +155,33 @@ def test_a_question_that_cannot_be_asked_does_not_take_its_batch_along(adapter):
     lm = adapter.make(batch_size=8)
     answers = lm.generate_until(requests(lm, docs))
     assert answers[-1] == "" and all(answers[:-1])
-    assert "9000 positions" in unanswered.why_unanswered("scanqa", "a", "refused")
+    assert "9000 positions" in STATE.why_unanswered("scanqa", "a", "refused")
 
 
 def test_memory_that_runs_out_with_one_question_leaves_those_questions_open(adapter):
     adapter.model.fits = 0
     lm = adapter.make(batch_size=2)
     assert lm.generate_until(requests(lm, DOCS)) == [""] * len(DOCS)
-    assert "lower max_frames" in unanswered.why_unanswered("sqa3d", "a", "s1")
+    assert "lower max_frames" in STATE.why_unanswered("sqa3d", "a", "s1")
 
 
 def test_memory_that_runs_out_once_halves_the_batch_and_answers_everything(adapter):
     adapter.model.fits = 1
     lm = adapter.make(batch_size=4)
     assert all(lm.generate_until(requests(lm, DOCS)))
-    assert unanswered.exit_status() == 0 and lm.batches.size == 1
+    assert STATE.exit_status == 0 and lm.batches.size == 1
 
 
 def test_an_object_that_no_proposal_points_at_is_not_asked_about_and_not_left_open(adapter):
     lm = adapter.make()
     assert lm.generate_until(requests(lm, [{**DOCS[5], "coords": []}])) == [""]
-    assert adapter.model.encoded == [] and unanswered.summary() is None
+    assert adapter.model.encoded == [] and STATE.summary() is None
 
 
 def test_padding_requests_cost_nothing(adapter):
     lm = adapter.make()
     assert lm.generate_until(requests(lm, DOCS[:1], __padding_only__=True)) == [""]
-    assert adapter.model.encoded == [] and unanswered.summary() is None
+    assert adapter.model.encoded == [] and STATE.summary() is None
 
 
 def test_answers_are_handed_on_as_they_come(adapter):

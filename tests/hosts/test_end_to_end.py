@@ -92,7 +92,7 @@ def test_annotated_boxes_as_proposals_can_be_hit(benchmark_folder, checkpoint, t
 
 def test_a_scene_whose_frames_are_gone_is_counted_and_the_others_are_scored(benchmark_folder, checkpoint, tmp_path):
     from video3d_plugin.evaluate import evaluate
-    from video3d_plugin.hosts.lmms_eval import unanswered
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
     shutil.copytree(benchmark_folder.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("store"))
     gone, kept = sorted(path.stem for path in (tmp_path / "copy" / "data" / "scenes").glob("*.json"))
@@ -110,7 +110,7 @@ def test_a_scene_whose_frames_are_gone_is_counted_and_the_others_are_scored(benc
     assert {record["scene_id"] for record in records} == {gone, kept}
     assert numbers["count_missing"] == len(missing) > 0
     assert numbers["m3dref_acc@0.25"] <= numbers["acc@0.25"]
-    assert unanswered.exit_status() == 3
+    assert STATE.exit_status == 3
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_a_run_in_which_nothing_could_be_answered_is_an_error(benchmark_folder, 
 def test_an_evaluation_leaves_no_data_folder_behind(benchmark_folder, checkpoint, tmp_path, monkeypatch):
     from video3d_plugin.errors import MissingError
     from video3d_plugin.evaluate import evaluate
-    from video3d_plugin.hosts.lmms_eval import active_data
+    from video3d_plugin.hosts.lmms_eval.state import STATE
 
     monkeypatch.delenv("VIDEO3D_DATA", raising=False)
     evaluate(["sqa3d"], pretrained=checkpoint, data=benchmark_folder, output=tmp_path / "out", max_frames=2, limit=2)
     with pytest.raises(MissingError, match="VIDEO3D_DATA"):
-        active_data.data_folder()
+        STATE.data_folder()
 
 
 def test_a_lora_adapter_named_in_model_args_changes_the_scores(benchmark_folder, checkpoint, tmp_path):

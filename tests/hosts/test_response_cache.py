@@ -173,7 +173,7 @@ def open_cache(tmp_path):
     registry.apply("lmms_eval_response_cache")
     from lmms_eval.caching.response_cache import ResponseCache
 
-    model = SimpleNamespace(video3d_identity="tiny")
+    model = SimpleNamespace(fingerprint="tiny")
     return lambda: ResponseCache.create(str(tmp_path), model=model, model_args="", task_dict={})
 
 

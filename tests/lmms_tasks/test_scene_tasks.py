@@ -11,7 +11,8 @@ import pytest
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import MissingError, Video3DError
-from video3d_plugin.hosts.lmms_eval import active_data, plain_prompts, submission, tasks, unanswered
+from video3d_plugin.hosts.lmms_eval import plain_prompts, submission, tasks
+from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 from video3d_plugin.tasks import TaskSpec, get, names
 
@@ -45,7 +46,7 @@ DOCS = {
 @pytest.fixture(autouse=True)
 def fresh_outcome():
     yield
-    unanswered.reset()
+    STATE.reset()
 
 
 def score(task: str, responses: list[str], docs: list[dict] | None = None) -> dict:
@@ -88,12 +89,12 @@ def test_a_caption_counts_for_the_box_that_was_pointed_at():
 
 
 def test_an_unanswered_question_is_missing_not_empty_and_says_why():
-    unanswered.note_unanswered("sqa3d", "s", "i1", "s: no frames")
+    STATE.note_unanswered("sqa3d", "s", "i1", "s: no frames")
     record = SceneTask("sqa3d").process_results(with_id("sqa3d", 1), [""])["em"]
     assert record["status"] == "missing" and record["reason"] == "s: no frames"
     numbers = score("scanrefer", ["[1,2,0.5,0.4,0.6,0.8]", ""], [with_id("scanrefer", 0), with_id("scanrefer", 1)])
     assert numbers["count_missing"] == 0
-    unanswered.note_unanswered("scanrefer", "s", "i1", "s: no frames")
+    STATE.note_unanswered("scanrefer", "s", "i1", "s: no frames")
     numbers = score("scanrefer", ["[1,2,0.5,0.4,0.6,0.8]", ""], [with_id("scanrefer", 0), with_id("scanrefer", 1)])
     assert numbers["count_missing"] == 1 and numbers["m3dref_acc@0.5"] == 50.0
 
@@ -151,7 +152,7 @@ def test_an_unknown_task_lists_the_known_ones():
 
 def test_the_scanqa_test_splits_write_the_official_prediction_file(tmp_path):
     task = SceneTask("scanqa")
-    unanswered.note_unanswered("scanqa", "s", "i1", "no frames")
+    STATE.note_unanswered("scanqa", "s", "i1", "no frames")
     items = [
         task.submission_items(with_id("scanqa", i), [a])["submission"] for i, a in ((2, "two"), (0, "zero"), (1, ""))
     ]
@@ -203,9 +204,9 @@ def folder(tmp_path_factory) -> DataFolder:
 
 @pytest.fixture
 def chosen(folder):
-    active_data.choose(folder.path)
+    STATE.open_data(folder.path)
     yield folder
-    active_data._chosen = None
+    STATE.current.data = None
 
 
 def test_docs_take_the_place_of_the_placeholder(chosen):
@@ -236,7 +237,7 @@ def test_without_datasets_the_tasks_name_the_extra(chosen, monkeypatch):
 
 def test_the_environment_names_the_folder_where_the_model_does_not(folder, monkeypatch):
     monkeypatch.setenv("VIDEO3D_DATA", str(folder.path))
-    assert active_data.data_folder().path == folder.path
+    assert STATE.data_folder().path == folder.path
 
 
 def test_video3d_gets_its_own_prompts_and_reads_its_own_frames(chosen):

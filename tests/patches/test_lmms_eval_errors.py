@@ -8,7 +8,7 @@ import pytest
 from video3d_plugin.patches import lmms_eval_errors
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.hosts.lmms_eval import active_data, unanswered
+from video3d_plugin.hosts.lmms_eval.state import STATE
 
 COMMAND = SimpleNamespace(model="video3d")
 
@@ -16,8 +16,7 @@ COMMAND = SimpleNamespace(model="video3d")
 @pytest.fixture(autouse=True)
 def fresh_process():
     yield
-    unanswered.reset()
-    active_data.forget()
+    STATE.reset()
 
 
 @pytest.fixture
@@ -34,28 +33,28 @@ def simple_evaluate():
 class Model:
     """As the adapter, as far as the patches look: it chose a folder, and leaves one question open."""
 
-    video3d_identity = "tiny"
+    fingerprint = "tiny"
 
     def __init__(self, data):
         self.data = data
-        active_data.use(data)
+        STATE.current.data = data
 
     def __call__(self):
-        unanswered.note_unanswered("sqa3d", "s", "1", "s: no frames")
-        return active_data.data_folder()
+        STATE.note_unanswered("sqa3d", "s", "1", "s: no frames")
+        return STATE.data_folder()
 
 
 def test_a_question_that_one_model_left_open_is_not_missing_from_the_next(simple_evaluate):
     simple_evaluate(Model("folder"), cli_args=COMMAND)
-    assert unanswered.count() == 1
-    assert simple_evaluate(lambda: unanswered.why_unanswered("sqa3d", "s", "1")) is None
+    assert len(STATE.current.unanswered) == 1
+    assert simple_evaluate(lambda: STATE.why_unanswered("sqa3d", "s", "1")) is None
 
 
 def test_a_question_that_was_left_open_stays_in_the_exit_status(simple_evaluate):
     simple_evaluate(Model("folder"), cli_args=COMMAND)
     simple_evaluate(lambda: None, cli_args=COMMAND)
-    assert unanswered.count() == 0 and unanswered.exit_status() == 3
-    assert "1 questions were left unanswered: 1 x s: no frames" in unanswered.summary_of_all()
+    assert len(STATE.current.unanswered) == 0 and STATE.exit_status == 3
+    assert "1 questions were left unanswered: 1 x s: no frames" in STATE.summary_of_all()
 
 
 def test_each_model_is_asked_about_its_own_folder_and_leaves_none_behind(simple_evaluate, monkeypatch):
@@ -64,7 +63,7 @@ def test_each_model_is_asked_about_its_own_folder_and_leaves_none_behind(simple_
     assert [simple_evaluate(model=model) for model in (first, second, first)] == ["one", "other", "one"]
     Model("another")
     with pytest.raises(MissingError, match="VIDEO3D_DATA"):
-        simple_evaluate(active_data.data_folder)
+        simple_evaluate(STATE.data_folder)
 
 
 def fail():
@@ -83,4 +82,4 @@ def test_a_failed_evaluation_is_not_reported_as_one_with_questions_left_open(sim
     simple_evaluate(Model("folder"), cli_args=COMMAND)
     with pytest.raises(SystemExit, match="2"):
         simple_evaluate(fail, cli_args=COMMAND)
-    assert unanswered.exit_status() == 0  # the status of the error is the process's
+    assert STATE.exit_status == 0  # the status of the error is the process's

@@ -120,11 +120,11 @@ def test_lmms_eval_asks_it_and_counts(results):
 
 
 def test_any_other_model_gets_its_question_in_plain_words(data, monkeypatch):
-    from video3d_plugin.hosts.lmms_eval import active_data
+    from video3d_plugin.hosts.lmms_eval.state import STATE
     from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 
     monkeypatch.setenv("VIDEO3D_DATA", str(data))
-    active_data.forget()
+    STATE.reset()
     (doc, _) = DataFolder.open(data).docs("roomcount", "val")
     text = SceneTask("roomcount").text(doc, {"frames": 2})
     assert text.startswith("These are 2 frames") and text.endswith("How many chairs are there? Answer with a number.")

@@ -7,16 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.hosts.lmms_eval.state import STATE
+
 WHOLE = 8 << 20  # files up to this size are read whole; of larger ones, size, time and both ends are taken
 END = 64 << 10
-
-_last_made: str | None = None
-
-
-def model_made(identity: str) -> None:
-    """The adapter says what it has loaded, and how it is to see the scenes, for runs that give the model by name."""
-    global _last_made
-    _last_made = identity
 
 
 def of_run(model: Any, task_dict: dict) -> str:
@@ -27,13 +21,11 @@ def of_run(model: Any, task_dict: dict) -> str:
     from video3d_plugin import __version__
 
     parts = []
-    identity = _last_made if model == "video3d" else getattr(model, "video3d_identity", None)
+    identity = STATE.model_fingerprint if model == "video3d" else getattr(model, "fingerprint", None)
     if identity is not None:
         parts.append(f"model {identity}")
     if _has_scene_tasks(task_dict):
-        from video3d_plugin.hosts.lmms_eval.active_data import data_folder
-
-        parts.append(f"data {of_data(data_folder().path)}")
+        parts.append(f"data {of_data(STATE.data_folder().path)}")
     return _digest([__version__, *parts]) if parts else ""
 
 

@@ -7,8 +7,6 @@ questions with the scores of the scene's proposals, as a JSON string: lmms-eval 
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
 import os
@@ -21,14 +19,18 @@ from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.prefetch import prefetch
-from video3d_plugin.hosts.lmms_eval import active_data, cache_fingerprint, unanswered
+from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 from video3d_plugin.hosts.lmms_eval.batching import Batches, by_key, is_out_of_memory, release_memory
+from video3d_plugin.hosts.lmms_eval.options import ModelOptions
+from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tasks import is_grounding, needs_point
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
+
+    from video3d_plugin.pipeline import Video3D
 
 log = logging.getLogger(__name__)
 
@@ -78,81 +80,29 @@ def is_undetected(question: Question) -> bool:
     return needs_point(question.task) and not question.coords
 
 
-def registry_checked(sampler: str) -> str:
-    """The sampler's name; an unknown one is an error that lists the known, before any weight is loaded."""
-    from video3d_plugin.sampling import registry
-
-    registry.get(sampler)
-    return sampler
-
-
 class Video3DLmms(lmms):
-    """The model as lmms-eval knows it. Arguments are those of --model_args, plus what lmms-eval adds itself.
-
-    pretrained           checkpoint folder, or a name on the hub
-    data                 data folder; overrides VIDEO3D_DATA
-    batch_size           questions answered at a time; 1 gives the same digits whatever else is asked
-    max_frames, sampler  how a scene is seen: at most so many frames, chosen by this sampler; None: as in the
-                         checkpoint's training (training.json), else 32 and uniform, as the published weights were
-    proposals            "pred" (the scene's predicted boxes) or "gt" (its annotated ones)
-    dtype                auto, float32, bfloat16 or float16
-    attn_implementation  sdpa, eager or flash_attention_2; None: the best that is installed
-    lora                 folder of a LoRA adapter
-    prefix_attention     cascade, or expanded (slower: a copy of the scene's cache for each question); see model.prefix
-    device               cpu, cuda or cuda:N; None: the GPU of this rank where there is one
-    """
+    """The model as lmms-eval knows it; `hosts.lmms_eval.options.ModelOptions` lists the arguments of --model_args."""
 
     is_simple = True
 
-    def __init__(
-        self,
-        pretrained: str | None = None,
-        data: str | None = None,
-        batch_size: int | str = 1,
-        max_batch_size: int | None = None,
-        device: str | None = None,
-        max_frames: int | None = None,
-        sampler: str | None = None,
-        dtype: str = "auto",
-        attn_implementation: str | None = None,
-        lora: str | None = None,
-        proposals: str = "pred",
-        prefix_attention: str = "cascade",
-        **unknown: Any,
-    ) -> None:
+    def __init__(self, **model_args: Any) -> None:
         super().__init__()
-        self._refuse_unknown(unknown)
-        if pretrained is None:
-            raise Video3DError("--model video3d needs a checkpoint (--model_args pretrained=FOLDER)")
-        if proposals not in ("pred", "gt"):
-            raise Video3DError(f"proposals={proposals} is not known (known: pred, gt)")
-        if prefix_attention not in ("cascade", "expanded"):
-            raise Video3DError(f"prefix_attention={prefix_attention} is not known (known: cascade, expanded)")
+        options = ModelOptions.from_model_args(model_args)
         apply_needed_patches()
         self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
-        self.data = active_data.choose(data)  # before the weights: a missing folder is said at once
-        self.proposals = proposals
-        self.max_frames = None if max_frames is None else _number("max_frames", max_frames)
-        self.sampler = None if sampler is None else registry_checked(str(sampler))
-        self.batches = Batches(_batch_size(batch_size, max_batch_size))
-        self.batch_size = self.batches.size
-        self._device = device_of_this_rank(device)
-        self.video3d = load(pretrained, self._device, dtype, attn_implementation, lora)
-        self.video3d.prefix_attention = prefix_attention
-        self.max_frames = self.max_frames or self.video3d.max_frames
-        self.sampler = self.sampler or registry_checked(self.video3d.sampler)
-        how = [self.video3d.model.dtype, self.sampler, self.max_frames, self.proposals]
-        checkpoint = cache_fingerprint.of_checkpoint(pretrained, lora)
-        self.video3d_identity = "/".join(map(str, [checkpoint, *how, attn_implementation, prefix_attention]))
-        cache_fingerprint.model_made(self.video3d_identity)
+        self.data = STATE.open_data(options.data)  # before the weights: a missing folder is said at once
+        self._device = device_of_this_rank(options.device)
+        self.video3d = load(options, self._device)
+        self.options = options.resolved(self.video3d.sampler, self.video3d.max_frames)
+        self.batches = Batches(options.batch_size)
+        self.fingerprint = self.options.fingerprint(
+            cache_fingerprint.of_checkpoint(options.pretrained, options.lora), str(self.video3d.model.dtype)
+        )
+        STATE.model_fingerprint = self.fingerprint
 
-    @staticmethod
-    def _refuse_unknown(unknown: dict) -> None:
-        known = [name for name in inspect.signature(Video3DLmms.__init__).parameters if name not in ("self", "unknown")]
-        for name in unknown:
-            guess = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(known)}"
-            raise Video3DError(f"--model_args {name} is not known ({hint})")
+    @property
+    def batch_size(self) -> int:
+        return self.batches.size
 
     @property
     def device(self):
@@ -179,17 +129,18 @@ class Video3DLmms(lmms):
                     if self.when_answered is not None:
                         self.when_answered(job.request, answer)
                     bar.update()
-        if unanswered.summary():
-            log.warning(unanswered.summary())
+        summary = STATE.summary()
+        if summary is not None:
+            log.warning(summary)
         return answers
 
     def load_scene(self, scene_id: str) -> SceneInputs:
         return self.data.inputs(
             scene_id,
             self.video3d.spec,
-            sampler=self.sampler,
-            max_frames=self.max_frames,
-            proposals=self.proposals,
+            sampler=self.options.sampler,
+            max_frames=self.options.max_frames,
+            proposals=self.options.proposals,
         )
 
     def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
@@ -218,7 +169,9 @@ class Video3DLmms(lmms):
             if not is_out_of_memory(error):
                 raise
             release_memory()
-            self._leave_open(jobs, f"{scene_id}: out of memory with {self.max_frames} frames (lower max_frames)")
+            self._leave_open(
+                jobs, f"{scene_id}: out of memory with {self.options.max_frames} frames (lower max_frames)"
+            )
             return
         for group in by_key(jobs, key=_kind, order=lambda job: job.order).values():
             yield from self._answer_group(prefix, inputs, group)
@@ -254,7 +207,7 @@ class Video3DLmms(lmms):
     @staticmethod
     def _leave_open(jobs: list[Job], reason: str) -> None:
         for job in jobs:
-            unanswered.note_unanswered(job.question.task, job.question.scene_id, job.question.item_id, reason)
+            STATE.note_unanswered(job.question.task, job.question.scene_id, job.question.item_id, reason)
 
 
 def _kind(job: Job) -> tuple[bool, int]:
@@ -275,12 +228,19 @@ def _decimals(values: Sequence[float]) -> list[float]:
     return [float(str(np.float32(value))) for value in values]
 
 
-def load(pretrained: str, device, dtype: str, attn_implementation: str | None, lora: str | None):
-    """`pipeline.load_model`, with the arguments that were left open left to it."""
+def load(options: ModelOptions, device: Any) -> Video3D:
+    """Load the checkpoint; what the options leave open is left to `pipeline.load_model`."""
     from video3d_plugin.pipeline import load_model
 
-    chosen = {"dtype": None if dtype == "auto" else dtype, "attn_implementation": attn_implementation, "lora": lora}
-    return load_model(pretrained, device=str(device), **{k: v for k, v in chosen.items() if v is not None})
+    given = {
+        "dtype": None if options.dtype == "auto" else options.dtype,
+        "attn_implementation": options.attn_implementation,
+        "lora": options.lora,
+        "sampler": options.sampler,
+        "max_frames": options.max_frames,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return load_model(options.pretrained, device=str(device), prefix_attention=options.prefix_attention, **given)
 
 
 def device_of_this_rank(device: str | None):
@@ -308,20 +268,3 @@ def apply_needed_patches() -> None:
 
 def _max_new_tokens(options: dict | None) -> int:
     return int((options or {}).get("max_new_tokens") or MAX_NEW_TOKENS)
-
-
-def _batch_size(batch_size: int | str, max_batch_size: int | None) -> int:
-    """A number; `auto` starts with max_batch_size (or 16) and halves where memory runs out."""
-    if isinstance(batch_size, str) and batch_size.startswith("auto"):
-        return _number("max_batch_size", max_batch_size or 16)
-    return _number("batch_size", batch_size)
-
-
-def _number(name: str, value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1 or (isinstance(value, float) and value != number):
-        raise Video3DError(f"{name}={value} is not a whole number above 0")
-    return number

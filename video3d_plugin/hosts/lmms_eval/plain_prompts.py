@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from video3d_plugin.data import frames as decoding
-from video3d_plugin.hosts.lmms_eval.active_data import data_folder
+from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.prompts import PLAIN_WORLD
 from video3d_plugin.scene import Frame, Scene
 from video3d_plugin.tasks import TaskSpec
@@ -23,6 +23,8 @@ from video3d_plugin.tokens import disarm
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from video3d_plugin.data.folder import DataFolder
 
 FRAMES = 16
 WHITE_DEPTH_M = 10.0
@@ -43,11 +45,11 @@ def text(spec: TaskSpec, doc: Mapping, options: Mapping) -> str:
 
 def images(scene_id: str, options: Mapping) -> list[Image.Image]:
     """The chosen frames as RGB images, in capture order."""
-    return list(_images(str(data_folder().path), scene_id, _choice(options), bool(options.get("depth"))))
+    return list(_images(STATE.data_folder(), scene_id, _choice(options), bool(options.get("depth"))))
 
 
 def chosen_frames(scene_id: str, options: Mapping) -> tuple[Scene, tuple[Frame, ...]]:
-    return _frames(str(data_folder().path), scene_id, _choice(options))
+    return _frames(STATE.data_folder(), scene_id, _choice(options))
 
 
 def camera_line(number: int, scene: Scene, frame: Frame) -> str:
@@ -80,15 +82,15 @@ def _choice(options: Mapping) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=256)
-def _frames(folder: str, scene_id: str, choice: tuple[str, int]) -> tuple[Scene, tuple[Frame, ...]]:
+def _frames(folder: DataFolder, scene_id: str, choice: tuple[str, int]) -> tuple[Scene, tuple[Frame, ...]]:
     """The scene, and the frames that the sampler chooses, each once (a short scan gives fewer than asked for)."""
-    scene = data_folder().scene(scene_id)
-    indices = data_folder().frames(scene_id, *choice)
+    scene = folder.scene(scene_id)
+    indices = folder.frames(scene_id, *choice)
     return scene, tuple(scene.frames[i] for i in dict.fromkeys(indices))
 
 
 @lru_cache(maxsize=4)  # docs are asked in the order of the official file, which is mostly by scene
-def _images(folder: str, scene_id: str, choice: tuple[str, int], depth: bool) -> tuple[Image.Image, ...]:
+def _images(folder: DataFolder, scene_id: str, choice: tuple[str, int], depth: bool) -> tuple[Image.Image, ...]:
     found = []
     for frame in _frames(folder, scene_id, choice)[1]:
         found.append(decoding.open_color(frame))

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.hosts.lmms_eval import plain_prompts, unanswered
-from video3d_plugin.hosts.lmms_eval.active_data import data_folder
+from video3d_plugin.hosts.lmms_eval import plain_prompts
+from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.tasks import TaskSpec, get
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class SceneTask:
             except ImportError as error:
                 remedy = "pip install 'video3d-plugin[eval]'"
                 raise MissingError(f"evaluation needs {error.name or 'datasets'}", remedy=remedy) from error
-            folder = data_folder()
+            folder = STATE.data_folder()
             docs = folder.docs(self.name, split)
             if not docs:
                 raise MissingError(
@@ -86,7 +86,7 @@ class SceneTask:
         return {first: {"metric": first, **record}, **items}
 
     def _prediction(self, doc: Mapping, response: str) -> Any:
-        reason = unanswered.why_unanswered(self.name, doc["scene_id"], str(doc["item_id"]))
+        reason = STATE.why_unanswered(self.name, doc["scene_id"], str(doc["item_id"]))
         if reason is not None:
             return {"unanswered": reason}
         return self.spec.response_prediction(doc, response)
@@ -118,22 +118,20 @@ def _spread(count: int, limit: int) -> list[int]:
     return list(range(count)) if count <= limit else [i * count // limit for i in range(limit)]
 
 
-_numbers: dict[str, tuple[frozenset[str], dict[str, float | None]]] = {}
-
-
 def aggregate(spec: TaskSpec, items: Sequence[dict]) -> float | str:
     """One number of a task, in per cent; "N/A", with the reason in the log, where it cannot be computed."""
     from video3d_plugin.metrics.ngrams import shared_scorer
 
+    values = STATE.current.values
     metric, ids = items[0]["metric"], frozenset(item["id"] for item in items)
     if metric == spec.metrics[0]:
         # Ranks hand over their records one after the other: sorted, so that sums of floats do not depend on it.
         scores = spec.scores(sorted(items, key=lambda record: record["id"]), shared_scorer())
-        _numbers[spec.name] = (ids, scores.flat())
+        values[spec.name] = (ids, scores.flat())
         shown = {name: reason for name, reason in scores.missing.items() if name in spec.metrics}
         for reason, names in _by_reason(shown).items():
             log.warning("%s: %s could not be computed: %s", spec.name, ", ".join(names), reason)
-    seen, numbers = _numbers.get(spec.name, (None, {}))
+    seen, numbers = values.get(spec.name, (None, {}))
     if seen != ids:
         what = f"{metric} was asked for before {spec.metrics[0]}, which carries the records"
         raise Video3DError(f"{spec.name}: {what}")
