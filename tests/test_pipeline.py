@@ -190,7 +190,7 @@ def test_an_encoding_of_another_model_is_refused(model, scene, tiny_checkpoint):
 def test_a_question_about_another_scene_is_refused(model, scene):
     asked = Question("scanqa", "7", "elsewhere", "<image> How many?")
     for ask in (model.answer, model.ground, model.ground_scores):
-        with pytest.raises(DataError, match=f"scanqa 7 of elsewhere: .*{scene.scene_id}"):
+        with pytest.raises(DataError, match=f"scanqa 7: .*elsewhere, but was asked about scene {scene.scene_id}"):
             ask(scene, [asked])
 
 

@@ -7,7 +7,7 @@ model.answer(scene, "What colour is the chair?")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -53,7 +53,6 @@ QUESTIONS_AT_ONCE = 64
 PREFIX_ATTENTION = ("cascade", "expanded")
 NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 
-InputsOf: TypeAlias = Callable[[str], SceneInputs] | Mapping[str, SceneInputs]
 SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
 
 
@@ -280,55 +279,6 @@ class Video3D:
         texts = self._texts(prefix, questions, max_new_tokens, batch_size)
         return texts[0] if single else texts
 
-    def solve(
-        self,
-        questions: Sequence[Question],
-        inputs_of: InputsOf,
-        *,
-        batch_size: int = QUESTIONS_AT_ONCE,
-        max_new_tokens: int = 512,
-        on_result: Callable[[int, Any], None] | None = None,
-        **sampling: Any,
-    ) -> list[Any]:
-        """Questions of any tasks and scenes, in any order: a text, or the scores of a grounding question, for each.
-
-        Every scene is read and encoded once; its questions then run in batches of at most `batch_size`. `inputs_of` is
-        called in a thread of its own, one scene ahead.
-        `on_result(index, result)` is called as results come (for progress bars and saving on the way).
-        """
-        check_items("questions", questions, Question, "a Question")
-        if not callable(inputs_of) and not isinstance(inputs_of, Mapping):
-            raise ArgumentError("inputs_of", inputs_of, "a function of a scene id, or a mapping")
-        _check_generation(max_new_tokens, batch_size, sampling)
-        results: list[Any] = [None] * len(questions)
-        by_scene: dict[str, list[int]] = {}
-        for index, question in enumerate(questions):
-            by_scene.setdefault(question.scene_id, []).append(index)
-        load = inputs_of if callable(inputs_of) else inputs_of.__getitem__
-        for scene_id, loading in prefetch(list(by_scene), load):
-            prefix = self.encode_scene(loading.result())
-            for batch in _alike([(i, questions[i]) for i in by_scene[scene_id]], batch_size):
-                asked = [questions[i] for i in batch]
-                if asked[0].is_grounding:
-                    found: Sequence[Any] = self._scores(prefix, asked, batch_size)
-                else:
-                    found = self._texts(prefix, asked, max_new_tokens, batch_size, **sampling)
-                for i, result in zip(batch, found, strict=True):
-                    results[i] = result
-                    if on_result is not None:
-                        on_result(i, result)
-        return results
-
-    def ground_many(self, questions: Sequence[Question], inputs_of: InputsOf, **options: Any) -> list[torch.Tensor]:
-        """`solve` for grounding questions only."""
-        _all_of_kind(questions, True)
-        return self.solve(questions, inputs_of, **options)
-
-    def answer_many(self, questions: Sequence[Question], inputs_of: InputsOf, **options: Any) -> list[str]:
-        """`solve` for text questions only."""
-        _all_of_kind(questions, False)
-        return self.solve(questions, inputs_of, **options)
-
     def _texts(
         self, prefix: ScenePrefix, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
     ) -> list[str]:
@@ -512,27 +462,11 @@ def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
-def _alike(questions: Sequence[tuple[int, Question]], size: int) -> Iterable[list[int]]:
-    """Indices in batches of one kind, and of similar length: less padding, and answers that end together."""
-    for grounding in (True, False):
-        chosen = [(i, question) for i, question in questions if question.is_grounding == grounding]
-        chosen.sort(key=lambda pair: len(pair[1].prompt))
-        for batch in _batches(chosen, size):
-            yield [i for i, _ in batch]
-
-
 def _all_of_scene(questions: Sequence[Question], scene_id: str) -> None:
     for question in questions:
         if question.scene_id != scene_id:
             raise DataError(
-                f"asked of {scene_id}",
-                where=f"{question.task} {question.item_id} of {question.scene_id}",
-                remedy="ask a question of the scene that it names",
+                f"the question belongs to scene {question.scene_id}, but was asked about scene {scene_id}",
+                where=f"{question.task} {question.item_id}",
+                remedy=f"pass scene {question.scene_id}",
             )
-
-
-def _all_of_kind(questions: Sequence[Question], grounding: bool) -> None:
-    for question in questions:
-        if question.is_grounding != grounding:
-            kind, method = ("grounding", "ground_many") if question.is_grounding else ("text", "answer_many")
-            raise DataError(f"{question.item_id} is a {kind} question", remedy=f"use {method} or solve")

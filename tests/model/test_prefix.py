@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -242,56 +241,12 @@ def test_a_question_beyond_the_models_length_is_refused(encoded, monkeypatch):
         prefixes.answer(model, processor, prefix, [question("scanqa", "a")])
 
 
-def test_solve_reads_every_scene_once_and_keeps_the_order(encoded, scenes, mixed):
-    model, processor, _ = encoded
-    reads, seen = [], []
-
-    def inputs_of(scene_id):
-        reads.append(scene_id)
-        return next(scene for scene in scenes if scene.scene_id == scene_id)
-
-    video = Video3D(model, processor)
-    results = video.solve(mixed, inputs_of, batch_size=2, max_new_tokens=5, on_result=lambda i, r: seen.append(i))
-    assert sorted(reads) == ["a", "b"] and sorted(seen) == list(range(len(mixed)))
-    for item, result in zip(mixed, results, strict=True):
-        if item.is_grounding:
-            with torch.no_grad():
-                full = model(**alone(processor, item, scenes)).ground_scores[0]
-            assert float((result - full).abs().max()) < 1e-4
-        else:
-            assert result == processor.decode(full_tokens(model, processor, item, scenes, 5))
-
-
-def test_the_next_scene_is_read_while_the_first_is_answered(encoded, scenes):
-    model, processor, _ = encoded
-    started = {name: threading.Event() for name in "ab"}
-
-    def inputs_of(scene_id):
-        started[scene_id].set()
-        return next(scene for scene in scenes if scene.scene_id == scene_id)
-
-    seen = []
-    items = [question("scanqa", "a"), question("scanrefer", "b")]
-    Video3D(model, processor).solve(
-        items, inputs_of, max_new_tokens=2, on_result=lambda i, r: seen.append((i, started["b"].wait(timeout=20)))
-    )
-    assert seen == [(0, True), (1, True)]
-
-
-def test_an_unreadable_scene_is_said_by_its_own_error(encoded, scenes):
-    model, processor, _ = encoded
-    with pytest.raises(KeyError, match="b"):
-        Video3D(model, processor).solve([question("scanqa", "a"), question("scanqa", "b")], {"a": scenes[0]})
-
-
 def test_the_pipeline_takes_plain_strings(encoded, scenes):
     model, processor, _ = encoded
     video = Video3D(model, processor)
     assert isinstance(video.answer(scenes[0], "What is near?", max_new_tokens=3), str)
     assert video.ground_scores(scenes[0], ["the lamp", "the chair"])[1].shape == (5,)
     assert len(video.caption(scenes[0], scenes[0].proposals[:2].tolist(), max_new_tokens=3)) == 2
-    with pytest.raises(DataError, match="answer_many or solve"):
-        video.ground_many([question("scanqa", "a")], {"a": scenes[0]})
     with pytest.raises(DataError, match="batch_size is 0"):
         video.answer(scenes[0], "What?", batch_size=0)
 
