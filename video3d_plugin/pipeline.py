@@ -26,7 +26,6 @@ from video3d_plugin.arguments import (
     check_text,
 )
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.grounding_result import Grounding, grounding_of
 from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
 from video3d_plugin.prompts import (

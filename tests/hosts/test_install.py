@@ -69,7 +69,7 @@ def test_an_installation_works_and_leaves_nothing_behind(venv, editable, tmp_pat
     look = python(venv, "-c", LOOK)
     assert look.returncode == 0, look.stderr
     seen = json.loads(look.stdout)
-    assert seen["hook"] and seen["model"] == ["video3d_plugin.hosts.lmms_eval_manifest:manifests"]
+    assert seen["hook"] and seen["model"] == ["video3d_plugin.hosts.lmms_eval.manifest:manifests"]
     assert {"scanrefer", "sqa3d", "_scene_task", "placeholder.json", "video3d_all.yaml"} <= set(seen["tasks"])
     assert seen["folder"].startswith(str(source if editable else venv[1]))
     assert (venv[1] / "video3d_plugin_hooks.pth").is_file()
