@@ -154,7 +154,6 @@ def weight_files(folder: Path) -> list[Path]:
 def _shards(index: Path) -> list[str]:
     """The files that an index names; they lie beside it."""
     content = read_checkpoint_json(index, LARGE_BYTES)
-    check_fields(content, {"metadata": required(OBJECT)}, index)
     names = content.get("weight_map")
     if not isinstance(names, dict) or not names:
         raise DataError("no weight_map here", where=index, remedy="download it again")
@@ -163,6 +162,8 @@ def _shards(index: Path) -> list[str]:
             raise DataError(
                 f"names {quoted(name)}, which is no file beside it", where=index, remedy="do not use this folder"
             )
+    # transformers reads this, too
+    check_fields({"metadata": None, **content}, {"metadata": required(OBJECT)}, index)
     return sorted(set(names.values()))
 
 
