@@ -7,7 +7,7 @@ model.answer(scene, "What colour is the chair?")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -63,7 +63,7 @@ class Video3D:
     encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs little more than itself: a look
     at the weights, which must be those that encoded it (`model.prefix.key`). `prefixes.clear()` forgets everything.
     prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
-    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix.inference`.
+    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
 
     A single question in, a single result out; a list in, a list out.
 
@@ -128,7 +128,7 @@ class Video3D:
         return scene_inputs(scene, chosen, self.spec, "pred" if proposals is None else proposals)
 
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
-        """Everything before the question; see `model.prefix.inference` for what it holds and how large it is. Not cached.
+        """Everything before the question; see `model.prefix` for what it holds and how large it is. Not cached.
 
         view    with a Scene, the arguments of `inputs`
         """

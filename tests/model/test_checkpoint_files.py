@@ -228,7 +228,7 @@ def test_a_tensor_in_two_shards(folder):
     names = ("model-1.safetensors", "model-2.safetensors")
     save_file(weights, str(folder / names[0]), metadata={"format": "pt"})
     save_file({"lm_head.weight": weights["lm_head.weight"]}, str(folder / names[1]), metadata={"format": "pt"})
-    index = {"weight_map": {**dict.fromkeys(weights, names[0]), "lm_head.weight": names[1]}}
+    index = {"metadata": {}, "weight_map": {**dict.fromkeys(weights, names[0]), "lm_head.weight": names[1]}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     refused(folder, "holds again what another shard holds: lm_head.weight")
 

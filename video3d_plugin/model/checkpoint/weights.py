@@ -20,7 +20,16 @@ from safetensors import safe_open
 
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.files.checkpoint_json import LARGE_BYTES, listed, quoted, read_checkpoint_json
+from video3d_plugin.files.checkpoint_json import (
+    LARGE_BYTES,
+    OBJECT,
+    check_fields,
+    is_text,
+    listed,
+    quoted,
+    read_checkpoint_json,
+    required,
+)
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
@@ -144,14 +153,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[str]:
     """The files that an index names; they lie beside it."""
-    names = read_checkpoint_json(index, LARGE_BYTES).get("weight_map")
+    content = read_checkpoint_json(index, LARGE_BYTES)
+    names = content.get("weight_map")
     if not isinstance(names, dict) or not names:
         raise DataError("no weight_map here", where=index, remedy="download it again")
     for name in names.values():
-        if not isinstance(name, str) or name == ".." or Path(name).name != name:
+        if not is_text(name, 255) or name == ".." or Path(name).name != name:
             raise DataError(
                 f"names {quoted(name)}, which is no file beside it", where=index, remedy="do not use this folder"
             )
+    # transformers reads this, too
+    check_fields({"metadata": None, **content}, {"metadata": required(OBJECT)}, index)
     return sorted(set(names.values()))
 
 
