@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,8 @@ from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 from video3d_plugin.training.settings import TrainSettings
-from video3d_plugin.training.trainer import train
+from video3d_plugin.training.stage import Stage
+from video3d_plugin.training.trainer import fine_tuning_stages, train
 
 COLOURS = ("red", "green", "blue", "white")
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 56}
@@ -184,3 +186,45 @@ def test_resuming_where_there_is_nothing_says_so(folder, tiny, tmp_path):
     model, processor = tiny()
     with pytest.raises(DataError, match="nothing to resume"):
         train(model, processor, folder, tmp_path / "empty", SETTINGS, resume=True)
+
+
+class Adds(torch.nn.Module):
+    """Learns the mean of numbers: a stage that has nothing of a language model."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, numbers):
+        return {"loss": (numbers - self.mean).square().mean()}
+
+
+def test_stages_are_trained_in_their_order_before_the_last_and_their_contexts_are_left(folder, tiny, tmp_path):
+    model, processor = tiny()
+    module, seen = Adds(), []
+
+    @contextmanager
+    def context():
+        seen.append(("begins", float(module.mean.detach())))
+        yield
+        seen.append(("ends", float(module.mean.detach())))
+
+    def stages(model, processor, folder, settings):
+        first = Stage(
+            "adding up",
+            module,
+            torch.utils.data.TensorDataset(torch.full((4,), 3.0)),
+            lambda items: {"numbers": torch.stack([number for (number,) in items])},
+            lambda: seen.append("optimizer") or torch.optim.SGD(module.parameters(), 0.1),
+            steps=8,
+            scenes_per_step=2,
+            context=context,
+        )
+        (last,) = fine_tuning_stages(model, processor, folder, settings)
+        return [first, last]
+
+    summary = train(model.train(), processor, folder, tmp_path, replace(SETTINGS, steps=1), stages=stages)
+    assert summary["steps"] == 1 and summary["questions"] == 18
+    (begins, began), optimizer, (ends, ended) = seen
+    assert (begins, optimizer, ends) == ("begins", "optimizer", "ends") and began == 0 < 0.1 < ended < 3
+    assert not (tmp_path / "stages").exists() and (tmp_path / "config.json").is_file()
