@@ -91,7 +91,7 @@ def read_docs_as_table(folder: Path) -> None:
     from video3d_plugin.hosts.lmms_eval.state import STATE
     from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
 
-    STATE.current.data = (DataFolder.open(folder / "data"))
+    STATE.current.data = DataFolder.open(folder / "data")
     for task, split in STATE.data_folder().tasks():
         if task in BUILT_IN:
             SceneTask(task).docs(split)(None)
@@ -306,9 +306,7 @@ def open_cache(folder: Path) -> None:
     registry.apply("lmms_eval_response_cache")
     from lmms_eval.caching.response_cache import ResponseCache
 
-    cache = ResponseCache.create(
-        str(folder), model=SimpleNamespace(fingerprint="tiny"), model_args="", task_dict={}
-    )
+    cache = ResponseCache.create(str(folder), model=SimpleNamespace(fingerprint="tiny"), model_args="", task_dict={})
     try:
         cache._lookup("key")
     finally:

@@ -39,16 +39,16 @@ USES = {
     "asking": Use(
         (
             "video3d_plugin.data.readers", "video3d_plugin.data.proposals", "video3d_plugin.pipeline",
-            "video3d_plugin.model.checkpoint.weights", "video3d_plugin.model.modeling", "video3d_plugin.model.processing",
-            "video3d_plugin.model.prefix.decoding", "video3d_plugin.view.items", "video3d_plugin.view.page", "cv2", "PIL.Image",
-            "scipy.sparse.csgraph", "safetensors.torch", "huggingface_hub",
+            "video3d_plugin.model.checkpoint.weights", "video3d_plugin.model.modeling",
+            "video3d_plugin.model.processing", "video3d_plugin.model.prefix.decoding", "video3d_plugin.view.items",
+            "video3d_plugin.view.page", "cv2", "PIL.Image", "scipy.sparse.csgraph", "safetensors.torch", "huggingface_hub",
         ),
     ),
     "evaluation": Use(
         (
             "lmms_eval.loggers.evaluation_tracker", "lmms_eval.tasks", "lmms_eval.__main__",
-            "video3d_plugin.hosts.lmms_eval.model", "video3d_plugin.hosts.lmms_eval.tasks", "datasets", "pycocoevalcap.cider.cider",
-            "pycocoevalcap.tokenizer.ptbtokenizer",
+            "video3d_plugin.hosts.lmms_eval.model", "video3d_plugin.hosts.lmms_eval.tasks", "datasets",
+            "pycocoevalcap.cider.cider", "pycocoevalcap.tokenizer.ptbtokenizer",
         ),
         optional=("lmms-eval", "pycocoevalcap"),
         before="from video3d_plugin.evaluate import _import_lmms_eval as evaluator; evaluator = evaluator()",
@@ -69,10 +69,9 @@ USES = {
     ),
     "serving": Use(
         (
-            "gradio", "fastapi", "fastapi.responses", "starlette.middleware.trustedhost", "uvicorn",
-            "video3d_plugin.serve.app", "video3d_plugin.serve.desk",
+            "starlette.applications", "uvicorn", "video3d_plugin.serve.app", "video3d_plugin.serve.server",
         ),
-        optional=("gradio",),
+        optional=("starlette",),
         needs="serve",
     ),
 }  # fmt: skip

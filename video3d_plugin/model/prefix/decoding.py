@@ -1,8 +1,8 @@
-"""Questions running against an encoded scene, layer by layer: the state behind `model.prefix.inference.answer` and `ground`.
+"""Decoding of questions against an encoded scene, layer by layer: the state behind `prefix.inference`.
 
-Two ways with one interface. `Cascade` packs the questions' tokens in one row without padding and attends to the prefix
-once for all of them (`model.attention.shared_prefix`); `Expanded` is the plain twin: a batch with transformers' own forward pass and a
-cache that starts with a copy of the prefix for every question.
+Two classes with one interface. `Cascade` packs the questions' tokens in one row without padding and attends to the
+prefix once for all of them (`model.attention.shared_prefix`). `Expanded` is the plain twin: a batch with transformers'
+own forward pass, and a cache that starts with a copy of the prefix for every question.
 """
 
 from __future__ import annotations
