@@ -41,7 +41,8 @@ USES = {
             "video3d_plugin.data.readers", "video3d_plugin.data.proposals", "video3d_plugin.pipeline",
             "video3d_plugin.model.checkpoint.weights", "video3d_plugin.model.modeling",
             "video3d_plugin.model.processing", "video3d_plugin.model.prefix.decoding", "video3d_plugin.view.items",
-            "video3d_plugin.view.page", "cv2", "PIL.Image", "scipy.sparse.csgraph", "safetensors.torch", "huggingface_hub",
+            "video3d_plugin.view.page", "cv2", "PIL.Image", "scipy.sparse.csgraph", "safetensors.torch",
+            "huggingface_hub",
         ),
     ),
     "evaluation": Use(

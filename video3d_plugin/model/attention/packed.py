@@ -2,8 +2,8 @@
 
 The prefix attends to itself, the questions to the prefix (all in one product) and each to itself (see
 `model.attention.shared_prefix`). The plain twin is a mask of all pairs, given to the usual attention
-(`sequence.additive_mask`). With P tokens of the prefix and T of the questions, P^2 / 2 + P T pairs are computed instead of (P + T)^2, and the mask's
-(P + T)^2 numbers are never made.
+(`sequence.additive_mask`). With P tokens of the prefix and T of the questions, P^2 / 2 + P T pairs are computed instead
+of (P + T)^2, and the mask's (P + T)^2 numbers are never made.
 
 Qwen2's attention modules learn it by `extend`: they compute as before unless the attention mask is a *mark*, a small
 integer tensor that says which token is of which question. So it works wherever the layers are called from: gradient
