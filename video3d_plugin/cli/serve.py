@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--read-timeout",
         type=float,
-        default=300,
+        default=600,
         metavar="S",
         help="seconds that a scan may take (default: %(default)s)",
     )

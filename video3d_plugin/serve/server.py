@@ -102,8 +102,9 @@ class Ending:
             threading.Thread(target=self._end, daemon=True).start()
 
     def _exit(self, number: int, frame: Any) -> None:
-        self.begin(number)
-        raise SystemExit(128 + number)
+        if self._number is None:  # a second signal must not interrupt the clean-up
+            self.begin(number)
+            raise SystemExit(128 + number)
 
     def _end(self) -> None:
         time.sleep(END_S)

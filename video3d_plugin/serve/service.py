@@ -59,7 +59,7 @@ class Limits:
     frames: int = 2000
     kept: int = 8
     kept_s: float = 3600
-    read_s: float = 300
+    read_s: float = 600
     read_bytes: int = 4 << 30
     waiting: int = 16
 
