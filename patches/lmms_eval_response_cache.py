@@ -77,6 +77,8 @@ def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
     try:
         with module._merge_lock(lock):
             module.ResponseCache.merge_shards(shards, os.path.join(root, "cache.db"))
+    except sqlite3.Error as error:  # pages that the checks above did not meet
+        log.warning("%s: answers of interrupted runs are not adopted: %s", runs, error)
     except TimeoutError:
         log.warning("%s is held: answers of interrupted runs are not adopted (delete it if no run is merging)", lock)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import struct
@@ -218,6 +219,39 @@ def test_a_scan_behind_a_link_out_of_the_source_is_refused_unless_allowed(full_r
         prepare(full_root.path, tmp_path / "data")
     prepare(full_root.path, tmp_path / "data2", scene=SceneOptions(follow_links=True))
     assert len(DataFolder.open(tmp_path / "data2").scene("scene0000_00").frames) == 6
+
+
+@pytest.mark.parametrize("name", ["a.sens", "a.zip", "folder"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop", "long name"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind != "long name":
+        path.symlink_to("/dev/zero" if kind == "device" else path)
+    else:
+        path = tmp_path / (name * 100)
+    with pytest.raises(Video3DError) as caught:
+        load_scene(path)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("part", ["_vh_clean_2.ply", ".aggregation.json", "_vh_clean_2.0.010000.segs.json", ".txt"])
+def test_a_pipe_in_a_scan_does_not_block(full_root, part):
+    path = full_root.scan / f"{full_root.scene_id}{part}"
+    path.unlink()
+    os.mkfifo(path)
+    scene = load_scene(full_root.path)
+    assert len(scene.frames) == full_root.frames
+
+
+def test_a_pipe_that_a_record_names_does_not_block(full_root, tmp_path):
+    prepare(full_root.path, tmp_path / "data")
+    frame = DataFolder.open(tmp_path / "data").scene(full_root.scene_id).frames[0]
+    for path in (frame.color.path, frame.depth.path):
+        path.unlink()
+        os.mkfifo(path)
+        assert "is not a regular file" in check_frame(frame)
 
 
 def test_a_frame_behind_a_link_out_of_the_source_is_left_out_and_counted(full_root, tmp_path):

@@ -335,30 +335,45 @@ def test_copied_frames_make_the_folder_independent(full_root, tmp_path):
     assert all(torch.equal(got.tensors()[k], expected.tensors()[k]) for k in got.tensors())
 
 
+@pytest.mark.parametrize("harm", ["cut", "emptied", "lost", "longer"])
+@pytest.mark.parametrize("suffix", [".jpg", ".depth.png"])
+def test_a_copied_frame_that_was_cut_short_is_noticed_and_copied_again(full_root, tmp_path, suffix, harm):
+    options = SceneOptions(copy_frames=True)
+    prepare(full_root.path, tmp_path / "data", scene=options)
+    assert all(result.reused for result in prepare(full_root.path, tmp_path / "data", scene=options).scenes)
+    path = next(p for p in sorted((tmp_path / "data" / "frames").rglob("*")) if p.name.endswith(suffix))
+    whole = path.read_bytes()
+    if harm == "lost":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": whole[:-20], "emptied": b"", "longer": whole + b"x"}[harm])
+    if harm in ("cut", "emptied"):  # whoever reads it meanwhile is told
+        frames = DataFolder.open(tmp_path / "data").scene("scene0000_00").frames
+        frame = next(frame for frame in frames if path in (frame.color.path, frame.depth.path))
+        assert f"ends after {path.stat().st_size} of {len(whole)} bytes" in check_frame(frame)
+    assert not any(result.reused for result in prepare(full_root.path, tmp_path / "data", scene=options).scenes)
+    assert path.read_bytes() == whole
+
+
+def test_copies_of_a_record_without_their_sizes_are_made_again_once(full_root, tmp_path):
+    options = SceneOptions(copy_frames=True)
+    prepare(full_root.path, tmp_path / "data", scene=options)
+    path = tmp_path / "data" / "scenes" / "scene0000_00.json"
+    record = json.loads(path.read_text())
+    for frame in record["frames"]:
+        frame["color"][2] = frame["depth"][2] = None
+    path.write_text(json.dumps(record))
+    assert len(DataFolder.open(tmp_path / "data").scene("scene0000_00").frames[0].color.read()) > 100
+    assert not any(result.reused for result in prepare(full_root.path, tmp_path / "data", scene=options).scenes)
+    assert all(result.reused for result in prepare(full_root.path, tmp_path / "data", scene=options).scenes)
+
+
 def test_frames_of_a_sens_can_be_copied_too(scan_root, tmp_path):
     scan_root.write_sens()
     prepare(scan_root.path, tmp_path / "data", scene=SceneOptions(copy_frames=True))
     frame = DataFolder.open(tmp_path / "data").scene("scene0000_00").frames[0]
     assert frame.color.path.parent == tmp_path / "data" / "frames" / "scene0000_00"
     assert frame.color.read() == load_scene(scan_root.path).frames[0].color.read()
-
-
-@pytest.mark.parametrize("damage", ["cut short", "gone", "unknown size"])
-def test_a_copied_frame_that_is_not_whole_is_copied_again(full_root, tmp_path, damage):
-    options = {"scene": SceneOptions(copy_frames=True)}
-    prepare(full_root.path, tmp_path / "data", **options)
-    assert prepare(full_root.path, tmp_path / "data", **options).scenes[0].reused
-    whole = contents(tmp_path / "data")
-    copied, record = tmp_path / "data" / "frames" / "scene0000_00" / "00020.depth.png", tmp_path / "data" / "scenes"
-    if damage == "cut short":
-        copied.write_bytes(copied.read_bytes()[:-1])
-    elif damage == "gone":
-        copied.unlink()
-    else:
-        path = record / "scene0000_00.json"
-        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "copies"}))
-    assert not prepare(full_root.path, tmp_path / "data", **options).scenes[0].reused
-    assert contents(tmp_path / "data") == whole
 
 
 def test_a_source_and_folder_moved_together_still_find_each_other(full_root, tmp_path, monkeypatch):
@@ -797,3 +812,11 @@ def test_a_scene_record_of_another_format_is_refused(prepared):
 
 def test_load_scene_takes_a_data_folder(prepared):
     assert load_scene(prepared.path).scene_id == "scene0000_00"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to itself"])
+def test_a_store_file_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "a.safetensors"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(path)
+    with pytest.raises(DataError, match="delete it"):
+        store.read(path)

@@ -42,7 +42,7 @@ def test_a_kind_accepts_what_it_says_and_nothing_else(kind, good, bad):
     assert [value for value in bad if fits(value, kind)] == []
 
 
-RECORD = {"frames": [{"size": [Whole(1, 9)] * 2, "void?": (Whole(0), None)}], "by_name": Table({"x": float})}
+RECORD = {"frames": [{"size": [Whole(1, 9)] * 2, "void?": (Whole(0), None)}], "by_name": (Table({"x": float}), [[int]])}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ RECORD = {"frames": [{"size": [Whole(1, 9)] * 2, "void?": (Whole(0), None)}], "b
             {"frames": [{"size": [1, 1], "void": "no"}]},
             "`frames[0].void` is 'no', expected a whole number of 0 or more",
         ),
+        ({"by_name": 5}, "`by_name` is 5, expected an object or a list"),
         ({"by_name": {"a": {"x": NAN}}}, "`by_name['a'].x` is nan, expected a finite number"),
     ],
 )

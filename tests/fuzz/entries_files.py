@@ -49,6 +49,7 @@ from video3d_plugin.data.readers.released import (  # noqa: E402
 )
 from video3d_plugin.data.readers.scannet import ScanNetRoot, read_scan  # noqa: E402
 from video3d_plugin.data.readers.zipped import unpack  # noqa: E402
+from video3d_plugin.errors import DataError  # noqa: E402
 from video3d_plugin.files.images import depth_from_png, open_image  # noqa: E402
 from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix  # noqa: E402
 from video3d_plugin.tasks import get  # noqa: E402
@@ -59,12 +60,20 @@ FARTHEST_M = 1e7
 
 
 def use(scene):
-    """What every use of a scene rests on: frames that decode have points of a scan, boxes are finite."""
+    """What every use of a scene rests on: frames that decode have points of a scan, boxes are finite.
+
+    A frame that was left out or does not decode counts as a refusal.
+    """
+    reasons = [omission.reason for omission in scene.omissions]
     for index, frame in enumerate(scene.frames[:3]):
-        if check_frame(frame) is None:
+        if (reason := check_frame(frame)) is not None:
+            reasons.append(reason)
+        else:
             sound(frame_points(scene, index, stride=7), "points")
     sound(scene.proposals, "proposals")
     sound(np.array([instance.box for instance in scene.instances]), "boxes")
+    if reasons:
+        raise DataError(reasons[0])
 
 
 def sound(array, what):

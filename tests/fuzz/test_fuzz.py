@@ -74,6 +74,17 @@ def test_a_hang_is_a_finding_and_ends(monkeypatch):
     assert finding.kind == "hang"
 
 
+def test_work_without_end_is_a_finding(monkeypatch):
+    monkeypatch.setattr("harness.HANG_S", 0.5)
+
+    def works():
+        while True:
+            pass
+
+    (finding,) = run_with(only_damaged(works), 1).findings.values()
+    assert finding.kind == "hang"
+
+
 def test_a_process_that_dies_is_a_finding():
     import os
 

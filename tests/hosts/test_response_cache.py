@@ -221,3 +221,35 @@ def test_a_lock_that_a_killed_run_left_is_named_and_the_run_goes_on(open_cache, 
     cache.close()
     (message,) = caplog.messages
     assert str(lock) in message and "not adopted" in message and "delete it if no run is merging" in message
+
+
+def without_a_column(path):
+    import sqlite3
+
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE IF EXISTS responses")
+    db.execute("CREATE TABLE responses (cache_key TEXT PRIMARY KEY, request_type TEXT)")
+    db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT)")
+    db.commit()
+    db.close()
+
+
+def test_a_shard_without_a_column_is_named_and_the_others_are_adopted(open_cache, tmp_path, caplog):
+    broken = interrupted_run(tmp_path / "runs" / "a")
+    without_a_column(broken)
+    interrupted_run(tmp_path / "runs" / "b")
+    cache = open_cache()
+    assert cache._lookup("key") == "chair"
+    cache.close()
+    (message,) = caplog.messages
+    assert str(broken) in message and "no such column" in message
+
+
+@pytest.mark.parametrize("content", [None, b"no database"])
+def test_a_cache_that_is_none_is_refused_with_the_remedy(open_cache, tmp_path, content):
+    from video3d_plugin.errors import DataError
+
+    path = tmp_path / "cache.db"
+    without_a_column(path) if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match="cache.db: no cache of lmms-eval: .*delete it"):
+        open_cache()

@@ -370,6 +370,29 @@ def test_exported_folder_is_in_the_hosts_terms(pair, saved, tmp_path, scenes, mi
         export_llava(saved, out)
 
 
+@pytest.mark.parametrize("made_before", [False, True])
+def test_what_a_killed_export_leaves_is_removed_by_the_next(saved, tmp_path, made_before):
+    """Nothing of it is ever in the folder itself, so that no half checkpoint can be taken for a whole one."""
+    if made_before:
+        (tmp_path / "out").mkdir()
+    code = (
+        "import os, sys, shutil\n"
+        "from video3d_plugin.model import export\n"
+        "copy = shutil.copyfile\n"
+        "def killed(source, target):\n"
+        "    copy(source, target)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "shutil.copyfile = killed\n"
+        "export.export_llava(sys.argv[1], sys.argv[2])\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(saved), str(tmp_path / "out")], capture_output=True)
+    assert process.returncode == -9, process.stderr.decode()
+    assert not list((tmp_path / "out").glob("*")) and len(list(tmp_path.glob(".out.*"))) == 1
+    out = export_llava(saved, tmp_path / "out")
+    assert (out / "config.json").is_file() and weight_shapes(out) == weight_shapes(saved)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_an_export_that_fails_leaves_nothing_behind(copied, tmp_path):
     folder, weights, _ = copied
     secret = tmp_path / "secret.txt"

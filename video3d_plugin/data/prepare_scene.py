@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.masks import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
-from video3d_plugin.data.records import FORMAT, root_to_json, scene_to_json, try_read_record
+from video3d_plugin.data.records import FORMAT, root_to_json, scene_from_json, scene_to_json, try_read_record
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.atomic import digest, replacing, write_bytes, write_json
+from video3d_plugin.files.atomic import digest, write_bytes, write_json
 from video3d_plugin.files.links import escapes_root
+from video3d_plugin.files.regular import is_regular
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import FileSlice, Omission, Scene
@@ -109,6 +109,8 @@ def prepare_scene(job: SceneJob) -> SceneResult:
     scene_id, folder = job.files.scene_id, DataFolder.open(job.output)
     try:
         reused = _make_scene(job, folder)
+        if not reused:
+            folder = DataFolder.open(job.output)  # the other one remembers what was there before
         scene = folder.scene(scene_id)
     except MissingError as error:
         return SceneResult(scene_id, failed=str(error))
@@ -157,8 +159,6 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     else:
         job.surface_path.unlink(missing_ok=True)
     record = {"fingerprint": fingerprint, "frames_fingerprint": frames_fingerprint, "surface": surface}
-    if job.options.copy_frames:
-        record["copies"] = _sizes_of_copies(scene, job.output)
     write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
     return False
 
@@ -204,16 +204,21 @@ def refuse_links(paths: Iterable[Path], source: Path) -> None:
 
 
 def _without_linked_frames(scene: Scene, source: Path) -> Scene:
-    """The scene without frames whose files are links out of the source; they become omissions."""
+    """The scene without frames whose files are links out of the source; they become omissions.
+
+    The files of the others are only opened within the source, should they be exchanged for links meanwhile.
+    """
     linked = {
         frame.name
         for frame in scene.frames
         for path in {frame.color.path, frame.depth.path}
         if path.is_symlink() and escapes_root(path, source)
     }
-    if not linked:
-        return scene
-    frames = tuple(frame for frame in scene.frames if frame.name not in linked)
+    frames = tuple(
+        replace(frame, color=replace(frame.color, root=source), depth=replace(frame.depth, root=source))
+        for frame in scene.frames
+        if frame.name not in linked
+    )
     if not frames:
         raise DataError(f"every frame {_LINK}", where=scene.scene_id, remedy=_FOLLOW)
     omissions = tuple(Omission(f"frame {name}", f"{_LINK} ({_FOLLOW})") for name in sorted(linked))
@@ -248,9 +253,7 @@ def _copy_frames(scene: Scene, output: Path) -> Scene:
     for frame in scene.frames:
         color = folder / f"{frame.name}{_suffix(frame.color, '.jpg')}"
         depth = folder / f"{frame.name}{'.depth.png' if frame.depth_codec == 'png' else '.depth.zlib'}"
-        for source, path in ((frame.color, color), (frame.depth, depth)):
-            _copy_slice(source, path)
-        frames.append(replace(frame, color=FileSlice(color), depth=FileSlice(depth)))
+        frames.append(replace(frame, color=_copy_slice(frame.color, color), depth=_copy_slice(frame.depth, depth)))
     return replace(scene, frames=tuple(frames))
 
 
@@ -258,12 +261,19 @@ def _suffix(source: FileSlice, default: str) -> str:
     return source.path.suffix.lower() if source.size is None and source.path.suffix else default
 
 
-def _copy_slice(source: FileSlice, path: Path) -> None:
-    if source.size is not None or source.offset:
-        write_bytes(path, source.read())
-        return
-    with replacing(path) as temporary:
-        shutil.copyfile(source.path, temporary)
+def _copy_slice(source: FileSlice, path: Path) -> FileSlice:
+    """Copy the bytes to a file; it is named with its size, so that a copy that was cut short is noticed."""
+    data = source.read()
+    if source.size is not None and len(data) < source.size:
+        raise DataError(f"ends after {len(data)} of {source.size} bytes", where=source.path, remedy="copy it again")
+    write_bytes(path, data)
+    return FileSlice(path, 0, len(data))
+
+
+def _are_whole(scene: Scene) -> bool:
+    """Whether the copied files of all frames are there and have the sizes that they were written with."""
+    slices = [part for frame in scene.frames for part in (frame.color, frame.depth)]
+    return all(is_regular(part.path) and part.path.stat().st_size == part.size for part in slices)
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -274,7 +284,7 @@ def _npz(**arrays: np.ndarray) -> bytes:
 
 
 def _is_made(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:
-    """Whether the scene was made from the same things, and its record and the surface that it names are whole.
+    """Whether the scene was made from the same things, and its record, its surface and its copied frames are whole.
 
     The record is told where the frames lie now: the source was moved, or the record is one of before they said it.
     """
@@ -286,25 +296,8 @@ def _is_made(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:
         write_json(job.scene_path, {**record, "root": root})
     try:
         folder.surface_cells(job.files.scene_id)
+        return not job.options.copy_frames or _are_whole(scene_from_json(record, job.output, job.scene_path))
     except (DataError, MissingError):
-        return False
-    return not job.options.copy_frames or _copies_are_whole(folder.scene(job.files.scene_id), record, job.output)
-
-
-def _sizes_of_copies(scene: Scene, output: Path) -> list[list[Any]]:
-    """[path below the data folder, bytes] of every copied image, in the order of the frames."""
-    paths = [path for frame in scene.frames for path in (frame.color.path, frame.depth.path)]
-    return [[path.relative_to(output).as_posix(), path.stat().st_size] for path in paths]
-
-
-def _copies_are_whole(scene: Scene, record: dict[str, Any], output: Path) -> bool:
-    """Whether the copied images are there with the sizes they were written with: one cut short is copied again.
-
-    A record of a version that kept no sizes is made again once.
-    """
-    try:
-        return record.get("copies") == _sizes_of_copies(scene, output)
-    except (OSError, ValueError):  # gone, or the record names other files
         return False
 
 

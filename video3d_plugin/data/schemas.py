@@ -49,7 +49,6 @@ SCENE: dict[str, Any] = {
     "surface?": (NAME, None),
     "fingerprint?": NAME,
     "frames_fingerprint?": NAME,
-    "copies?": [[PATH, Whole(0)]],
 }
 
 SELECTION: dict[str, Any] = {

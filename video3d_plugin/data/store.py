@@ -8,6 +8,7 @@ changed scene, sampler or specification never finds the old file.
 from __future__ import annotations
 
 import json
+import stat
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -79,6 +80,10 @@ def read(path: Path) -> SceneInputs | None:
         status = path.stat()
     except FileNotFoundError:
         return None
+    except OSError as error:  # a link to itself, a folder that may not be searched
+        raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=_DELETE) from None
+    if not stat.S_ISREG(status.st_mode):  # the library would wait for ever for a pipe
+        raise DataError("damaged store file: no regular file", where=path, remedy=_DELETE)
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})["video3d"])

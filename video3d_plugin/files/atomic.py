@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -16,37 +18,86 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, Video3DError
 
 _SUFFIX = ".video3d-tmp"
-_HOST = re.sub(r"\W", "-", socket.gethostname())
+_HOST = re.sub(r"\W", "-", socket.gethostname())[:64]
 _DAY_S = 86400
 _count = itertools.count()
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder, which takes the place of `path` when the block ends well.
 
     A full disk and missing permission become DataError; whatever happens, no part of a file stays behind, except
-    after a kill, for which `remove_leftovers` is there.
+    after a kill, for which `remove_leftovers` is there. `sync`: wait until the bytes are on the disk, so that a power
+    cut does not leave an empty file either.
     """
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    temporary = path.parent / (_begin(path) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if isinstance(error, Video3DError):  # MissingError of what the block reads
+            raise
         raise _explained(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    with replacing(path) as temporary:
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well; `path` may be an empty folder before.
+
+    As `replacing` for files: `path` never holds half of what is written, and a killed writer's folder is removed by
+    the next one. DataError where the disk is full or the folder cannot be written.
+    """
+    path = path.resolve()  # a link to a folder stays one
+    is_mount = os.path.ismount(path)  # it cannot be replaced, so what is made moves into it
+    with scratch_folder(path, path if is_mount else path.parent) as temporary:
+        yield temporary
+        try:
+            if is_mount:
+                for entry in list(temporary.iterdir()):
+                    os.rename(entry, path / entry.name)
+                return
+            if path.is_dir():
+                path.rmdir()
+            os.rename(temporary, path)
+        except OSError as error:
+            raise _explained(error, path) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(name: Path, parent: Path) -> Iterator[Path]:
+    """A folder in `parent` for what is only needed in the block, named after `name`; removed afterwards.
+
+    Those that killed processes left for the same name are removed first.
+    """
+    temporary = parent / (_begin(name) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for old in parent.glob(f"{glob.escape(_begin(name))}.*{_SUFFIX}"):
+            if old.is_dir() and not _may_be_alive(old):
+                shutil.rmtree(old, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+    except OSError as error:
+        if isinstance(error, Video3DError):
+            raise
+        raise _explained(error, name) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    with replacing(path, sync) as temporary:
         temporary.write_bytes(data)
 
 
@@ -59,6 +110,11 @@ def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     except UnicodeEncodeError:  # half of a surrogate pair in someone's text: only an escape can carry it
         data = json.dumps(value, **options).encode("ascii")
     write_bytes(path, data + b"\n")
+
+
+def _begin(path: Path) -> str:
+    """How the temporary name for a path begins: short, so that it is no longer than a file's name may be."""
+    return f".{path.name[:40]}"
 
 
 def remove_leftovers(folder: Path) -> int:

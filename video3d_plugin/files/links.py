@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
 def escapes_root(path: Path, root: Path) -> bool:
     """Whether `path` is, or lies behind, a symbolic link to something outside `root`."""
-    return not path.resolve().is_relative_to(root.resolve())
+    # not Path.resolve, which fails at a link to itself before Python 3.13
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def skipped_link_note(path: Path, root: Path, done: str = "used") -> str:

@@ -38,6 +38,8 @@ def open_regular(
     try:
         _check_kind(os.stat(path), path)
         descriptor = os.open(path, _FLAGS)
+    except DataError:
+        raise
     except FileNotFoundError:
         raise MissingError("file not found", where=path, remedy=remedy) from None
     except OSError as error:
@@ -108,5 +110,5 @@ def _check_inside(descriptor: int, status: os.stat_result, path: Path, root: Pat
         real = os.path.realpath(path)
         if not os.path.samestat(status, os.stat(real)):
             raise DataError("was exchanged while it was opened", where=path) from None
-    if not Path(real).is_relative_to(root.resolve()):
+    if not Path(real).is_relative_to(os.path.realpath(root)):
         raise DataError(f"lies outside {root}", where=path)

@@ -271,8 +271,10 @@ def _described(kind: Any) -> str:
         return " or ".join(dict.fromkeys(_described(one) for one in kind))
     if isinstance(kind, list):
         return "a list" if len(kind) == 1 else f"a list of {len(kind)}"
-    if isinstance(kind, dict):
+    if isinstance(kind, dict | Table):  # a table may hold lists, which have no hash
         return "an object"
+    if isinstance(kind, Anything):
+        return f"a value of at most {kind.depth} levels"
     if kind is None:
         return _NAMES[type(None)]
     if isinstance(kind, type):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.tasks import TaskSpec, usable
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,4 @@ def writer(spec: TaskSpec, split: str) -> Callable[..., str]:
 
 
 def _write(path: Path, content: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    write_bytes(path, json.dumps(content, indent=1).encode())

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from video3d_plugin.checkpoint_json import read_checkpoint_json
 from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.atomic import is_ours, replacing_folder, write_json
 from video3d_plugin.model.checkpoint import local_folder, weight_files
 from video3d_plugin.model.checkpoint_files import read_bin
 
@@ -47,41 +44,23 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
     check_new(target)
     files = weight_files(source)
     config = Video3DConfig.from_pretrained(str(source))
-    with emptied_on_failure(target):
+    with replacing_folder(target) as made:
         for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
             if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):
-                shutil.copyfile(path, target / path.name)
-        _name_tokenizer_class(target / "tokenizer_config.json")
+                shutil.copyfile(path, made / path.name)
+        _name_tokenizer_class(made / "tokenizer_config.json")
         content = host_config(config)
         if config.mm_vision_tower not in KNOWN_TOWERS:
-            folder = _write_tower(config, files, source, target)
-            content["mm_vision_tower"] = tower or str(folder.resolve())
-        _write_json(target / "config.json", content)
+            _write_tower(config, files, source, made)
+            content["mm_vision_tower"] = tower or str(target.resolve() / _TOWER_FOLDER)
+        write_json(made / "config.json", json.loads(json.dumps(content, default=str)), indent=1)
     return target
 
 
 def check_new(folder: Path) -> None:
-    """Raise if `folder` holds something already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise if `folder` holds something already; what a killed run left of its own is nothing."""
+    if folder.exists() and (not folder.is_dir() or any(not is_ours(entry.name) for entry in folder.iterdir())):
         raise DataError("exists and is not an empty folder", where=folder, remedy="give a new folder")
-
-
-@contextmanager
-def emptied_on_failure(folder: Path) -> Iterator[None]:
-    """Make the folder for what the block writes; where the block fails, nothing of that stays."""
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        if made:
-            folder.rmdir()
-        raise
 
 
 def host_config(config: Video3DConfig) -> dict[str, Any]:
@@ -100,14 +79,14 @@ def host_config(config: Video3DConfig) -> dict[str, Any]:
     }
 
 
-def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target: Path) -> Path:
+def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target: Path) -> None:
     """A SigLIP checkpoint of the tower. The layer that both programs drop is unknown here and written as zeros."""
     own = tower_folder(config.mm_vision_tower, source) if config.mm_vision_tower else None
     folder = target / _TOWER_FOLDER
     if own is not None:
         tower_sizes(str(own))  # raises unless it is a SigLIP folder: others have no business in an export
         shutil.copytree(own, folder)
-        return folder
+        return
     folder.mkdir()
     prefix, tensors = "model.vision_tower.vision_tower.", {}
     for path in files:
@@ -122,8 +101,7 @@ def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target:
     }
     save_file({**tensors, **dropped}, str(folder / "model.safetensors"), metadata={"format": "pt"})
     sizes = {"model_type": "siglip_vision_model", "architectures": ["SiglipVisionModel"], **config.vision}
-    _write_json(folder / "config.json", sizes)
-    return folder
+    write_json(folder / "config.json", json.loads(json.dumps(sizes, default=str)), indent=1)
 
 
 def _name_tokenizer_class(path: Path) -> None:
@@ -136,10 +114,4 @@ def _name_tokenizer_class(path: Path) -> None:
     extra = content.pop("extra_special_tokens", None)
     if isinstance(extra, list):
         content["additional_special_tokens"] = extra
-    _write_json(path, content)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        json.dump(content, file, indent=1, default=str)
-    os.replace(file.name, path)
+    write_json(path, content, indent=1)

@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import tempfile
-
+    from video3d_plugin.files.atomic import replacing_folder, scratch_folder
     from video3d_plugin.model.export import check_new, export_llava
     from video3d_plugin.model.loading import load_pair
 
@@ -31,19 +30,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         model, processor = load_pair(args.checkpoint, lora=args.lora, dtype="auto")
         if args.format == "video3d":
-            _save(model, processor, args.output)
+            with replacing_folder(args.output) as folder:
+                model.save_pretrained(folder)
+                processor.save_pretrained(folder)
         else:
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=args.output.parent) as merged:
-                _save(model, processor, Path(merged))
+            with scratch_folder(args.output, args.output.resolve().parent) as merged:
+                model.save_pretrained(merged)
+                processor.save_pretrained(merged)
                 export_llava(merged, args.output, args.tower)
     print(f"{args.format} checkpoint: {args.output}")
     return 0
-
-
-def _save(model, processor, folder: Path) -> None:
-    from video3d_plugin.model.export import emptied_on_failure
-
-    with emptied_on_failure(folder):
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)

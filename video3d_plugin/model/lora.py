@@ -6,8 +6,6 @@ non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `trai
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 
 from video3d_plugin.checkpoint_json import listed
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.atomic import replacing
 from video3d_plugin.model import zero3
 from video3d_plugin.model.adapter_files import TARGETS, Adapter, peft_settings, read_adapter
 from video3d_plugin.model.checkpoint_files import check_finite, read_bin, shapes_of
@@ -89,9 +88,9 @@ def save_full(wrapped: Any, folder: Path) -> None:
         full = {name: p.detach().cpu().clone() for name, p in kept.items()}
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return  # all ranks gather, one writes
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+    # not by name, which torch would write into the file
+    with replacing(folder / _FULL) as temporary, open(temporary, "wb") as file:
         torch.save(full, file)
-    os.replace(file.name, folder / _FULL)
     wrapped.get_base_model().config.save_pretrained(str(folder))
 
 

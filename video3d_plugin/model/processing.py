@@ -6,9 +6,6 @@ visual placeholder followed by a newline token, assistant turn. Every id comes f
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +17,7 @@ from transformers import AutoProcessor, AutoTokenizer, Qwen2Config
 from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.atomic import write_json
 from video3d_plugin.model.checkpoint_files import check_tokenizer_files, read_processor_config
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
 from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
@@ -272,9 +270,7 @@ class Video3DProcessor:
             "system_message": self.system_message,
             "label_style": self.label_style,
         }
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        os.replace(file.name, folder / _FILE)
+        write_json(folder / _FILE, content, indent=1)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Video3DProcessor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.report import table
 from video3d_plugin.report.draw import top_view
 from video3d_plugin.report.results import Run, TaskRun
@@ -32,10 +32,7 @@ dt { opacity: .75; font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre
 
 def write_page(runs: Sequence[Run], path: Path, examples: int = 12) -> None:
     """Write the page; what is there is replaced only when the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page(runs, examples), encoding="utf-8", errors="replace")
-    os.replace(temporary, path)
+    write_bytes(path, page(runs, examples).encode("utf-8", errors="replace"))
 
 
 def page(runs: Sequence[Run], examples: int = 12) -> str:

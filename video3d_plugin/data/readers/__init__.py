@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,12 +37,11 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     check_text("scene_id", scene_id, optional=True)
     check_count("frame_step", frame_step, optional=True)
     path, scene_id = _in_data_folder(Path(path), scene_id)
-    if not path.exists():
-        raise MissingError("no such file or folder", where=path)
-    if path.is_file() and path.suffix.lower() == ".zip":
+    is_file = _is_file(path)
+    if is_file and path.suffix.lower() == ".zip":
         from video3d_plugin.data.readers.zipped import unpacked_here
 
-        path = unpacked_here(path)
+        path, is_file = unpacked_here(path), False
     if (path / "video3d.json").is_file():
         from video3d_plugin.data.folder import DataFolder
 
@@ -49,7 +49,7 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
         return _thinned(folder.scene(_the_scene(folder.scene_ids, scene_id, path)), frame_step or 1)
     from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot, read_scan
 
-    if path.is_file():
+    if is_file:
         if path.suffix != ".sens":
             raise DataError("not a .sens or .zip file", where=path, remedy="give a .sens, a .zip or a folder")
         return read_scan(ScanFiles(scene_id or path.stem, sens=path), frame_step=frame_step).scene
@@ -65,10 +65,23 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     return read_scan(ScanFiles(scene_id or path.resolve().name, posed_images=path), frame_step=frame_step).scene
 
 
+def _is_file(path: Path) -> bool:
+    """True for a regular file, False for a folder; MissingError or DataError for anything else."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingError("no such file or folder", where=path) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where=path) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DataError("is neither a file nor a folder but a pipe, a socket or a device", where=path)
+    return stat.S_ISREG(mode)
+
+
 def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]:
     """(data folder, scene id) where `path` is DATA/<scene id>, or an id of the folder that VIDEO3D_DATA names; else
     the arguments themselves. What exists as a path is never taken for an id."""
-    if scene_id is not None or path.exists():
+    if scene_id is not None or os.path.exists(path):  # False, too, for what cannot be a name
         return path, scene_id
     named = os.environ.get("VIDEO3D_DATA", "")
     folder = Path(named) if len(path.parts) == 1 and named else path.parent

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.regular import open_regular
+from video3d_plugin.files.archive import open_zip
 from video3d_plugin.geometry.boxes import box_of_points
 from video3d_plugin.scene import Omission
 
@@ -54,11 +53,7 @@ def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT)
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > _MAX_BYTES:
-                raise DataError(f"claims {size} bytes unpacked", where=path, remedy=_REMEDY)
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
+        with open_zip(path, _MAX_BYTES, 100, _REMEDY) as bounded, np.load(bounded.fp, allow_pickle=False) as archive:
             names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
             arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is no .npy comes as bytes
     except (DataError, MissingError):

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.regular import open_regular, read_regular
+from video3d_plugin.files.archive import open_zip
+from video3d_plugin.files.regular import read_regular
 
 MAX_BYTES = 1 << 32
 _MAX_PTH_BYTES = 1 << 29  # unpacked; a scan has some 20 MB
@@ -117,10 +118,10 @@ def load_pickle(path: Path) -> Any:
 def load_pth(path: Path) -> Any:
     """A torch.save file of numpy arrays and plain data, without torch and without executing it."""
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with open_zip(path, _MAX_PTH_BYTES, 100_000) as archive:
             names = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
-            if len(names) != 1 or archive.getinfo(names[0]).file_size > _MAX_PTH_BYTES:
-                raise DataError("no data.pkl of a sensible size in it", where=path, remedy="expected a torch.save file")
+            if len(names) != 1:
+                raise DataError("not one data.pkl in it", where=path, remedy="expected a torch.save file")
             data = archive.read(names[0])
     except (DataError, MissingError):
         raise

@@ -30,6 +30,7 @@ from video3d_plugin.files.text import parse_matrix, read_key_values
 from video3d_plugin.geometry.camera_checks import check_points, is_rigid, world_pose_fault
 from video3d_plugin.scene import Frame, Instance, Omission, Scene
 
+_LONGEST_NAME = 240  # bytes: with `.depth.png`, 255 at the most
 _SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # what is read for all scans at once
 _SHARED = (
@@ -217,7 +218,7 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     else:
         raise MissingError(f"scan {files.scene_id} has neither posed images nor a .sens file")
     notes += more
-    frames = _within_reach(frames, world_from_scan, omissions)
+    frames = _usable(frames, world_from_scan, omissions)
     if not frames:
         reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
         where = files.posed_images or files.sens or files.capture
@@ -235,11 +236,15 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     return Scan(scene, surface)
 
 
-def _within_reach(
-    frames: tuple[Frame, ...], world_from_scan: np.ndarray, omissions: list[Omission]
-) -> tuple[Frame, ...]:
-    """The frames whose aligned camera is not too far from the origin; the others become omissions."""
-    faults = [world_pose_fault(world_from_scan @ frame.scan_from_camera) for frame in frames]
+def _usable(frames: tuple[Frame, ...], world_from_scan: np.ndarray, omissions: list[Omission]) -> tuple[Frame, ...]:
+    """The frames whose aligned camera is not too far from the origin and whose name can be that of a copied file; the
+    others become omissions."""
+    faults = [
+        "its name is too long"
+        if len(frame.name.encode()) > _LONGEST_NAME
+        else world_pose_fault(world_from_scan @ frame.scan_from_camera)
+        for frame in frames
+    ]
     omissions += [Omission(f"frame {f.name}", fault) for f, fault in zip(frames, faults, strict=True) if fault]
     return tuple(frame for frame, fault in zip(frames, faults, strict=True) if fault is None)
 

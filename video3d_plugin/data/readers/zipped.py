@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError, quoted
-from video3d_plugin.files.regular import open_regular
+from video3d_plugin.files.archive import open_zip
 
 MAX_BYTES = 16 << 30  # a .sens has up to 5 GB
 MAX_FILES = 100_000
@@ -40,8 +40,8 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
     written before an error or an interruption is removed.
     """
     try:
-        with open_regular(archive) as file, zipfile.ZipFile(file) as opened:
-            members = _checked(opened, archive, max_bytes, max_files)
+        with open_zip(archive, max_bytes, max_files, "zip fewer frames") as opened:
+            members = _checked(opened, archive)
             folder.mkdir(parents=True, exist_ok=True)
             _need_space(sum(member.file_size for member, _ in members), folder, archive)
             try:
@@ -74,11 +74,9 @@ def _name(stem: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).strip(".") or "recording"
 
 
-def _checked(
-    opened: zipfile.ZipFile, archive: Path, max_bytes: int, max_files: int
-) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _checked(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """The files to unpack and where to, after every check that needs no reading."""
-    members, total = [], 0
+    members = []
     for member in opened.infolist():
         name = member.filename.replace("\\", "/")
         if member.is_dir() or name.startswith(_LITTER[0]) or name.rsplit("/", 1)[-1] in _LITTER[1:]:
@@ -97,13 +95,7 @@ def _checked(
             raise DataError(what, where=archive, remedy="zip the recording that it was made from")
         if max(len(part.encode()) for part in parts) > _NAME_BYTES or len(name.encode()) > _PATH_BYTES:
             raise DataError(f"holds a file whose name is too long: {quoted(name)}", where=archive, remedy=_PLAIN)
-        total += member.file_size
         members.append((member, PurePosixPath(*parts)))
-    if len(members) > max_files:
-        raise DataError(f"holds {len(members)} files, more than {max_files}", where=archive, remedy="zip fewer frames")
-    if total > max_bytes:
-        what = f"holds {total / 1e6:.0f} MB unpacked, more than {max_bytes / 1e6:.0f}"
-        raise DataError(what, where=archive, remedy="zip fewer frames")
     if not members:
         raise DataError("is empty", where=archive, remedy="zip a folder of frames")
     return members

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from video3d_plugin.data.synthetic.mesh import Mesh
 from video3d_plugin.data.synthetic.objects import KINDS
 from video3d_plugin.data.synthetic.rooms import Room
+from video3d_plugin.files import atomic
 
 LABEL_COLUMNS = (
     "id raw_category category count nyu40id eigen13id nyuClass nyu40class eigen13class ModelNet40 ModelNet10 "
@@ -33,11 +33,8 @@ class RenderedFrame:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Atomic: a reader sees the old file, or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    part.write_bytes(content)
-    os.replace(part, path)
+    """Atomic, but not synced: rooms have thousands of files, and are made again as they were."""
+    atomic.write_bytes(path, content, sync=False)
 
 
 def write_json(path: Path, content) -> None:
