@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from model_cases import TEXTS, alone, question
-from video3d_plugin.data.annotations import multi3drefer, scanqa, scanrefer, sqa3d
 
 import video3d_plugin
 from video3d_plugin import prompts
@@ -146,11 +145,17 @@ WAYS = {
     "a question as it is": lambda text: prompts.text_question(text, 0, "a", prompts.FREE_PROMPT, ()),
     "a description": lambda text: prompts.ground_question(text, 0, "a", False),
     "a description of several": lambda text: prompts.ground_question(text, 0, "a", True),
-    "a question of a benchmark": lambda text: Question("scanqa", "1", "a", scanqa.prompt(text), "red"),
-    "a situation": lambda text: Question("sqa3d", "1", "a", sqa3d.prompt(text, text), "red"),
-    "a description of a benchmark": lambda text: Question("scanrefer", "1", "a", scanrefer.prompt(text), "<ground>"),
+    "a question of a benchmark": lambda text: Question(
+        "scanqa", "1", "a", prompts.ANSWER_PROMPT.format(question=text), "red"
+    ),
+    "a situation": lambda text: Question(
+        "sqa3d", "1", "a", prompts.SITUATED_PROMPT.format(situation=text, question=text), "red"
+    ),
+    "a description of a benchmark": lambda text: Question(
+        "scanrefer", "1", "a", prompts.grounding_prompt(text), "<ground>"
+    ),
     "descriptions of a benchmark": lambda text: Question(
-        "multi3drefer", "1", "a", multi3drefer.prompt(text), "<ground>"
+        "multi3drefer", "1", "a", prompts.grounding_prompt(text, several=True), "<ground>"
     ),
     "an answer": lambda text: stored(replace(asked("why"), answer=text)),
     "a caption": lambda text: stored(replace(question("scan2cap", "a"), answer=text)),
