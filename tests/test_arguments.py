@@ -103,8 +103,6 @@ ASKED = [
     ("encode_scene", (3,), {}, "scene is 3"),
     ("encode_scene", ("S",), {"max_frames": 3}, "max_frames is 3, expected no such argument"),
     ("inputs", ("S",), {}, "scene is a SceneInputs, expected a Scene"),
-    ("solve", ("ab", {}), {}, "questions is 'ab'"),
-    ("solve", ([Question("t", "1", "a", "<image>x")], 3), {}, "inputs_of is 3"),
 ]
 
 

@@ -27,7 +27,7 @@ _DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }  # fmt: skip
 _SIGNATURE = re.compile(
-    r"([\w.<>]+)\(\) (?:got an unexpected keyword|missing \d+ required|takes \d|got multiple values)"
+    r"([\w.<>]{1,200})\(\) (?:got an unexpected keyword|missing \d+ required|takes \d|got multiple values)"
 )
 
 

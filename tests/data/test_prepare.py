@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def run_prepare(source, output, *extra) -> list[str]:
     code = (
-        "import argparse, sys; from video3d_plugin.data import prepare_cli as c; p = argparse.ArgumentParser();"
+        "import argparse, sys; from video3d_plugin.cli import prepare as c; p = argparse.ArgumentParser();"
         "c.add_arguments(p); sys.exit(c.run(p.parse_args()))"
     )
     return [sys.executable, "-c", code, str(source), "--output", str(output), *extra]

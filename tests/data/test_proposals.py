@@ -144,7 +144,7 @@ def test_a_file_that_holds_no_boxes_is_named(full_root, tmp_path, rows):
     if rows is None:
         assert len(boxes_of(full_root, tmp_path, path).proposals) == 0
         return
-    with pytest.raises(DataError, match=r"no usable scan.*mine\.json: boxes of scene0000_00"):
+    with pytest.raises(DataError, match=r"no usable scan.*mine\.json: `?boxes of scene0000_00"):
         boxes_of(full_root, tmp_path, path)
 
 

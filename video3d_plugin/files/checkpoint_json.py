@@ -25,7 +25,7 @@ DEPTH = 32
 DOWNLOAD = "download it again"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _QUOTED = 60  # letters of a value that a message repeats
-_LISTED = 12  # names that a message lists
+_LISTED = 4
 
 
 @dataclass(frozen=True)
