@@ -120,7 +120,7 @@ def without_gpu(say: Transcript, device: str) -> bool:
     """True, and said so, where a GPU is asked for that is not here: then nothing is measured."""
     if device == "cpu" or torch.cuda.is_available():
         return False
-    say(f"{device}: not measured (no GPU at hand)")
+    say(f"{device}: not measured (no GPU)")
     return True
 
 

@@ -82,7 +82,7 @@ def main() -> None:
             f" {memory['known']:.0f} MB; (N, V, H, W, 3) would take"
             f" {args.proposals * args.frames * spec.used_side**2 * 3 * 4 / 1e6:.0f} MB")  # fmt: skip
     if args.device == "cpu" and not torch.cuda.is_available():
-        say("on a GPU: not measured (no GPU at hand)")
+        say("on a GPU: not measured (no GPU)")
     say.publish(args.page, f"proposal-features-{args.device}", f"Proposal features, {args.device}")
 
 

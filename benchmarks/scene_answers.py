@@ -106,7 +106,7 @@ def main() -> None:
     for kind in ("ground", "answer"):
         measured(say, kind, args)
     if args.device == "cpu" and not torch.cuda.is_available():
-        say("the same on a GPU, 7B shape with random weights, bfloat16: not measured (no GPU at hand)")
+        say("the same on a GPU, 7B shape with random weights, bfloat16: not measured (no GPU)")
     say.publish(args.page, f"scene-answers-{args.device}", f"Answers a second, {args.device}")
 
 

@@ -100,7 +100,7 @@ def main() -> None:
             f" ({tokens[1]} tokens) {memory['together']:.0f} MB, with a mask of all pairs"
             f" {memory['masked']:.0f} MB")  # fmt: skip
     if args.device == "cpu" and not torch.cuda.is_available():
-        say("the same on a GPU: not measured (no GPU at hand)")
+        say("the same on a GPU: not measured (no GPU)")
     say.publish(args.page, f"training-items-{args.device}", f"Training items a second, {args.device}")
 
 

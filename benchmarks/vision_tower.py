@@ -70,7 +70,7 @@ def main() -> None:
         say(f"  peak memory: frame by frame {memory['single']:.0f} MB, in one batch {memory['whole']:.0f} MB,"
             f" as the model does {memory['batched']:.0f} MB")  # fmt: skip
     if args.device == "cpu" and not torch.cuda.is_available():
-        say("on a GPU: not measured (no GPU at hand)")
+        say("on a GPU: not measured (no GPU)")
     say.publish(args.page, f"vision-tower-{args.device}", f"Vision tower, {args.device}")
 
 

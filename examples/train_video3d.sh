@@ -5,21 +5,21 @@
 #   video3d prepare SCANNET --output DATA                 # once
 #   CHECKPOINT=.../LLaVA-Video-7B-Qwen2 DATA=DATA LLAVA_NEXT=.../LLaVA-NeXT examples/train_video3d.sh
 #
-# Settings: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/train/train_multi.sh: one epoch, 16 items a step, 1e-5 (vision
-# tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Other than there: no --torch_compile (refused, with its reason)
-# and no --group_by_task_length (a batch may mix tasks).
+# Settings: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/train/train_multi.sh: one epoch, 16 items per step, learning rate
+# 1e-5 (vision tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Left out: --torch_compile (refused, with a reason)
+# and --group_by_task_length (a batch may mix tasks).
 #
-# DeepSpeed: ZeRO-2, or with ZERO=3 the reference's ZeRO-3.
+# DeepSpeed: ZeRO-2; ZERO=3 selects ZeRO-3, which the reference uses.
 #
-# Memory, calculated and not measured: 8.0e9 parameters in bfloat16 are 16 GB on every GPU, and as much again for
-# gradients while they are reduced; float32 masters and AdamW states, 12 bytes each, are spread by ZeRO-2: 12 GB on each
-# of 8; activations of 6800 tokens with gradient checkpointing some 15 GB. About 60 GB: 8 x 80 GB. ZeRO-3 spreads
-# parameters and gradients as well: 2 + 2 + 12 + 15 GB and the layers in use, about 35 GB.
+# Memory, calculated, not measured: 8.0e9 parameters in bfloat16 take 16 GB on every GPU, and gradients the same while they
+# are reduced. ZeRO-2 shards float32 weights and AdamW states, 12 bytes per parameter: 12 GB on each of 8 GPUs. Activations
+# of 6800 tokens with gradient checkpointing take some 15 GB. Total: about 60 GB, so 8 x 80 GB. ZeRO-3 also shards
+# parameters and gradients: 2 + 2 + 12 + 15 GB and the layers in use, about 35 GB.
 #
-# Time, not measured here: the paper reports 32 hours on 8 A100-80G for its 223k items, which is 13,900 steps of 8.3 s.
-# Calculated: 8 x 7.6e9 x 6800 = 4.1e14 FLOP an item in the language model (forward, recomputed, backward), 0.4e14 in its
-# attention, 0.8e14 in the tower; 223k items in 32 h are then 40 % of 8 x 312 TFLOP/s. --questions_per_scene N pays for
-# tower and prefix once in up to N items.
+# Time, not measured: the paper reports 32 hours on 8 A100-80G for its 223k items, or 13,900 steps of 8.3 s. Calculated:
+# 8 x 7.6e9 x 6800 = 4.1e14 FLOP per item in the language model (forward, recomputation, backward), 0.4e14 in its attention,
+# 0.8e14 in the tower. 223k items in 32 hours are then 40 % of 8 x 312 TFLOP/s. --questions_per_scene N computes tower and
+# prefix once for up to N items.
 set -euo pipefail
 
 : "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"

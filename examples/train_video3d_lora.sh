@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Video-3D LLM with LoRA inside an unedited LLaVA-NeXT checkout: one GPU, the paper's settings otherwise.
+# Video-3D LLM with LoRA inside an unedited LLaVA-NeXT checkout: one GPU, otherwise the paper's settings.
 #
 #   CHECKPOINT=.../LLaVA-Video-7B-Qwen2 DATA=DATA LLAVA_NEXT=.../LLaVA-NeXT examples/train_video3d_lora.sh
 #
-# Adapters on the language model's linear layers; embeddings, output layer, grounding head, position embedding, newline
-# token and projector are trained in full; the vision tower is frozen. 16 items a step by accumulation; learning rate and
-# rank are not of the paper, which has no LoRA run. The result loads with load_model(OUTPUT), which finds its base.
+# Adapters are on the linear layers of the language model. Embeddings, output layer, grounding head, position encoding,
+# newline token and projector are trained in full; the vision tower is frozen. Gradients are accumulated over 16 items. The
+# paper has no LoRA run, so learning rate and rank are not from it. load_model(OUTPUT) loads the result with its base.
 #
-# DeepSpeed is there for one GPU too: it steps a float32 copy of what is trained. Without it the steps are taken in
-# bfloat16, which rounds the small ones at the end of the schedule away.
+# DeepSpeed is used on one GPU too, because it keeps a float32 copy of the trained weights. Steps in bfloat16 would round
+# small updates at the end of the schedule to zero.
 #
-# Memory, calculated and not measured: 8.0e9 frozen and full parameters in bfloat16 are 16 GB; 1.1e9 trained in full (two
-# embeddings) and 0.3e9 of adapters with gradients (2 bytes), their float32 copy (4) and AdamW's states (8) are 20 GB, and
-# 6 more while a step is taken; activations of 6800 tokens with gradient checkpointing some 15 GB: about 55 GB.
+# Memory, calculated, not measured: 8.0e9 parameters in bfloat16 take 16 GB. 1.1e9 parameters trained in full (two
+# embeddings) and 0.3e9 of adapters take 20 GB with gradients (2 bytes), float32 copy (4) and AdamW states (8), and 6 GB more
+# during a step. Activations of 6800 tokens with gradient checkpointing take some 15 GB. Total: about 55 GB.
 #
-# Time, calculated and not measured: 6 x 7.6e9 x 6800 = 3.1e14 FLOP an item in the language model (frozen weights need no
-# gradients), 0.4e14 in its attention, 0.2e14 in the frozen tower. At 40 % of peak (what the paper's 32 hours on 8 A100
-# come to, see train_video3d.sh) an A100 takes 3 s an item, an H100 0.9 s: for the paper's 223k items 190 or 58 hours.
-# --questions_per_scene N pays for tower and prefix once in up to N items.
+# Time, calculated, not measured: 6 x 7.6e9 x 6800 = 3.1e14 FLOP per item in the language model (frozen weights need no
+# gradients), 0.4e14 in its attention, 0.2e14 in the frozen tower. At 40 % of the peak (from the paper's 32 hours on 8 A100,
+# see train_video3d.sh), an A100 takes 3 s per item and an H100 0.9 s: 190 or 58 hours for the paper's 223k items.
+# --questions_per_scene N computes tower and prefix once for up to N items.
 set -euo pipefail
 
 : "${CHECKPOINT:?set CHECKPOINT to LLaVA-Video-7B-Qwen2 (a folder)}"

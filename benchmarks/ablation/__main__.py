@@ -57,10 +57,10 @@ def _train(bench: Bench, runs: list[tuple[Variant, int]], args: argparse.Namespa
 
 def _said(args: argparse.Namespace) -> str:
     stages = [
-        f"{args.tower_steps} steps of seeing",
-        f"{args.lookup_steps} of looking at {args.lookup_scenes} scenes each",
+        f"{args.tower_steps} steps of vision pretraining",
+        f"{args.lookup_steps} of attention supervision on {args.lookup_scenes} scenes each",
         f"{args.object_steps} on objects",
-        f"{args.steps} on all questions at {args.scenes_per_step} scenes each",
+        f"{args.steps} on all questions of {args.scenes_per_step} scenes each",
     ]
     rooms = f"{args.train_rooms} rooms, {args.val_rooms} held-out ones"
     return f"{rooms}; " + ", ".join(stage for stage in stages if not stage.startswith("0 "))
