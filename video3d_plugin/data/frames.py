@@ -47,11 +47,6 @@ def _opened(frame: Frame) -> Iterator[Image.Image]:
         yield image
 
 
-def read_color(frame: Frame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    return np.asarray(open_color(frame))
-
-
 def read_depth(frame: Frame) -> np.ndarray:
     """(H, W) uint16 in units of frame.depth_unit_m, 0 where nothing was measured.
 

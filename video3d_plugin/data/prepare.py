@@ -25,7 +25,7 @@ from video3d_plugin.data import schemas
 from video3d_plugin.data.annotation_files import find_files, load_items
 from video3d_plugin.data.folder import HEAD, DataFolder
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, SceneResult, prepare_scene, refuse_links
-from video3d_plugin.data.readers.scannet import ScanNetRoot
+from video3d_plugin.data.readers.scannet_files import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, question_to_json, try_read_record
 from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError

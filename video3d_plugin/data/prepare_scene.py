@@ -16,7 +16,8 @@ from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.proposals import fused_points, propose, read_proposals_json
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
-from video3d_plugin.data.readers.scannet import ScanFiles, read_scan
+from video3d_plugin.data.readers.scannet import read_scan
+from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.data.records import FORMAT, root_to_json, scene_from_json, scene_to_json, try_read_record
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, write_bytes, write_json

@@ -47,7 +47,8 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
 
         folder = DataFolder.open(path)
         return _thinned(folder.scene(_the_scene(folder.scene_ids, scene_id, path)), frame_step or 1)
-    from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot, read_scan
+    from video3d_plugin.data.readers.scannet import read_scan
+    from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 
     if is_file:
         if path.suffix != ".sens":

@@ -20,7 +20,7 @@ from video3d_plugin.scene import FileSlice, Frame, Omission
 _COLOR_SUFFIXES = (".jpg", ".jpeg")
 _OF_EITHER = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
 _INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", _OF_EITHER)
-_ALIGNMENT = {"gravity", "world_from_scan"}  # which way is up: `captures.given_alignment`
+_ALIGNMENT = {"gravity", "world_from_scan"}  # read by `alignment`
 _NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth", *_ALIGNMENT}
 
 

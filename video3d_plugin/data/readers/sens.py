@@ -95,7 +95,7 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
                   Video-3D LLM and EmbodiedScan export them, or as many as give 32 frames if the scan is short
     """
     header = read_header(path)
-    step = frame_step if frame_step is not None else _automatic_step(header.frame_count)
+    step = frame_step if frame_step is not None else default_step(header.frame_count)
     if step < 1:
         raise DataError(f"frame step {step} is not positive", where=path)
     frames: list[Frame] = []
@@ -129,7 +129,7 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
     return tuple(frames), omissions, notes
 
 
-def _automatic_step(count: int, wanted: int = 32) -> int:
+def default_step(count: int, wanted: int = 32) -> int:
     return min(REFERENCE_STEP, max(1, count // wanted))
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from video3d_plugin.data.annotation_files import load_items, processed_splits
 from video3d_plugin.data.folder import DataFolder, read_selection
 from video3d_plugin.data.readers import mask3d, mesh, ply
-from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
+from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.errors import DataError

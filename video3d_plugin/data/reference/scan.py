@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers import mesh, ply
-from video3d_plugin.data.readers.scannet import ScanFiles
+from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.errors import DataError
 
 # NYU40 ids of the reference's 20 classes, in order; every other labelled vertex is of the last class.
