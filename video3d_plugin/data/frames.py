@@ -67,6 +67,27 @@ def read_depth(frame: Frame) -> np.ndarray:
     return depth if frame.depth_void is None else np.where(depth == frame.depth_void, np.uint16(0), depth)
 
 
+def read_depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:
+    """Decode the depth image to metres.
+
+    Args:
+        frame: The frame.
+        rows: Rows to keep, (h,) integers; only with `columns`.
+        columns: Columns to keep, (w,) integers.
+
+    Returns:
+        (H, W) float32 metres, or (h, w) of the given rows and columns; 0 where nothing was measured.
+
+    Raises:
+        DataError: As `read_depth`.
+    """
+    depth = read_depth(frame)
+    if rows is not None and columns is not None:
+        depth = depth[rows[:, None], columns]
+    # a division, because the reference divides millimetres by 1000 and the product with 0.001 rounds differently
+    return depth.astype(np.float32) / np.float32(1.0 / frame.depth_unit_m)
+
+
 def png_size(source: FileSlice, where: str) -> tuple[int, int]:
     """(height, width) of a 16-bit grey PNG, from its first 33 bytes."""
     return png_header(replace(source, size=33).read(), where)

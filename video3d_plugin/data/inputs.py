@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from video3d_plugin.data.frames import describe, open_color, read_depth
+from video3d_plugin.data.frames import describe, open_color, read_depth_m
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
@@ -94,7 +94,7 @@ def scene_coverage(
     def look(index: int, table: VoxelTable) -> np.ndarray:
         frame = scene.frames[index]
         pose = scene.world_from_scan @ frame.scan_from_camera
-        return table.seen_through(_depth_m(frame), frame.depth_intrinsics, pose)
+        return table.seen_through(read_depth_m(frame), frame.depth_intrinsics, pose)
 
     def points_of(index: int) -> np.ndarray:
         return frame_points(scene, index)
@@ -105,7 +105,7 @@ def scene_coverage(
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:
     """(M, 3) float32 world points, metres, of the measured pixels of a frame, every `stride`-th row and column."""
     frame = scene.frames[index]
-    whole = _depth_m(frame)  # first: it is of the size that the frame states, or an error
+    whole = read_depth_m(frame)  # first: it is of the size that the frame states, or an error
     rows, columns = (np.arange(0, size, stride) for size in whole.shape)
     depth = torch.from_numpy(np.ascontiguousarray(whole[::stride, ::stride]))[None]
     pose = torch.from_numpy(scene.world_from_scan @ frame.scan_from_camera)[None]
@@ -160,7 +160,7 @@ def _decode(
     rows, columns = plan.rows, plan.columns
 
     def decode(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        depth = _depth_m(frame, rows, columns)
+        depth = read_depth_m(frame, rows, columns)
         return _cropped_color(frame, plan), depth
 
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
@@ -171,15 +171,6 @@ def _decode(
     points = back_project(depth_m, intrinsics, poses, torch.from_numpy(rows), torch.from_numpy(columns))
     pixels = torch.from_numpy(np.stack([decoded[frame.name][0] for frame in frames]))
     return pixels, points, depth_m > 0
-
-
-def _depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:
-    """float32 metres of the whole depth image, or of its given rows and columns."""
-    depth = read_depth(frame)
-    if rows is not None and columns is not None:
-        depth = depth[rows[:, None], columns]
-    # a division, because the reference divides millimetres by 1000 and the product with 0.001 rounds differently
-    return depth.astype(np.float32) / np.float32(1.0 / frame.depth_unit_m)
 
 
 def _cropped_color(frame: Frame, plan: CropPlan) -> np.ndarray:

@@ -10,7 +10,40 @@ from video3d_plugin.scene import Omission
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
-    from video3d_plugin.data.prepare_scene import SceneResult
+    from video3d_plugin.scene import Scene
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of a scan.
+
+    Attributes:
+        scene_id: Id of the scan.
+        frames: Number of frames.
+        instances: Number of annotated objects.
+        proposals: Number of proposals.
+        omissions: What was left out.
+        notes: What a user should know.
+        failed: Why there is no scene; None if there is one.
+        reused: Whether everything was up to date before.
+    """
+
+    scene_id: str
+    frames: int = 0
+    instances: int = 0
+    proposals: int = 0
+    omissions: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: str | None = None
+    reused: bool = False
+
+    @classmethod
+    def of(
+        cls, scene: Scene, omissions: tuple[Omission, ...] = (), notes: tuple[str, ...] = (), *, reused: bool
+    ) -> SceneResult:
+        """Return the result for a scene; `omissions` and `notes` are added to the scene's own."""
+        counts = len(scene.frames), len(scene.instances), len(scene.proposals)
+        return cls(scene.scene_id, *counts, (*scene.omissions, *omissions), (*scene.notes, *notes), reused=reused)
 
 
 @dataclass(frozen=True)
