@@ -16,7 +16,7 @@ import numpy as np
 from measure import Transcript, options
 
 from video3d_plugin import load_scene
-from video3d_plugin.data.proposals import fused_points, propose
+from video3d_plugin.data.proposals.auto import fused_points, propose
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
 from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.mini.rooms import make_benchmark

@@ -16,7 +16,8 @@ from video3d_plugin.data.frames import read_depth
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
-from video3d_plugin.data.readers.captures import detect, find_captures, from_gravity
+from video3d_plugin.data.readers.alignment import from_gravity
+from video3d_plugin.data.readers.captures import detect, find_captures
 from video3d_plugin.errors import DataError
 
 COUNT = 5
@@ -104,7 +105,7 @@ def capture(request, tmp_path):
     folder = tmp_path / "captures" / "42"
     folder.mkdir(parents=True)
     FORMATS[request.param](folder)
-    assert detect(folder) == request.param
+    assert detect(folder).name == request.param
     return folder
 
 
@@ -119,18 +120,18 @@ def test_depth_and_poses_are_those_that_were_written(capture):
 
 def test_the_camera_is_that_of_the_depth_image(capture):
     camera = load_scene(capture).frames[0].depth_intrinsics
-    if detect(capture) in ("ARKitScenes", "nerfstudio"):
+    if detect(capture).name in ("ARKitScenes", "nerfstudio"):
         np.testing.assert_allclose(camera[[0, 1, 0, 1], [0, 1, 2, 2]], [FOCAL, FOCAL, 31.5, 23.5])
     else:  # nominal intrinsics of 640x480, scaled to this image
         factor = WIDTH / 640
-        nominal = {"7-Scenes": (585, 320), "TUM RGB-D": (525, 319.5)}[detect(capture)]
+        nominal = {"7-Scenes": (585, 320), "TUM RGB-D": (525, 319.5)}[detect(capture).name]
         assert camera[0, 0] == nominal[0] * factor
         assert camera[0, 2] == pytest.approx((nominal[1] + 0.5) * factor - 0.5)
 
 
 def test_a_folder_of_captures_becomes_a_data_folder(capture, tmp_path):
     shutil.copytree(capture, capture.parent / "43 b")
-    if detect(capture) == "ARKitScenes":
+    if detect(capture).name == "ARKitScenes":
         (capture.parent / "43 b" / "42_frames").rename(capture.parent / "43 b" / "43 b_frames")
     report = prepare(capture.parent, tmp_path / "data", scene=SceneOptions(proposals="auto", copy_frames=True))
     assert not report.omissions
@@ -195,7 +196,7 @@ def test_a_file_outside_the_recording_is_not_opened(tmp_path):
     path = tmp_path / "x" / "transforms.json"
     path.write_text(path.read_text().replace("images/frame_0.jpg", "images/../../outside.jpg"))
     scene = load_scene(tmp_path / "x")
-    assert "its colour image is named outside the recording" in {o.reason for o in scene.omissions}
+    assert "its colour image lies outside the recording" in {o.reason for o in scene.omissions}
 
 
 def test_tum_may_name_its_files_by_whole_paths_inside_the_recording_only(tmp_path):
@@ -206,7 +207,7 @@ def test_tum_may_name_its_files_by_whole_paths_inside_the_recording_only(tmp_pat
     path.write_text(text.replace(f"{tmp_path}/x/rgb/4.png", f"{tmp_path}/outside.png"))
     scene = load_scene(tmp_path / "x")
     assert [frame.color.path.name for frame in scene.frames] == [f"{i}.png" for i in range(4)]
-    assert [o.reason for o in scene.omissions] == ["its colour image is named outside the recording"]
+    assert [o.reason for o in scene.omissions] == ["its colour image lies outside the recording"]
 
 
 def arkit_at(folder, times):
@@ -249,7 +250,7 @@ def test_an_arkit_file_that_is_broken_costs_its_own_frame(tmp_path):
     assert len(scene.frames) == 4
     assert [(o.what, o.reason) for o in scene.omissions] == [
         ("frame 4_10.050", "intrinsics: not 6 finite numbers"),
-        ("frame preview", "its name says no time"),
+        ("frame preview", "its name contains no time"),
     ]
 
 

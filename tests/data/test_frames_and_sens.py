@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from video3d_plugin.data.frames import check_frame, read_color, read_depth
+from video3d_plugin.data.frames import check_frame, open_color, read_depth
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.sens import iterate_frames, read_header, read_sens
 from video3d_plugin.errors import DataError, MissingError
@@ -36,7 +36,7 @@ def test_every_frame_of_a_sens_is_what_was_written(sens):
     assert [frame.name for frame in frames] == [f"{i:05d}" for i in range(6)] and not omissions and not notes
     for index, frame in enumerate(frames):
         assert (read_depth(frame) == depth_mm(index)).all()
-        assert np.abs(read_color(frame).astype(int) - color(index)).mean() < 3  # jpeg
+        assert np.abs(np.asarray(open_color(frame)).astype(int) - color(index)).mean() < 3  # jpeg
         assert np.allclose(frame.scan_from_camera, pose(index))
         assert (frame.depth_size, frame.depth_unit_m, frame.depth_codec) == ((48, 64), 0.001, "zlib_ushort")
 
@@ -61,9 +61,9 @@ def test_frames_of_a_sens_whose_pose_is_no_rotation_are_left_out_and_counted(sca
 
 
 def test_a_long_sens_is_read_like_the_reference_every_tenth_frame():
-    from video3d_plugin.data.readers.sens import _automatic_step
+    from video3d_plugin.data.readers.sens import default_step
 
-    assert [_automatic_step(count) for count in (1, 38, 64, 319, 320, 5000)] == [1, 1, 2, 9, 10, 10]
+    assert [default_step(count) for count in (1, 38, 64, 319, 320, 5000)] == [1, 1, 2, 9, 10, 10]
 
 
 def test_frames_with_a_lost_pose_are_left_out_and_counted(scan_root):

@@ -27,9 +27,10 @@ from video3d_plugin.data.readers.embodiedscan import read_infos
 from video3d_plugin.data.readers.sens import read_header
 from video3d_plugin.data.readers.video3dllm_release import read_aligned_scan, read_box_files, read_voxel_file
 from video3d_plugin.errors import DataError, Video3DError
-from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix
+from video3d_plugin.files.text import read_key_values, read_matrix
 from video3d_plugin.tasks import get
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.object_classes import Labels
 
 INTERESTING = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, ord("["), ord("{"), ord('"'), ord("-"), ord("9"), ord("e"), ord("\n")]
 
@@ -145,7 +146,7 @@ def targets(tmp_path):
     pose = matrix_text(pose_of(1)).encode()
     add("pose.txt", read_matrix, pose)
     add("meta.txt", read_key_values, Path(prefix + ".txt").read_bytes())
-    add("labels.tsv", read_label_map, LABELS.encode())
+    add("labels.tsv", Labels.read, LABELS.encode())
     segments, aggregation = Path(prefix + "_vh_clean_2.0.010000.segs.json"), Path(prefix + ".aggregation.json")
     add("a.segs.json", read_segments, segments.read_bytes())
     add("a.aggregation.json", read_aggregation, aggregation.read_bytes())

@@ -43,11 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def run_prepare(source, output, *extra) -> list[str]:
-    code = (
-        "import argparse, sys; from video3d_plugin.cli import prepare as c; p = argparse.ArgumentParser();"
-        "c.add_arguments(p); sys.exit(c.run(p.parse_args()))"
-    )
-    return [sys.executable, "-c", code, str(source), "--output", str(output), *extra]
+    return [sys.executable, "-m", "video3d_plugin.cli", "prepare", str(source), "--output", str(output), *extra]
 
 
 def environment():
@@ -243,7 +239,7 @@ def test_a_folder_whose_name_cannot_be_a_scene_s_is_reported_with_the_remedy(ful
     (failed,) = report.failed
     assert failed.scene_id == "my room" and "rename it" in failed.failed
     full_root.posed.rename(full_root.posed.with_name("other room"))
-    with pytest.raises(DataError, match=r"no scan whose name can be a scene's: my room, other room \(rename"):
+    with pytest.raises(DataError, match=r"no scan has a name that a scene can have: my room, other room \(rename"):
         prepare(full_root.path, tmp_path / "data")
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
-from video3d_plugin.data.proposals import connected, fused_points, propose, remove_shell
+from video3d_plugin.data.proposals.auto import connected, fused_points, propose, remove_shell
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.iou import iou_matrix
@@ -144,7 +144,7 @@ def test_a_file_that_holds_no_boxes_is_named(full_root, tmp_path, rows):
     if rows is None:
         assert len(boxes_of(full_root, tmp_path, path).proposals) == 0
         return
-    with pytest.raises(DataError, match=r"no usable scan.*mine\.json: `?boxes of scene0000_00"):
+    with pytest.raises(DataError, match=r"no usable scan.*mine\.json: `boxes of scene0000_00"):
         boxes_of(full_root, tmp_path, path)
 
 

@@ -122,9 +122,9 @@ def test_an_exported_sens_is_the_scan_again(scan_root, tmp_path):
     assert [f.name for f in posed.frames] == [f.name for f in sens.frames]
     for index, (a, b) in enumerate(zip(sens.frames, posed.frames, strict=True)):
         assert a.color.read() == b.color.read()  # not encoded again
-        from video3d_plugin.data.frames import read_color, read_depth
+        from video3d_plugin.data.frames import open_color, read_depth
 
-        assert (read_depth(b) == depth_mm(index)).all() and read_color(b).shape == color(index).shape
+        assert (read_depth(b) == depth_mm(index)).all() and np.asarray(open_color(b)).shape == color(index).shape
         np.testing.assert_allclose(a.scan_from_camera, b.scan_from_camera, atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from made_up_scan import INTRINSICS, ScanRoot, shift
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.embodiedscan import read_infos
 from video3d_plugin.data.readers.pickles import as_array, load_bytes, load_pickle, load_pth
-from video3d_plugin.data.readers.scannet import ScanNetRoot
+from video3d_plugin.data.readers.scannet_files import ScanNetRoot
 from video3d_plugin.data.readers.video3dllm_release import read_aligned_scan, read_voxel_file
 from video3d_plugin.errors import DataError, MissingError
 

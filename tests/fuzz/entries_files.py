@@ -41,7 +41,8 @@ from video3d_plugin.data.prepare_scene import SceneOptions  # noqa: E402
 from video3d_plugin.data.proposals import read_proposals_json  # noqa: E402
 from video3d_plugin.data.readers import load_scene, mask3d, mesh, ply
 from video3d_plugin.data.readers.embodiedscan import read_infos  # noqa: E402
-from video3d_plugin.data.readers.scannet import ScanNetRoot, read_scan  # noqa: E402
+from video3d_plugin.data.readers.scannet import read_scan  # noqa: E402
+from video3d_plugin.data.readers.scannet_files import ScanNetRoot  # noqa: E402
 from video3d_plugin.data.readers.video3dllm_release import (  # noqa: E402
     read_aligned_scan,
     read_box_files,
@@ -51,9 +52,10 @@ from video3d_plugin.data.readers.video3dllm_release import (  # noqa: E402
 from video3d_plugin.data.readers.zipped import unpack  # noqa: E402
 from video3d_plugin.errors import DataError  # noqa: E402
 from video3d_plugin.files.images import depth_from_png, open_image  # noqa: E402
-from video3d_plugin.files.text import read_key_values, read_label_map, read_matrix  # noqa: E402
+from video3d_plugin.files.text import read_key_values, read_matrix  # noqa: E402
 from video3d_plugin.tasks import get  # noqa: E402
 from video3d_plugin.tasks.annotations import Context, SceneBoxes  # noqa: E402
+from video3d_plugin.tasks.object_classes import Labels  # noqa: E402
 
 SCENE = "scene0000_00"
 FARTHEST_M = 1e7
@@ -262,7 +264,7 @@ def texts(folder):
 def read_texts(folder):
     read_matrix(folder / "pose.txt")
     read_key_values(folder / "meta.txt")
-    read_label_map(folder / "labels.tsv")
+    Labels.read(folder / "labels.tsv")
 
 
 def infos(folder):

@@ -151,7 +151,7 @@ def test_processed_files_need_prepared_scenes(parse, tmp_path, monkeypatch, trai
         parse(**{"--data_path": tmp_path / "a.json"})
     monkeypatch.setenv("VIDEO3D_DATA", str(training_folder))
     assert len(parse(**{"--data_path": tmp_path / "a.json"})[0].questions) == 1
-    with pytest.raises(MissingError, match=r"item 1 asks of scene9999_00.*1 of 2 items"):
+    with pytest.raises(MissingError, match=r"item 1 is about scene9999_00.*1 of 2 items"):
         parse(**{"--data_path": tmp_path / "b.json"})
 
 

@@ -29,11 +29,11 @@ def as_arrays(sets):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=12), st.integers(0, 12))
-def test_the_choice_is_that_of_the_twin(sets, limit):
+def test_the_selection_is_that_of_the_twin(sets, limit):
     assert greedy_cover(as_arrays(sets), 31, limit) == twin(sets, limit)
 
 
-def test_a_choice_by_hand():
+def test_a_selection_by_hand():
     sets = [{1, 2}, {1, 2, 3}, {4}, {3, 4}]
     assert greedy_cover(as_arrays(sets), 5, 4) == ([1, 2, 0, 3], [3, 1, 0, 0], 4)
 
@@ -67,26 +67,26 @@ def test_selection_by_voxels_is_that_of_sets_of_tuples():
     assert (list(selection.order), list(selection.gains), selection.visible) == (order, gains, visible)
 
 
-def test_without_a_surface_all_that_is_seen_counts():
+def test_without_a_surface_all_visible_voxels_count():
     clouds = frames(5)
     everything = {tuple(c) for cloud in clouds for c in voxel_indices(cloud, 0.1).tolist()}
     assert coverage_of(clouds).select(5).visible == len(everything)
 
 
-def test_frames_are_looked_at_only_when_a_sampler_asks():
+def test_frames_are_decoded_only_on_demand():
     def never(index):
         raise AssertionError("a frame was read")
 
     Coverage(never, 100)
 
 
-def test_a_choice_for_fewer_frames_is_the_beginning_of_that_for_more():
+def test_a_selection_of_fewer_frames_begins_that_of_more():
     coverage = coverage_of(frames(40))
     assert coverage.select(32).order[:5] == coverage_of(frames(40)).select(5).order
 
 
 @pytest.mark.parametrize("before", [48, 33, 90])
-def test_a_choice_does_not_depend_on_what_was_chosen_before(before):
+def test_a_selection_does_not_depend_on_earlier_ones(before):
     """Of 70 frames every second one is a candidate for 32, and all are for 48."""
     clouds = frames(70)
     expected = {count: coverage_of(clouds).select(count) for count in (5, 32, 48)}
@@ -95,12 +95,12 @@ def test_a_choice_does_not_depend_on_what_was_chosen_before(before):
     assert {count: coverage.select(count) for count in expected} == expected
 
 
-def test_a_known_choice_is_used_for_its_candidates_alone():
-    clouds, known = frames(70), Selection(tuple(range(0, 64, 2)), (10,) * 32, 320)
-    coverage = Coverage(lambda i: clouds[i], 70, known=known)
+def test_a_stored_selection_is_used_for_its_candidates_alone():
+    clouds, stored = frames(70), Selection(tuple(range(0, 64, 2)), (10,) * 32, 320)
+    coverage = Coverage(lambda i: clouds[i], 70, stored=stored)
     assert coverage.select(48) == coverage_of(clouds).select(48)
     assert coverage.select(33) == coverage_of(clouds).select(33)  # the same candidates, but it is too short
-    assert coverage.select(5) == Selection(known.order[:5], known.gains[:5], 320)
+    assert coverage.select(5) == Selection(stored.order[:5], stored.gains[:5], 320)
 
 
 @pytest.mark.parametrize("count, expected", [(5, 5), (63, 32), (62, 62), (64, 32), (300, 150), (0, 0)])
@@ -115,7 +115,7 @@ def test_every_second_frame_is_a_candidate_if_that_leaves_32(count, expected):
         ([*frames(3), np.full((5, 3), 500, np.float32)], "voxels span .* not one room"),
     ],
 )
-def test_what_no_frames_can_be_chosen_of_is_an_error_that_names_the_scene(clouds, message):
+def test_a_scan_without_usable_depth_is_an_error_that_names_the_scene(clouds, message):
     coverage = Coverage(lambda i: clouds[i], len(clouds), scene_id="scene0000_00")
     with pytest.raises(DataError, match=f"^scene0000_00: {message}.*sampler `uniform`"):
         coverage.select(2)

@@ -77,8 +77,8 @@ def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverag
     coverage = scene_coverage(scene)
     with tqdm(total=2 * len(scene.frames), desc="frames", disable=None, delay=1) as bar:
         coverage.frame_points = _counted(coverage.frame_points, bar)
-        assert coverage.look is not None
-        coverage.look = _counted(coverage.look, bar)
+        assert coverage.visible_voxels is not None
+        coverage.visible_voxels = _counted(coverage.visible_voxels, bar)
         everything = _union(coverage, range(len(scene.frames)))
         results = []
         for name in names:

@@ -1,1 +1,1 @@
-"""From files to SceneInputs: readers, annotations, preparation, the data folder and its store."""
+"""From files to SceneInputs: readers, proposals, preparation, the data folder and its store."""

@@ -1,4 +1,4 @@
-"""The benchmarks' annotation files: found by name, official or processed, and read into items."""
+"""Finds the benchmarks' annotation files by name, official or processed, and reads their items."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from video3d_plugin.tasks import TaskSpec, usable
 from video3d_plugin.tasks.annotations import Item
 from video3d_plugin.tasks.processed import SUFFIX
 
-_NOT_SEARCHED = {"scans", "scans_test", "posed_images", "mask", "embodiedscan", "pcd_with_object_aabbs"}
-_DEPTH = 4
+_SKIPPED_FOLDERS = {"scans", "scans_test", "posed_images", "mask", "embodiedscan", "pcd_with_object_aabbs"}
+_MAX_DEPTH = 4
 
 
 def load_items(spec: TaskSpec, paths: Sequence[Path]) -> list[Item]:
-    """The items of a benchmark's files, official or processed."""
+    """Read the items of a benchmark's files.
+
+    Args:
+        spec: The benchmark.
+        paths: The official files of one split, or Video-3D LLM's processed one.
+
+    Raises:
+        MissingError: A file does not exist.
+        DataError: A file is broken.
+    """
     if spec.processed is not None and paths[0].name.endswith(SUFFIX):
         return spec.processed.load(spec.name, paths[0])
     return spec.read(paths)
 
 
 def processed_splits(spec: TaskSpec) -> dict[str, str]:
-    """{split: name of its processed file}: of the splits with answers, of which the reference's scripts write one."""
+    """Return the names of Video-3D LLM's processed files by split: one for each split with answers."""
     if spec.processed is None:
         return {}
     return {split: spec.processed.pattern.format(split) for split in spec.files if split not in spec.hidden_splits}
@@ -32,13 +41,17 @@ def processed_splits(spec: TaskSpec) -> dict[str, str]:
 def find_files(
     roots: Iterable[Path], follow_links: bool = False
 ) -> tuple[dict[tuple[str, str], tuple[Path, ...]], list[str]]:
-    """({(task, split): its files}, notes), from the official file names anywhere up to four folders below the roots.
+    """Search for annotation files by their official names, up to four folders below the roots.
 
-    A root may be such a file itself. Where a split's official files are missing, Video-3D LLM's processed one is taken,
-    and noted.
+    If a split's official files are missing, Video-3D LLM's processed file is used, with a note. Of a name that occurs
+    more than once, the first counts, in the order of the roots and of the folders' names.
 
-    A file that occurs twice is taken from the first root, and there from the first folder in order of name. Links out
-    of a root, of files and of folders, are not followed unless asked for, and noted.
+    Args:
+        roots: Folders to search. A root may be an annotation file itself.
+        follow_links: Whether to use files and folders that are symbolic links out of a root. If not, they are noted.
+
+    Returns:
+        (task, split) to its files, and notes on what is not used.
     """
     specs = usable()
     processed = {(task, split): name for task, spec in specs.items() for split, name in processed_splits(spec).items()}
@@ -49,12 +62,12 @@ def find_files(
     )
     files = {}
     for (task, split), names in official.items():
-        there = [name for name in names if name in by_name]
-        if len(there) == len(names):
+        present = [name for name in names if name in by_name]
+        if len(present) == len(names):
             files[task, split] = tuple(by_name[name] for name in names)
-        elif there:
-            lacking = ", ".join(name for name in names if name not in by_name)
-            notes.append(f"{task} {split} is left out: {there[0]} is there, {lacking} is not")
+        elif present:
+            missing = ", ".join(name for name in names if name not in by_name)
+            notes.append(f"{task} {split} is left out: {present[0]} is there, {missing} is not")
     for (task, split), name in processed.items():
         if name in by_name and (task, split) not in files:
             files[task, split] = (by_name[name],)
@@ -63,7 +76,7 @@ def find_files(
 
 
 def _paths_by_name(names: set[str], roots: Iterable[Path], follow_links: bool, notes: list[str]) -> dict[str, Path]:
-    """The first path of each name below the roots; what is not used is noted."""
+    """Return the first path of each name below the roots; what is not used is noted."""
     paths: dict[str, Path] = {}
     for base, path in _candidates(roots, follow_links, notes):
         if path.name not in names:
@@ -88,8 +101,8 @@ def _walk(root: Path, follow_links: bool, notes: list[str]) -> Iterable[Path]:
     depth = len(root.parts)
     for folder, folders, files in os.walk(root, followlinks=follow_links):
         here = Path(folder)
-        at_limit = len(here.parts) - depth >= _DEPTH
-        keep = [name for name in sorted(folders) if name not in _NOT_SEARCHED and not name.startswith(".")]
+        at_limit = len(here.parts) - depth >= _MAX_DEPTH
+        keep = [name for name in sorted(folders) if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
         folders[:] = [] if at_limit else keep
         for path in (here / name for name in folders):
             if not follow_links and path.is_symlink() and escapes_root(path, root):

@@ -1,12 +1,13 @@
-"""The data folder that `video3d prepare` makes: scenes, evaluation docs, training questions, ready inputs.
+"""The data folder that `video3d prepare` makes: scenes, evaluation docs, training questions, stored inputs.
 
-video3d.json            format, tasks
-scenes/<id>.json        frames and where they lie, alignment, boxes, what was left out
-surface/<id>.npz        voxels of the scan's surface (for max-coverage sampling)
-selections/<id>.json    the max-coverage choice of frames
-docs/<task>_<split>.json, questions/<task>_<split>.json
-store/<id>/<key>.safetensors
-report.json             what was left out and why
+video3d.json                      format, tasks
+scenes/<id>.json                  frames and where they lie, alignment, boxes, what was left out
+surface/<id>.npz                  voxels of the scan's surface (for max-coverage sampling)
+selections/<id>.json              the max-coverage selection of frames
+docs/<task>_<split>.json          evaluation docs
+questions/<task>_<split>.json     training questions
+store/<id>/<key>.safetensors      what the model sees of a scene
+report.json                       what was left out and why
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from video3d_plugin.tasks import get, kinds, names
 _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
-_SELECTION_FORMAT = 3  # 2: a computed choice may be one for more frames, made among other candidates
+_SELECTION_FORMAT = 3  # 2: a computed selection may be one of more frames, made among other candidates
 _LARGEST_SURFACE = 1 << 31  # bytes; a large scan's voxels are a few million
 _AGAIN = "run `video3d prepare` again"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
@@ -55,7 +56,11 @@ class _Prepared(NamedTuple):
 
 
 class DataFolder:
-    """A prepared folder, read lazily. Safe to use from several processes and threads at once."""
+    """A prepared folder, read lazily. Safe to use from several processes and threads at once.
+
+    Attributes:
+        path: The folder.
+    """
 
     def __init__(self, path: Path, head: dict[str, Any]):
         self.path, self._head = path, head
@@ -64,7 +69,12 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> DataFolder:
-        """The folder at `path`; MissingError, saying how to make one, if it is none."""
+        """Open the data folder at `path`.
+
+        Raises:
+            MissingError: There is no data folder; the message says how to make one.
+            DataError: It has another format, or its head is damaged.
+        """
         path = Path(path).resolve()
         if not (path / HEAD).is_file():
             raise MissingError("not a prepared data folder", where=path, remedy=_HOW)
@@ -75,13 +85,18 @@ class DataFolder:
         check(head, schemas.HEAD, path / HEAD, _AGAIN)
         for task in head.get("tasks", ()):
             if not (_NAME.fullmatch(task["task"]) and _NAME.fullmatch(task["split"])):
-                what = f"no name of a task: {shown(task['task'])}, {shown(task['split'])}"
+                what = f"not the names of a task and a split: {shown(task['task'])}, {shown(task['split'])}"
                 raise DataError(what, where=path / HEAD, remedy=_AGAIN)
         return cls(path, head)
 
     @classmethod
     def from_env(cls) -> DataFolder:
-        """The folder that the environment variable VIDEO3D_DATA names."""
+        """Open the folder that the environment variable VIDEO3D_DATA names.
+
+        Raises:
+            MissingError: The variable is not set, or names no data folder.
+            DataError: As `open`.
+        """
         value = os.environ.get(VARIABLE, "")
         if not value:
             raise MissingError(f"no data folder: {VARIABLE} is not set", remedy=f"{_HOW}; then set {VARIABLE}=DATA")
@@ -89,10 +104,16 @@ class DataFolder:
 
     @cached_property
     def scene_ids(self) -> tuple[str, ...]:
+        """The sorted ids of the folder's scenes."""
         return tuple(sorted(path.stem for path in (self.path / "scenes").glob("*.json")))
 
     def scene(self, scene_id: str) -> Scene:
-        """The scene; MissingError for one that is not in the folder."""
+        """Return a scene.
+
+        Raises:
+            MissingError: The folder has no such scene.
+            DataError: Its record is damaged.
+        """
         return self._scene(scene_id).scene
 
     def _scene(self, scene_id: str) -> _Prepared:
@@ -102,49 +123,64 @@ class DataFolder:
                 few = ", ".join(self.scene_ids[:5])
                 remedy = f"it has {len(self.scene_ids)}: {few}{', ...' if len(self.scene_ids) > 5 else ''}"
                 raise MissingError(f"no scene {scene_id!r}", where=self.path, remedy=remedy)
-            record = {**_root_of_all(self._head), **read_record(path)}
+            record = {**_default_root(self._head), **read_record(path)}
             scene = scene_from_json(record, self.path, path)
             if scene.scene_id != scene_id:
-                raise DataError(f"the record of {shown(scene.scene_id)}", where=path, remedy=_AGAIN)
+                raise DataError(f"is the record of scene {shown(scene.scene_id)}", where=path, remedy=_AGAIN)
             has_surface = record.get("surface") is not None
             self._scenes[scene_id] = _Prepared(scene, frames_digest(record), has_surface)
         return self._scenes[scene_id]
 
     def coverage(self, scene_id: str) -> Coverage:
-        """What the scene's frames see; uses the stored selection where there is one."""
+        """Return the scene's coverage, with the stored selection if there is one."""
         scene, frames_key, _ = self._scene(scene_id)
-        known = read_selection(self.selection_path(scene_id), frames_key, frame_count=len(scene.frames))
-        return scene_coverage(scene, lambda: self.surface_cells(scene_id), known)
+        stored = read_selection(self.selection_path(scene_id), frames_key, frame_count=len(scene.frames))
+        return scene_coverage(scene, lambda: self.surface_cells(scene_id), stored)
 
     def surface_cells(self, scene_id: str) -> np.ndarray | None:
-        """(K, 3) int32 voxels of the scan's surface, 0.1 m; None for a scan without a mesh.
+        """Return the (K, 3) int32 voxels of 0.1 m of the scan's surface, world frame; None for a scan without a mesh.
 
-        MissingError or DataError if the scan has one and its file is gone or damaged.
+        Raises:
+            MissingError: The scan has a surface and its file is gone.
+            DataError: The file is damaged.
         """
         if not self._scene(scene_id).has_surface:
             return None
         return _read_cells(self.path / "surface" / f"{scene_id}.npz")
 
     def frames_key(self, scene_id: str) -> str:
-        """Identifies the scene's frames; what was made from other frames carries another key."""
+        """Return the key of the scene's frames. Selections and stored inputs of other frames have another key."""
         return self._scene(scene_id).frames_key
 
     def selection_path(self, scene_id: str) -> Path:
+        """Return where the scene's max-coverage selection is stored."""
         return self.path / "selections" / f"{scene_id}.json"
 
     def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
-        """Indices of the frames that a sampler chooses, whatever was asked for before.
+        """Sample frames of a scene. The result does not depend on earlier calls.
 
-        A max-coverage choice is stored for the next time; one of more than 32 frames only where it has the candidates
-        of that for 32 and goes on from the stored one.
+        A max-coverage selection is stored for the next call. One of more than 32 frames is stored only if it has the
+        same candidates as that of 32 and extends the stored one.
+
+        Args:
+            scene_id: Id of the scene.
+            sampler: Name of a frame sampler.
+            max_frames: Largest number of frames.
+
+        Returns:
+            Indices of the scene's frames, in capture order.
+
+        Raises:
+            MissingError: The folder has no such scene.
+            DataError: There is no such sampler, or the scene does not allow it.
         """
         scene, key, _ = self._scene(scene_id)
         coverage = self.coverage(scene_id)
-        chosen = sample(scene, sampler, max_frames, coverage)
-        selection = coverage.made
+        indices = sample(scene, sampler, max_frames, coverage)
+        selection = coverage.computed
         if selection is not None:
-            self._try(lambda: write_selection(self.selection_path(scene_id), key, selection))
-        return chosen
+            self._try_write(lambda: write_selection(self.selection_path(scene_id), key, selection))
+        return indices
 
     def inputs(
         self,
@@ -154,14 +190,35 @@ class DataFolder:
         max_frames: int = 32,
         proposals: str | np.ndarray = "pred",
     ) -> SceneInputs:
-        """What the model sees of a scene: from the store, or computed and stored.
+        """Return what the model sees of a scene: from the store, or computed and stored.
 
-        A damaged store file is made again; a folder that cannot be written to is said once and works without.
+        A damaged store file is replaced, with a warning. If the folder cannot be written to, a warning says so once,
+        and inputs are computed each time.
+
+        Args:
+            scene_id: Id of the scene.
+            spec: What the model expects.
+            sampler: Name of a frame sampler.
+            max_frames: Largest number of frames.
+            proposals: "pred", "gt" or (N, 6) boxes; see `inputs.scene_inputs`.
+
+        Raises:
+            MissingError: The folder has no such scene.
+            DataError: A frame cannot be decoded, or an argument is not valid.
         """
-        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try)
+        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try_write)
 
     def store_inputs(self, scene_id: str, spec: InputsSpec, **arguments: Any) -> None:
-        """Make sure that `inputs` with these arguments comes from the store; DataError where it cannot be written."""
+        """Compute and store inputs, unless they are stored.
+
+        Args:
+            scene_id: Id of the scene.
+            spec: What the model expects.
+            **arguments: Sampler, max_frames and proposals as for `inputs`.
+
+        Raises:
+            DataError: As `inputs`, or the store cannot be written.
+        """
         names = {"sampler": "uniform", "max_frames": 32, "proposals": "pred", **arguments}
         self._inputs(scene_id, spec, **names, write=lambda write: write())
 
@@ -175,23 +232,23 @@ class DataFolder:
         write: Callable[[Callable[[], None]], None],
     ) -> SceneInputs:
         scene, frames_key, _ = self._scene(scene_id)
-        chosen = self.frames(scene_id, sampler, max_frames)
+        indices = self.frames(scene_id, sampler, max_frames)
         boxes, ids = boxes_of(scene, proposals)
-        names = [scene.frames[index].name for index in chosen]
+        names = [scene.frames[index].name for index in indices]
         key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())
         path = self.path / "store" / scene_id / f"{key}.safetensors"
         try:
-            ready = store.read(path)
+            stored = store.read(path)
         except DataError as error:
             warnings.warn(f"{error.where}: {error.what}; it is made again")
-            ready = None
-        if ready is not None:
-            return ready
-        made = scene_inputs(scene, chosen, spec, proposals)
-        write(lambda: store.write(path, made))
-        return made
+            stored = None
+        if stored is not None:
+            return stored
+        inputs = scene_inputs(scene, indices, spec, proposals)
+        write(lambda: store.write(path, inputs))
+        return inputs
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _try_write(self, write: Callable[[], None]) -> None:
         try:
             write()
         except DataError as error:
@@ -200,18 +257,26 @@ class DataFolder:
                 self._warned = True
 
     def tasks(self) -> dict[tuple[str, str], int]:
-        """{(task, split): number of evaluation docs}."""
+        """Return the number of evaluation docs for each (task, split)."""
         return {(t["task"], t["split"]): t["docs"] for t in self._head.get("tasks", [])}
 
     def docs(self, task: str, split: str) -> list[dict[str, Any]]:
-        """Evaluation docs: the official fields, ground-truth boxes (world frame, metres) and the prompt."""
+        """Return the evaluation docs of a task and split.
+
+        Returns:
+            One dictionary a question: the official fields, ground-truth boxes (world frame, metres) and the prompt.
+
+        Raises:
+            MissingError: The folder has no annotations of this task and split.
+            DataError: The file is damaged.
+        """
         path, record = self._items("docs", task, split)
         check(record, {"items": [kinds.DOC | _doc_fields(task)]}, path, _AGAIN)
         check(record, {"items": [kinds.DOC_VALUES]}, path, _AGAIN)
         return record["items"]
 
     def questions(self, task: str, split: str) -> list[Question]:
-        """Training questions."""
+        """Return the training questions of a task and split; raises as `docs`."""
         path, record = self._items("questions", task, split)
         check(record, {"items": [schemas.QUESTION]}, path, _AGAIN)
         return [question_from_json(item) for item in record["items"]]
@@ -225,9 +290,8 @@ class DataFolder:
         return path, read_record(path)
 
 
-def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
-    """What the head of a folder says of scenes whose records do not say where their frames lie: those of before each
-    did. Nothing in a new folder."""
+def _default_root(head: dict[str, Any]) -> dict[str, Any]:
+    """Return the field `root` of scene records that have none: in older folders it stands in the head."""
     if "source" not in head:
         return {}
     return {
@@ -236,18 +300,22 @@ def _root_of_all(head: dict[str, Any]) -> dict[str, Any]:
 
 
 def _doc_fields(task: str) -> dict[str, Any]:
-    """Kinds of the fields of the task's documents; none of a task whose add-on is not installed here."""
+    """Return the schema of the fields of a task's docs; an empty one if the task's add-on is not installed."""
     return dict(get(task).doc_fields) if task in names() else {}
 
 
 def frames_digest(record: dict[str, Any]) -> str:
-    """Identifies what SceneInputs and selections depend on besides boxes: frame files, poses, cameras, surface."""
+    """Return the digest of what SceneInputs and selections depend on besides boxes.
+
+    Args:
+        record: A scene's record. Frame files, poses, cameras and the surface enter the digest.
+    """
     names = ("frames_fingerprint", "surface", "world_from_scan", "depth_intrinsics", "frames")
     return digest({name: record.get(name) for name in names})
 
 
 def _read_cells(path: Path) -> np.ndarray:
-    """(K, 3) int32 voxels of a file of surface/; MissingError, DataError if it is gone or damaged."""
+    """Read the (K, 3) int32 voxels of a file of surface/."""
     if not path.is_file():
         raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)
     try:
@@ -265,10 +333,18 @@ def _read_cells(path: Path) -> np.ndarray:
 def read_selection(
     path: Path, frames_key: str, released: bool | None = None, frame_count: int | None = None
 ) -> Selection | None:
-    """The stored max-coverage choice, if it was made for these frames (and, where asked for, read or computed).
+    """Read a stored max-coverage selection.
 
-    A computed one of format 2 counts as none: it may have been made among other candidates. A damaged file, or one
-    that names a frame of `frame_count` or more, counts as none, with a warning.
+    Args:
+        path: The file.
+        frames_key: Key of the scene's frames (see `DataFolder.frames_key`).
+        released: Accept only released selections (True) or only computed ones (False); None for both.
+        frame_count: Number of frames of the scene; not checked if None.
+
+    Returns:
+        The selection. None if there is none, if it belongs to other frames, or if it is a computed one of format 2,
+        which may have been made among other candidates. None with a warning if the file is damaged or names a frame
+        that does not exist.
     """
     if not path.is_file():
         return None
@@ -285,6 +361,16 @@ def read_selection(
 
 
 def write_selection(path: Path, frames_key: str, selection: Selection, released: bool = False) -> None:
-    """Store a choice; `released` says that it was read, not computed."""
+    """Store a max-coverage selection.
+
+    Args:
+        path: The file.
+        frames_key: Key of the scene's frames.
+        selection: The selection.
+        released: Whether it is one that Video-3D LLM released, not one computed here.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
     head = {"format": _SELECTION_FORMAT, "frames": frames_key, "released": released}
     write_json(path, {**head, **selection_to_json(selection)})

@@ -1,8 +1,8 @@
-"""SceneInputs from a Scene: the one function in which full images and coordinates exist.
+"""Computes SceneInputs from a Scene: decodes frames, crops them and back-projects their depth.
 
-Depth is nearest-resized and cropped first, and only the pixels that are used are back-projected; nearest-resizing
-commutes with back-projection, so the values equal those of Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8,
-llava/video_utils.py), which back-projects every pixel and then drops most.
+Depth is nearest-resized and cropped first, so that only the pixels that are used are back-projected. Nearest-resizing
+commutes with back-projection: the values equal those of Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8,
+llava/video_utils.py), which back-projects every pixel and then drops most of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from video3d_plugin.data.frames import describe, open_color, read_depth
+from video3d_plugin.data.frames import describe, open_color, read_depth_m
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
@@ -37,24 +37,35 @@ def scene_inputs(
     proposals: str | np.ndarray = "pred",
     threads: int | None = None,
 ) -> SceneInputs:
-    """What the model sees of `scene` through `frames` (indices or names, in order; repeats allowed).
+    """Compute what the model sees of a scene.
 
-    proposals    "pred" (scene.proposals), "gt" (annotated boxes), or (N, 6) boxes, world frame, metres
-    threads      for decoding; the result does not depend on it (default: up to 4)
-    DataError names the file of a frame that cannot be decoded.
+    Args:
+        scene: The scene.
+        frames: Indices or names of the frames, in order. Repeats are allowed.
+        spec: What the model expects.
+        proposals: "pred" (scene.proposals), "gt" (annotated boxes), or (N, 6) boxes as centre and size, world frame,
+            metres.
+        threads: Number of threads that decode; up to 4 by default. The result does not depend on it.
+
+    Returns:
+        The inputs: pixels, token points in the world frame (metres), proposals and the patches in each of them.
+
+    Raises:
+        DataError: There is no frame, the scene lacks one of them, the boxes are not finite (N, 6), or an image cannot
+            be decoded; the message names its file.
     """
-    chosen = [scene.frames[i] for i in _indices(scene, frames)]
-    if not chosen:
-        raise DataError(f"scene {scene.scene_id}: no frame was asked for")
+    selected = [scene.frames[i] for i in _indices(scene, frames)]
+    if not selected:
+        raise DataError("no frame was asked for", where=f"scene {scene.scene_id}")
     boxes, ids = boxes_of(scene, proposals)
-    pixels, points, valid = _decode(scene, chosen, spec, threads)
+    pixels, points, valid = _decode(scene, selected, spec, threads)
     used = spec.used_side
     mask = valid if spec.mask_invalid_depth else None
     tokens, token_valid = token_points(points, spec, mask)
     return SceneInputs(
         spec=spec,
         scene_id=scene.scene_id,
-        frames=tuple(frame.name for frame in chosen),
+        frames=tuple(frame.name for frame in selected),
         pixels=pixels[:, :used, :used].contiguous(),
         token_points=tokens,
         token_valid=token_valid,
@@ -65,47 +76,84 @@ def scene_inputs(
 
 
 def crops(scene: Scene, frames: Sequence[int] | Sequence[str], spec: InputsSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    """((V, S, S, 3) uint8 pixels, (V, S, S, 3) float32 world points, metres) of the whole crops. For checks."""
+    """Return the whole crops of V frames, for checks.
+
+    Returns:
+        (V, S, S, 3) uint8 pixels and (V, S, S, 3) float32 points, world frame, metres; S is `spec.image_size`.
+    """
     pixels, points, _ = _decode(scene, [scene.frames[i] for i in _indices(scene, frames)], spec, None)
     return pixels, points
 
 
 def sample(scene: Scene, sampler: str, max_frames: int, coverage: Coverage | None = None) -> list[int]:
-    """Indices of the frames that the sampler of this name chooses, checked."""
+    """Run the sampler of this name and check its result.
+
+    Args:
+        scene: The scene.
+        sampler: Name of a frame sampler (see `sampling.registry`).
+        max_frames: Largest number of frames, at least 1.
+        coverage: Handed to the sampler; made by `scene_coverage` by default.
+
+    Returns:
+        Indices of the scene's frames, in capture order.
+
+    Raises:
+        DataError: There is no such sampler, or it returns no frame or one that the scene does not have.
+    """
     if max_frames < 1:
         raise DataError(f"max_frames is {max_frames}", remedy="ask for at least one frame")
     function = registry.get(sampler)
-    chosen = [int(i) for i in function(scene, max_frames, coverage or scene_coverage(scene))]
-    if not chosen or not all(0 <= i < len(scene.frames) for i in chosen):
+    indices = [int(i) for i in function(scene, max_frames, coverage or scene_coverage(scene))]
+    if not indices or not all(0 <= i < len(scene.frames) for i in indices):
         raise DataError(
-            f"frame sampler {sampler!r} chose {chosen[:8]} of {len(scene.frames)} frames of {scene.scene_id}"
+            f"frame sampler {sampler!r} chose {indices[:8]} of {len(scene.frames)} frames of {scene.scene_id}"
         )
-    return chosen
+    return indices
 
 
 def scene_coverage(
     scene: Scene,
     surface_cells: Callable[[], np.ndarray | None] = lambda: None,
-    known: Selection | None = None,
+    stored: Selection | None = None,
 ) -> Coverage:
-    """What the frames see, computed when a sampler asks. Depth 0 shows nothing (the reference lets it show the camera's
-    own voxel, which counts only if the mesh passes through the camera)."""
+    """Return the scene's coverage; frames are decoded when a sampler needs them.
 
-    def look(index: int, table: VoxelTable) -> np.ndarray:
+    A pixel with depth 0 shows no voxel. In the reference it shows the camera's own, which makes a difference only if
+    the mesh passes through the camera.
+
+    Args:
+        scene: The scene.
+        surface_cells: Returns the (K, 3) int32 voxels of 0.1 m of the surface, world frame; None if there is none.
+        stored: A stored selection (see `Coverage`).
+    """
+
+    def visible_voxels(index: int, table: VoxelTable) -> np.ndarray:
         frame = scene.frames[index]
         pose = scene.world_from_scan @ frame.scan_from_camera
-        return table.seen_through(_depth_m(frame), frame.depth_intrinsics, pose)
+        return table.seen_through(read_depth_m(frame), frame.depth_intrinsics, pose)
 
-    def points_of(index: int) -> np.ndarray:
+    def points(index: int) -> np.ndarray:
         return frame_points(scene, index)
 
-    return Coverage(points_of, len(scene.frames), surface_cells, VOXEL_SIZE_M, known, look, scene.scene_id)
+    return Coverage(points, len(scene.frames), surface_cells, VOXEL_SIZE_M, stored, visible_voxels, scene.scene_id)
 
 
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:
-    """(M, 3) float32 world points, metres, of the measured pixels of a frame, every `stride`-th row and column."""
+    """Back-project the measured pixels of a frame.
+
+    Args:
+        scene: The scene.
+        index: Index of the frame.
+        stride: Use every `stride`-th row and column.
+
+    Returns:
+        (M, 3) float32 points, world frame, metres.
+
+    Raises:
+        DataError: The depth cannot be decoded.
+    """
     frame = scene.frames[index]
-    whole = _depth_m(frame)  # first: it is of the size that the frame states, or an error
+    whole = read_depth_m(frame)  # its size is checked: it sets how much is allocated below
     rows, columns = (np.arange(0, size, stride) for size in whole.shape)
     depth = torch.from_numpy(np.ascontiguousarray(whole[::stride, ::stride]))[None]
     pose = torch.from_numpy(scene.world_from_scan @ frame.scan_from_camera)[None]
@@ -128,7 +176,19 @@ def _indices(scene: Scene, frames: Sequence[int] | Sequence[str]) -> list[int]:
 
 
 def boxes_of(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """((N, 6) float32 boxes, world frame, metres; (N,) int64 object ids, -1 for boxes that are not annotated)."""
+    """Return the boxes that a grounding head chooses from.
+
+    Args:
+        scene: The scene.
+        proposals: "pred", "gt" or (N, 6) boxes; see `scene_inputs`.
+
+    Returns:
+        (N, 6) float32 boxes as centre and size, world frame, metres, and (N,) int64 object ids, -1 for boxes that are
+        not annotated.
+
+    Raises:
+        DataError: Another name, or boxes that are not finite (N, 6).
+    """
     if isinstance(proposals, str):
         if proposals == "gt":
             boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 6)
@@ -150,7 +210,7 @@ def boxes_of(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, t
 def _decode(
     scene: Scene, frames: Sequence[Frame], spec: InputsSpec, threads: int | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(pixels (V, S, S, 3) uint8, world points (V, S, S, 3), measured (V, S, S) bool)."""
+    """Return pixels (V, S, S, 3) uint8, points (V, S, S, 3) in the world frame, and (V, S, S) bool: depth measured."""
     side, distinct = spec.image_size, {frame.name: frame for frame in frames}
     check_depth_size(frames[0].depth_size, describe(frames[0].depth, frames[0]))
     for frame in frames:
@@ -160,7 +220,7 @@ def _decode(
     rows, columns = plan.rows, plan.columns
 
     def decode(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        depth = _depth_m(frame, rows, columns)
+        depth = read_depth_m(frame, rows, columns)
         return _cropped_color(frame, plan), depth
 
     with ThreadPoolExecutor(threads or min(4, os.cpu_count() or 1)) as pool:
@@ -173,17 +233,8 @@ def _decode(
     return pixels, points, depth_m > 0
 
 
-def _depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:
-    """float32 metres of the whole depth image, or of its given rows and columns."""
-    depth = read_depth(frame)
-    if rows is not None and columns is not None:
-        depth = depth[rows[:, None], columns]
-    # a division, because the reference divides millimetres by 1000 and the product with 0.001 rounds differently
-    return depth.astype(np.float32) / np.float32(1.0 / frame.depth_unit_m)
-
-
 def _cropped_color(frame: Frame, plan: CropPlan) -> np.ndarray:
-    """(S, S, 3) uint8: resized by Pillow's default filter to the plan's size, then cropped.
+    """Return (S, S, 3) uint8: the colour image, resized by Pillow's default filter to the plan's size and cropped.
 
     The size follows from the depth image's, as in the reference, so that colour and depth pixels correspond.
     """

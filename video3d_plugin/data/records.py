@@ -1,4 +1,4 @@
-"""A Scene as JSON: the scene files of a data folder. Exact: floats survive the round trip bit by bit."""
+"""Scenes, questions and selections as JSON, as a data folder stores them. Floats survive the round trip bit by bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _REMEDY = "run `video3d prepare` again"
 
 
 def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
-    """JSON value of a scene for a data folder; files below `root` are named from there, others by their full path."""
+    """Convert a scene to a JSON value.
+
+    Args:
+        scene: The scene.
+        root: Folder with the frames' files; those below it are named relative to it, others by their full path.
+        folder: The data folder.
+    """
     cameras: list[list[float]] = []
     frames = []
     for frame in scene.frames:
@@ -57,7 +63,16 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
 
 
 def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
-    """The inverse of `scene_to_json`; DataError if the record is not one of this format."""
+    """Convert a JSON value back to a scene.
+
+    Args:
+        value: What `scene_to_json` returned.
+        folder: The data folder, as it lies now.
+        where: The file, for errors.
+
+    Raises:
+        DataError: The value is damaged or of another format.
+    """
     if value.get("format") != FORMAT:
         raise DataError(
             f"scene record of format {shown(value.get('format'))}, expected {FORMAT}", where=where, remedy=_REMEDY
@@ -107,8 +122,11 @@ def _frame_from_json(frame: dict[str, Any], cameras: list[np.ndarray], root: Pat
 
 
 def root_to_json(root: Path, folder: Path) -> list[str] | None:
-    """Below what a scene's frames are named: None for the data folder itself, which may be moved alone; else the full
-    path and that from the data folder, because both may be moved together."""
+    """Return how a record names the folder with a scene's frames.
+
+    None for the data folder itself, which may be moved alone. Otherwise the full path and the path relative to the data
+    folder, because both may be moved together.
+    """
     if root == folder:
         return None
     return [root.as_posix(), Path(os.path.relpath(root, folder)).as_posix()]
@@ -122,6 +140,7 @@ def _root_from_json(value: list[str] | None, folder: Path) -> Path:
 
 
 def question_to_json(question: Question) -> dict[str, Any]:
+    """Convert a question to a JSON value."""
     return {
         "task": question.task,
         "item_id": question.item_id,
@@ -135,6 +154,7 @@ def question_to_json(question: Question) -> dict[str, Any]:
 
 
 def question_from_json(value: dict[str, Any]) -> Question:
+    """Convert a JSON value of schema QUESTION back to a question."""
     return Question(
         task=value["task"],
         item_id=value["item_id"],
@@ -149,28 +169,33 @@ def question_from_json(value: dict[str, Any]) -> Question:
 
 
 def selection_to_json(selection: Selection) -> dict[str, Any]:
+    """Convert a max-coverage selection to a JSON value."""
     return {"order": list(selection.order), "gains": list(selection.gains), "visible": selection.visible}
 
 
 def selection_from_json(value: dict[str, Any], frame_count: int | None = None) -> Selection:
-    """The inverse of `selection_to_json`; ValueError if it is none, or not one of so many frames."""
-    if found := schema.fault(value, schemas.SELECTION):
-        raise ValueError(" ".join(found))
+    """Convert a JSON value back to a max-coverage selection.
+
+    Raises:
+        ValueError: The value is damaged, or names a frame of `frame_count` or more.
+    """
+    if fault := schema.fault(value, schemas.SELECTION):
+        raise ValueError(" ".join(fault))
     selection = Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
     if len(set(selection.order)) != len(selection.gains) or len(selection.order) != len(selection.gains):
-        raise ValueError("frames and gains do not fit together")
+        raise ValueError("frames and gains do not match")
     if frame_count is not None and max(selection.order, default=0) >= frame_count:
         raise ValueError(f"frame {max(selection.order)} of {frame_count}")
     return selection
 
 
 def read_record(path: Path, kind: type = dict) -> Any:
-    """The JSON of one of the folder's own files."""
+    """Read a JSON file of the data folder whose top level is a `kind`; raises MissingError or DataError."""
     return read_json(path, kind, _REMEDY)
 
 
 def try_read_record(path: Path, kind: Any = dict) -> dict[str, Any] | None:
-    """As `read_record`; None where there is no file, or one that is damaged or not of the kind: it is made again."""
+    """Read a JSON file of the data folder; None if it does not exist, is damaged or is not of the schema `kind`."""
     if not path.is_file():
         return None
     try:

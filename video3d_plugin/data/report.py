@@ -1,4 +1,4 @@
-"""What a preparation did and what it left out: report.json and the closing table."""
+"""The report of a preparation: what it did and left out, as report.json and as the table printed at the end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,54 @@ from video3d_plugin.scene import Omission
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
-    from video3d_plugin.data.prepare_scene import SceneResult
+    from video3d_plugin.scene import Scene
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of a scan.
+
+    Attributes:
+        scene_id: Id of the scan.
+        frames: Number of frames.
+        instances: Number of annotated objects.
+        proposals: Number of proposals.
+        omissions: What was left out.
+        notes: What a user should know.
+        failed: Why there is no scene; None if there is one.
+        reused: Whether everything was up to date before.
+    """
+
+    scene_id: str
+    frames: int = 0
+    instances: int = 0
+    proposals: int = 0
+    omissions: tuple[Omission, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: str | None = None
+    reused: bool = False
+
+    @classmethod
+    def of(
+        cls, scene: Scene, omissions: tuple[Omission, ...] = (), notes: tuple[str, ...] = (), *, reused: bool
+    ) -> SceneResult:
+        """Return the result for a scene; `omissions` and `notes` are added to the scene's own."""
+        counts = len(scene.frames), len(scene.instances), len(scene.proposals)
+        return cls(scene.scene_id, *counts, (*scene.omissions, *omissions), (*scene.notes, *notes), reused=reused)
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A split: items in the file, docs to evaluate, questions to train on, (count, reason, what) left out."""
+    """What became of a task and split.
+
+    Attributes:
+        task: Name of the benchmark.
+        split: Name of the split.
+        items: Number of items in the annotation files.
+        docs: Number of evaluation docs.
+        questions: Number of training questions.
+        skipped: (number of items, reason, what it concerns) of what was left out.
+    """
 
     task: str
     split: str
@@ -25,7 +67,7 @@ class TaskResult:
     skipped: tuple[tuple[int, str, str], ...] = ()
 
     def reasons(self) -> list[Omission]:
-        """One omission a reason, with counts and a few of what it concerns."""
+        """Return one omission for each reason, with counts and the first things that it concerns."""
         result = []
         for reason in dict.fromkeys(reason for _, reason, _ in self.skipped):
             concerned = [what for _, other, what in self.skipped if other == reason]
@@ -37,7 +79,13 @@ class TaskResult:
 
 @dataclass
 class Report:
-    """Everything that was done; nothing in it depends on time or machine, so equal runs write equal reports."""
+    """The results of a preparation. Nothing in it depends on time or machine: equal runs write equal reports.
+
+    Attributes:
+        scenes: Results of scans.
+        tasks: Results of tasks and splits.
+        notes: What a user should know about the source as a whole.
+    """
 
     scenes: list[SceneResult] = field(default_factory=list)
     tasks: list[TaskResult] = field(default_factory=list)
@@ -45,24 +93,29 @@ class Report:
     _folder: dict[str, Any] = field(default_factory=dict)
 
     def add_scene(self, result: SceneResult) -> None:
+        """Add the result of a scan."""
         self.scenes.append(result)
 
     def add_task(self, result: TaskResult) -> None:
+        """Add the result of a task and split."""
         self.tasks.append(result)
 
     def describe(self, folder: DataFolder) -> None:
+        """Record how many scenes the finished folder has."""
         self._folder = {"scenes": len(folder.scene_ids)}
 
     def first_failure(self) -> str:
+        """Return why the first failed scan failed."""
         return next((result.failed for result in self.scenes if result.failed), "no scan was asked for")
 
     @property
     def failed(self) -> list[SceneResult]:
+        """The results of scans that have no scene."""
         return [result for result in self.scenes if result.failed]
 
     @property
     def omissions(self) -> list[Omission]:
-        """Everything left out, of scenes and of annotations."""
+        """Everything that was left out: scans, parts of scenes, annotations."""
         of_scenes = [
             Omission(f"{result.scene_id} {omission.what}", omission.reason)
             for result in self.scenes
@@ -72,6 +125,7 @@ class Report:
         return whole + of_scenes + [omission for task in self.tasks for omission in task.reasons()]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the JSON value of report.json."""
         return {
             "format": 1,
             **self._folder,
@@ -102,7 +156,7 @@ class Report:
         }
 
     def table(self) -> str:
-        """The closing table: what there is, and every kind of omission with its number."""
+        """Return the table printed at the end: what there is, and every kind of omission with its number."""
         usable = [r for r in self.scenes if not r.failed]
         lines = []
         if self.scenes:
@@ -125,7 +179,7 @@ class Report:
 
 
 def _omission_lines(report: Report, limit: int = 20) -> list[str]:
-    """Omissions by reason; those of annotations carry their own counts."""
+    """Return omissions by reason; those of annotations have their own counts."""
     lines = [f"left out: scene {result.scene_id}: {result.failed}" for result in report.failed[:limit]]
     if len(report.failed) > limit:
         lines.append(f"left out: {len(report.failed) - limit} more scenes, listed in report.json")

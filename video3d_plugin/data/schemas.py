@@ -1,4 +1,4 @@
-"""What the data folder's own files hold: see `files.schema`; of documents and annotations, see `tasks.kinds`."""
+"""Schemas of the data folder's own files (see `files.schema`). Those of docs and annotations are in `tasks.kinds`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ DOCS_FILE: dict[str, Any] = {
 
 REPORT: dict[str, Any] = {"failed?": Table(Text())}
 
-# Of a file of the store; the rest of its header is compared with its tensors.
+# Header of a file of the store; what is not checked here is compared with its tensors.
 STORE_HEADER: dict[str, Any] = {
     "format": Whole(),
     "scene_id": SCENE_ID,

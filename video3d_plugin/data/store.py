@@ -1,8 +1,8 @@
 """The scene store: SceneInputs on disk as safetensors, memory-mapped on reading.
 
-A file holds each distinct frame once (uniform sampling of a short scan repeats frames), the tensors as they cross to
-the model, and a checksum of all of it, the header included. Its name is a digest of everything it depends on, so a
-changed scene, sampler or specification never finds the old file.
+A file holds each distinct frame once (uniform sampling of a short scan repeats frames), the tensors as the model gets
+them, and a checksum of all of it, the header included. Its name is a digest of everything that it depends on, so that
+an old file is not used for a changed scene, sampler or specification.
 """
 
 from __future__ import annotations
@@ -26,11 +26,19 @@ from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
 _DELETE = "delete it; it is made again"
-_verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has seen to be right
+_verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has verified
 
 
 def key_of(scene_digest: str, spec: InputsSpec, frames: Sequence[str], boxes: np.ndarray, ids: np.ndarray) -> str:
-    """Names a stored SceneInputs. `scene_digest` identifies the frames' files, poses and cameras."""
+    """Return the name of a stored SceneInputs without its suffix.
+
+    Args:
+        scene_digest: Identifies the frames' files, poses and cameras (see `folder.frames_digest`).
+        spec: What the model expects.
+        frames: Names of the frames, in order.
+        boxes: (N, 6) proposals, world frame, metres.
+        ids: (N,) object ids of the proposals.
+    """
     return digest(
         {
             "format": FORMAT,
@@ -44,7 +52,11 @@ def key_of(scene_digest: str, spec: InputsSpec, frames: Sequence[str], boxes: np
 
 
 def write(path: Path, inputs: SceneInputs) -> None:
-    """Store `inputs` under `path`, atomically; DataError if the disk is full."""
+    """Store inputs at `path`, atomically.
+
+    Raises:
+        DataError: The disk is full, or the file cannot be written.
+    """
     from safetensors.torch import save
 
     first: dict[str, int] = {}
@@ -73,7 +85,14 @@ def write(path: Path, inputs: SceneInputs) -> None:
 
 
 def read(path: Path) -> SceneInputs | None:
-    """The stored inputs, memory-mapped; None if there are none. DataError if the file is damaged."""
+    """Read stored inputs. Their tensors are memory-mapped.
+
+    Returns:
+        The inputs; None if there is no such file.
+
+    Raises:
+        DataError: The file is damaged.
+    """
     from safetensors import safe_open
 
     try:
@@ -82,32 +101,32 @@ def read(path: Path) -> SceneInputs | None:
         return None
     except OSError as error:  # a link to itself, a folder that may not be searched
         raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=_DELETE) from None
-    if not stat.S_ISREG(status.st_mode):  # the library would wait for ever for a pipe
-        raise DataError("damaged store file: no regular file", where=path, remedy=_DELETE)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would block for ever
+        raise DataError("damaged store file: not a regular file", where=path, remedy=_DELETE)
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})["video3d"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever a damaged header leads to
+    except Exception as error:  # a damaged header raises many types
         raise DataError(f"damaged store file: {error!s:.200}", where=path, remedy=_DELETE) from error
     check(header, STORE_HEADER, path, _DELETE, at="damaged store file: ")
-    mark = (str(path), status.st_mtime_ns, status.st_size)
-    if mark not in _verified:
+    version = (str(path), status.st_mtime_ns, status.st_size)
+    if version not in _verified:
         if header["format"] != FORMAT or header["checksum"] != _checksum(header, tensors):
             raise DataError("damaged store file: wrong checksum", where=path, remedy=_DELETE)
-        if misfit := _misfit(header, tensors):
-            raise DataError(f"damaged store file: {misfit}", where=path, remedy=_DELETE)
-        _verified.add(mark)
+        if fault := _inconsistency(header, tensors):
+            raise DataError(f"damaged store file: {fault}", where=path, remedy=_DELETE)
+        _verified.add(version)
     return _assemble(header, tensors)
 
 
-def _misfit(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | None:
-    """What does not fit together in a file whose checksum is right; None where all does."""
+def _inconsistency(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | None:
+    """Return what is inconsistent in a file whose checksum is right; None if nothing is."""
     spec, repeats = InputsSpec(**header["spec"]), len(header["frames"])
     if spec.points not in POINTS_PER_TOKEN or not spec.patches_per_side or not spec.grid_side:
-        return "a specification that no model has"
+        return "its specification is not valid"
     frames, boxes = (len(tensors[n]) if n in tensors and tensors[n].ndim else 0 for n in ("pixels", "proposals"))
     used, grid, side = spec.used_side, spec.grid_side, spec.object_grid_side
     expected = {
@@ -124,11 +143,11 @@ def _misfit(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | N
     for name, (dtype, shape) in expected.items():
         tensor = tensors[name]
         if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-            found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-            return f"{name} is {found}, expected {str(dtype).removeprefix('torch.')} {shape}"
+            actual = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            return f"{name} is {actual}, expected {str(dtype).removeprefix('torch.')} {shape}"
     index = tensors["frame_index"]
     if not repeats or int(index.min()) < 0 or int(index.max()) >= frames:
-        return f"frames that are not among its {frames}"
+        return f"frame indices outside its {frames} frames"
     is_finite = torch.isfinite(tensors["proposals"]).all() and torch.isfinite(tensors["token_points"]).all()
     return None if is_finite else "points or boxes that are not finite"
 
@@ -153,9 +172,9 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Scene
 
 
 def _checksum(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> int:
-    """Of the tensors and of all that the header says besides the checksum."""
-    said = {name: value for name, value in header.items() if name != "checksum"}
-    value = zlib.crc32(json.dumps(said, sort_keys=True).encode())
+    """Return the CRC-32 of the tensors and of the header without its checksum."""
+    fields = {name: value for name, value in header.items() if name != "checksum"}
+    value = zlib.crc32(json.dumps(fields, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         value = zlib.crc32(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode(), value)

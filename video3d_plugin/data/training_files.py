@@ -1,13 +1,13 @@
-"""Training items as LLaVA-NeXT's scripts name them: `--data_path` is a yaml, a json, a jsonl, or `folder/{a,b}.json`.
+"""Reads training items as LLaVA-NeXT's scripts name them: a yaml, a json, a jsonl, or `folder/{a,b}.json`.
 
     datasets:
       - json_path: data/processed/scanrefer_vg_train_llava_style.json
         sampling_strategy: all | first:1000 | end:10% | random:999
 
-Items are Video-3D LLM's processed ones (LaVi-Lab/Video-3D-LLM at 3ff70e8; see `tasks.processed`), taken as they
-are: prompt, answer, object ids, and the centre of `box_input` for <coord>. Nothing is left out: what cannot be used is
-an error that names the item. Special tokens are text but for the <image> that leads, a <coord> where the item has a
-`box_input`, and <ground> as the answer of an item that grounds.
+Items are Video-3D LLM's processed ones (LaVi-Lab/Video-3D-LLM at 3ff70e8; see `tasks.processed`): prompt, answer,
+object ids, and the centre of `box_input` for <coord>. Nothing is left out: an item that cannot be used is an error that
+names it. Special tokens are plain text except for the leading <image>, a <coord> if the item has a `box_input`, and
+<ground> as the answer of a grounding item.
 """
 
 from __future__ import annotations
@@ -35,17 +35,29 @@ from video3d_plugin.tokens import COORD_TOKEN, IMAGE_TOKEN
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
 
-_FOUND_FROM = "relative paths are taken from the folder that the script runs in"
+_RELATIVE = "relative paths are resolved from the folder that the script runs in"
 _REMEDY = "expected an item of Video-3D LLM's processed training files"
 
 
 def read_training_files(data_path: str | Path, seed: int = 0) -> list[Question]:
-    """All questions that `data_path` names, in its order. `seed` decides what `random:N` takes."""
-    return [question for path, how in _files(str(data_path)) for question in _read(path, how, seed)]
+    """Read all questions that a `--data_path` names, in its order.
+
+    Args:
+        data_path: A .yaml with `datasets`, a .json, a .jsonl, or `folder/{a,b}.json`.
+        seed: Seed of the sampling strategy `random:N`.
+
+    Returns:
+        The questions. Points in `coords` are in the world frame, metres.
+
+    Raises:
+        MissingError: A file does not exist.
+        DataError: A file or an item is broken, or a sampling strategy is unknown.
+    """
+    return [question for path, strategy in _files(str(data_path)) for question in _read(path, strategy, seed)]
 
 
 def _files(data_path: str) -> list[tuple[Path, str]]:
-    """(file, sampling strategy) of every file that is meant."""
+    """Return (file, sampling strategy) of every file that a `--data_path` names."""
     before, brace, names = data_path.removesuffix("}.json").rpartition("{")
     if brace and data_path.endswith("}.json"):
         return [(Path(f"{before}{name.strip()}.json"), "all") for name in names.split(",")]
@@ -57,7 +69,7 @@ def _files(data_path: str) -> list[tuple[Path, str]]:
     text = read_text(path, remedy="give --data_path an existing yaml, json or data folder")
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:  # the last two: a date or key that is none
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:  # the last two: an invalid date or key
         raise DataError(f"not valid YAML: {error!s:.200}", where=path, remedy="see docs/training.md") from None
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not entries or not fits(entries, [{"json_path": PATH, "sampling_strategy?": NAME}]):
@@ -65,32 +77,40 @@ def _files(data_path: str) -> list[tuple[Path, str]]:
     return [(Path(e["json_path"]), e.get("sampling_strategy", "all")) for e in entries]
 
 
-def _read(path: Path, how: str, seed: int) -> list[Question]:
+def _read(path: Path, strategy: str, seed: int) -> list[Question]:
     if path.suffix == ".jsonl":
-        items = [item for _, item in json_lines(path, remedy=_FOUND_FROM)]
+        items = [item for _, item in json_lines(path, remedy=_RELATIVE)]
     else:
-        items = read_json(path, list, _FOUND_FROM)
-    kept = _chosen(items, how, path, seed)
-    return [question_of(items[index], path, index) for index in kept]
+        items = read_json(path, list, _RELATIVE)
+    return [question_of(items[index], path, index) for index in _sampled(len(items), strategy, path, seed)]
 
 
-def _chosen(items: Sequence[Any], how: str, path: Path, seed: int) -> list[int]:
-    """Indices that a sampling strategy keeps, as the host reads it: a number, or a percentage rounded up."""
-    indices = list(range(len(items)))
-    if how == "all":
+def _sampled(count: int, strategy: str, path: Path, seed: int) -> list[int]:
+    """Return the indices that a sampling strategy keeps, as in LLaVA-NeXT: a number, or a percentage rounded up."""
+    indices = list(range(count))
+    if strategy == "all":
         return indices
-    match = re.fullmatch(r"(first|end|random):([0-9]{1,12})(%?)", how)
+    match = re.fullmatch(r"(first|end|random):([0-9]{1,12})(%?)", strategy)
     if not match:
         known = "all, first:N, end:N, random:N (or N%)"
-        raise DataError(f"sampling_strategy {shown(how)} is not understood", where=path, remedy=f"known: {known}")
-    number = math.ceil(int(match[2]) * len(items) / 100) if match[3] else int(match[2])
+        raise DataError(f"sampling_strategy {shown(strategy)} is not understood", where=path, remedy=f"known: {known}")
+    number = math.ceil(int(match[2]) * count / 100) if match[3] else int(match[2])
     if match[1] == "random":
         random.Random(seed).shuffle(indices)
-    return indices[max(0, len(indices) - number) :] if match[1] == "end" else indices[:number]
+    return indices[max(0, count - number) :] if match[1] == "end" else indices[:number]
 
 
 def question_of(item: Any, path: Path, index: int) -> Question:
-    """One processed item as a Question."""
+    """Convert a processed item to a Question.
+
+    Args:
+        item: The item, a JSON value.
+        path: Its file, for errors and for the question's id.
+        index: Its place in the file, from 0.
+
+    Raises:
+        DataError: The item lacks something.
+    """
     check(item, ANNOTATION, path, _REMEDY, at=f"item {index}: ")
     try:
         turns = {turn["from"]: str(turn["value"]) for turn in item["conversations"]}
@@ -102,7 +122,9 @@ def question_of(item: Any, path: Path, index: int) -> Question:
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"item {index} has no {error}", where=path, remedy=_REMEDY) from None
     if count != 2:
-        raise DataError(f"item {index} has {count} turns", where=path, remedy="one question and one answer an item")
+        raise DataError(
+            f"item {index} has {count} turns", where=path, remedy="expected one question and one answer in each item"
+        )
     coords: tuple[tuple[float, float, float], ...] = ()
     if COORD_TOKEN in prompt and (box is not None or needs_point(task)):
         coords = (_point(box, path, index),)
@@ -110,7 +132,7 @@ def question_of(item: Any, path: Path, index: int) -> Question:
     if is_grounding(task) or (answer == GROUND_ANSWER and task not in names()):
         ids = metadata.get("object_id")
         if ids is None:
-            raise DataError(f"item {index} grounds, and has no object_id", where=path, remedy=_REMEDY)
+            raise DataError(f"item {index} is a grounding item but has no object_id", where=path, remedy=_REMEDY)
         targets = tuple(object_number(one, path, index) for one in (ids if isinstance(ids, list) else [ids]))
         answer = GROUND_ANSWER
     name = f"{path.name} item {index}"
@@ -122,12 +144,12 @@ def _point(box: Any, path: Path, index: int) -> tuple[float, float, float]:
     try:
         x, y, z = (float(value) for value in (box[0] if isinstance(box[0], list) else box)[:3])
     except (TypeError, ValueError, LookupError):
-        raise DataError(f"item {index} has {COORD_TOKEN} and no box_input", where=path, remedy=_REMEDY) from None
+        raise DataError(f"item {index} has {COORD_TOKEN} but no box_input", where=path, remedy=_REMEDY) from None
     return x, y, z
 
 
 def _image_first(prompt: str, path: Path, index: int) -> str:
-    """As the host does before tokenising: an <image> that is not at the start goes there, on a line of its own."""
+    """Move <image> to the start of the prompt, on a line of its own, as LLaVA-NeXT does before tokenisation."""
     if prompt.startswith(IMAGE_TOKEN):
         return prompt
     if (count := prompt.count(IMAGE_TOKEN)) != 1:
@@ -137,7 +159,7 @@ def _image_first(prompt: str, path: Path, index: int) -> str:
 
 
 def with_spatial_instruction(questions: Iterable[Question]) -> list[Question]:
-    """The questions with the reference's instruction between <image> and the question."""
+    """Return the questions with Video-3D LLM's instruction between <image> and the question."""
     return [
         replace(q, prompt=f"{IMAGE_TOKEN}\n{SPATIAL_INSTRUCTION}\n{q.prompt.replace(IMAGE_TOKEN, '', 1)}")
         for q in questions
@@ -145,12 +167,17 @@ def with_spatial_instruction(questions: Iterable[Question]) -> list[Question]:
 
 
 def check_scenes(questions: Sequence[Question], folder: DataFolder) -> None:
-    """Every question's scene is in the folder, and what a grounding question refers to has a box there."""
-    known = set(folder.scene_ids)
-    missing = [q for q in questions if q.scene_id not in known]
+    """Check that the data folder has every question's scene, and a box for every object that is to be grounded.
+
+    Raises:
+        MissingError: A scene is not in the folder.
+        DataError: An object has no annotated box.
+    """
+    scene_ids = set(folder.scene_ids)
+    missing = [q for q in questions if q.scene_id not in scene_ids]
     if missing:
         raise MissingError(
-            f"{missing[0].item_id} asks of {missing[0].scene_id}, which is not in {folder.path} "
+            f"{missing[0].item_id} is about {missing[0].scene_id}, which is not in {folder.path} "
             f"({len(missing)} of {len(questions)} items lack their scene)",
             remedy="prepare these scenes too: `video3d prepare SOURCE --output DATA`",
         )
@@ -158,9 +185,9 @@ def check_scenes(questions: Sequence[Question], folder: DataFolder) -> None:
     boxes = {scene_id: {one.object_id for one in folder.scene(scene_id).instances} for scene_id in objects}
     broken = [q for q in questions if q.targets and not set(q.targets) <= boxes[q.scene_id]]
     if broken:
-        lost = sorted(set(broken[0].targets) - boxes[broken[0].scene_id])
+        without_box = sorted(set(broken[0].targets) - boxes[broken[0].scene_id])
         raise DataError(
-            f"{broken[0].item_id} refers to object {lost[0]} of {broken[0].scene_id}, which has no annotated box in "
-            f"{folder.path} ({len(broken)} of {len(questions)} items)",
+            f"{broken[0].item_id} refers to object {without_box[0]} of {broken[0].scene_id}, which has no annotated "
+            f"box in {folder.path} ({len(broken)} of {len(questions)} items)",
             remedy="prepare the scenes with their annotations, or take the items out",
         )

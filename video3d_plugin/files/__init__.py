@@ -1,1 +1,1 @@
-"""Files: atomic writing, and bounded reading of what strangers wrote (JSON, text, images, links)."""
+"""Files: atomic writing, and bounded reading of files of unknown origin (JSON, text, images, archives, links)."""

@@ -1,4 +1,4 @@
-"""Opening zip files of strangers (zipped recordings, .npz, .pth) with bounds on what they unpack to."""
+"""Opens zip files of unknown origin (zipped recordings, .npz, .pth) with bounds on what they unpack to."""
 
 from __future__ import annotations
 
@@ -15,23 +15,31 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.files.regular import open_regular
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_TAIL_BYTES = (1 << 16) + 200  # the longest comment, and the records that tell where the directory lies
-_ENTRY_BYTES = 300  # of the directory, a file: 46 and its name and dates
+_TAIL_BYTES = (1 << 16) + 200  # the longest comment, and the records with the position of the directory
+_ENTRY_BYTES = 300  # of a file in the directory: 46 bytes, its name and dates
 _NPZ_MEMBERS = 100
 _END, _END_64 = b"PK\5\6", b"PK\6\6"
 
 
 @contextmanager
 def open_zip(path: Path, max_bytes: int, max_files: int, remedy: str | None = None) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file whose members, taken together, have at most `max_bytes` unpacked.
+    """Open a zip file with bounds on what it unpacks to.
 
-    Members are stored or deflated: for other methods `zipfile` unpacks a megabyte of compressed data at once, which may
-    be gigabytes.
+    Members must be stored or deflated: with other methods `zipfile` unpacks a megabyte of compressed data at once,
+    which may be gigabytes.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size of all members together, unpacked.
+        max_files: Largest number of members.
+        remedy: What the user can do about a file that is refused.
+
+    Yields:
+        The archive. Errors that `zipfile` raises for a damaged one are left to the caller.
 
     Raises:
         MissingError: There is no such file.
-        DataError: It is no regular file, or holds more than was allowed. What `zipfile` raises at a damaged archive is
-            left to the caller.
+        DataError: It is not a regular file, holds more than is allowed, or is compressed by another method.
     """
     with open_regular(path, remedy=remedy) as file:
         _check_directory(file, path, max_files * _ENTRY_BYTES + (1 << 20), remedy)
@@ -52,7 +60,7 @@ def open_zip(path: Path, max_bytes: int, max_files: int, remedy: str | None = No
 
 @contextmanager
 def open_npz(path: Path, max_bytes: int, remedy: str | None = None) -> Iterator[np.lib.npyio.NpzFile]:
-    """Open a .npz without pickles, bounded as `open_zip` does. What NumPy raises at a damaged one is the caller's."""
+    """Open a .npz without pickles, bounded as by `open_zip`. Errors that NumPy raises are left to the caller."""
     with open_zip(path, max_bytes, _NPZ_MEMBERS, remedy) as archive:
         archive.fp.seek(0)  # type: ignore[union-attr]
         with np.load(archive.fp, allow_pickle=False) as arrays:  # type: ignore[arg-type]
@@ -60,18 +68,18 @@ def open_npz(path: Path, max_bytes: int, remedy: str | None = None) -> Iterator[
 
 
 def _check_directory(file: BinaryIO, path: Path, limit: int, remedy: str | None) -> None:
-    """DataError where the directory has more than `limit` bytes: `zipfile` reads it whole when it opens an archive.
+    """Raise DataError if the directory has more than `limit` bytes: `zipfile` reads it whole when it opens an archive.
 
-    Every record that may be the one `zipfile` goes by is looked at.
+    Every record is checked that may be the one that `zipfile` uses.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _TAIL_BYTES))
     tail = file.read(_TAIL_BYTES)
     file.seek(0)
-    for mark, offset, width in ((_END, 12, 4), (_END_64, 40, 8)):
-        at = tail.find(mark)
+    for signature, offset, width in ((_END, 12, 4), (_END_64, 40, 8)):
+        at = tail.find(signature)
         while at >= 0:
             stated = int.from_bytes(tail[at + offset : at + offset + width], "little")
-            if limit < stated <= size:  # more than the file has is refused by `zipfile`
+            if limit < stated <= size:  # `zipfile` refuses a directory larger than the file
                 raise DataError(f"has a directory of {stated} bytes: too many files", where=path, remedy=remedy)
-            at = tail.find(mark, at + 1)
+            at = tail.find(signature, at + 1)

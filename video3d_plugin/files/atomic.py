@@ -1,4 +1,4 @@
-"""Writing so that a final name never holds half a file, and locking a folder against a second writer."""
+"""Atomic writing of files and folders, and locking of a folder against a second writer."""
 
 from __future__ import annotations
 
@@ -28,11 +28,19 @@ _count = itertools.count()
 
 @contextlib.contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
-    """A temporary path in the same folder, which takes the place of `path` when the block ends well.
+    """Write a file under a temporary name and rename it to `path` if the block succeeds.
 
-    A full disk and missing permission become DataError; whatever happens, no part of a file stays behind, except
-    after a kill, for which `remove_leftovers` is there. `sync`: wait until the bytes are on the disk, so that a power
-    cut does not leave an empty file either.
+    No temporary file stays behind, except after a kill; `remove_leftovers` deletes those.
+
+    Args:
+        path: The file to write or replace.
+        sync: Whether to wait until the bytes are on the disk, so that a power cut does not leave an empty file.
+
+    Yields:
+        The temporary path, in the folder of `path`.
+
+    Raises:
+        DataError: The disk is full, or the folder cannot be written.
     """
     temporary = path.parent / (_begin(path) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
     try:
@@ -45,7 +53,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, Video3DError):  # MissingError of what the block reads
             raise
-        raise _explained(error, path) from error
+        raise _as_data_error(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -53,13 +61,21 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well; `path` may be an empty folder before.
+    """Write a folder under a temporary name and rename it to `path` if the block succeeds.
 
-    As `replacing` for files: `path` never holds half of what is written, and a killed writer's folder is removed by
-    the next one. DataError where the disk is full or the folder cannot be written.
+    The temporary folder of a killed writer is removed by the next one.
+
+    Args:
+        path: The folder to make. It may exist if it is empty.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        DataError: The disk is full, or the folder cannot be written.
     """
     path = path.resolve()  # a link to a folder stays one
-    is_mount = os.path.ismount(path)  # it cannot be replaced, so what is made moves into it
+    is_mount = os.path.ismount(path)  # it cannot be replaced, so the entries are moved into it
     with scratch_folder(path, path if is_mount else path.parent) as temporary:
         yield temporary
         try:
@@ -71,14 +87,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 path.rmdir()
             os.rename(temporary, path)
         except OSError as error:
-            raise _explained(error, path) from error
+            raise _as_data_error(error, path) from error
 
 
 @contextlib.contextmanager
 def scratch_folder(name: Path, parent: Path) -> Iterator[Path]:
-    """A folder in `parent` for what is only needed in the block, named after `name`; removed afterwards.
+    """Make a temporary folder in `parent`, named after `name`, and remove it after the block.
 
-    Those that killed processes left for the same name are removed first.
+    Folders that killed processes left for the same name are removed first.
+
+    Raises:
+        DataError: The disk is full, or the folder cannot be written.
     """
     temporary = parent / (_begin(name) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
     try:
@@ -91,45 +110,54 @@ def scratch_folder(name: Path, parent: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, Video3DError):
             raise
-        raise _explained(error, name) from error
+        raise _as_data_error(error, name) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write a file atomically; see `replacing`."""
     with replacing(path, sync) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    """UTF-8 JSON with a stable byte form. NaN and infinity are refused: other programs cannot read them."""
+    """Write UTF-8 JSON atomically. Equal values give equal bytes.
+
+    Raises:
+        ValueError: The value holds NaN or infinity, which other programs cannot read.
+        DataError: As `replacing`.
+    """
     separators = (",", ": ") if indent else (",", ":")
     options: dict[str, Any] = {"allow_nan": False, "indent": indent, "separators": separators}
     try:
         data = json.dumps(value, ensure_ascii=False, **options).encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair in someone's text: only an escape can carry it
+    except UnicodeEncodeError:  # half of a surrogate pair: only an escape can represent it
         data = json.dumps(value, **options).encode("ascii")
     write_bytes(path, data + b"\n")
 
 
 def _begin(path: Path) -> str:
-    """How the temporary name for a path begins: short, so that it is no longer than a file's name may be."""
+    """Return how the temporary name for a path begins: short, because the length of a file's name is limited."""
     return f".{path.name[:40]}"
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files of writers that were killed; returns their number.
+    """Delete the temporary files of writers that were killed.
 
-    A file belongs to a killed writer if its process is gone, or, for one of another machine, after a day.
+    A file belongs to a killed writer if its process does not run any more; one of another machine, after a day.
+
+    Returns:
+        The number of deleted files.
     """
-    gone = [path for path in folder.rglob(f".*{_SUFFIX}") if path.is_file() and not _may_be_alive(path)]
-    for path in gone:
+    leftovers = [path for path in folder.rglob(f".*{_SUFFIX}") if path.is_file() and not _may_be_alive(path)]
+    for path in leftovers:
         path.unlink(missing_ok=True)
-    return len(gone)
+    return len(leftovers)
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file of this name is a lock or a leftover, so that a folder with nothing else counts as empty."""
+    """Return whether a file of this name is a lock or a leftover; a folder with nothing else counts as empty."""
     return name == ".lock" or name.endswith(_SUFFIX)
 
 
@@ -147,19 +175,25 @@ def _may_be_alive(path: Path) -> bool:
 
 
 def digest(value: Any) -> str:
-    """32 hexadecimal digits that identify a JSON value."""
+    """Return 32 hexadecimal digits that identify a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`/.lock; waits, saying so, while another process holds it. A killed process releases it."""
+    """Hold the lock of a folder, made if it does not exist.
+
+    Waits while another process holds the lock, and prints that to stderr. A killed process releases it.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+")  # noqa: SIM115  (closed below, after the lock is released)
     except OSError as error:
-        raise _explained(error, folder) from error
+        raise _as_data_error(error, folder) from error
     with file:
         if not _try_lock(file, wait=False):
             print(f"{folder}: another process is preparing this folder; waiting for it", file=sys.stderr)
@@ -186,7 +220,7 @@ def _try_lock(file: Any, wait: bool) -> bool:
     return True
 
 
-def _explained(error: OSError, path: Path) -> DataError:
+def _as_data_error(error: OSError, path: Path) -> DataError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError("the disk is full", where=path, remedy="free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

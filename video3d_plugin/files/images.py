@@ -1,7 +1,7 @@
-"""Decoding images of strangers: the only place where Pillow and OpenCV open any.
+"""Decodes images of unknown origin. Nothing else in the package opens images with Pillow or OpenCV.
 
-The kind of an image is told by its first bytes, and only that decoder is asked. Pillow on its own would try every
-plug-in, and some start programs (PostScript starts Ghostscript) or open files that the image names.
+The first bytes of an image determine its format, and only the decoder of that format is used. Pillow alone would try
+every plug-in, of which some start programs (PostScript starts Ghostscript) or open files that the image names.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _SIGNATURES = {
 
 
 def image_format(data: bytes) -> str | None:
-    """The name of an image's format in COLOR_FORMATS, told by its first bytes; None for any other."""
+    """Return the format of an image, a name in COLOR_FORMATS, by its first bytes; None for any other."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return next((name for name, starts in _SIGNATURES.items() if data.startswith(starts)), None)
 
 
 class _Whole(io.BytesIO):
-    """An image's bytes. Once it is opened, asking for more than there are is an error.
+    """The bytes of an image. Once it is opened, reading beyond the end is an error.
 
-    Pillow says so itself, but not where a host has told it to fill what is missing with grey, as LLaVA-NeXT's trainer
-    does (`ImageFile.LOAD_TRUNCATED_IMAGES`).
+    Pillow raises an error itself unless a host sets `ImageFile.LOAD_TRUNCATED_IMAGES`, as LLaVA-NeXT's trainer does:
+    then it fills what is missing with grey.
     """
 
     opened = False
@@ -68,7 +68,7 @@ def open_image(data: bytes, where: str, what: str = "colour image") -> Iterator[
         The Pillow image, of at most MAX_PIXELS.
 
     Raises:
-        DataError: It is no image of these formats, claims too many pixels, or does not decode in the block.
+        DataError: It is not an image of these formats, claims too many pixels, or does not decode in the block.
     """
     from PIL import Image
 
@@ -98,7 +98,7 @@ def _check_pixels(size: tuple[int, int], what: str, where: str) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of the canvas: Pillow's decoder allocates it, up to 2 GB, before it says how large it is."""
+    """Return (width, height) of the canvas. Pillow's decoder allocates it, up to 2 GB, before the size is known."""
     if len(data) < 30:
         return 0, 0
     if data[12:16] == b"VP8X":
@@ -111,7 +111,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def png_header(head: bytes, where: str) -> tuple[int, int]:
-    """(height, width) of a 16-bit grey PNG, from its first 33 bytes; DataError for anything else."""
+    """Return (height, width) of a 16-bit grey PNG in pixels, from its first 33 bytes; DataError for anything else."""
     if len(head) < 33 or head[:8] != _PNG_SIGNATURE or head[12:16] != b"IHDR":
         raise DataError("depth is not a PNG", where=where, remedy="expected a 16-bit grey PNG")
     width, height, bits, kind = struct.unpack(">IIBB", head[16:26])
@@ -124,25 +124,37 @@ def png_header(head: bytes, where: str) -> tuple[int, int]:
 
 
 def check_depth_size(size: tuple[int, int], where: str) -> None:
-    """DataError unless a depth image may have this (height, width)."""
+    """Raise DataError unless a depth image may have this (height, width) in pixels."""
     if not (min(size) > 0 and size[0] * size[1] <= MAX_PIXELS):
         raise DataError(f"depth claims {size[1]}x{size[0]} pixels", where=where)
 
 
 def depth_from_png(data: bytes, where: str) -> np.ndarray:
-    """(H, W) uint16 of a whole 16-bit grey PNG; DataError for anything else."""
-    # OpenCV decodes twice as fast as Pillow, but passes over a file's missing end: so that is checked before
+    """Decode a whole 16-bit grey PNG to (H, W) uint16; DataError for anything else."""
+    # OpenCV decodes twice as fast as Pillow, but ignores that a file is truncated, so that is checked first
     png_header(data[:33], where)
     if not _is_whole_png(data):
         raise DataError("depth cannot be decoded: the PNG is truncated or damaged", where=where, remedy=EXPORT_AGAIN)
     depth = _decode_png(data)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
-        raise DataError("depth cannot be decoded: no 16-bit grey image comes out", where=where, remedy=EXPORT_AGAIN)
+        raise DataError("depth cannot be decoded: it is not a 16-bit grey image", where=where, remedy=EXPORT_AGAIN)
     return depth
 
 
 def depth_from_zlib(data: bytes, size: tuple[int, int], where: str) -> np.ndarray:
-    """(H, W) uint16 of zlib-compressed little-endian values of `size` (height, width); DataError for anything else."""
+    """Decompress a depth image of a .sens file.
+
+    Args:
+        data: zlib-compressed little-endian uint16 values.
+        size: (height, width) in pixels.
+        where: The file, for errors.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        DataError: The data is damaged, or is not of this size.
+    """
     check_depth_size(size, where)
     height, width = size
     expected = height * width * 2
@@ -157,8 +169,11 @@ def depth_from_zlib(data: bytes, size: tuple[int, int], where: str) -> np.ndarra
 
 
 def _decode_png(data: bytes) -> np.ndarray | None:
-    """With OpenCV, or with Pillow where OpenCV cannot: after `import decord` (LLaVA-NeXT's training imports it), whose
-    zlib comes before OpenCV's own, libpng fails with "bad parameters to zlib". None where neither can."""
+    """Decode a PNG with OpenCV, or with Pillow if OpenCV fails; return None if both do.
+
+    OpenCV's libpng fails with "bad parameters to zlib" after `import decord` (LLaVA-NeXT's training imports it), whose
+    zlib is found before OpenCV's own.
+    """
     global _opencv_decodes
     if _opencv_decodes:
         import cv2
@@ -174,9 +189,9 @@ def _decode_png(data: bytes) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             depth = np.array(image)
-    except Exception:  # as in `open_image`; the caller says that nothing comes out
+    except Exception:  # many types, as in `open_image`; the caller raises
         return None
-    _opencv_decodes = False  # it failed where Pillow did not: ask it no more, it complains at every frame
+    _opencv_decodes = False  # not tried again: it prints a warning for every frame
     return depth.astype(np.uint16) if depth.dtype == np.int32 else depth  # Pillow before 10 reads mode "I"
 
 
@@ -184,7 +199,7 @@ _opencv_decodes = True
 
 
 def _is_whole_png(data: bytes) -> bool:
-    """Whether the chunks follow each other to the end mark, each with its right checksum."""
+    """Return whether the chunks follow each other to the end chunk, each with the right checksum."""
     at = len(_PNG_SIGNATURE)
     while at + 12 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: what was expected, or a one-line error. And JSON files of a checkpoint, written whole."""
+"""Reads JSON of unknown origin: bounded in size and depth, with one-line errors."""
 
 from __future__ import annotations
 
@@ -14,21 +14,42 @@ from video3d_plugin.files.text import read_text
 LINE_BYTES = 1 << 24
 OBJECT_BYTES = 1 << 26  # the largest, a tokenizer, has 20 MB
 JSON_BYTES = 1 << 31  # the largest official annotation file has 40 MB, processed training files a few hundred
-MAX_DEPTH = 64  # lists in lists: what is nested deeper breaks the programs that a value is handed to
+MAX_DEPTH = 64  # of lists in lists: deeper nesting breaks code that handles the value recursively
 
 
 def read_object(path: Path, remedy: str = "download it again") -> dict[str, Any]:
-    """The object in a small JSON file, of a checkpoint's folder; DataError where there is something else."""
+    """Read the object in a small JSON file, such as those of a checkpoint; raises as `read_json`."""
     return parse_json(read_text(path, OBJECT_BYTES, remedy), dict, path, remedy)
 
 
 def read_json(path: Path, kind: type | tuple[type, ...] = (dict, list), remedy: str | None = None) -> Any:
-    """Parsed JSON whose top level is a `kind`."""
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        kind: Type of the top level.
+        remedy: What the user can do about a file that is refused.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: It is not JSON, is nested too deeply, or its top level has another type.
+    """
     return parse_json(read_text(path, JSON_BYTES, remedy), kind, path, remedy)
 
 
 def parse_json(text: str, kind: type | tuple[type, ...], where: Path, remedy: str | None = None, at: str = "") -> Any:
-    """The value of a JSON text, whose top level is a `kind`. `at`: "line 3: " where it is a part of the file."""
+    """Parse a JSON text.
+
+    Args:
+        text: The text.
+        kind: Type of the top level.
+        where: The file, for errors.
+        remedy: What the user can do about it.
+        at: Begins the message: "line 3: " if the text is a part of the file.
+
+    Raises:
+        DataError: As `read_json`.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -50,9 +71,19 @@ def _inside(holder: Any) -> Iterable[Any]:
 
 
 def json_lines(path: Path, kind: type = object, remedy: str | None = None) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of every line that is not blank, each a `kind`; DataError that names the first other.
+    """Read JSON lines one by one; a line may have at most LINE_BYTES.
 
-    Reads as far as it is asked to, and holds one line of at most LINE_BYTES.
+    Args:
+        path: The file.
+        kind: Type of each value.
+        remedy: What the user can do about a line that is refused.
+
+    Yields:
+        Line number, from 1, and value of every line that is not blank.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: A line is not JSON or has another type; the message names it.
     """
     with open_regular(path, remedy=remedy) as file:
         number = 0

@@ -1,4 +1,4 @@
-"""The next thing is loaded while the current one is worked on."""
+"""Loads the next item while the current one is processed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ Loaded = TypeVar("Loaded")
 
 
 def prefetch(keys: Sequence[Key], load: Callable[[Key], Loaded]) -> Iterator[tuple[Key, Future[Loaded]]]:
-    """Yield each key with what `load` makes of it, while one thread loads the next. Errors wait in the future.
+    """Load items in another thread, one ahead of the caller.
 
-    For scenes: decoding, back-projection and reading from disk happen in C code that lets other threads run, so they
-    take no time from a GPU. Memory: two scenes' inputs (14 MB each for 32 frames) instead of one.
+    Meant for scenes: decoding, back-projection and reading from disk run in C code that releases the GIL, so they take
+    no time from a GPU. Memory: the inputs of two scenes (14 MB each for 32 frames) instead of one.
+
+    Args:
+        keys: The items, in order.
+        load: Loads one item.
+
+    Yields:
+        Each key with the future of what `load` returns for it. An error of `load` is raised by the future's `result`.
     """
     if not keys:
         return

@@ -1,4 +1,4 @@
-"""Opening files whose names come from elsewhere: regular files only, within a folder where one is given."""
+"""Opens files whose names are not trusted: regular files only, within a folder if one is given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from video3d_plugin.errors import DataError, MissingError
 
-# a FIFO without a writer must not block the open, a terminal must not become ours
+# a FIFO without a writer must not block, a terminal must not become the controlling one
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _CHUNK = 1 << 16
 
@@ -19,8 +19,8 @@ def open_regular(
 ) -> BinaryIO:
     """Open a regular file for reading.
 
-    A device is not opened at all, since opening may already act on it. The checks are made again on the open
-    descriptor, so that a file that is exchanged meanwhile does not pass.
+    A device is not opened at all, because opening may already act on it. The checks are repeated on the open
+    descriptor, so that a file that is replaced in between does not pass.
 
     Args:
         path: The file. Symbolic links are followed.
@@ -33,7 +33,7 @@ def open_regular(
 
     Raises:
         MissingError: There is no such file.
-        DataError: The path is no regular file, lies outside `root`, is too large, or cannot be read.
+        DataError: The path is not a regular file, lies outside `root`, is too large, or cannot be read.
     """
     try:
         _check_kind(os.stat(path), path)
@@ -45,7 +45,7 @@ def open_regular(
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}", where=path, remedy=remedy) from error
     except ValueError as error:  # a NUL, or half of a surrogate pair
-        raise DataError("not a name that a file can have", where=path, remedy=remedy) from error
+        raise DataError("is not a valid file name", where=path, remedy=remedy) from error
     try:
         status = os.fstat(descriptor)
         _check_kind(status, path)
@@ -61,15 +61,15 @@ def open_regular(
 
 
 def read_regular(path: Path, limit: int, *, root: Path | None = None, remedy: str | None = None) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; raises as `open_regular` does."""
+    """Read a regular file of at most `limit` bytes; raises as `open_regular`."""
     with open_regular(path, root=root, limit=limit, remedy=remedy) as file:
         return read_bounded(file, limit, path, remedy)
 
 
 def read_bounded(file: BinaryIO, limit: int, path: Path, remedy: str | None = None) -> bytes:
-    """What is left of an open file; DataError if that is more than `limit` bytes, or cannot be read.
+    """Read the rest of an open file; DataError if that is more than `limit` bytes or cannot be read.
 
-    The size that the file system states does not bound a file that grows, or one of /proc.
+    The size that the file system reports is not relied on: files grow, and those of /proc have size 0.
     """
     expected = min(os.fstat(file.fileno()).st_size, limit)  # `read` allocates as much as it is asked for
     parts, size = [], 0
@@ -85,7 +85,7 @@ def read_bounded(file: BinaryIO, limit: int, path: Path, remedy: str | None = No
 
 
 def is_regular(path: Path) -> bool:
-    """Whether there is a regular file of this name; False also where no file can have the name."""
+    """Return whether `path` is a regular file; False also for a name that no file can have."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError):
@@ -100,15 +100,15 @@ def _check_kind(status: os.stat_result, path: Path) -> None:
 
 
 def _check_inside(descriptor: int, status: os.stat_result, path: Path, root: Path) -> None:
-    """DataError unless the open file lies in `root`.
+    """Raise DataError unless the open file lies in `root`.
 
-    Linux tells the real path of a descriptor; elsewhere the resolved path must be that of the same file.
+    On Linux the descriptor has a real path; elsewhere the resolved path must lead to the same file.
     """
     try:
         real = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
         real = os.path.realpath(path)
         if not os.path.samestat(status, os.stat(real)):
-            raise DataError("was exchanged while it was opened", where=path) from None
+            raise DataError("was replaced while it was opened", where=path) from None
     if not Path(real).is_relative_to(os.path.realpath(root)):
         raise DataError(f"lies outside {root}", where=path)

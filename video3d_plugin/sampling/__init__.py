@@ -1,1 +1,1 @@
-"""Which frames of a scan enter the model."""
+"""Frame samplers: which frames of a scan the model sees."""

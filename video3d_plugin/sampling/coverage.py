@@ -1,9 +1,9 @@
-"""Maximum-coverage sampling: greedily the frame that shows most of the surface not yet shown.
+"""Maximum-coverage sampling: greedily selects the frame that shows most of the surface not shown by earlier ones.
 
-Source: Video-3D LLM, LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/preprocessing/max_coverage_sampling.py: voxels of
-0.1 m; every second frame is a candidate if that leaves 32 or more (here: or as many as are asked for, if those are
-more); of a frame's voxels only those of the scan's mesh count. That program breaks ties by an unseeded random choice;
-here the earlier frame wins.
+Source: Video-3D LLM (arXiv 2412.00493), LaVi-Lab/Video-3D-LLM at 3ff70e8,
+scripts/3d/preprocessing/max_coverage_sampling.py. Voxels have 0.1 m. Of a frame's voxels only those of the scan's mesh
+count. Every second frame is a candidate if that leaves 32 or more (here: or as many as are asked for, if that is more).
+The official script breaks ties by an unseeded random choice; here the earlier frame wins.
 """
 
 from __future__ import annotations
@@ -27,42 +27,57 @@ REFERENCE_FRAMES = 32
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames in the order they were chosen, the voxels each one added, and the voxels all candidates see together."""
+    """Frames selected by coverage.
+
+    Attributes:
+        order: Frame indices in the order of selection.
+        gains: Number of voxels that each of them added.
+        visible: Number of voxels that all candidates see together.
+    """
 
     order: tuple[int, ...]
     gains: tuple[int, ...]
     visible: int
 
     def first(self, count: int) -> Selection:
-        """The beginning of the choice: its first `count` frames."""
+        """Return the selection of the first `count` frames."""
         return Selection(self.order[:count], self.gains[:count], self.visible)
 
 
 @dataclass
 class Coverage:
-    """What the frames of a scan see, computed when a sampler asks and not before.
+    """The voxels that the frames of a scan see, computed on demand.
 
-    frame_points     index -> (M, 3) float32 world points of that frame, metres
-    frame_count      frames of the scan
-    surface_cells    () -> (K, 3) voxels of the scan's surface, or None: then all that the candidates see counts
-    known            a choice made earlier among the reference's candidates, read or computed; it stays as it is
-    look             (index, table) -> what `table.seen_by(frame_points(index))` gives, if there is a faster way
-    scene_id         named in errors
+    Attributes:
+        frame_points: Returns the (M, 3) float32 world points of the frame with the given index, metres.
+        frame_count: Number of frames of the scan.
+        surface_cells: Returns the (K, 3) voxels of the scan's surface; None if it has none, and all voxels that a frame
+            sees count.
+        voxel_size_m: Side of a voxel in metres.
+        stored: A selection among the reference's candidates that was released or computed earlier. It is never
+            replaced by another.
+        visible_voxels: Called with a frame index and the table; returns the same as
+            `table.seen_by(frame_points(index))`. None if there is no faster way.
+        scene_id: Named in errors.
     """
 
     frame_points: Callable[[int], np.ndarray]
     frame_count: int
     surface_cells: Callable[[], np.ndarray | None] = lambda: None
     voxel_size_m: float = VOXEL_SIZE_M
-    known: Selection | None = None
-    look: Callable[[int, VoxelTable], np.ndarray] | None = None
+    stored: Selection | None = None
+    visible_voxels: Callable[[int, VoxelTable], np.ndarray] | None = None
     scene_id: str | None = None
     _seen: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _made: dict[int, Selection] = field(default_factory=dict, repr=False)  # number of candidates -> choice
+    _computed: dict[int, Selection] = field(default_factory=dict, repr=False)  # by number of candidates
 
     @cached_property
     def table(self) -> VoxelTable:
-        """The voxels that count; DataError if there are none, or if they span more than a room."""
+        """The voxels that count.
+
+        Raises:
+            DataError: There are none, or they span more than a room.
+        """
         cells = self.surface_cells()
         if cells is None or not len(cells):
             frames = range(self.frame_count)
@@ -77,54 +92,70 @@ class Coverage:
             raise DataError(str(error), where=self.scene_id, remedy=remedy) from error
 
     def seen(self, index: int) -> np.ndarray:
-        """Ranks in `table` of the counted voxels that frame `index` sees, ascending."""
+        """Return the voxels that a frame sees, as ascending int32 ranks in `table`."""
         if index not in self._seen:
-            look = self.look or (lambda i, table: table.seen_by(self.frame_points(i)))
-            self._seen[index] = look(index, self.table)
+            visible_voxels = self.visible_voxels or (lambda i, table: table.seen_by(self.frame_points(i)))
+            self._seen[index] = visible_voxels(index, self.table)
         return self._seen[index]
 
     def select(self, max_frames: int) -> Selection:
-        """The greedy choice of up to `max_frames` frames, the same whatever was asked for before.
+        """Select up to `max_frames` frames greedily. The result does not depend on earlier calls.
 
-        A choice for more frames begins with that for fewer as long as both have the same candidates, and `known`, where
-        it is long enough, is one of them.
+        A selection of more frames begins with that of fewer if both have the same candidates. `stored` is used if it
+        has the same candidates and is long enough.
+
+        Raises:
+            DataError: As `table`.
         """
         limit = max(max_frames, REFERENCE_FRAMES)
         pool = candidates(self.frame_count, limit)
         needed = min(limit, len(pool))
-        if self.known is not None and len(self.known.order) >= needed and len(pool) == self._reference_pool:
-            return self.known.first(max_frames)
-        made = self._made.get(len(pool))
-        if made is None or len(made.order) < needed:
+        if self.stored is not None and len(self.stored.order) >= needed and len(pool) == self._reference_pool_size:
+            return self.stored.first(max_frames)
+        selection = self._computed.get(len(pool))
+        if selection is None or len(selection.order) < needed:
             order, gains, visible = greedy_cover([self.seen(i) for i in pool], len(self.table.cells), limit)
-            made = self._made[len(pool)] = Selection(tuple(pool[i] for i in order), tuple(gains), visible)
-        return made.first(max_frames)
+            selection = Selection(tuple(pool[i] for i in order), tuple(gains), visible)
+            self._computed[len(pool)] = selection
+        return selection.first(max_frames)
 
     @property
-    def made(self) -> Selection | None:
-        """What can be kept in the place of `known`: a choice computed here among the reference's candidates that begins
-        with `known`, where there is one. None if none was made."""
-        made = self._made.get(self._reference_pool)
-        fits = made is not None and (self.known is None or made.first(len(self.known.order)) == self.known)
-        return made if fits else None
+    def computed(self) -> Selection | None:
+        """The selection to store: one computed here among the reference's candidates that extends `stored`, if any.
+
+        None if no such selection was computed.
+        """
+        selection = self._computed.get(self._reference_pool_size)
+        if selection is None:
+            return None
+        extends = self.stored is None or selection.first(len(self.stored.order)) == self.stored
+        return selection if extends else None
 
     @property
-    def _reference_pool(self) -> int:
+    def _reference_pool_size(self) -> int:
         return len(candidates(self.frame_count))
 
 
 def candidates(frame_count: int, limit: int = REFERENCE_FRAMES) -> list[int]:
-    """Every second frame where that leaves `limit` or more, else all."""
+    """Return the indices of every second frame if those are `limit` or more; else of all frames."""
     every_second = list(range(0, frame_count, 2))
     return every_second if len(every_second) >= limit else list(range(frame_count))
 
 
 def greedy_cover(sets: Sequence[np.ndarray], universe: int, limit: int) -> tuple[list[int], list[int], int]:
-    """(indices in the order chosen, elements each one adds, elements of the union) of greedy set cover.
+    """Cover elements greedily by sets.
 
-    sets        distinct integers in [0, universe), one array a set; ties go to the earlier set
-    Each element is subtracted from the gain of every set that holds it once, when it is first covered, so the whole
-    choice costs as much as the sets are long together, whatever the number of rounds.
+    Each element is subtracted once from the gain of every set that holds it, when it is first covered. The time is that
+    of reading all sets once, whatever the number of rounds.
+
+    Args:
+        sets: One array of distinct integers in [0, universe) for each set. Ties go to the earlier set.
+        universe: Number of elements.
+        limit: Largest number of sets to select.
+
+    Returns:
+        The indices of the sets in the order of selection, the number of elements that each one adds, and the number of
+        elements of the union of all sets.
     """
     lengths = np.array([len(s) for s in sets], np.int64)
     elements = np.concatenate(sets).astype(np.int64) if len(sets) else np.zeros(0, np.int64)
@@ -141,12 +172,12 @@ def greedy_cover(sets: Sequence[np.ndarray], universe: int, limit: int) -> tuple
         fresh = sets[best][~covered[sets[best]]]
         covered[fresh] = True
         gains -= np.bincount(owners[_ranges(start[fresh], start[fresh + 1])], minlength=len(sets))
-        gains[best] = -1 - universe  # chosen: out of the race, also when all others add nothing
+        gains[best] = -1 - universe  # selected: never the best again, also when all others add nothing
     return order, added, int((np.diff(start) > 0).sum())
 
 
 def _ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The integers of all half-open ranges [first, last), one range after the other."""
+    """Return the integers of all half-open ranges [first, last), one range after the other."""
     lengths = last - first
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - lengths), lengths)
@@ -157,17 +188,17 @@ def _union(cells: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def mc(scene: Scene, max_frames: int, coverage: Coverage) -> list[int]:
-    """Up to `max_frames` frames of largest coverage, in capture order."""
+    """Sample up to `max_frames` frames by maximum coverage; returns their indices in capture order."""
     return sorted(coverage.select(max_frames).order)
 
 
 def mc_ratio90(scene: Scene, max_frames: int, coverage: Coverage) -> list[int]:
-    """As `mc`, stopping when 90 % of what all candidates see is covered."""
+    """Sample as `mc`, but stop when 90 % of the voxels that all candidates see are covered."""
     return _until(coverage.select(max_frames), 0.9)
 
 
 def mc_ratio95(scene: Scene, max_frames: int, coverage: Coverage) -> list[int]:
-    """As `mc`, stopping when 95 % of what all candidates see is covered."""
+    """Sample as `mc`, but stop when 95 % of the voxels that all candidates see are covered."""
     return _until(coverage.select(max_frames), 0.95)
 
 

@@ -1,4 +1,4 @@
-"""Frames at equal steps of the capture order."""
+"""Uniform sampling: frames at equal steps of the capture order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 
 def uniform(scene: Scene, max_frames: int, coverage: Coverage | None = None) -> list[int]:
-    """`max_frames` indices from the first to the last frame; a scan with fewer frames repeats some.
+    """Sample `max_frames` frames from the first to the last.
 
-    np.linspace truncated to integers, as LLaVA-NeXT and Video-3D LLM sample (LaVi-Lab/Video-3D-LLM at 3ff70e8,
-    llava/video_utils.py, sample_frame_files with force_sample).
+    The indices are np.linspace truncated to integers, as in LLaVA-NeXT and Video-3D LLM (LaVi-Lab/Video-3D-LLM at
+    3ff70e8, llava/video_utils.py, sample_frame_files with force_sample).
+
+    Args:
+        scene: The scene.
+        max_frames: Number of frames.
+        coverage: Not used.
+
+    Returns:
+        `max_frames` indices in capture order. A scan with fewer frames has some of them repeated.
     """
     return np.linspace(0, len(scene.frames) - 1, max_frames, dtype=int).tolist()

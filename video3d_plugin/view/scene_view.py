@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from video3d_plugin.data.frames import open_color, read_depth
+from video3d_plugin.data.frames import open_color, read_depth_m
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Frame, Scene
 from video3d_plugin.view.cloud import MAX_POINTS, Cloud, CloudBuilder, stride_for, voxel_for
@@ -68,7 +68,7 @@ def gather(
     frames = [scene.frames[i] for i in shown]
     side, quality = _image_size(frames)
     stride, middle = stride_for(sum(f.depth_size[0] * f.depth_size[1] for f in frames)), frames[len(frames) // 2]
-    builder = CloudBuilder(stride, voxel_for(_depth_m(middle), float(middle.depth_intrinsics[0, 0]), stride))
+    builder = CloudBuilder(stride, voxel_for(read_depth_m(middle), float(middle.depth_intrinsics[0, 0]), stride))
     views = []
 
     def read(frame: Frame) -> tuple[ViewFrame, np.ndarray, np.ndarray]:
@@ -137,7 +137,7 @@ def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFram
     """(frame for the page, depth (H, W) metres, colour (H, W, 3) at the depth image's size)."""
     image = open_color(frame)
     height, width = frame.depth_size
-    depth_m = _depth_m(frame)
+    depth_m = read_depth_m(frame)
     color = image if image.size == (width, height) else image.resize((width, height), 2)  # 2: bilinear
     k = frame.depth_intrinsics
     view = ViewFrame(
@@ -148,10 +148,6 @@ def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFram
         size=(height, width),
     )
     return view, depth_m, np.asarray(color)
-
-
-def _depth_m(frame: Frame) -> np.ndarray:
-    return read_depth(frame).astype(np.float32) * np.float32(frame.depth_unit_m)
 
 
 def _in_order(pool: ThreadPoolExecutor, read, frames: Sequence[Frame], ahead: int = 8):

@@ -1,4 +1,4 @@
-"""Readers: any supported recording becomes a Scene."""
+"""Readers: one module for each file format, and `load_scene`, which makes a Scene of any supported recording."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
 
 def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int | None = None) -> Scene:
-    """The Scene at `path`, lazily: images stay on disk until a frame is decoded.
+    """Load the scene at `path`. Images stay on disk until a frame is decoded.
 
-    path        a .sens file, a folder of posed frames, a recording that `captures` knows (7-Scenes, TUM RGB-D,
-                ARKitScenes, nerfstudio), a scan's own folder scans/<id>, a root in ScanNet's layout, a data folder
-                made by `video3d prepare`, or any of these folders in a .zip (unpacked to a temporary folder until this
-                process ends). Also DATA/<scene id> of a data folder, and a scene id alone where the environment
-                variable VIDEO3D_DATA names the data folder
-    scene_id    which scan of a root; may be left out where there is only one
-    frame_step  keep every n-th frame (default: all of a folder; a .sens as `readers.sens.read_sens` says)
+    Args:
+        path: A .sens file, a folder of posed frames, a recording of 7-Scenes, TUM RGB-D, ARKitScenes or nerfstudio, a
+            scan's folder scans/<id>, a root in ScanNet's layout, a data folder made by `video3d prepare`, or one of
+            these folders in a .zip (unpacked to a temporary folder until this process ends). Also DATA/<scene id> of a
+            data folder, and a scene id alone if the environment variable VIDEO3D_DATA names the data folder.
+        scene_id: Which scan of a root; may be left out if there is only one.
+        frame_step: Keep every n-th frame. By default all frames of a folder, at most 300 of a recording of another data
+            set, and every tenth of a .sens (fewer are skipped in a short one).
 
-    Boxes of the scene, `instances` and `proposals`, are (6,) centre and size, world frame (z up), metres.
-    MissingError if nothing is there, DataError if what is there cannot be used; both name the file and the remedy.
+    Returns:
+        The scene. Its boxes, `instances` and `proposals`, are (6,) centre and size in the world frame (z up), metres.
+
+    Raises:
+        MissingError: There is no such file, folder or scan.
+        DataError: The recording cannot be used. Both errors name the file and the remedy.
 
     >>> scene = load_scene(my_scan)  # a folder or a .zip
     >>> len(scene.frames) > 0, scene.frames[0].scan_from_camera.shape, scene.proposals.shape[1]
@@ -46,8 +51,9 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
         from video3d_plugin.data.folder import DataFolder
 
         folder = DataFolder.open(path)
-        return _thinned(folder.scene(_the_scene(folder.scene_ids, scene_id, path)), frame_step or 1)
-    from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot, read_scan
+        return _keep_every(folder.scene(_resolve_scene_id(folder.scene_ids, scene_id, path)), frame_step or 1)
+    from video3d_plugin.data.readers.scannet import read_scan
+    from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 
     if is_file:
         if path.suffix != ".sens":
@@ -55,18 +61,16 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
         return read_scan(ScanFiles(scene_id or path.stem, sens=path), frame_step=frame_step).scene
     root = ScanNetRoot(path)
     if root.scene_ids:
-        return read_scan(root.files(_the_scene(root.scene_ids, scene_id, path)), frame_step=frame_step).scene
-    parent = ScanNetRoot(path.resolve().parent.parent)
-    if (
-        path.resolve().parent.name in ("scans", "scans_test", "posed_images")
-        and path.resolve().name in parent.scene_ids
-    ):
-        return read_scan(parent.files(path.resolve().name), frame_step=frame_step).scene
-    return read_scan(ScanFiles(scene_id or path.resolve().name, posed_images=path), frame_step=frame_step).scene
+        return read_scan(root.files(_resolve_scene_id(root.scene_ids, scene_id, path)), frame_step=frame_step).scene
+    folder_path = path.resolve()
+    parent = ScanNetRoot(folder_path.parent.parent)
+    if folder_path.parent.name in ("scans", "scans_test", "posed_images") and folder_path.name in parent.scene_ids:
+        return read_scan(parent.files(folder_path.name), frame_step=frame_step).scene
+    return read_scan(ScanFiles(scene_id or folder_path.name, posed_images=path), frame_step=frame_step).scene
 
 
 def _is_file(path: Path) -> bool:
-    """True for a regular file, False for a folder; MissingError or DataError for anything else."""
+    """Return True for a regular file and False for a folder; raise MissingError or DataError for anything else."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -79,9 +83,11 @@ def _is_file(path: Path) -> bool:
 
 
 def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]:
-    """(data folder, scene id) where `path` is DATA/<scene id>, or an id of the folder that VIDEO3D_DATA names; else
-    the arguments themselves. What exists as a path is never taken for an id."""
-    if scene_id is not None or os.path.exists(path):  # False, too, for what cannot be a name
+    """Return data folder and scene id if `path` is DATA/<scene id>, or an id of the folder that VIDEO3D_DATA names.
+
+    Otherwise the arguments are returned. A path that exists is never taken for an id.
+    """
+    if scene_id is not None or os.path.exists(path):  # False, too, for what no file can be called
         return path, scene_id
     named = os.environ.get("VIDEO3D_DATA", "")
     folder = Path(named) if len(path.parts) == 1 and named else path.parent
@@ -90,19 +96,20 @@ def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]
     return path, None
 
 
-def _thinned(scene: Scene, step: int) -> Scene:
+def _keep_every(scene: Scene, step: int) -> Scene:
     if step == 1:
         return scene
     note = f"one frame in {step} is used, of {len(scene.frames)}"
     return replace(scene, frames=scene.frames[::step], notes=(*scene.notes, note))
 
 
-def _the_scene(known: tuple[str, ...], wanted: str | None, path: Path) -> str:
-    if wanted is not None:
-        return wanted
+def _resolve_scene_id(known: tuple[str, ...], scene_id: str | None, path: Path) -> str:
+    """Return `scene_id`, or the only id there is."""
+    if scene_id is not None:
+        return scene_id
     if len(known) == 1:
         return known[0]
     if not known:
         raise MissingError("holds no scene", where=path)
-    listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-    raise DataError(f"holds {len(known)} scenes: {listed}", where=path, remedy="say which: scene_id, --scene-id")
+    few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+    raise DataError(f"holds {len(known)} scenes: {few}", where=path, remedy="say which: scene_id, --scene-id")

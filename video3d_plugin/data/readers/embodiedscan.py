@@ -1,4 +1,4 @@
-"""EmbodiedScan's embodiedscan_infos_{train,val,test}.pkl: which frames of a ScanNet scan count, and its alignment."""
+"""EmbodiedScan's embodiedscan_infos_{train,val,test}.pkl: which frames of a ScanNet scan to use, and its alignment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _PREFIX = "scannet/"
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """What the list says of one scan: frame names in order, alignment (4, 4), depth intrinsics (4, 4) pixels."""
+    """The entry of one scan.
+
+    Attributes:
+        scene_id: Id of the scan.
+        frame_names: Names of the frames that are used, in order.
+        world_from_scan: (4, 4) float64 axis alignment, metres; None if the entry has none.
+        depth_intrinsics: (4, 4) float64 intrinsics in pixels of the depth image; None if the entry has none.
+    """
 
     scene_id: str
     frame_names: tuple[str, ...]
@@ -26,7 +33,15 @@ class SceneInfo:
 
 
 def read_infos(path: Path) -> tuple[dict[str, SceneInfo], int]:
-    """(scene id -> its info, entries of other data sets that were skipped)."""
+    """Read an infos file, without executing anything in it.
+
+    Returns:
+        Scene id to entry, and the number of entries of other data sets, which are skipped.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not a plain pickle of EmbodiedScan infos.
+    """
     content = load_pickle(path)
     entries = content.get("data_list") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -57,7 +72,7 @@ def _parse_entry(scene_id: str, entry: dict[str, Any], path: Path) -> SceneInfo:
         file = image.get("img_path") if isinstance(image, dict) else None
         if not isinstance(file, str):
             raise DataError("an image has no img_path", where=where)
-        names.append(PurePosixPath(file).stem)  # the name only: a path in the list is never followed
+        names.append(PurePosixPath(file).stem)  # only the name: paths in the list are not followed
     alignment = _matrix(entry.get("axis_align_matrix"), where, "axis_align_matrix")
     if alignment is not None and not is_rigid(alignment):
         raise DataError("axis_align_matrix is not a rotation and a translation", where=where)

@@ -1,4 +1,7 @@
-"""Mask3D proposals as LEO publishes them: mask/<id>.mask.npz, a sparse (proposals, vertices) matrix of 0 and 1."""
+"""Mask3D's proposals as LEO publishes them: mask/<id>.mask.npz, a sparse (proposals, vertices) matrix of 0 and 1.
+
+Boxes of the masks are computed as in Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8, extract_pred_box.py).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,25 @@ from video3d_plugin.files.archive import open_npz
 from video3d_plugin.geometry.boxes import box_of_points
 from video3d_plugin.scene import Omission
 
-REFERENCE_LIMIT = 50  # Video-3D LLM uses the first 50 rows (extract_pred_box.py); the masks are sorted by score
+REFERENCE_LIMIT = 50  # Video-3D LLM uses the first 50 masks; they are sorted by score
 _MAX_BYTES = 1 << 29  # unpacked; the masks of a scan have some 20 MB
 _REMEDY = "expected scipy.sparse.save_npz of (proposals, mesh vertices); download the masks again"
 
 
 def read_mask_rows(path: Path, limit: int = REFERENCE_LIMIT) -> tuple[list[np.ndarray], int]:
-    """(the vertices of each of the first `limit` masks, number of vertices), without making the matrix dense."""
+    """Read the vertices of the first masks, without making the matrix dense.
+
+    Args:
+        path: The file: scipy.sparse.save_npz of a csr, csc or coo matrix.
+        limit: Largest number of masks.
+
+    Returns:
+        One int64 array of vertex indices for each mask, and the number of vertices of the mesh.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not such a matrix.
+    """
     arrays = _read_arrays(path)
     form = arrays["format"].tobytes().strip(b"\x00").decode("latin-1")
     shape = arrays["shape"]
@@ -34,9 +49,20 @@ def read_mask_rows(path: Path, limit: int = REFERENCE_LIMIT) -> tuple[list[np.nd
 
 
 def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT) -> tuple[np.ndarray, list[Omission]]:
-    """((N, 6) float64 boxes of the masks' vertices, omissions), from the aligned vertices (M, 3) float32.
+    """Compute the boxes of the first masks.
 
-    A mask without a vertex has no box: it is left out and reported (the reference fails on the whole scene).
+    Args:
+        path: The file of masks.
+        points: (M, 3) float32 vertices of the mesh, world frame, metres.
+        limit: Largest number of masks to read.
+
+    Returns:
+        (N, 6) float64 boxes as centre and size, world frame, metres, and omissions: a mask without a vertex has no box
+        (the reference fails on the whole scene).
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is broken, or belongs to another mesh.
     """
     members, columns = read_mask_rows(path, limit)
     if columns != len(points):
@@ -55,10 +81,10 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with open_npz(path, _MAX_BYTES, _REMEDY) as archive:
             names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
-            arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is no .npy comes as bytes
+            arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is not a .npy is read as bytes
     except (DataError, MissingError):
         raise
-    except Exception as error:  # zip, zlib, numpy headers: many types, one meaning
+    except Exception as error:  # damaged zip, zlib or NumPy headers raise many types
         raise DataError(f"masks cannot be read: {error}", where=path, remedy=_REMEDY) from error
     if not {"format", "shape", "data"} <= set(arrays) or arrays["shape"].dtype.kind not in "iu":
         raise DataError("not a sparse matrix", where=path, remedy=_REMEDY)

@@ -1,7 +1,7 @@
-"""ScanNet's annotations of a mesh: over-segmentation (.segs.json) and objects (.aggregation.json) become boxes.
+"""ScanNet's annotations of a mesh: boxes from over-segmentation (.segs.json) and objects (.aggregation.json).
 
-Boxes are computed as Video-3D LLM does (LaVi-Lab/Video-3D-LLM at 3ff70e8, extract_scannet_pcd.py): aligned vertices
-in float32, corner = low + (high - low) in float32, centre and size of those in float64.
+Boxes are computed as in Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8, extract_scannet_pcd.py): aligned vertices in
+float32, corner = low + (high - low) in float32, centre and size of those in float64.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ from video3d_plugin.scene import Instance, Omission
 
 
 def align(vertices: np.ndarray, world_from_scan: np.ndarray) -> np.ndarray:
-    """(M, 3) float32 world points of (M, 3) float64 scan points."""
-    with np.errstate(over="ignore"):  # vertices beyond float32 become infinite: the caller refuses them
+    """Transform (M, 3) float64 points of the scan frame to (M, 3) float32 points of the world frame, metres.
+
+    Points beyond the range of float32 become infinite; the caller checks.
+    """
+    with np.errstate(over="ignore"):
         return (vertices @ world_from_scan[:3, :3].T + world_from_scan[:3, 3]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Group:
-    """An annotated object as the aggregation lists it: id, raw label, and its vertices (indices, by segment)."""
+    """An annotated object as the aggregation file lists it.
+
+    Attributes:
+        object_id: ScanNet's objectId.
+        label: Raw label.
+        vertices: (L,) int64 indices of its vertices, segment by segment.
+    """
 
     object_id: int
     label: str
@@ -32,7 +41,20 @@ class Group:
 
 
 def read_groups(path_segments: Path, path_aggregation: Path, count: int) -> list[Group]:
-    """The objects of a scan, in the order of the aggregation file, for a mesh of `count` vertices."""
+    """Read the annotated objects of a scan.
+
+    Args:
+        path_segments: The over-segmentation.
+        path_aggregation: The objects as lists of segments.
+        count: Number of vertices of the mesh.
+
+    Returns:
+        The objects, in the order of the aggregation file.
+
+    Raises:
+        MissingError: A file does not exist.
+        DataError: A file is broken, or the segments belong to another mesh.
+    """
     segments = read_json(path_segments, dict).get("segIndices")
     groups = read_json(path_aggregation, dict).get("segGroups")
     segment_of = _integers(segments, path_segments, "segIndices")
@@ -45,17 +67,22 @@ def read_groups(path_segments: Path, path_aggregation: Path, count: int) -> list
     ordered = segment_of[order]
     result = []
     for group in groups:
-        object_id, label, wanted = _parse_group(group, path_aggregation)
-        first, last = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+        object_id, label, segment_ids = _parse_group(group, path_aggregation)
+        first, last = np.searchsorted(ordered, segment_ids, "left"), np.searchsorted(ordered, segment_ids, "right")
         pieces = [order[a:b] for a, b in zip(first, last, strict=True)]
         result.append(Group(object_id, label, np.concatenate(pieces) if pieces else np.zeros(0, np.int64)))
     return result
 
 
 def owners(groups: list[Group], count: int) -> tuple[np.ndarray, dict[int, str], list[Omission]]:
-    """((M,) int64 object id of every vertex or -1, label by object id, omissions).
+    """Assign each vertex to an object. A vertex of two objects goes to the later one in the file, as in the reference.
 
-    A vertex that two objects claim goes to the later one in the file, as in the reference.
+    Args:
+        groups: The objects.
+        count: Number of vertices of the mesh, M.
+
+    Returns:
+        (M,) int64 object ids, -1 for vertices of no object; labels by object id; omissions.
     """
     owner = np.full(count, -1, np.int64)
     labels: dict[int, str] = {}
@@ -73,9 +100,19 @@ def owners(groups: list[Group], count: int) -> tuple[np.ndarray, dict[int, str],
 def read_instances(
     path_segments: Path, path_aggregation: Path, points: np.ndarray
 ) -> tuple[tuple[Instance, ...], list[Omission]]:
-    """Annotated objects with their boxes, by rising object id, from the aligned vertices (M, 3) float32.
+    """Read the annotated objects of a scan with their boxes.
 
-    Ids need not be consecutive; an object without a single vertex has no box and is reported.
+    Args:
+        path_segments: The over-segmentation.
+        path_aggregation: The objects as lists of segments.
+        points: (M, 3) float32 vertices of the mesh, world frame, metres.
+
+    Returns:
+        The objects by ascending id (ids need not be consecutive), and omissions: an object without a vertex has no box.
+
+    Raises:
+        MissingError: A file does not exist.
+        DataError: A file is broken, or the segments belong to another mesh.
     """
     owner, labels, omissions = owners(read_groups(path_segments, path_aggregation, len(points)), len(points))
     order = np.argsort(owner, kind="stable")
@@ -101,7 +138,7 @@ def _parse_group(group: object, path: Path) -> tuple[int, str, np.ndarray]:
     except (TypeError, KeyError):
         raise DataError("a segGroup lacks objectId, label or segments", where=path) from None
     if not isinstance(object_id, int) or isinstance(object_id, bool) or not 0 <= object_id < 1 << 31:
-        raise DataError(f"objectId {quoted(object_id, 40)} is not a number of an object", where=path)
+        raise DataError(f"objectId {quoted(object_id, 40)} is not a valid object id", where=path)
     if not isinstance(label, str):
         raise DataError(f"label of object {object_id} is not text: {quoted(label, 40)}", where=path)
     return object_id, label, _integers(segments, path, f"segments of object {object_id}")

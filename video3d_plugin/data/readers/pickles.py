@@ -1,7 +1,7 @@
-"""Pickles of strangers, read as data: nothing in the file can call anything but the stand-ins below.
+"""Reads pickles of unknown origin as plain data: a file can call nothing but the stand-ins below.
 
-Used for EmbodiedScan's infos, Video-3D LLM's voxel file and its .pth scans (a zip with a pickle inside). Numpy
-arrays become `Array` stand-ins that check sizes before they allocate; every other class is refused by name.
+Used for EmbodiedScan's infos, Video-3D LLM's voxel file and its .pth scans (a zip with a pickle inside). NumPy arrays
+become `Array` stand-ins, which check sizes before they allocate. Every other class is refused by name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REMEDY = "only plain lists, dictionaries, numbers, strings and numpy arrays are
 
 
 class Dtype:
-    """Stands in for numpy.dtype: a name and a byte order, no objects, no fields."""
+    """Stand-in for numpy.dtype: a name and a byte order; no objects, no fields."""
 
     def __init__(self, *arguments: Any):
         self.name = arguments[0] if arguments else ""
@@ -36,13 +36,14 @@ class Dtype:
         self.order = state[1]
 
     def build(self) -> np.dtype:
+        """Return the NumPy type; ValueError for one that is not a plain number or bool."""
         if not isinstance(self.name, str) or self.name[:1] not in "biuf?" or self.order not in ("<", ">", "|", "="):
             raise ValueError(f"dtype {self.name!r}")
         return np.dtype(self.name).newbyteorder(self.order if self.order != "|" else "=")
 
 
 class Array:
-    """Stands in for numpy.ndarray; `value()` gives the real one."""
+    """Stand-in for numpy.ndarray; `value()` returns the array."""
 
     def __init__(self, *_: Any):
         self.state: Any = None
@@ -51,6 +52,7 @@ class Array:
         self.state = state
 
     def value(self) -> np.ndarray:
+        """Return the array; raises various errors where the pickled state is inconsistent."""
         _, shape, dtype, fortran, raw = self.state
         kind = dtype.build()
         if isinstance(raw, str):
@@ -103,25 +105,43 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_bytes(data: bytes, where: Path | str) -> Any:
-    """The unpickled value with `Array` stand-ins; DataError for anything that is not plain data."""
+    """Unpickle plain data.
+
+    Args:
+        data: The pickle.
+        where: The file, for errors.
+
+    Returns:
+        The value, with `Array` stand-ins for NumPy arrays.
+
+    Raises:
+        DataError: The pickle is damaged, or asks for anything that is not plain data.
+    """
     try:
         return _Unpickler(io.BytesIO(data)).load()
-    except Exception as error:  # a hostile stream can raise anything from the pickle machine; all mean the same
+    except Exception as error:  # a hostile stream can make the unpickler raise anything
         raise DataError(f"cannot be read as a plain pickle: {error!r}", where=where, remedy=_REMEDY) from error
 
 
 def load_pickle(path: Path) -> Any:
-    """A .pkl file as plain data."""
+    """Read a .pkl file of at most MAX_BYTES as plain data; raises MissingError, or DataError as `load_bytes`."""
     return load_bytes(read_regular(path, MAX_BYTES), path)
 
 
 def load_pth(path: Path) -> Any:
-    """A torch.save file of numpy arrays and plain data, without torch and without executing it."""
+    """Read a torch.save file of NumPy arrays and plain data, without torch and without executing anything in it.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not a torch.save file, is too large, or holds anything else.
+    """
     try:
         with open_zip(path, _MAX_PTH_BYTES, 100_000) as archive:
             names = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
             if len(names) != 1:
-                raise DataError("not one data.pkl in it", where=path, remedy="expected a torch.save file")
+                raise DataError(
+                    f"holds {len(names)} files data.pkl, not one", where=path, remedy="expected a torch.save file"
+                )
             data = archive.read(names[0])
     except (DataError, MissingError):
         raise
@@ -131,7 +151,16 @@ def load_pth(path: Path) -> Any:
 
 
 def as_array(value: Any, where: Path | str, what: str) -> np.ndarray:
-    """A numeric array from an `Array` stand-in or from nested lists of numbers."""
+    """Convert an `Array` stand-in or nested lists to an array of numbers.
+
+    Args:
+        value: The stand-in or the lists.
+        where: The file, for errors.
+        what: What errors call the array.
+
+    Raises:
+        DataError: It is not an array of numbers.
+    """
     try:
         if isinstance(value, Array):
             return value.value()
@@ -139,5 +168,5 @@ def as_array(value: Any, where: Path | str, what: str) -> np.ndarray:
         if array.dtype.kind not in "biuf":
             raise ValueError(f"it holds {array.dtype}")
         return array
-    except Exception as error:  # shapes, dtypes and buffers of a stranger: any failure is bad content
+    except Exception as error:  # inconsistent shapes, types and buffers raise many types
         raise DataError(f"{what} is not an array of numbers: {error}", where=where) from error

@@ -1,4 +1,4 @@
-"""PLY meshes, ascii or binary: vertices first, then triangles. Sizes in the header are checked against the file."""
+"""PLY meshes, ascii or binary: vertices first, then triangles. Sizes in the header are checked against the file's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ _REMEDY = "expected ScanNet's <id>_vh_clean_2.ply; download it again"
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices (M, 3) float64 metres, scan frame; colors (M, 3) uint8, black if there are none; faces (F, 3) int64."""
+    """A triangle mesh.
+
+    Attributes:
+        vertices: (M, 3) float64, scan frame, metres.
+        colors: (M, 3) uint8 RGB; black if the file has none.
+        faces: (F, 3) int64 indices of vertices.
+    """
 
     vertices: np.ndarray
     colors: np.ndarray
@@ -46,12 +52,22 @@ class _Header:
 
 
 def read_vertices(path: Path) -> np.ndarray:
-    """(M, 3) float64 vertex positions, scan frame, metres; DataError if the file is not a whole PLY."""
+    """Read the (M, 3) float64 vertices of a mesh, scan frame, metres.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not a whole PLY, or a vertex is not finite.
+    """
     return _read(path, with_faces=False).vertices
 
 
 def read_mesh(path: Path) -> Mesh:
-    """Vertices, colours and triangles; DataError also where faces are not triangles or point outside the vertices."""
+    """Read vertices, colours and triangles of a mesh.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: As `read_vertices`, or a face is not a triangle of the vertices.
+    """
     return _read(path, with_faces=True)
 
 
@@ -94,7 +110,7 @@ def _parse_header(text: str) -> _Header:
         elif words[:2] == ["property", "list"] and element == "face" and header.face_list is None:
             header.face_list = _TYPES[words[2]], _TYPES[words[3]]
         elif words[:1] == ["property"] and element == "face":
-            header.face_list = ("", "")  # more than a list of indices: not read
+            header.face_list = ("", "")  # faces with further properties are not supported
     names = [name for name, _ in header.fields]
     if header.vertices < 0 or not {"x", "y", "z"} <= set(names) or len(set(names)) < len(names):
         raise ValueError("no vertex element with x, y and z")
@@ -108,7 +124,7 @@ def _binary(data: bytes, start: int, header: _Header, with_faces: bool) -> Mesh:
     if end > len(data):
         raise ValueError(f"it ends before its {header.vertices} vertices do")
     rows = np.frombuffer(data, header.row, header.vertices, start)
-    with np.errstate(invalid="ignore"):  # a signalling NaN is found by the caller, as any other
+    with np.errstate(invalid="ignore"):  # of signalling NaNs; the caller checks for NaN
         vertices = np.stack([rows[axis].astype(np.float64) for axis in "xyz"], axis=1)
     colors = np.zeros((len(rows), 3), np.uint8)
     for place, name in enumerate(("red", "green", "blue")):

@@ -1,6 +1,6 @@
-"""A folder of posed frames: <name>.jpg, <name>.png (16-bit depth), <name>.txt (pose), depth_intrinsic.txt.
+"""A folder of posed images: <name>.jpg, <name>.png (16-bit depth), <name>.txt (pose), depth_intrinsic.txt.
 
-The layout that EmbodiedScan's generate_image_scannet.py and Video-3D LLM write, and most exporters of ScanNet.
+This is the layout that EmbodiedScan's generate_image_scannet.py, Video-3D LLM and most exporters of ScanNet write.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault, 
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
 _COLOR_SUFFIXES = (".jpg", ".jpeg")
-_OF_EITHER = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
-_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", _OF_EITHER)
-_ALIGNMENT = {"gravity", "world_from_scan"}  # which way is up: `captures.given_alignment`
+_AMBIGUOUS = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
+_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", _AMBIGUOUS)
+_ALIGNMENT = {"gravity", "world_from_scan"}  # read by `alignment`
 _NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth", *_ALIGNMENT}
 
 
@@ -31,12 +31,22 @@ def read_posed_images(
     frame_step: int | None = None,
     depth_unit_m: float = 0.001,
 ) -> tuple[tuple[Frame, ...], list[Omission], list[str]]:
-    """Frames, omissions and notes of one scan's folder.
+    """Read the frames of one scan's folder.
 
-    names               the frames to take, in order (EmbodiedScan's list); all of the folder, sorted, by default
-    depth_intrinsics    (4, 4) pixels, instead of depth_intrinsic.txt
-    Frames without a colour image, a depth image or a pose that is a rotation and a translation, or with a depth image
-    of another size than most, are left out and reported.
+    Args:
+        folder: The folder.
+        names: Names of the frames to use, in order (EmbodiedScan's list). By default all, in natural order of names.
+        depth_intrinsics: (4, 4) intrinsics in pixels of the depth image, used instead of depth_intrinsic.txt.
+        frame_step: Keep every n-th frame.
+        depth_unit_m: Metres per depth unit.
+
+    Returns:
+        Frames, omissions and notes. A frame is left out if it has no colour image, no depth image or no pose that is a
+        rotation and a translation, or if its depth image has another size than most.
+
+    Raises:
+        MissingError: There is no such folder, or no intrinsics in it.
+        DataError: The intrinsics are broken.
     """
     if not folder.is_dir():
         raise MissingError("folder of frames not found", where=folder)
@@ -60,14 +70,14 @@ def read_posed_images(
             frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
-    chosen = keep_commonest_depth_size(frames, omissions)
-    if path is not None and path.name == _OF_EITHER:
-        chosen = _seen_by_depth(chosen, notes)
-    return chosen, omissions, notes
+    usable = keep_commonest_depth_size(frames, omissions)
+    if path is not None and path.name == _AMBIGUOUS:
+        usable = _to_depth_intrinsics(usable, notes)
+    return usable, omissions, notes
 
 
 def is_posed(folder: Path) -> bool:
-    """Whether a folder holds posed frames: a camera, and a colour image with its pose."""
+    """Return whether a folder holds posed images: intrinsics, and a colour image with its pose."""
     if not any((folder / name).is_file() for name in _INTRINSICS):
         return False
     images = (path for suffix in _COLOR_SUFFIXES for path in folder.glob(f"*{suffix}"))
@@ -84,18 +94,20 @@ def _intrinsics_path(folder: Path) -> Path:
     )
 
 
-def _seen_by_depth(frames: tuple[Frame, ...], notes: list[str]) -> tuple[Frame, ...]:
-    """The frames with intrinsics of the depth image, where those given are of the colour image: of the two, a camera is
-    that of the image in whose middle its principal point lies nearer."""
+def _to_depth_intrinsics(frames: tuple[Frame, ...], notes: list[str]) -> tuple[Frame, ...]:
+    """Return the frames with intrinsics of the depth image, rescaled if those given are of the colour image.
+
+    Intrinsics belong to the image whose centre is nearer to their principal point.
+    """
     color = next((size for frame in frames if (size := _color_size(frame))), None)
     if color is None:
         return frames
     depth, matrix = frames[0].depth_size, frames[0].depth_intrinsics
-    off_color, off_depth = (np.hypot(matrix[0, 2] - w / 2, matrix[1, 2] - h / 2) for h, w in (color, depth))
-    if off_depth <= off_color:
+    from_color, from_depth = (np.hypot(matrix[0, 2] - w / 2, matrix[1, 2] - h / 2) for h, w in (color, depth))
+    if from_depth <= from_color:
         return frames
     of_color, of_depth = (f"{w}x{h}" for h, w in (color, depth))
-    notes.append(f"{_OF_EITHER} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
+    notes.append(f"{_AMBIGUOUS} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
     resized = resized_intrinsics(matrix, color, depth)
     return tuple(replace(frame, depth_intrinsics=resized) for frame in frames)
 
@@ -104,11 +116,11 @@ def _color_size(frame: Frame) -> tuple[int, int] | None:
     try:
         return color_size(frame)
     except DataError:
-        return None  # a broken image: found, and said, when it is decoded
+        return None  # a broken image is reported when it is decoded
 
 
 def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarray, unit_m: float) -> Frame:
-    """The frame, or DataError with a reason that does not repeat its name."""
+    """Return the frame; DataError with a reason that does not repeat its name if it cannot be used."""
     color = next((name + suffix for suffix in _COLOR_SUFFIXES if name + suffix in present), None)
     for what, file in (("colour image", color), ("depth image", name + ".png"), ("pose", name + ".txt")):
         if file not in present:

@@ -1,7 +1,7 @@
-"""ScanNet's .sens container: header and frame table only; colour and depth stay on disk until a frame is decoded.
+"""ScanNet's .sens container: header and frame table. Colour and depth stay on disk until a frame is decoded.
 
-Format: shared by ScanNet's SensReader (ScanNet/ScanNet, SensReader/python/SensorData.py), version 4, little endian.
-A 5 GB file costs a few thousand seeks and no memory: the images are skipped, not read.
+Source of the format: ScanNet/ScanNet, SensReader/python/SensorData.py, version 4, little endian. Images are skipped,
+not read: a file of 5 GB costs a few thousand seeks and no memory.
 """
 
 from __future__ import annotations
@@ -27,12 +27,22 @@ _FRAME = struct.Struct("<16f4Q")
 _REMEDY = "expected a ScanNet .sens file of version 4; download it again"
 _COLOR_KINDS = {1: "png", 2: "jpeg"}
 _MAX_NAME = 4096
-REFERENCE_STEP = 10
+REFERENCE_STEP = 10  # Video-3D LLM and EmbodiedScan export every tenth frame
 
 
 @dataclass(frozen=True)
 class SensHeader:
-    """What precedes the frames. Intrinsics (4, 4) float64 pixels, depth_size (height, width)."""
+    """What precedes the frames.
+
+    Attributes:
+        color_intrinsics: (4, 4) float64, pixels of the colour image.
+        depth_intrinsics: (4, 4) float64, pixels of the depth image.
+        color_codec: "jpeg" or "png".
+        depth_size: (height, width) in pixels.
+        depth_unit_m: Metres per depth unit.
+        frame_count: Number of frames that the file should have.
+        first_frame_offset: Where the first frame begins, in bytes.
+    """
 
     color_intrinsics: np.ndarray
     depth_intrinsics: np.ndarray
@@ -45,7 +55,14 @@ class SensHeader:
 
 @dataclass(frozen=True)
 class SensFrame:
-    """An entry of the frame table: index in the file, pose (4, 4) float64 as stored, and where its images are."""
+    """An entry of the frame table.
+
+    Attributes:
+        index: Place in the file, from 0.
+        scan_from_camera: (4, 4) float64 pose as stored, metres; infinite if tracking was lost.
+        color: Bytes of the colour image.
+        depth: Bytes of the depth image, zlib-compressed.
+    """
 
     index: int
     scan_from_camera: np.ndarray
@@ -54,15 +71,21 @@ class SensFrame:
 
 
 def read_header(path: Path) -> SensHeader:
-    """The header of a .sens file; DataError if it is not one."""
+    """Read the header of a .sens file.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not a .sens file of version 4, or is compressed in another way.
+    """
     with open_regular(path) as file:
         return _read_header(file, path)
 
 
 def iterate_frames(path: Path, header: SensHeader, step: int = 1) -> Iterator[SensFrame]:
-    """Every `step`-th entry of the frame table, poses as they are (lost ones are infinite).
+    """Yield every `step`-th entry of the frame table.
 
-    Raises DataError where the file ends early, after all whole frames have been given.
+    Raises:
+        DataError: The file ends early; raised after all whole frames.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -89,13 +112,23 @@ def iterate_frames(path: Path, header: SensHeader, step: int = 1) -> Iterator[Se
 
 
 def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, ...], list[Omission], list[str]]:
-    """Frames, omissions and notes of a .sens file.
+    """Read the frames of a .sens file.
 
-    frame_step    keep every n-th frame, counted from 0 before any is left out; by default every tenth, as
-                  Video-3D LLM and EmbodiedScan export them, or as many as give 32 frames if the scan is short
+    Args:
+        path: The file.
+        frame_step: Keep every n-th frame, counted from 0 before any is left out. By default every tenth, as Video-3D
+            LLM and EmbodiedScan export them; in a short scan, as many as give 32 frames.
+
+    Returns:
+        Frames, omissions and notes. Frames without a pose are left out, and so are those behind the end of a truncated
+        file.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: Its header is broken.
     """
     header = read_header(path)
-    step = frame_step if frame_step is not None else _automatic_step(header.frame_count)
+    step = frame_step if frame_step is not None else default_step(header.frame_count)
     if step < 1:
         raise DataError(f"frame step {step} is not positive", where=path)
     frames: list[Frame] = []
@@ -106,7 +139,7 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
             entry = next(entries)
         except StopIteration:
             break
-        except DataError as error:  # a truncated download: keep what is whole, and count what is lost
+        except DataError as error:  # a truncated download: keep the whole frames
             omissions.append(Omission(f"frames of {path.name}", error.what))
             break
         name = f"{entry.index:05d}"
@@ -129,8 +162,9 @@ def read_sens(path: Path, frame_step: int | None = None) -> tuple[tuple[Frame, .
     return tuple(frames), omissions, notes
 
 
-def _automatic_step(count: int, wanted: int = 32) -> int:
-    return min(REFERENCE_STEP, max(1, count // wanted))
+def default_step(frame_count: int, least_frames: int = 32) -> int:
+    """Return the default frame step of a scan: 10, or less if fewer than `least_frames` would remain."""
+    return min(REFERENCE_STEP, max(1, frame_count // least_frames))
 
 
 def _take(file: BinaryIO, count: int, path: Path) -> bytes:
@@ -151,11 +185,11 @@ def _read_header(file: BinaryIO, path: Path) -> SensHeader:
     tail = _TAIL.unpack(_take(file, _TAIL.size, path))
     color_kind, depth_kind, _, _, depth_width, depth_height, depth_shift, count = tail
     if color_kind not in _COLOR_KINDS or depth_kind != 1:
-        what = f"colour compression {color_kind} and depth compression {depth_kind}"
-        raise DataError(what, where=path, remedy="readable are jpeg (2) or png (1) with zlib depth (1)")
+        what = f"colour compression {color_kind} and depth compression {depth_kind} are not supported"
+        raise DataError(what, where=path, remedy="supported: jpeg (2) or png (1) with zlib depth (1)")
     check_depth_size((depth_height, depth_width), str(path))
     if not depth_shift > 0:
-        raise DataError(f"depth shift is {depth_shift}", where=path, remedy=_REMEDY)
+        raise DataError(f"depth shift is {depth_shift}, expected a positive number", where=path, remedy=_REMEDY)
     return SensHeader(
         color_intrinsics=matrices[0],
         depth_intrinsics=check_intrinsics(matrices[2], path),

@@ -1,11 +1,11 @@
-"""The data tree that Video-3D LLM releases (huggingface zd11024/Video-3D-LLM_data), read as it is.
+"""Reads the data tree that Video-3D LLM releases (Hugging Face: zd11024/Video-3D-LLM_data).
 
     metadata/scannet_{train,val,test}_{gt,pred}_box.json     {"scannet/<id>": [[cx, cy, cz, dx, dy, dz], ...]}
     metadata/pcd_discrete_0.1.pkl                            {"<id>": [(i, j, k), ...]} voxels of the aligned mesh
-    metadata/scannet_select_frames.json                      the max-coverage choice of frames
+    metadata/scannet_select_frames.json                      the max-coverage selection of frames
     pcd_with_object_aabbs/<split>/<id>.pth                   aligned vertices, object ids, box corners
 
-Boxes in the gt files have no ids: the program that writes them keeps only scans whose ids are 0..n-1, so the place in
+Boxes in the gt files have no ids. The official script writes only scans whose object ids are 0..n-1, so the place in
 the list is the id.
 """
 
@@ -27,7 +27,7 @@ from video3d_plugin.scene import Instance
 
 _PREFIX = "scannet/"
 _MAX_CELL = 10_000_000  # 1000 km
-_CHOICE: dict[str, Any] = {
+_SELECTION: dict[str, Any] = {
     "video_id": NAME,
     "frame_files": [PATH],
     "voxel_nums": [Whole(0)],
@@ -37,7 +37,18 @@ _REMEDY = "expected a file of Video-3D LLM's released data"
 
 
 def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
-    """{scene id: (N, 6) float64 boxes} of all metadata/scannet_*_{kind}_box.json; kind is "gt" or "pred"."""
+    """Read all scannet_*_{kind}_box.json of some folders.
+
+    Args:
+        folders: Folders of metadata.
+        kind: "gt" (annotated boxes) or "pred" (proposals).
+
+    Returns:
+        Scene id to (N, 6) float64 boxes as centre and size, world frame, metres.
+
+    Raises:
+        DataError: A file is broken.
+    """
     boxes: dict[str, np.ndarray] = {}
     for path in (p for folder in folders for p in sorted(folder.glob(f"scannet_*_{kind}_box.json"))):
         for name, rows in read_json(path, dict, _REMEDY).items():
@@ -48,29 +59,39 @@ def read_box_files(folders: list[Path], kind: str) -> dict[str, np.ndarray]:
 
 
 def instances_of(boxes: np.ndarray) -> tuple[Instance, ...]:
-    """Annotated objects of a gt list: the place is the id, the label is not known."""
+    """Return the annotated objects of a list of (N, 6) gt boxes. The id is the place; the label is not known."""
     return tuple(Instance(index, "", tuple(box)) for index, box in enumerate(boxes.tolist()))
 
 
 @dataclass(frozen=True)
 class AlignedScan:
-    """A .pth scan: vertices (M, 3) float32, world frame, metres, and the annotated objects (none for test scans)."""
+    """A scan as released in a .pth file.
+
+    Attributes:
+        points: (M, 3) float32 vertices of the mesh, world frame, metres.
+        instances: Annotated objects; None for test scans.
+    """
 
     points: np.ndarray
     instances: tuple[Instance, ...] | None
 
 
 def read_aligned_scan(path: Path) -> AlignedScan:
-    """One pcd_with_object_aabbs/<split>/<id>.pth, without executing anything in it."""
+    """Read a pcd_with_object_aabbs/<split>/<id>.pth, without executing anything in it.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is broken.
+    """
     content = load_pth(path)
     if not isinstance(content, dict) or "xyz" not in content:
-        raise DataError("no xyz in it", where=path, remedy=_REMEDY)
+        raise DataError("has no entry xyz", where=path, remedy=_REMEDY)
     points = check_points(_array(content["xyz"], path, "xyz", (-1, 3)), path, "xyz").astype(np.float32)
     if content.get("aabb_obj_ids") is None:
         return AlignedScan(points, None)
     ids = _array(content["aabb_obj_ids"], path, "aabb_obj_ids", (-1,))
     if len(ids) and not (0 <= ids.min() and ids.max() < 1 << 31 and (ids == np.floor(ids)).all()):
-        raise DataError("aabb_obj_ids are not numbers of objects", where=path, remedy=_REMEDY)
+        raise DataError("aabb_obj_ids are not object ids", where=path, remedy=_REMEDY)
     corners = _array(content.get("aabb_corner_xyz"), path, "aabb_corner_xyz", (len(ids), 8, 3)).astype(np.float64)
     check_points(corners, path, "aabb_corner_xyz")
     low, high = corners.min(axis=1, initial=np.inf), corners.max(axis=1, initial=-np.inf)
@@ -81,7 +102,13 @@ def read_aligned_scan(path: Path) -> AlignedScan:
 
 @dataclass(frozen=True)
 class NamedSelection:
-    """A max-coverage choice by frame name: the order of choice, the voxels each one added, those all candidates see."""
+    """A max-coverage selection by frame name.
+
+    Attributes:
+        names: Frame names in the order of selection.
+        gains: Number of voxels that each of them added.
+        visible: Number of voxels that all candidates see together.
+    """
 
     names: tuple[str, ...]
     gains: tuple[int, ...]
@@ -89,20 +116,37 @@ class NamedSelection:
 
 
 def read_selected_frames(path: Path) -> dict[str, NamedSelection]:
-    """{scene id: the choice} of scannet_select_frames.json."""
+    """Read scannet_select_frames.json.
+
+    Returns:
+        Scene id to selection.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is broken.
+    """
     result = {}
     for index, item in enumerate(read_json(path, list, _REMEDY)):
-        check(item, _CHOICE, path, _REMEDY, at=f"item {index}: ")
+        check(item, _SELECTION, path, _REMEDY, at=f"item {index}: ")
         names = tuple(PurePosixPath(file).stem for file in item["frame_files"])
         scene_id = item["video_id"].removeprefix(_PREFIX)
         if not len(names) == len(item["voxel_nums"]) == len(set(names)):
-            raise DataError(f"the choice of {quoted(scene_id, 60)} does not fit together", where=path, remedy=_REMEDY)
+            what = f"frames and voxel counts of {quoted(scene_id, 60)} do not match, or a frame occurs twice"
+            raise DataError(what, where=path, remedy=_REMEDY)
         result[scene_id] = NamedSelection(names, tuple(item["voxel_nums"]), item["num_all_voxels"])
     return result
 
 
 def read_voxel_file(path: Path) -> dict[str, np.ndarray]:
-    """{scene id: (K, 3) int32 voxels of 0.1 m} of pcd_discrete_0.1.pkl."""
+    """Read pcd_discrete_0.1.pkl, without executing anything in it.
+
+    Returns:
+        Scene id to (K, 3) int32 voxels of 0.1 m, world frame.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is broken.
+    """
     content = load_pickle(path)
     if not isinstance(content, dict):
         raise DataError("not a dictionary of scans", where=path, remedy=_REMEDY)

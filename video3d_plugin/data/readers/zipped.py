@@ -1,6 +1,6 @@
-"""A zipped recording: unpacked with bounds, since a zip file is what strangers upload.
+"""Unpacks a zipped recording with bounds, because zip files are uploaded by anybody.
 
-Nothing is written outside the given folder, no links are made, and no more is written than was allowed, whatever the
+Nothing is written outside the given folder, no links are made, and no more is written than is allowed, whatever the
 archive's headers say.
 """
 
@@ -33,11 +33,21 @@ _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFErr
 
 
 def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
-    """Unpack `archive` into `folder` (made if needed) and return the folder that holds the recording.
+    """Unpack a zip file. What was written before an error or an interruption is removed.
 
-    max_bytes, max_files    of what is unpacked; more is a DataError before anything is written
-    DataError also for what is no zip file, is damaged or encrypted, or names files outside of itself. What was
-    written before an error or an interruption is removed.
+    Args:
+        archive: The zip file.
+        folder: Folder to unpack into; made if it does not exist.
+        max_bytes: Largest size of all files together, unpacked.
+        max_files: Largest number of files.
+
+    Returns:
+        The folder that holds the recording: `folder` itself, or the only folder in it.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: The file is not a zip file, is damaged or encrypted, holds too much, links or names outside of
+            itself, or does not fit the disk.
     """
     try:
         with open_zip(archive, max_bytes, max_files, "zip fewer frames") as opened:
@@ -57,25 +67,28 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
 
 
 def unpacked_here(archive: Path) -> Path:
-    """The unpacked recording, in a temporary folder that lasts until this process ends; unpacked once."""
+    """Unpack a zip file once into a temporary folder that lasts until this process ends.
+
+    Returns and raises as `unpack`.
+    """
     status = archive.stat()
     key = (str(archive.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _unpacked:
-        place = tempfile.TemporaryDirectory(prefix="video3d-zip-")
-        _unpacked[key] = place, unpack(archive, Path(place.name) / (_name(archive.stem)))
+        temporary = tempfile.TemporaryDirectory(prefix="video3d-zip-")
+        _unpacked[key] = temporary, unpack(archive, Path(temporary.name) / _folder_name(archive.stem))
     return _unpacked[key][1]
 
 
 _unpacked: dict[tuple[str, int, int], tuple[tempfile.TemporaryDirectory, Path]] = {}
 
 
-def _name(stem: str) -> str:
-    """The archive's name as that of a folder, and so of the scene."""
+def _folder_name(stem: str) -> str:
+    """Return the archive's name as a folder's, which becomes the scene's."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in stem).strip(".") or "recording"
 
 
 def _checked(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """The files to unpack and where to, after every check that needs no reading."""
+    """Return the files to unpack and their paths, after every check that needs no reading."""
     members = []
     for member in opened.infolist():
         name = member.filename.replace("\\", "/")
@@ -89,7 +102,7 @@ def _checked(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
         if member.flag_bits & 1:
             raise DataError("is encrypted", where=archive, remedy="zip the folder without a password")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise DataError(f"holds no file but a device or a pipe: {quoted(name)}", where=archive, remedy=_PLAIN)
+            raise DataError(f"holds a device or a pipe: {quoted(name)}", where=archive, remedy=_PLAIN)
         if parts[-1].casefold() == _DATA_FOLDER:
             what = f"holds a prepared data folder ({quoted(name)}), whose records name files elsewhere"
             raise DataError(what, where=archive, remedy="zip the recording that it was made from")
@@ -129,7 +142,7 @@ def _extract(
 
 
 def _recording(folder: Path) -> Path:
-    """The folder itself, or the one it holds alone (zip tools put the zipped folder's name in front)."""
+    """Return the folder, or the only folder in it: zip tools put the zipped folder's name in front."""
     while True:
         entries = list(folder.iterdir())
         if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in _LAYOUT:

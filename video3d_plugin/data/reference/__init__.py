@@ -1,1 +1,1 @@
-"""The files of the reference project (LaVi-Lab/Video-3D-LLM at 3ff70e8), written for its own programs to read."""
+"""Writes the files of the reference project (LaVi-Lab/Video-3D-LLM at 3ff70e8), for its own scripts to read."""

@@ -1,4 +1,4 @@
-"""`--format reference`: the reference project's `data/` tree, made of a prepared data folder and its source.
+"""`--format reference`: writes the reference project's `data/` tree from a prepared data folder and its source.
 
     metadata/scannet_{train,val}_gt_box.json, scannet_{val,test}_pred_box.json, pcd_discrete_0.1.pkl,
     metadata/scannet_select_frames.json
@@ -6,9 +6,12 @@
     scannet/pcd_with_object_aabbs/<split>/<id>.pth
     scannet/posed_images/<id>/ (only for scans that come as .sens)
 
-Differences from what its scripts write: a scan whose object ids have gaps is kept, with boxes of no size in the
-gaps, because its programs find an object by its place in the list (the scripts drop such scans); ties between frames
-go to the earlier one (random there); jpegs are copied out of a .sens byte by byte (decoded and encoded again there).
+Differences from what the official scripts write:
+
+- A scan whose object ids have gaps is kept, with boxes of size 0 in the gaps, because its programs find an object by
+  its place in the list. The scripts drop such scans.
+- Ties between frames go to the earlier one; the scripts break them at random.
+- Jpegs are copied out of a .sens byte by byte; the scripts decode and encode them.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import numpy as np
 from video3d_plugin.data.annotation_files import load_items, processed_splits
 from video3d_plugin.data.folder import DataFolder, read_selection
 from video3d_plugin.data.readers import mask3d, mesh, ply
-from video3d_plugin.data.readers.scannet import ScanFiles, ScanNetRoot
+from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.errors import DataError
@@ -42,7 +45,12 @@ _EMPTY_BOX = [0.0] * 6
 
 @dataclass
 class Written:
-    """What an export wrote: {file: entries}, and what a user should know."""
+    """What an export wrote.
+
+    Attributes:
+        files: File to its number of entries.
+        notes: What a user should know.
+    """
 
     files: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -57,11 +65,22 @@ def export_reference(
     labels: Labels | None,
     scans: bool = True,
 ) -> Written:
-    """Write the tree under `output`; `scans` says whether also the .pth files and exported frames (the bulk).
+    """Write the tree. Files are written under a temporary name and renamed; an existing .pth is not made again.
 
-    annotation_roots    folders to look for ScanNet's lists of splits in
-    annotations         {(task, split): its files}, as `find_files` gives them
-    Everything is written under a temporary name and renamed; a .pth that is there is not made again.
+    Args:
+        folder: The data folder.
+        root: The source that it was prepared from.
+        output: Folder to write to.
+        annotation_roots: Folders to search for ScanNet's lists of splits.
+        annotations: (task, split) to its files, as `find_files` returns them.
+        labels: ScanNet's label table; None if there is none.
+        scans: Whether to write the .pth files and exported frames too, which are most of the bytes.
+
+    Returns:
+        The files written, and notes.
+
+    Raises:
+        DataError: A source file is broken, or the output cannot be written.
     """
     written = Written()
     splits = _splits_of(folder, root, annotation_roots, written)
@@ -80,7 +99,15 @@ def export_reference(
 
 
 def exact_proposals(files: ScanFiles, scene: Scene, limit: int | None = None) -> np.ndarray:
-    """(N, 6) float64 proposals: those of the masks without the rounding to float32 that Scene's have."""
+    """Return a scene's proposals as (N, 6) float64 boxes, world frame, metres.
+
+    Boxes of masks are computed again, without the rounding to float32 of `scene.proposals`.
+
+    Args:
+        files: The scan's files.
+        scene: The scene.
+        limit: Largest number of masks to read; that of the scene's proposals by default.
+    """
     if files.mask is None or files.mesh is None:
         return scene.proposals.astype(np.float64)
     surface = mesh.align(ply.read_vertices(files.mesh), scene.world_from_scan)
@@ -92,7 +119,7 @@ def exact_proposals(files: ScanFiles, scene: Scene, limit: int | None = None) ->
 def _splits_of(
     folder: DataFolder, root: ScanNetRoot, annotation_roots: Sequence[Path], written: Written
 ) -> dict[str, str]:
-    """{scene id: train, val or test}: of ScanNet's lists, else of the annotation files that mention it, else val."""
+    """Return each scene's split: from ScanNet's lists, else from the annotations that mention it, else val."""
     splits: dict[str, str] = {}
     for split in ("train", "val", "test"):
         for path in (p for base in annotation_roots for p in sorted(base.rglob(f"scannetv2_{split}.txt"))):
@@ -115,21 +142,21 @@ def _write_boxes(
             if splits[scene_id] == split and scene.instances:
                 boxes[f"scannet/{scene_id}"] = boxes_by_place(scene)
                 if len(boxes[f"scannet/{scene_id}"]) > len(scene.instances):
-                    written.notes.append(f"{scene_id}: gaps in its object ids are filled with boxes of no size")
+                    written.notes.append(f"{scene_id}: gaps in its object ids are filled with boxes of size 0")
         _json(output, f"metadata/scannet_{split}_gt_box.json", boxes, written)
     for split in ("val", "test"):
-        chosen = {f"scannet/{i}": p.tolist() for i, p in proposals.items() if splits[i] == split and len(p)}
-        _json(output, f"metadata/scannet_{split}_pred_box.json", chosen, written)
+        rows = {f"scannet/{i}": p.tolist() for i, p in proposals.items() if splits[i] == split and len(p)}
+        _json(output, f"metadata/scannet_{split}_pred_box.json", rows, written)
 
 
 def boxes_by_place(scene: Scene) -> list[list[float]]:
-    """Annotated boxes such that place = object id."""
+    """Return the annotated boxes in a list in which the place is the object id; gaps are boxes of size 0."""
     by_id = {instance.object_id: list(instance.box) for instance in scene.instances}
     return [by_id.get(number, _EMPTY_BOX) for number in range(max(by_id, default=-1) + 1)]
 
 
 def _write_frames(output: Path, folder: DataFolder, scenes: dict[str, Scene], written: Written) -> None:
-    """Voxels of every scan's surface, and the frames that cover most of them."""
+    """Write the voxels of every scan's surface, and the frames that cover most of them."""
     voxels, selected = {}, []
     for scene_id, scene in scenes.items():
         cells = folder.surface_cells(scene_id)
@@ -188,8 +215,8 @@ def _write_scans(
     for scene_id, scene in tqdm(scenes.items(), desc="reference", unit="scene", disable=None):
         files = root.files(scene_id)
         if files.posed_images is None and files.sens is not None:
-            done = export_sens(files.sens, output / "scannet" / "posed_images" / scene_id, scene.frames)
-            written.files[f"scannet/posed_images/{scene_id}/"] = done
+            count = export_sens(files.sens, output / "scannet" / "posed_images" / scene_id, scene.frames)
+            written.files[f"scannet/posed_images/{scene_id}/"] = count
         if files.mesh is None or labels is None:
             why = "no mesh" if files.mesh is None else "no label table"
             written.notes.append(f"{scene_id}: {why}, so no .pth")

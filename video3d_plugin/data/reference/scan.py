@@ -1,4 +1,4 @@
-"""pcd_with_object_aabbs/<split>/<id>.pth: a scan's aligned mesh with labels and boxes.
+"""Builds the content of pcd_with_object_aabbs/<split>/<id>.pth: a scan's aligned mesh with labels and boxes.
 
 Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/preprocessing/extract_scannet_pcd.py (after M3DRef-CLIP).
 """
@@ -10,19 +10,30 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers import mesh, ply
-from video3d_plugin.data.readers.scannet import ScanFiles
+from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.errors import DataError
 
-# NYU40 ids of the reference's 20 classes, in order; every other labelled vertex is of the last class.
+# NYU40 ids of the reference's 20 classes, in order; every other labelled vertex belongs to the last class.
 VALID_IDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
 _OTHER = len(VALID_IDS) - 1
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
 
 
 def reference_scan(files: ScanFiles, world_from_scan: np.ndarray, nyu40: dict[str, int]) -> dict[str, Any]:
-    """The dictionary of a .pth: xyz (M, 3) float32 world metres, rgb uint8, normal float32, labels, ids, boxes.
+    """Build the dictionary of a .pth file.
 
-    nyu40    raw category -> NYU40 id; the last four entries are None for a scan without annotations
+    Args:
+        files: The scan's files.
+        world_from_scan: (4, 4) alignment.
+        nyu40: Raw category to NYU40 id.
+
+    Returns:
+        `xyz` (M, 3) float32, world frame, metres; `rgb` (M, 3) uint8; `normal` (M, 3) float32; `sem_labels` (M,) int8;
+        `instance_ids` (M,) int16; `aabb_obj_ids` (N,) int16; `aabb_corner_xyz` (N, 8, 3) float32. The last four are
+        None for a scan without annotations.
+
+    Raises:
+        DataError: The scan has no mesh, or a file is broken.
     """
     if files.mesh is None:
         raise DataError(f"scan {files.scene_id} has no mesh", remedy="download <id>_vh_clean_2.ply")
@@ -49,9 +60,15 @@ def reference_scan(files: ScanFiles, world_from_scan: np.ndarray, nyu40: dict[st
 
 
 def semantic_labels(groups: list[mesh.Group], count: int, nyu40: dict[str, int]) -> np.ndarray:
-    """(M,) int8: place of the vertex's class in VALID_IDS, -1 where nothing is annotated.
+    """Label vertices with their class. Labels are applied in the order of their first object, as in the reference.
 
-    All objects of a label are painted together, labels in the order of their first object, as in the reference.
+    Args:
+        groups: The annotated objects.
+        count: Number of vertices, M.
+        nyu40: Raw category to NYU40 id.
+
+    Returns:
+        (M,) int8 places in VALID_IDS, -1 for vertices of no object.
     """
     labels = np.full(count, -1, np.int8)
     for name in dict.fromkeys(group.label for group in groups):
@@ -64,7 +81,15 @@ def semantic_labels(groups: list[mesh.Group], count: int, nyu40: dict[str, int])
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(M, 3) float32 unit normals: the sum of the adjoining faces' cross products; (0, 0, 1) where there is no face."""
+    """Compute vertex normals as the normalised sum of the adjoining faces' cross products.
+
+    Args:
+        vertices: (M, 3) float64.
+        faces: (F, 3) indices of vertices.
+
+    Returns:
+        (M, 3) float32 unit vectors; (0, 0, 1) for vertices of no face.
+    """
     corner = vertices[faces]
     cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     normals = np.zeros_like(vertices)

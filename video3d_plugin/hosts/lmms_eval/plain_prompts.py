@@ -73,7 +73,7 @@ def grey_depth(frame: Frame) -> Image.Image:
     """Depth as an 8-bit grey image: 0 m (or not measured) black, WHITE_DEPTH_M and beyond white."""
     from PIL import Image
 
-    depth_m = decoding.read_depth(frame).astype(np.float32) * frame.depth_unit_m
+    depth_m = decoding.read_depth_m(frame)
     return Image.fromarray(np.rint(np.clip(depth_m / WHITE_DEPTH_M, 0, 1) * 255).astype(np.uint8)).convert("RGB")
 
 

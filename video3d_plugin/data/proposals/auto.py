@@ -1,31 +1,27 @@
-"""Proposals without a detector: what is left of a room's surface when its shell is removed, cut into clusters.
+"""The maker "auto": proposals without a detector, as clusters of a room's surface without its floor, ceiling and walls.
 
-For own captures, which have no Mask3D masks. Floor, ceiling and walls are planes with (almost) everything on one
-side; what remains is clustered at two scales, since one scale either joins a chair to its table or loses thin legs.
-Class-agnostic and without a score. `benchmarks/proposals_recall.py` prints the recall on made-up rooms (20 of them, 554
-objects: 0.55 at IoU 0.25 and 0.46 at 0.5 without noise, 0.52 and 0.31 with realistic noise).
+For recordings without Mask3D masks. Floor, ceiling and walls are planes with (almost) everything on one side. What
+remains is clustered at two scales, because a single one either joins a chair to its table or loses thin legs. Boxes
+have no class and no score.
+
+Recall on 20 made-up rooms with 554 objects (benchmarks/proposals_recall.py): 0.55 at IoU 0.25 and 0.46 at IoU 0.5
+without noise, 0.52 and 0.31 with realistic noise.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from video3d_plugin.data.inputs import frame_points
-from video3d_plugin.data.schemas import BOX
-from video3d_plugin.files.json import read_json
-from video3d_plugin.files.schema import check
-from video3d_plugin.geometry.camera_checks import check_boxes
+from video3d_plugin.data.proposals.maker import ProposalMaker
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.scene import Scene
 
 CELL_M = 0.05
-SCALES_M = (0.05, 0.1)
+SCALES_M = (0.05, 0.1)  # points closer than about this belong to one cluster
 _PLANE_TOLERANCE_M = 0.06
 _MIN_PLANE_M2 = 1.5  # smaller planes are furniture
 _SHELL_SHARE = 0.97  # of all points on one side: a plane of the room's shell
@@ -36,10 +32,21 @@ _FUSED_FRAMES = 60
 _FUSED_STRIDE = 3
 
 
-def propose(points: np.ndarray, limit: int = 50) -> np.ndarray:
-    """(N, 6) float32 boxes, N <= limit, largest first, of (M, 3) points of a scan's surface; world frame, z up, metres.
+def make_proposals(scene: Scene, limit: int = 50) -> np.ndarray:
+    """Return (N, 6) float32 boxes of the objects that the scene's frames show; see `propose` and `fused_points`."""
+    return propose(fused_points(scene), limit)
 
-    Deterministic. Points that are no room (fewer than a cluster's) give no boxes.
+
+def propose(points: np.ndarray, limit: int = 50) -> np.ndarray:
+    """Cluster a room's surface into boxes. Deterministic.
+
+    Args:
+        points: (M, 3) points of the surface, world frame (z up), metres.
+        limit: Largest number of boxes.
+
+    Returns:
+        (N, 6) float32 boxes, N <= limit, as centre and size in the world frame, metres; those of the largest clusters
+        first. N is 0 if there are too few points for a cluster.
     """
     cells = unique_voxels(points, CELL_M).astype(np.float64) * CELL_M
     if len(cells) < _MIN_CLUSTER_CELLS:
@@ -59,7 +66,15 @@ def propose(points: np.ndarray, limit: int = 50) -> np.ndarray:
 
 
 def remove_shell(points: np.ndarray, max_planes: int = 12) -> np.ndarray:
-    """The points (K, 3) that lie on no plane of the room's shell; z up, metres, one point a cell of CELL_M."""
+    """Remove floor, ceiling and walls.
+
+    Args:
+        points: (K, 3) points, world frame (z up), metres, at most one a cell of CELL_M.
+        max_planes: Largest number of planes to look at, largest first.
+
+    Returns:
+        (L, 3) points, L <= K, those on no plane of the shell. Points on other planes (table tops) come last.
+    """
     rng = np.random.RandomState(0)
     rest, furniture = points, points[:0]
     for _ in range(max_planes):
@@ -75,13 +90,16 @@ def remove_shell(points: np.ndarray, max_planes: int = 12) -> np.ndarray:
         shell = max((side > -_PLANE_TOLERANCE_M).mean(), (side < _PLANE_TOLERANCE_M).mean()) >= _SHELL_SHARE
         wall = abs(normal[2]) < 0.2 and area >= _WALL_M2
         if not (shell or wall):
-            furniture = np.concatenate([furniture, rest[on_plane]])  # kept; a wall may still be smaller than it
+            furniture = np.concatenate([furniture, rest[on_plane]])  # stays; a smaller plane may still be a wall
         rest = rest[~on_plane]
     return np.concatenate([rest, furniture])
 
 
 def _largest_plane(points: np.ndarray, rng: np.random.RandomState, tries: int = 300) -> tuple[np.ndarray, float] | None:
-    """(unit normal, offset) of the plane with most points near it, refined once; None for too few or a line of them."""
+    """Return unit normal and offset in metres of the plane with the most points near it, fitted to those points.
+
+    None if there are fewer than 100 points, or all lie on a line.
+    """
     if len(points) < 100:
         return None
     sample = points[rng.choice(len(points), min(len(points), 4000), replace=False)]
@@ -101,9 +119,16 @@ def _largest_plane(points: np.ndarray, rng: np.random.RandomState, tries: int = 
 
 
 def connected(points: np.ndarray, scale_m: float) -> Iterator[np.ndarray]:
-    """Clusters of points whose cells of `scale_m` touch (faces, edges or corners); small ones are dropped.
+    """Yield clusters of points whose cells touch by faces, edges or corners.
 
-    Clusters are in the order of their first cells. Only occupied cells are held, however far apart they are.
+    Memory grows with the occupied cells, not with the distance between them.
+
+    Args:
+        points: (K, 3) points, metres.
+        scale_m: Side of a cell in metres.
+
+    Yields:
+        (L, 3) points of one cluster, in the order of their first cells. Clusters of fewer than 24 points are dropped.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -123,34 +148,25 @@ def connected(points: np.ndarray, scale_m: float) -> Iterator[np.ndarray]:
 
 
 def fused_points(scene: Scene) -> np.ndarray:
-    """(M, 3) float32 world points of a scan without a mesh: every third pixel of up to 60 frames, cells seen twice.
+    """Fuse every third pixel of up to 60 frames into a surface, for scans without a mesh.
 
-    A cell that only one frame sees is likely a flying pixel at a depth edge.
+    Cells that only one frame sees are dropped where there are more than four frames: they are likely flying pixels at
+    depth edges.
+
+    Args:
+        scene: The scene; up to 60 of its frames are decoded.
+
+    Returns:
+        (M, 3) float32 cell centres, world frame, metres, one for each cell of CELL_M.
+
+    Raises:
+        DataError: The depth of a frame cannot be decoded.
     """
-    chosen = np.unique(np.linspace(0, len(scene.frames) - 1, _FUSED_FRAMES).astype(int))
-    seen = [unique_voxels(frame_points(scene, int(i), stride=_FUSED_STRIDE), CELL_M) for i in chosen]
-    cells, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
-    needed = 2 if len(chosen) > 4 else 1
+    indices = np.unique(np.linspace(0, len(scene.frames) - 1, _FUSED_FRAMES).astype(int))
+    cells_by_frame = [unique_voxels(frame_points(scene, int(i), stride=_FUSED_STRIDE), CELL_M) for i in indices]
+    cells, count = np.unique(np.concatenate(cells_by_frame), axis=0, return_counts=True)
+    needed = 2 if len(indices) > 4 else 1
     return (cells[count >= needed] * CELL_M).astype(np.float32)
 
 
-def with_proposals(scene: Scene, limit: int = 50) -> Scene:
-    """The scene itself where it has proposals; else with the clusters of what its frames see, and a note that says so.
-
-    Takes seconds: up to 60 frames are decoded. A scene in which nothing stands out still has none afterwards.
-    """
-    if len(scene.proposals):
-        return scene
-    notes = tuple(note for note in scene.notes if "proposals" not in note)
-    boxes = propose(fused_points(scene), limit)
-    return replace(scene, proposals=boxes, notes=(*notes, "proposals are clusters of what the frames see"))
-
-
-def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:
-    """(N, 6) float64 boxes of a scan in {"<scene id>" or "scannet/<scene id>": [[cx, cy, cz, dx, dy, dz], ...]}."""
-    content = read_json(path, dict, 'expected {"<scene id>": [[cx, cy, cz, dx, dy, dz], ...]}, world frame, metres')
-    rows = content.get(scene_id, content.get(f"scannet/{scene_id}"))
-    if rows is None:
-        return None
-    check(rows, [BOX], path, f"like {json.dumps([0, 0, 0.5, 1, 1, 1])}", name=f"boxes of {scene_id}")
-    return check_boxes(np.array(rows, np.float64).reshape(-1, 6), path, f"boxes of {scene_id}")
+MAKER = ProposalMaker(make_proposals, "proposals are clusters of what the frames see")

@@ -1,0 +1,112 @@
+"""What the readers of recordings have in common: a frame as a recording lists it, and the parsing of its tables.
+
+A format is one module that defines a `CaptureFormat`; `captures.FORMATS` lists them. A format only says which files
+make a frame, with which camera and pose. No image is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin.errors import DataError, quoted
+from video3d_plugin.files.text import read_text
+
+
+@dataclass(frozen=True)
+class FrameEntry:
+    """A frame as a recording lists it, before any image is opened.
+
+    Attributes:
+        name: Name without a suffix, unique in the recording; may contain folders.
+        color: The colour image.
+        depth: The 16-bit depth image; None where the recording lists none for this frame.
+        pose: (4, 4) float64, scan from camera (x right, y down, z forward), metres; or the reason why there is none.
+        camera: fx, fy, cx, cy in pixels of an image of `camera_size`.
+        camera_size: (height, width) of the image that `camera` is given for; None for the depth image itself.
+        unit_m: Metres per depth unit.
+        void: A depth value besides 0 that means "not measured".
+    """
+
+    name: str
+    color: Path
+    depth: Path | None
+    pose: np.ndarray | str
+    camera: tuple[float, float, float, float]
+    camera_size: tuple[int, int] | None = None
+    unit_m: float = 0.001
+    void: int | None = None
+
+
+@dataclass(frozen=True)
+class CaptureFormat:
+    """A format of recordings.
+
+    Attributes:
+        name: Name of the data set or tool, as messages show it.
+        matches: Whether a folder holds a recording of this format.
+        list_frames: Lists the frames of such a folder in capture order, and appends to its second argument what the
+            user should know about the recording as a whole.
+        z_up: Whether the z axis of the scan frame points up.
+    """
+
+    name: str
+    matches: Callable[[Path], bool]
+    list_frames: Callable[[Path, list[str]], Iterator[FrameEntry]]
+    z_up: bool = True
+
+
+def resolve_name(folder: Path, name: str) -> Path:
+    """Return the path of a file that a recording names, relative to its folder or absolute.
+
+    Whether the file lies in the recording is checked where it is opened.
+    """
+    return folder / name.replace("\0", "")
+
+
+def read_table(path: Path, columns: int) -> list[list[str]]:
+    """Read a text table of columns separated by blanks, of which the first is a time in seconds.
+
+    Args:
+        path: The file. Lines that begin with # and blank lines are skipped.
+        columns: Least number of columns. With more than two, all of them have to be numbers.
+
+    Returns:
+        The rows, sorted by time.
+
+    Raises:
+        DataError: A row has fewer columns, or one that is not a finite number.
+    """
+    rows = [line.split() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    for row in rows:
+        try:
+            numbers = [float(value) for value in (row if columns > 2 else row[:1])]
+        except ValueError:
+            numbers = []
+        if len(row) < columns or not np.isfinite(numbers).all() or not numbers:
+            raise DataError(f"not a row of {columns} columns: {quoted(' '.join(row))}", where=path)
+    return sorted(rows, key=lambda row: float(row[0]))
+
+
+def row_times(rows: list[list[str]]) -> np.ndarray:
+    """Return the times of a table's rows, (N,) float64 seconds."""
+    return np.array([float(row[0]) for row in rows], np.float64)
+
+
+def nearest_row(rows: list[list[str]], times: np.ndarray, time: float, within_s: float) -> list[str] | None:
+    """Return the row whose time is nearest to `time`; None if that is more than `within_s` seconds away."""
+    if not len(rows):
+        return None
+    index = int(np.clip(np.searchsorted(times, time), 1, max(1, len(times) - 1)))
+    best = min((index - 1, min(index, len(times) - 1)), key=lambda i: abs(times[i] - time))
+    return rows[best] if abs(times[best] - time) <= within_s else None
+
+
+def rigid_matrix(rotation: np.ndarray, translation: Sequence[float]) -> np.ndarray:
+    """Return the (4, 4) float64 matrix of a (3, 3) rotation followed by a translation in metres."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, translation
+    return matrix
