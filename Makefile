@@ -1,5 +1,5 @@
 # make help   what there is      make demo   set everything up in .venv and run the main job      make test   the same, then the tests
-# ARGS go to pytest: make test ARGS="-n 2 --dist loadfile"
+# ARGS go to pytest: make test ARGS="-n 0" runs the tests in one process, make test ARGS="-k camera" some of them
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -8,6 +8,8 @@ export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEFAULT := -m "not slow and not gpu and not host" $(ARGS)
+# One process for each core; the tests of a file stay in one, which makes what they share once.
+PARALLEL := -n auto --dist loadfile
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
 VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify tests/test_lock.py
 
@@ -50,7 +52,7 @@ demo: $(STAMP) ## rooms -> model -> five benchmarks -> one table
 	$(BIN)/video3d demo
 
 test: $(STAMP) ## the default tests
-	$(BIN)/python -m pytest -q $(DEFAULT)
+	$(BIN)/python -m pytest -q $(PARALLEL) $(DEFAULT)
 
 test-all: $(STAMP) ## with slow, gpu and host tests
 	$(BIN)/python -m pytest -q
@@ -62,11 +64,11 @@ test-newest: ## demo and default tests in a fresh environment without constraint
 		--quiet --progress-bar off torch torchvision $(ALL); }
 	@.venv-newest/bin/python -m pip list --format freeze | paste -s -d ' '
 	.venv-newest/bin/video3d demo --output .venv-newest/demo-data
-	.venv-newest/bin/python -m pytest -q $(DEFAULT)
+	.venv-newest/bin/python -m pytest -q $(PARALLEL) $(DEFAULT)
 
 test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4
 	@for version in 4.45 4.57; do \
-		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(PARALLEL) $(DEFAULT) $(VERSION_TESTS) || exit 1; \
 	done
 
 # On the lowest and the highest transformers that LLaVA-NeXT trains with. Results are evaluated in .venv, where lmms-eval is.
@@ -87,7 +89,7 @@ test-lowest: ## model and data on the lowest version of every dependency; PYTHON
 	.venv-lowest/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS)
 
 coverage: $(STAMP) ## the default tests, with the lines and branches that they miss
-	$(BIN)/python -m pytest -q $(DEFAULT) --cov --cov-report=term --cov-report=xml
+	$(BIN)/python -m pytest -q $(PARALLEL) $(DEFAULT) --cov --cov-report=term --cov-report=xml
 
 lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures that every part shares: where the shared material lies, and one thread per process so runs repeat."""
+"""Fixtures for all tests. Tests run in several processes, one thread in each, so that results repeat."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Read when torch and OpenBLAS are loaded, here and in the programs that tests start. Several threads in each of several
+# workers would wait for each other.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+# Time says nothing about an example on a machine that does other things as well.
+settings.register_profile("video3d", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("video3d")
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def shared_folder() -> Path | None:
-    """The folder of shared goldens and scans: VIDEO3D_SHARED, or `shared` beside the repository."""
-    folder = Path(os.environ.get("VIDEO3D_SHARED", ROOT.parent / "shared"))
-    return folder if folder.is_dir() else None
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    folder = shared_folder()
-    if folder is None:
-        pytest.skip("shared material not found: set VIDEO3D_SHARED, or put `shared` beside the repository")
-    return folder
+    """The folder that VIDEO3D_SHARED names: reference data that is too large, or not free, to be in the repository."""
+    given = os.environ.get("VIDEO3D_SHARED")
+    if not given:
+        pytest.skip("needs reference data that is not in the repository: set VIDEO3D_SHARED (see CONTRIBUTING.md)")
+    assert Path(given).is_dir(), f"VIDEO3D_SHARED={given} is no folder"
+    return Path(given)
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_a_lora_run_leaves_a_folder_that_loads(train, tmp_path, checkpoint):
 
 
 def test_loss_and_gradients_are_the_references(host, source, shared, tmp_path):
-    """Golden items (shared/golden/training) through the host's train(), its trainer and our collator."""
+    """Golden items (VIDEO3D_SHARED/golden/training) through the host's train(), its trainer and our collator."""
     done = subprocess.run(
         [sys.executable, HERE / "parity_probe.py", str(shared / "golden"), str(tmp_path)],
         capture_output=True, text=True, env=host, cwd=source,
