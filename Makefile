@@ -11,7 +11,8 @@ DEFAULT := -m "not slow and not gpu and not host" $(ARGS)
 # One process for each core; the tests of a file stay in one, which makes what they share once.
 PARALLEL := -n auto --dist loadfile
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
-VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify tests/test_lock.py
+VERSION_TESTS := tests/geometry tests/sampling tests/tasks tests/data tests/model tests/training tests/mini tests/verify \
+	tests/test_config.py tests/test_lock.py
 
 # A comma would end an argument of $(call ...), so what is installed has names.
 ALL     := --editable '.[eval,train,serve,completion,dev]'
@@ -78,8 +79,8 @@ test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaV
 	@for version in 4.45 4.57; do \
 		echo "transformers $$version" && \
 		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
-			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
-			tests/model/test_lockstep.py || exit 1; \
+			.venv-$$version/bin/python -m pytest -q tests/hosts/llava_next tests/patches \
+			tests/model/distributed || exit 1; \
 	done
 
 # Those versions exist for Python 3.10 and 3.11.
@@ -97,7 +98,7 @@ lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/mypy
 
 # As users get it: installed into an environment of its own, and checked from outside the checkout.
-WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py hosts/test_doctor.py)
+WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py test_startup.py patches lmms_tasks cli/doctor)
 wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist

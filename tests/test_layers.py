@@ -230,9 +230,3 @@ def test_an_upward_import_and_one_sideways_are_seen():
 def test_a_circle_is_seen_and_what_leads_to_it_is_not_of_it():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"f"}, "f": {"g"}, "g": {"e"}}
     assert circles(graph) == {("b", "c"), ("e", "f", "g")}
-
-
-def test_no_test_imports_a_conftest():
-    """There are several modules of that name: which one is found depends on what pytest is asked to run."""
-    ours = sorted(Path(__file__).resolve().parent.rglob("*.py"))
-    assert [path.name for path in ours if re.search(r"^\s*(from|import) conftest\b", path.read_text(), re.M)] == []

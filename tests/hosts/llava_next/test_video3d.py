@@ -1,6 +1,6 @@
 """`--model video3d` in LLaVA-NeXT's own training scripts, on an unedited checkout: trains, saves, resumes, is opened.
 
-Needs what tests/hosts/test_llava_next.py needs. A made-up benchmark and a tiny checkpoint; all runs on the CPU.
+Needs what test_scripts.py needs. A made-up benchmark and a tiny checkpoint; all runs on the CPU.
 """
 
 from __future__ import annotations
