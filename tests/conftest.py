@@ -55,6 +55,19 @@ def room_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def benchmark_folder(tmp_path_factory) -> Path:
+    """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
+    from video3d_plugin.data.prepare import prepare
+    from video3d_plugin.mini.rooms import make_benchmark
+
+    root = tmp_path_factory.mktemp("benchmark")
+    write = ("posed_images", "mesh", "mask", "annotations")
+    source = make_benchmark(root / "rooms", scenes=2, seed=3, frames=6, write=write, progress=False)
+    prepare(source, root / "data")
+    return root / "data"
+
+
+@pytest.fixture(scope="session")
 def my_scan(room_root, tmp_path_factory) -> Path:
     """The same room as its owner would have it: a folder of posed frames, no boxes of any kind."""
     import shutil
