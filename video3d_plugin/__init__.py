@@ -6,6 +6,7 @@ nothing is imported here that Python has not loaded by then (pathlib alone would
 """
 
 import os
+import sys
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,8 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 
 TYPE_CHECKING = False  # typing's own would have to be imported; type checkers know the name
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from video3d_plugin.config import Video3DConfig as Video3DConfig
     from video3d_plugin.data.folder import DataFolder as DataFolder
     from video3d_plugin.data.readers import load_scene as load_scene
@@ -32,10 +35,29 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Scene as Scene
     from video3d_plugin.scene import SceneInputs as SceneInputs
 
-# A wheel carries `patches/` and `lmms_tasks/` inside this folder; in a checkout (pip install -e) they
-# lie beside it. Either way they are the sub-packages video3d_plugin.patches and video3d_plugin.lmms_tasks.
-if not os.path.isdir(os.path.join(os.path.dirname(__file__), "patches")):
-    __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+class _CheckoutFinder:
+    """Finds video3d_plugin.patches and video3d_plugin.lmms_tasks in a checkout, where they lie beside this folder.
+
+    Extending `__path__` by the checkout's root would make everything else there importable too, the tests for one.
+    """
+
+    NAMES = ("video3d_plugin.patches", "video3d_plugin.lmms_tasks")
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name not in cls.NAMES:
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [os.path.dirname(_FOLDER)])
+
+
+# A wheel carries both folders inside this one, and needs no finder.
+if not os.path.isdir(os.path.join(_FOLDER, "patches")):
+    sys.meta_path.append(_CheckoutFinder)
 
 
 def __getattr__(name: str) -> object:

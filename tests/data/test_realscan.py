@@ -1,4 +1,4 @@
-"""shared/realscan, a real HoloLens scan, against what the reference scripts made of it (shared/realscan/expected).
+"""A real HoloLens scan (VIDEO3D_SHARED/realscan) against what the reference scripts made of it (its `expected`).
 
 Reference: LaVi-Lab/Video-3D-LLM at 3ff70e8. Pixels may differ by 2 grey levels, coordinates and boxes by 1e-4 m;
 voxels must be equal up to a counted band of points at a rounding edge; items are equal as JSON.
@@ -28,7 +28,7 @@ SCENE = "scene9001_00"
 def real(shared):
     folder = shared / "realscan"
     if not folder.is_dir():
-        pytest.skip("shared/realscan is not there")
+        pytest.skip("VIDEO3D_SHARED has no realscan")
     return folder
 
 

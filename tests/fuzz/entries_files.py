@@ -14,9 +14,9 @@ import numpy as np
 from harness import Entry
 from PIL import Image
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "data"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "helpers"))
 
-import test_captures  # noqa: E402
+from made_up_captures import FORMATS  # noqa: E402
 from made_up_scan import (  # noqa: E402
     INTRINSICS,
     LABELS,
@@ -102,7 +102,7 @@ def image(kind):
 
 
 def capture(kind):
-    return lambda folder: test_captures.FORMATS[kind](folder / "42")
+    return lambda folder: FORMATS[kind](folder / "42")
 
 
 def whole_root(folder):

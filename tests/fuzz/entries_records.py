@@ -23,7 +23,7 @@ from video3d_plugin.scene import InputsSpec
 from video3d_plugin.tasks import BUILT_IN, get
 from video3d_plugin.tasks.object_classes import Labels
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "data"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "helpers"))
 
 from made_up_scan import LABELS, ScanRoot  # noqa: E402
 

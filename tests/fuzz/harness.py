@@ -133,7 +133,17 @@ def _where(error: BaseException) -> str:
 
 
 def _work(connection: Any, entry: Entry, good: Path, folder: Path) -> None:
-    """The worker: its memory is limited to what it has and MEMORY_BYTES more."""
+    """The worker: its memory is limited to what it has and MEMORY_BYTES more.
+
+    Good files come first and must pass. What they import is loaded before the memory is measured, and what an entry
+    changes in its process, to be quick or quiet, never reaches the tests' own.
+    """
+    try:
+        entry.run(good)
+    except BaseException:
+        connection.send(traceback.format_exc())
+        return
+    connection.send(None)
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
@@ -154,6 +164,10 @@ class _Worker:
         self.process = context.Process(target=_work, args=(theirs, entry, good, folder), daemon=True)
         self.process.start()
         theirs.close()
+        failure = self.connection.recv()
+        if failure:
+            self.end()
+            raise AssertionError(f"{entry.name}: good files do not pass\n{failure}")
 
     def run(self, case: int) -> tuple[str, str] | None:
         """The result, or None where the worker had to be ended: then a new one is needed."""
@@ -199,7 +213,6 @@ def run_entry(entry: Entry, cases: Sequence[int]) -> Outcome:
     """Run the cases, each in a worker that is ended where it hangs."""
     outcome = Outcome(entry.name)
     with _seeds(entry) as (good, folder):
-        entry.run(good)  # imports are loaded before the memory is measured, and good files must pass
         worker = _Worker(entry, good, folder)
         try:
             for case in cases:

@@ -67,6 +67,17 @@ def quotes_everything():
     raise DataError("x" * 100) from None
 
 
+def test_what_an_entry_changes_in_its_process_stays_there():
+    changed = []
+    assert run_with(only_damaged(lambda: changed.append(1))).refused == 0 and not changed
+    assert not run_with(lambda folder: changed.append(1)).findings and not changed
+
+
+def test_good_files_that_do_not_pass_are_an_error():
+    with pytest.raises(AssertionError, match="good files do not pass(?s:.*)KeyError"):
+        run_with(lambda folder: fails())
+
+
 def test_refusals_are_no_findings():
     outcome = run_with(only_damaged(refuses))
     assert outcome.refused == 2 and not outcome.findings

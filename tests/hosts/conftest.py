@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from host_files import ROOT, TRAIN_MEM, overlay_of_the_package
 
-SCENES = 2
-
 
 @pytest.fixture(autouse=True)
 def fresh_process():
@@ -51,27 +49,14 @@ def lmms_eval_importable():
 
 
 @pytest.fixture(scope="session")
-def benchmark_folder(tmp_path_factory) -> Path:
-    """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
-    from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.mini.rooms import make_benchmark
-
-    root = tmp_path_factory.mktemp("benchmark")
-    write = ("posed_images", "mesh", "mask", "annotations")
-    source = make_benchmark(root / "rooms", scenes=SCENES, seed=3, frames=6, write=write, progress=False)
-    prepare(source, root / "data")
-    return root / "data"
-
-
-@pytest.fixture(scope="session")
 def training_folder(tmp_path_factory) -> Path:
-    """As benchmark_folder, of a train split."""
+    """A prepared data folder of two synthetic rooms of a train split, with questions of all five benchmarks."""
     from video3d_plugin.data.prepare import prepare
     from video3d_plugin.mini.rooms import make_benchmark
 
     root = tmp_path_factory.mktemp("training")
     write = ("posed_images", "mesh", "mask", "annotations")
-    source = make_benchmark(root / "rooms", scenes=SCENES, seed=4, frames=6, write=write, progress=False, split="train")
+    source = make_benchmark(root / "rooms", scenes=2, seed=4, frames=6, write=write, progress=False, split="train")
     prepare(source, root / "data")
     return root / "data"
 

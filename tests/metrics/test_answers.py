@@ -78,7 +78,7 @@ def test_by_type_by_hand():
 def test_both_type_rules_give_the_published_counts_on_the_real_questions(shared):
     files = sorted((shared / "sqa3d").rglob("*questions_test*.json"))
     if not files:
-        pytest.skip("SQA3D's test questions are not in the shared folder")
+        pytest.skip("VIDEO3D_SHARED has no test questions of SQA3D")
     questions = [q["question"] for q in json.loads(files[0].read_text())["questions"]]
     for rule in (answers.question_type_by_prefix, answers.question_type_by_first_word):
         counts = Counter(map(rule, questions))
@@ -88,6 +88,6 @@ def test_both_type_rules_give_the_published_counts_on_the_real_questions(shared)
 def test_clean_answer_leaves_the_real_answers_alone(shared):
     files = sorted((shared / "sqa3d").rglob("*annotations_test*.json"))
     if not files:
-        pytest.skip("SQA3D's test annotations are not in the shared folder")
+        pytest.skip("VIDEO3D_SHARED has no test annotations of SQA3D")
     found = [a["answer"] for item in json.loads(files[0].read_text())["annotations"] for a in item["answers"]]
     assert len(found) == 3519 and [clean_answer(a) for a in found] == found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import TASKS, alone, question, random_scene
+from model_cases import TASKS, alone, gradients, question, random_scene
 
 from video3d_plugin.model import sequence as seq
 
@@ -118,14 +118,6 @@ def test_gradients_of_a_batch_are_the_mean_of_the_items(pair, scenes, mixed):
     for name, gradient in together.items():
         mean = torch.stack([one[name] for one in apart]).mean(0)
         assert float((gradient - mean).norm()) <= 1e-5 * float(mean.norm()) + 1e-7, name
-
-
-def gradients(model, batch) -> dict[str, torch.Tensor]:
-    model.zero_grad()
-    model(**batch).loss.backward()
-    found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
-    model.zero_grad()
-    return found
 
 
 def test_an_item_without_labels_has_loss_zero(pair, scenes):

@@ -6,8 +6,7 @@ import types
 
 import pytest
 import torch
-from model_cases import alone, question
-from test_batches import gradients
+from model_cases import alone, gradients, question
 from transformers import Trainer, TrainingArguments
 
 

@@ -27,7 +27,7 @@ def as_arrays(sets):
     return [np.array(sorted(s), np.int32) for s in sets]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=12), st.integers(0, 12))
 def test_the_selection_is_that_of_the_twin(sets, limit):
     assert greedy_cover(as_arrays(sets), 31, limit) == twin(sets, limit)

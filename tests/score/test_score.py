@@ -486,7 +486,7 @@ def test_boxes_in_the_references_form(golden, tmp_path, plain):
 def test_a_flag_that_differs_from_the_annotations_is_counted(shared, golden, tmp_path, plain):
     labels = shared / "realscan" / "scannetv2-labels.combined.tsv"
     if not labels.is_file():
-        pytest.skip("no label table in the shared folder")
+        pytest.skip("VIDEO3D_SHARED has no label table")
     annotations, predictions = scanrefer_files(golden("scanrefer"), tmp_path)
     truth = GroundTruth(annotations=[annotations], labels=labels)
     result = score("scanrefer", write(tmp_path / "a.json", predictions), truth, plain)

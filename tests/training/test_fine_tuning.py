@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_training import LANGUAGE, VISION, MadeUpFolder
+from made_up_folder import LANGUAGE, VISION, MadeUpFolder
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.checkpoint.lora import add_lora, load_full

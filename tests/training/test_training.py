@@ -8,53 +8,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_up_folder import COLOURS, LANGUAGE, VISION, MadeUpFolder
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.geometry.boxes import pack_patches
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
-from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 from video3d_plugin.training.settings import TrainSettings
 from video3d_plugin.training.stage import Stage
 from video3d_plugin.training.trainer import fine_tuning_stages, train
-
-COLOURS = ("red", "green", "blue", "white")
-VISION = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 56}
-LANGUAGE = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2}
-
-
-class MadeUpFolder:
-    """Scenes of random pixels and points behind DataFolder's two methods that training calls."""
-
-    def __init__(self, spec, scenes=3):
-        self._spec, self.scene_ids = spec, [f"scene{i:04d}_00" for i in range(scenes)]
-
-    def inputs(self, scene_id, spec, *, sampler, max_frames, proposals):
-        assert spec == self._spec
-        rng = torch.Generator().manual_seed(self.scene_ids.index(scene_id))
-        side, grid, patches = spec.used_side, spec.grid_side, spec.object_grid_side
-        return SceneInputs(
-            spec=spec,
-            scene_id=scene_id,
-            frames=("00000", "00010"),
-            pixels=torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8, generator=rng),
-            token_points=torch.randn(2, grid, grid, spec.points_per_token, 3, generator=rng),
-            token_valid=torch.ones(2, grid, grid, dtype=torch.bool),
-            proposals=torch.rand(4, 6, generator=rng) + 0.1,
-            proposal_bits=pack_patches(torch.rand(4, 2, patches, patches, generator=rng) < 0.2),
-            proposal_ids=torch.tensor([3, 5, 6, 9]),
-        )
-
-    def questions(self, task, split):
-        assert split == "train"
-        return [q for q in self._all() if q.task == task]
-
-    def _all(self):
-        for i, scene_id in enumerate(self.scene_ids):
-            for j in range(5):
-                what = COLOURS[(i + j) % 4]
-                yield Question("scanqa", f"q{i}-{j}", scene_id, f"<image> What is thing {j}?", what)
-            yield Question("scanrefer", f"g{i}", scene_id, "<image>Find it", "<ground>", targets=((3, 5, 6, 9)[i % 4],))
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +42,8 @@ def groups(folder, spec, size, seed=0):
 
 @pytest.mark.parametrize("size", [1, 4, 6, 100])
 def test_every_question_of_every_epoch_is_seen_once_and_groups_hold_one_scene(folder, size):
-    dataset = groups(folder, folder._spec, size)
-    wanted = Counter(q.item_id for q in folder._all())
+    dataset = groups(folder, folder.spec, size)
+    wanted = Counter(q.item_id for q in folder.all_questions())
     orders = set()
     for epoch in range(3):
         dataset.set_epoch(epoch)
@@ -97,21 +58,21 @@ def test_every_question_of_every_epoch_is_seen_once_and_groups_hold_one_scene(fo
 
 
 def test_the_order_depends_on_the_seed_alone(folder):
-    first, again, other = (groups(folder, folder._spec, 4, seed) for seed in (1, 1, 2))
+    first, again, other = (groups(folder, folder.spec, 4, seed) for seed in (1, 1, 2))
     assert [q.item_id for q in first.questions()] == [q.item_id for q in again.questions()]
     assert [q.item_id for q in first.questions()] != [q.item_id for q in other.questions()]
 
 
 def test_no_questions_or_no_group_size_is_an_error(folder):
     with pytest.raises(DataError, match="no training questions"):
-        SceneGroups(folder, [], folder._spec)
+        SceneGroups(folder, [], folder.spec)
     with pytest.raises(DataError, match="questions_per_scene"):
-        groups(folder, folder._spec, 0)
+        groups(folder, folder.spec, 0)
 
 
 def test_shared_sequences_have_the_loss_of_separate_items(folder, tiny):
     model, processor = tiny()
-    dataset = groups(folder, folder._spec, 6)
+    dataset = groups(folder, folder.spec, 6)
     batch = [dataset[0], dataset[1]]
     shared = model(**GroupCollator(processor)(batch))
     apart = model(**GroupCollator(processor, shared=False)(batch))
@@ -140,7 +101,7 @@ def test_the_loss_falls_and_the_result_loads_and_answers_alike(folder, tiny, tmp
     assert summary["loss_last"] < 0.5 * summary["loss_first"]
     again = Video3DForCausalLM.from_pretrained(str(tmp_path / "run")).eval()
     processor_again = Video3DProcessor.from_pretrained(str(tmp_path / "run"), config=again.config)
-    batch = GroupCollator(processor_again)([groups(folder, folder._spec, 6)[0]])
+    batch = GroupCollator(processor_again)([groups(folder, folder.spec, 6)[0]])
     torch.testing.assert_close(again(**batch).item_losses, model.eval()(**batch).item_losses)
 
 

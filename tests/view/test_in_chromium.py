@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hostile_text import HOSTILE
-from test_viewer_page import hostile_view
+from hostile_text import HOSTILE, hostile_view
 
 from video3d_plugin.view import write_page
 

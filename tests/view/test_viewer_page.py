@@ -10,27 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hostile_text import HOSTILE
+from hostile_text import HOSTILE, hostile_view
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.scene import Instance, Omission
 from video3d_plugin.view.page import ASSETS, LIBRARY, SCRIPTS, as_json, page, write_page
 
 
 def data_of(text: str) -> dict:
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
-
-
-def hostile_view(view, **changes):
-    scene = replace(
-        view.scene,
-        scene_id=HOSTILE,
-        instances=(Instance(1, HOSTILE, (0, 0, 1, 1, 1, 1)),),
-        omissions=(Omission(HOSTILE, HOSTILE),),
-        notes=(HOSTILE,),
-    )
-    frames = (replace(view.frames[0], name=HOSTILE), *view.frames[1:])
-    return replace(view, scene=scene, frames=frames, sampler=HOSTILE, **changes)
 
 
 def test_the_data_comes_back_as_it_went_in(view, item):

@@ -1,7 +1,7 @@
 """Inputs and weights of the model goldens, in closed form, so that a golden folder holds only what was computed.
 
-The same formulas as the project's golden/recipe.py, which fed them to the reference model (LaVi-Lab/Video-3D-LLM at
-3ff70e8, float32, CPU, eager attention, transformers 4.40.2).
+The reference model (LaVi-Lab/Video-3D-LLM at 3ff70e8, float32, CPU, eager attention, transformers 4.40.2) was given
+the same inputs and weights, and printed the goldens.
 """
 
 from __future__ import annotations

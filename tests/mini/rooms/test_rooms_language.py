@@ -11,18 +11,14 @@ import re
 
 import numpy as np
 import pytest
+from room_words import COLOR, DIRECTIONS, LABEL_OF, NOUN, ROOMS, THE
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.mini.rooms import PLAIN_STYLE, Style, synthetic_scene
-from video3d_plugin.mini.rooms.objects import COLORS, KINDS
+from video3d_plugin.mini.rooms.objects import KINDS
 from video3d_plugin.mini.rooms.referring import MINI_STYLE
 from video3d_plugin.mini.rooms.themes import plan_called
 
-ROOMS = [("val", 5, i) for i in range(6)] + [("train", 8, i) for i in range(4)]
-LABEL_OF = {name: label for label, kind in KINDS.items() for name in (*kind.nouns, kind.plural)}
-NOUN = "|".join(sorted(LABEL_OF, key=len, reverse=True))
-COLOR = "|".join(COLORS)
-THE = rf"the (?:({COLOR}) )?({NOUN})"
 # Surface forms, longest first: an earlier one would otherwise eat a part of a later one.
 RELATIONS = [
     ("leftmost_door", rf"(?:furthest to the left when you enter through|leftmost as seen from) {THE}"),
@@ -49,7 +45,6 @@ RELATIONS = [
 ]
 FILLER = set("this is a an the it there find that and are these they all of in room can you see how many what number "
              "color which does have where located object look looking for i am we want".split())  # fmt: skip
-DIRECTIONS = np.array([(0, 1), (-1, 0), (0, -1), (1, 0)], float)
 
 
 class Checker:

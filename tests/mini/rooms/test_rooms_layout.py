@@ -106,7 +106,7 @@ def test_annotation_items_have_the_official_keys_and_types(root):
 
 
 def test_labels_are_real_scannet_categories_with_their_nyu40_ids(root, shared):
-    """Against the category table of shared/realscan, which is ScanNet's."""
+    """Against the category table of VIDEO3D_SHARED/realscan, which is ScanNet's."""
 
     def rows(path):
         lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]

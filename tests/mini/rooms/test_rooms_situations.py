@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from test_rooms_language import COLOR, DIRECTIONS, LABEL_OF, NOUN, ROOMS, THE
+from room_words import COLOR, DIRECTIONS, LABEL_OF, NOUN, ROOMS, THE
 
 from video3d_plugin.mini.rooms import synthetic_scene
 from video3d_plugin.mini.rooms.situations import Situation

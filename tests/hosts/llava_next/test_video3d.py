@@ -1,6 +1,6 @@
 """`--model video3d` in LLaVA-NeXT's own training scripts, on an unedited checkout: trains, saves, resumes, is opened.
 
-Needs what tests/hosts/test_llava_next.py needs. A made-up benchmark and a tiny checkpoint; all runs on the CPU.
+Needs what test_scripts.py needs. A made-up benchmark and a tiny checkpoint; all runs on the CPU.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_a_lora_run_leaves_a_folder_that_loads(train, tmp_path, checkpoint):
 
 
 def test_loss_and_gradients_are_the_references(host, source, shared, tmp_path):
-    """Golden items (shared/golden/training) through the host's train(), its trainer and our collator."""
+    """Golden items (VIDEO3D_SHARED/golden/training) through the host's train(), its trainer and our collator."""
     done = subprocess.run(
         [sys.executable, HERE / "parity_probe.py", str(shared / "golden"), str(tmp_path)],
         capture_output=True, text=True, env=host, cwd=source,

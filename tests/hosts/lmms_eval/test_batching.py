@@ -1,16 +1,14 @@
-"""The order of work: by scene and repeatable, one scene ahead, batches that halve once memory runs out."""
+"""The order of work: by scene and repeatable, batches that halve once memory runs out."""
 
 from __future__ import annotations
 
 import logging
-import threading
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval.batching import Batches, by_key, is_out_of_memory
 
 
@@ -21,35 +19,6 @@ def test_any_order_of_the_same_items_gives_the_same_plan(items, random):
     plans = [by_key(listed, key=lambda i: i[0], order=lambda i: i) for listed in (items, shuffled)]
     assert list(plans[0].items()) == list(plans[1].items())
     assert sorted(sum(plans[0].values(), [])) == sorted(items)
-
-
-def test_the_next_is_loaded_while_the_first_is_worked_on_and_no_more_than_one_ahead():
-    started = {key: threading.Event() for key in "abc"}
-
-    def load(key):
-        started[key].set()
-        return key.upper()
-
-    ahead = prefetch(list("abc"), load)
-    key, future = next(ahead)
-    assert (key, future.result()) == ("a", "A")
-    assert started["b"].wait(timeout=10)
-    assert not started["c"].is_set()
-    assert [(k, f.result()) for k, f in ahead] == [("b", "B"), ("c", "C")]
-
-
-def test_an_error_waits_for_its_own_turn():
-    def load(key):
-        if key == "b":
-            raise OSError("unreadable")
-        return key
-
-    results = [future.exception() or future.result() for _, future in prefetch(list("abc"), load)]
-    assert results[0] == "a" and str(results[1]) == "unreadable" and results[2] == "c"
-
-
-def test_nothing_to_load_is_nothing_to_do():
-    assert list(prefetch([], lambda key: key)) == []
 
 
 def needs_room_for(limit: int, calls: list, error: Exception | None = None):

@@ -1,7 +1,7 @@
-"""A real scan (HoloLens, shared/realscan) through `video3d prepare` and the five tasks, with a model of random weights.
+"""A real HoloLens scan (VIDEO3D_SHARED/realscan) through `video3d prepare` and the five tasks, with random weights.
 
-The scan has annotations of four benchmarks. For the fifth, real SQA3D questions (shared/sqa3d) are asked of this room:
-their answers mean nothing here, but file, prompt, model and metric are the real ones.
+The scan has annotations of four benchmarks. For the fifth, real SQA3D questions (VIDEO3D_SHARED/sqa3d) are asked about
+this room: their answers mean nothing here, but file, prompt, model and metric are the real ones.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def test_membership_of_the_full_crop_with_holes_is_that_of_the_twin():
     assert not torch.equal(masked, proposal_patches(points, boxes, InputsSpec()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.sampled_from(["patch14", "patch27"]), st.floats(0, 4, width=32))
 def test_membership_is_that_of_the_twin_for_any_surface(seed, patch, scale):
     spec = InputsSpec(image_size=56, object_patch=patch)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_cases import question, random_scene
-from test_batches import gradients
+from model_cases import gradients, question, random_scene
 
 from video3d_plugin.model.modeling import Video3DForCausalLM
 
@@ -117,12 +116,12 @@ def test_normalised_and_raw_pixels_may_meet(build, lockstep):
 def test_two_ranks_under_deepspeed_train_as_one_process_does(overrides, stage, checkpointing):
     if find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed")
-    paths = [HERE, HERE.parent.parent, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    paths = [HERE.parents[1] / "helpers", HERE.parents[2], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join(str(p) for p in paths if str(p)), "DS_ACCELERATOR": "cpu",
         "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    words = [HERE / "lockstep_probe.py", json.dumps(overrides), stage, checkpointing]
+    words = [HERE / "rank_sync_probe.py", json.dumps(overrides), stage, checkpointing]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment, timeout=1200)
     found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)

@@ -191,7 +191,7 @@ def test_settings_that_published_checkpoints_have_are_taken(folder):
         mm_vision_select_layer=-2, image_crop_resolution=None, _name_or_path="x/y", transformers_version="4.39.2",
     )  # fmt: skip
     change(folder / "generation_config.json", eos_token_id=[2, 0], top_k=20, top_p=0.8, do_sample=True)
-    load_model(folder, device="cpu")
+    assert load_model(folder, device="cpu").model.initialised_parts == []
 
 
 # -- weights ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ import copy
 
 import pytest
 import torch
-from model_cases import question, random_scene
-from test_batches import gradients
+from model_cases import gradients, question, random_scene
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.attention import packed

@@ -72,3 +72,12 @@ TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "two_coords
 def alone(processor, item, scenes, **options):
     """The batch of one item."""
     return processor([item], [s for s in scenes if s.scene_id == item.scene_id], **options)
+
+
+def gradients(model, batch) -> dict[str, torch.Tensor]:
+    """{parameter: its gradient from the batch's loss, zeros where there is none}"""
+    model.zero_grad()
+    model(**batch).loss.backward()
+    found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    return found

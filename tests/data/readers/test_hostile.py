@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-import test_captures
+from made_up_captures import FORMATS
 from made_up_scan import INTRINSICS, LABELS, ScanRoot, annotation_files, jpeg, matrix_text, png, sens_bytes, two_cubes
 from made_up_scan import color as color_of
 from made_up_scan import depth_mm as depth_of
@@ -169,7 +169,7 @@ def targets(tmp_path):
         add("a.pth", read_aligned_scan, scan.read_bytes())
     for kind, file in CAPTURE_FILES:
         folder = tmp_path / "fuzz" / f"capture-{kind}" / "42"
-        test_captures.FORMATS[kind](folder)
+        FORMATS[kind](folder)
         made[f"{kind} {file}"] = folder / file, (folder / file).read_bytes(), lambda path: load_scene(_capture_of(path))
     for file in ("video3d.json", "scenes/scene0000_00.json", "docs/scanrefer_val.json"):
         made[file] = tmp_path / "data" / file, (tmp_path / "data" / file).read_bytes(), read_data_folder

@@ -96,7 +96,7 @@ def test_official_files_are_taken_in_preference(full_root, tmp_path):
 
 
 def test_the_expected_files_of_the_real_scan_are_read(shared):
-    """shared/realscan/expected: written by the reference scripts themselves."""
+    """VIDEO3D_SHARED/realscan/expected: written by the reference scripts themselves."""
     files, _ = find_files([shared / "realscan" / "expected"])
     assert set(files) == {(task, "val") for task in ("scanrefer", "multi3drefer", "scan2cap", "scanqa")}
     counts = {task: len(load_items(get(task), paths)) for (task, _), paths in files.items()}

@@ -274,7 +274,7 @@ def test_annotations_without_their_question_are_an_error(folder):
 
 
 def test_the_whole_real_sqa3d_test_split_is_read(shared):
-    """shared/sqa3d: the 3,519 official test questions (CC-BY-4.0)."""
+    """VIDEO3D_SHARED/sqa3d: the 3,519 official test questions (CC-BY-4.0)."""
     files, _ = find_files([shared / "sqa3d"])
     items = get("sqa3d").read(files["sqa3d", "test"])
     scenes = {item["scene_id"]: SceneBoxes({}, []) for item in items}

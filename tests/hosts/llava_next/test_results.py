@@ -1,6 +1,6 @@
 """What a run of `--model video3d` under LLaVA-NeXT sees and leaves: items, ranks, checkpoints, add-ons, errors.
 
-Needs what tests/hosts/test_llava_next.py needs. VIDEO3D_EVAL_PYTHON names an interpreter that has lmms-eval.
+Needs what test_scripts.py needs. VIDEO3D_EVAL_PYTHON names an interpreter that has lmms-eval.
 """
 
 from __future__ import annotations
