@@ -132,15 +132,17 @@ class DataFolder:
     def selection_path(self, scene_id: str) -> Path:
         return self.path / "selections" / f"{scene_id}.json"
 
-    def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
-        """Indices of the frames that a sampler chooses, whatever was asked for before.
+    def frames(
+        self, scene_id: str, sampler: str = "uniform", max_frames: int = 32, question: Question | None = None
+    ) -> list[int]:
+        """Indices of the frames that a sampler chooses, whatever was asked for before; `question` as in `sample`.
 
         A max-coverage choice is stored for the next time; one of more than 32 frames only where it has the candidates
         of that for 32 and goes on from the stored one.
         """
         scene, key, _ = self._scene(scene_id)
         coverage = self.coverage(scene_id)
-        chosen = sample(scene, sampler, max_frames, coverage)
+        chosen = sample(scene, sampler, max_frames, coverage, question)
         selection = coverage.made
         if selection is not None:
             self._try(lambda: write_selection(self.selection_path(scene_id), key, selection))
@@ -153,12 +155,14 @@ class DataFolder:
         sampler: str = "uniform",
         max_frames: int = 32,
         proposals: str | np.ndarray = "pred",
+        question: Question | None = None,
     ) -> SceneInputs:
-        """What the model sees of a scene: from the store, or computed and stored.
+        """What the model sees of a scene: from the store, or computed and stored. The store's files are keyed by the
+        frames, so questions for which a sampler chooses the same ones share a file.
 
         A damaged store file is made again; a folder that cannot be written to is said once and works without.
         """
-        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try)
+        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try, question)
 
     def store_inputs(self, scene_id: str, spec: InputsSpec, **arguments: Any) -> None:
         """Make sure that `inputs` with these arguments comes from the store; DataError where it cannot be written."""
@@ -173,9 +177,10 @@ class DataFolder:
         max_frames: int,
         proposals: str | np.ndarray,
         write: Callable[[Callable[[], None]], None],
+        question: Question | None = None,
     ) -> SceneInputs:
         scene, frames_key, _ = self._scene(scene_id)
-        chosen = self.frames(scene_id, sampler, max_frames)
+        chosen = self.frames(scene_id, sampler, max_frames, question)
         boxes, ids = boxes_of(scene, proposals)
         names = [scene.frames[index].name for index in chosen]
         key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())

@@ -31,6 +31,7 @@ from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.files.links import escapes_root, skipped_link_note
+from video3d_plugin.sampling.registry import check_without_question
 from video3d_plugin.scene import InputsSpec
 from video3d_plugin.tasks import TaskSpec, get
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
@@ -75,6 +76,8 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
     where the disk is full; a scan that cannot be used is left out and reported.
     """
     options = replace(options or PrepareOptions(), **changes)
+    if options.store is not None:
+        check_without_question(options.store_inputs.get("sampler", "uniform"), "the store")
     source, output = Path(source).resolve(), Path(output).resolve()
     if unknown := set(options.stages) - set(STAGES):
         raise DataError(f"unknown stage {sorted(unknown)[0]!r}", remedy=f"known: {', '.join(STAGES)}")
