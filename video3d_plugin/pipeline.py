@@ -342,7 +342,7 @@ class Video3D:
         return results
 
     def _encoded(self, scene: SceneLike, frames: tuple[int, ...] | None = None) -> ScenePrefix:
-        """The scene's prefix: given, kept from before, or made now; of a Scene through these frames, or the sampler's."""
+        """The scene's prefix: given, kept from before, or made now; of a Scene through these frames, or its own."""
         from video3d_plugin.model.prefix.key import prefix_key
 
         made_by = prefix_key(self.model, self.processor)

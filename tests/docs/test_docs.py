@@ -241,7 +241,9 @@ def shorten_answers(monkeypatch) -> None:
     monkeypatch.setattr(pipeline.Video3D, "answer", lambda *a, **k: answer(*a, **{**k, "max_new_tokens": 3}))
 
 
-RUN_ELSEWHERE = {"extending.md": "tests/tasks/test_extending.py runs each of its add-ons as one"}
+RUN_ELSEWHERE = {
+    "extending.md": "tests/tasks/test_extending.py and tests/test_extending_models.py run each of its add-ons as one"
+}
 PYTHON = [
     pytest.param(block, id=block.place)
     for block in BLOCKS
