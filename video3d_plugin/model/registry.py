@@ -18,17 +18,15 @@ CONFIG_KEY = "video3d_model"
 
 def _check(name: str, loaded: Any) -> None:
     """Raise DataError for an object that cannot stand for Video3DForCausalLM."""
-    from video3d_plugin.config import Video3DConfig
-    from video3d_plugin.model.modeling import Video3DForCausalLM
-
-    if not (isinstance(loaded, type) and issubclass(loaded, Video3DForCausalLM)):
-        raise DataError(f"{_shown(loaded)} is no subclass of Video3DForCausalLM")
-    if loaded.config_class is not Video3DConfig:
+    base = get(BASE)
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise DataError(f"{_shown(loaded)} is no subclass of {base.__name__}")
+    if loaded.config_class is not base.config_class:
         raise DataError("its config_class is not Video3DConfig (settings of its own are further keys of config.json)")
     for part in new_parts(loaded):
         if not isinstance(part, str) or not part:
             raise DataError(f"new_parts holds {part!r}, expected beginnings of parameter names")
-    if loaded.forward is not Video3DForCausalLM.forward and not loaded.forward_is_for_training:
+    if loaded.forward is not base.forward and not loaded.forward_is_for_training:
         raise DataError(
             "it overrides forward(), which answering does not call: override embed_text, assemble or "
             "adapt_scene_tokens, or set forward_is_for_training = True if training alone needs it"
@@ -44,14 +42,13 @@ def names() -> tuple[str, ...]:
     return MODELS.names()
 
 
-def get(name: str) -> type:
+def get(name: str) -> Any:
     """The class of this name.
 
     Raises:
         DataError: The name is unknown (the message lists the known ones), or the add-on cannot be loaded.
     """
-    model: type = MODELS.get(name)
-    return model
+    return MODELS.get(name)
 
 
 def new_parts(model_class: type) -> tuple[str, ...]:
@@ -78,9 +75,7 @@ def registered_name(model_class: type) -> str | None:
 
 def identity(model_class: type) -> str | None:
     """Identifies an add-on's class and its version, for cache keys; None for Video3DForCausalLM itself."""
-    from video3d_plugin.model.modeling import Video3DForCausalLM
-
-    if model_class is Video3DForCausalLM:
+    if model_class is get(BASE):
         return None
     name = registered_name(model_class)
     source = MODELS.source(name) if name is not None else None
@@ -108,8 +103,6 @@ def class_of_checkpoint(asked: type, config: Any, folder: Path) -> type:
     Raises:
         DataError: The class that wrote the checkpoint is not installed, cannot be loaded, or is no parent of `asked`.
     """
-    from video3d_plugin.model.modeling import Video3DForCausalLM
-
     name = getattr(config, CONFIG_KEY, None)
     if name in (None, BASE):
         return asked
@@ -117,7 +110,7 @@ def class_of_checkpoint(asked: type, config: Any, folder: Path) -> type:
         remedy = f"install the add-on that registers it under {GROUP}; registered here: {', '.join(names())}"
         raise DataError(f"its config.json names model {name!r}, which is not installed", where=folder, remedy=remedy)
     wrote = get(name)
-    if asked is Video3DForCausalLM:
+    if asked is get(BASE):
         return wrote
     if not issubclass(asked, wrote):
         what = f"was written by model {name!r}, and {asked.__name__} is not derived from it"
