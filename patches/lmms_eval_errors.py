@@ -54,6 +54,7 @@ def _evaluation_of(model: Any) -> Iterator[None]:
 @contextmanager
 def _errors_as_statuses(command: Any) -> Iterator[None]:
     from video3d_plugin.hosts.lmms_eval.state import STATE
+    from video3d_plugin.model.registry import names
 
     STATE.from_command_line = True
     try:
@@ -63,7 +64,7 @@ def _errors_as_statuses(command: Any) -> Iterator[None]:
         print(f"video3d: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Exception as error:
-        if getattr(command, "model", None) != "video3d":
+        if getattr(command, "model", None) not in names():
             raise
         STATE.note_failure()
         said = explain(error)

@@ -61,9 +61,12 @@ _dependency_failed = False
 
 
 def asks_for_this_model(words: list[str]) -> bool:
-    """Whether the command line has `--model video3d`."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    return any(word == "--model=video3d" or (word, following) == ("--model", "video3d") for word, following in pairs)
+    """Whether the command line has `--model video3d`, or names a model of an add-on to it."""
+    from video3d_plugin.model.registry import names
+
+    asked = [following for word, following in zip(words, words[1:], strict=False) if word == "--model"]
+    asked += [word.removeprefix("--model=") for word in words if word.startswith("--model=")]
+    return any(name in names() for name in asked)
 
 
 def say_what_does_not_fit(error: BaseException) -> bool:

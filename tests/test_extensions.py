@@ -64,9 +64,9 @@ def test_a_broken_add_on_is_an_error_by_name_and_a_warning_otherwise(group, site
     module = value.split(":")[0]
     site({"broken": value}, {} if text is None else {f"{module}.py": text})
     site({"works": f"{module}_ok:x"}, {f"{module}_ok.py": "x = 5\n"}, "other")
-    with pytest.raises(DataError, match=rf"thing 'broken' \({value}\) cannot be loaded: .*{reason}"):
+    with pytest.raises(DataError, match=rf"thing 'broken' \({value} of addon 1.0\) cannot be loaded: .*{reason}"):
         group.get("broken")
-    with pytest.warns(UserWarning, match=rf"'broken' \({value}\) .*{reason}; it is left out") as caught:
+    with pytest.warns(UserWarning, match=rf"'broken' \({value} of addon 1.0\) .*{reason}; it is left out") as caught:
         members = group.usable()
     assert list(members) == ["dumps", "works"] and len(caught) == 1
     with warnings.catch_warnings():

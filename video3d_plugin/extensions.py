@@ -70,6 +70,35 @@ class ExtensionGroup:
                 warnings.warn(f"{error.what}; it is left out ({_REMEDY})", stacklevel=2)
         return members
 
+    def name_of(self, member: Any) -> str | None:
+        """The name under which a class or function is registered; None where it is not.
+
+        Entry points are compared as text. Only add-ons of the member's own top-level package are loaded, for an entry
+        point may name a re-export.
+        """
+        value = f"{member.__module__}:{member.__qualname__}"
+        for name, built_in in self.built_in.items():
+            if built_in == value:
+                return name
+        points = self._add_ons()
+        for name, point in points.items():
+            if point.value == value or self._loaded.get((name, point.value)) is member:
+                return name
+        package = member.__module__.partition(".")[0]
+        for name, point in points.items():
+            if point.value.partition(":")[0].partition(".")[0] == package:
+                try:
+                    if self._load(point) is member:
+                        return name
+                except DataError:  # it is not this member, which has been loaded
+                    continue
+        return None
+
+    def source(self, name: str) -> str | None:
+        """Where an add-on comes from, as "module:attribute of distribution version"; None for a built-in member."""
+        point = self._add_ons().get(name)
+        return None if point is None else _source(point)
+
     def _add_ons(self) -> dict[str, EntryPoint]:
         points = _points(self.group, tuple(sys.path))
         return {point.name: point for point in points if point.name not in self.built_in}
@@ -81,9 +110,9 @@ class ExtensionGroup:
                 loaded = point.load()
                 if self.check is not None:
                     self.check(point.name, loaded)
-            except Exception as error:  # somebody else's module may raise anything; the user needs its name
+            except (Exception, SystemExit) as error:  # somebody else's module may raise anything
                 reason = str(error) or type(error).__name__
-                what = f"{self.kind} {point.name!r} ({point.value}) cannot be loaded: {reason}"
+                what = f"{self.kind} {point.name!r} ({_source(point)}) cannot be loaded: {reason}"
                 raise DataError(what, remedy=_REMEDY) from error
             self._loaded[key] = loaded
         return self._loaded[key]
@@ -93,6 +122,11 @@ class ExtensionGroup:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{hint}known: {', '.join(known)}"
+
+
+def _source(point: EntryPoint) -> str:
+    distribution = getattr(point, "dist", None)
+    return point.value if distribution is None else f"{point.value} of {distribution.name} {distribution.version}"
 
 
 def _attribute(value: str) -> Any:

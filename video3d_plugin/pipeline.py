@@ -7,7 +7,7 @@ model.answer(scene, "What colour is the chair?")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -108,24 +108,32 @@ class Video3D:
         sampler: str | None = None,
         max_frames: int | None = None,
         proposals: str | np.ndarray | None = None,
+        question: Question | None = None,
     ) -> SceneInputs:
         """What this model sees of a scene.
 
         sampler, max_frames    the model's own by default
         proposals              "pred" (the scene's), "gt" (its annotated boxes), (N, 6) boxes centre and size, world
                                frame, metres; None: the scene's, or clusters of its surface where it has none
+        question               what is asked, for a sampler that chooses frames for each question
         """
-        from video3d_plugin.data.inputs import sample, scene_inputs
-        from video3d_plugin.data.proposals import with_proposals
+        from video3d_plugin.data.inputs import sample
 
         check_kind("scene", scene, Scene, "a Scene (load_scene gives one)")
         _check_view(sampler, max_frames)
         if isinstance(proposals, str):
             check_one_of("proposals", proposals, ("pred", "gt"))
-        chosen = sample(scene, sampler or self.sampler, max_frames or self.max_frames)
+        check_kind("question", question, (Question, type(None)), "a Question")
+        chosen = sample(scene, sampler or self.sampler, max_frames or self.max_frames, question=question)
+        return self._inputs_of(scene, chosen, proposals)
+
+    def _inputs_of(self, scene: Scene, frames: Sequence[int], proposals: str | np.ndarray | None = None) -> SceneInputs:
+        from video3d_plugin.data.inputs import scene_inputs
+        from video3d_plugin.data.proposals import with_proposals
+
         if proposals is None and self.model.config.head is not None:
             scene = with_proposals(scene)
-        return scene_inputs(scene, chosen, self.spec, "pred" if proposals is None else proposals)
+        return scene_inputs(scene, frames, self.spec, "pred" if proposals is None else proposals)
 
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
         """Everything before the question; see `model.prefix` for what it holds and how large it is. Not cached.
@@ -135,7 +143,9 @@ class Video3D:
         from video3d_plugin.model.prefix.inference import encode_scene
 
         check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
-        check_known("encode_scene", view, ("sampler", "max_frames", "proposals") if isinstance(scene, Scene) else ())
+        check_known(
+            "encode_scene", view, ("sampler", "max_frames", "proposals", "question") if isinstance(scene, Scene) else ()
+        )
         if isinstance(scene, Scene):
             scene = self.inputs(scene, **view)
         if scene.spec != self.spec:
@@ -179,11 +189,10 @@ class Video3D:
         points = list(points)
         if points and not (single and isinstance(listed[0], str)):
             raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
-        prefix = self._encoded(scene)
+        scene_id = _id_of(scene)
         coords = tuple(as_point(point) for point in points)
-        asked = [text_question(q, i, prefix.scene_id, prompt, coords) for i, q in enumerate(listed)]
-        _all_of_scene(asked, prefix.scene_id)
-        texts = self._texts(prefix, asked, max_new_tokens, batch_size, **sampling)
+        asked = [text_question(q, i, scene_id, prompt, coords) for i, q in enumerate(listed)]
+        texts = self._texts(scene, asked, max_new_tokens, batch_size, **sampling)
         return texts[0] if single else texts
 
     @overload
@@ -215,15 +224,13 @@ class Video3D:
         single, listed = _listed("descriptions", descriptions)
         check_flag("several", several)
         check_count("batch_size", batch_size)
-        prefix, head = self._encoded(scene), self.model.config.head
-        asked = [ground_question(d, i, prefix.scene_id, several) for i, d in enumerate(listed)]
-        _all_of_scene(asked, prefix.scene_id)
-        boxes = prefix.boxes.cpu().numpy()
+        scene_id, head = _id_of(scene), self.model.config.head
+        asked = [ground_question(d, i, scene_id, several) for i, d in enumerate(listed)]
         temperature = head.temperature if head is not None and head.has_zero_target else None
         texts = [d if isinstance(d, str) else d.prompt for d in listed]
         found = [
             grounding_of(text, scores.tolist(), boxes, temperature, several)
-            for text, scores in zip(texts, self._scores(prefix, asked, batch_size), strict=True)
+            for text, (scores, boxes) in zip(texts, self._scores(scene, asked, batch_size), strict=True)
         ]
         return found[0] if single else found
 
@@ -234,10 +241,8 @@ class Video3D:
         the zero-target slot last; float32, CPU."""
         listed = _listed("questions", questions)[1]
         check_count("batch_size", batch_size)
-        prefix = self._encoded(scene)
-        asked = [ground_question(q, i, prefix.scene_id, False) for i, q in enumerate(listed)]
-        _all_of_scene(asked, prefix.scene_id)
-        return self._scores(prefix, asked, batch_size)
+        asked = [ground_question(q, i, _id_of(scene), False) for i, q in enumerate(listed)]
+        return [scores for scores, _ in self._scores(scene, asked, batch_size)]
 
     @overload
     def caption(self, scene: SceneLike, where: Point, *, max_new_tokens: int = ..., batch_size: int = ...) -> str: ...
@@ -270,44 +275,80 @@ class Video3D:
         single = len(where) > 0 and np.ndim(where[0]) == 0
         listed: Sequence[Any] = [where] if single else where
         points = [as_point(point) for point in listed]
-        prefix = self._encoded(scene)
+        scene_id = _id_of(scene)
         questions = [
-            Question("caption", str(i), prefix.scene_id, CAPTION_PROMPT, coords=(point,))
-            for i, point in enumerate(points)
+            Question("caption", str(i), scene_id, CAPTION_PROMPT, coords=(point,)) for i, point in enumerate(points)
         ]
-        texts = self._texts(prefix, questions, max_new_tokens, batch_size)
+        texts = self._texts(scene, questions, max_new_tokens, batch_size)
         return texts[0] if single else texts
 
     def _texts(
-        self, prefix: ScenePrefix, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
+        self, scene: SceneLike, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
     ) -> list[str]:
         from video3d_plugin.model.prefix.inference import answer
 
         how = {"prefix_attention": self.prefix_attention, **sampling}
-        return [
-            text
-            for batch in _batches(asked, batch_size)
-            for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **how)
-        ]
 
-    def _scores(self, prefix: ScenePrefix, asked: Sequence[Question], batch_size: int) -> list[torch.Tensor]:
+        def work(prefix: ScenePrefix, questions: Sequence[Question]) -> list[str]:
+            return [
+                text
+                for batch in _batches(questions, batch_size)
+                for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **how)
+            ]
+
+        return self._by_frames(scene, asked, work)
+
+    def _scores(
+        self, scene: SceneLike, asked: Sequence[Question], batch_size: int
+    ) -> list[tuple[torch.Tensor, np.ndarray]]:
+        """For each question the scores, and the boxes (N, 6) that they belong to."""
         from video3d_plugin.model.prefix.inference import ground
 
-        return [
-            scores.cpu()
-            for batch in _batches(asked, batch_size)
-            for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
-        ]
+        def work(prefix: ScenePrefix, questions: Sequence[Question]) -> list[tuple[torch.Tensor, np.ndarray]]:
+            boxes = prefix.boxes.cpu().numpy()
+            return [
+                (scores.cpu(), boxes)
+                for batch in _batches(questions, batch_size)
+                for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
+            ]
 
-    def _encoded(self, scene: SceneLike) -> ScenePrefix:
-        """The scene's prefix: given, kept from before, or made now."""
-        from video3d_plugin.model.prefix.inference import ScenePrefix
+        return self._by_frames(scene, asked, work)
+
+    def _by_frames(
+        self,
+        scene: SceneLike,
+        asked: Sequence[Question],
+        work: Callable[[ScenePrefix, Sequence[Question]], list[Any]],
+    ) -> list[Any]:
+        """Results of `work` on the questions, in their order: all at once, or for a sampler that chooses frames for
+        each question, those that see the same frames together."""
+        from video3d_plugin.sampling.registry import reads_question
+
+        _all_of_scene(asked, _id_of(scene))
+        if not (isinstance(scene, Scene) and reads_question(self.sampler)):
+            return work(self._encoded(scene), asked)
+        from video3d_plugin.data.inputs import sample, scene_coverage
+
+        coverage = scene_coverage(scene)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, question in enumerate(asked):
+            frames = tuple(sample(scene, self.sampler, self.max_frames, coverage, question))
+            groups.setdefault(frames, []).append(index)
+        results: list[Any] = [None] * len(asked)
+        for frames, indices in groups.items():
+            prefix = self._encoded(scene, frames)
+            for index, result in zip(indices, work(prefix, [asked[i] for i in indices]), strict=True):
+                results[index] = result
+        return results
+
+    def _encoded(self, scene: SceneLike, frames: tuple[int, ...] | None = None) -> ScenePrefix:
+        """The scene's prefix: given, kept from before, or made now; of a Scene through these frames, or its own."""
         from video3d_plugin.model.prefix.key import prefix_key
 
-        check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
-        if isinstance(scene, str | Path):
-            raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
         made_by = prefix_key(self.model, self.processor)
+        if isinstance(scene, Scene) and frames is not None:
+            inputs_key = (scene_key(scene), frames, made_by, self.device)
+            return self.prefixes.get(inputs_key, lambda: self.encode_scene(self._inputs_of(scene, frames)))
         if isinstance(scene, Scene):
             key = (scene_key(scene), self.sampler, self.max_frames, made_by, self.device)
             return self.prefixes.get(key, lambda: self.encode_scene(scene))
@@ -320,6 +361,16 @@ class Video3D:
                 remedy="encode it again with this model's encode_scene",
             )
         return scene
+
+
+def _id_of(scene: SceneLike) -> str:
+    """The scene's id; an error for what is no scene."""
+    from video3d_plugin.model.prefix.inference import ScenePrefix
+
+    check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
+    if isinstance(scene, str | Path):
+        raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
+    return scene.scene_id
 
 
 def default_checkpoint() -> Path:
@@ -345,6 +396,7 @@ def load_model(
     prefix_attention: PrefixAttention = "cascade",
     sampler: str | None = None,
     max_frames: int | None = None,
+    model_class: str | None = None,
     **options: Any,
 ) -> Video3D:
     """A checkpoint folder (ours or LLaVA-NeXT's, or a hub name), ready to be asked; by default the small one shipped.
@@ -355,6 +407,8 @@ def load_model(
     dtype    "float32", "bfloat16" or "float16"; bfloat16 on a GPU that has it, float32 on a CPU
     lora     a folder with a PEFT adapter (and non_lora_trainables.bin), merged into the model
     prefix_attention  see `Video3D`
+    model_class  name of a registered model (entry points `video3d.models`) to load the checkpoint as; by default the
+                 one that wrote it. Parts of it that the checkpoint lacks start fresh
     options  go to `from_pretrained`: device_map="auto", quantization_config, load_in_4bit, load_in_8bit, ...
 
     >>> model = load_model(checkpoint, max_frames=4)
@@ -364,6 +418,7 @@ def load_model(
     check_path("path", path, optional=True)
     check_path("lora", lora, optional=True)
     check_text("attn_implementation", attn_implementation)
+    check_text("model_class", model_class, optional=True)
     check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
     _check_view(sampler, max_frames)
     path = default_checkpoint() if path is None else path
@@ -386,7 +441,8 @@ def load_model(
         if dtype not in NUMBER_FORMATS:
             raise DataError(f"dtype {dtype!r} is unknown", remedy=f"known: {', '.join(NUMBER_FORMATS)}")
         dtype = getattr(torch, dtype)
-    model, processor = load_pair(folder, dtype=dtype, attn_implementation=attn_implementation, lora=adapter, **options)
+    how = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
+    model, processor = load_pair(folder, lora=adapter, model_class=model_class, **how)
     quantised = getattr(model, "is_quantized", False)
     trained = trained_view(folder, adapter)
     return Video3D(

@@ -127,7 +127,8 @@ def test_every_entry_of_the_list_is_used():
 
 
 def test_no_command_hides_in_a_block_of_another_kind():
-    assert {block.language for block in BLOCKS} <= {"bash", "python", "text", "json", "yaml", "toml", "nginx", "bibtex", ""}
+    known = {"bash", "python", "text", "json", "yaml", "toml", "nginx", "bibtex", ""}
+    assert {block.language for block in BLOCKS} <= known
     command = re.compile(r"(video3d|make|pip|python3?|lmms-eval|torchrun|accelerate|export) [\w./'-]", re.MULTILINE)
     hidden = [b.place for b in BLOCKS if b.language in ("text", "") and command.match(b.text)]
     assert hidden == [], "give these blocks the language bash"
@@ -241,7 +242,9 @@ def shorten_answers(monkeypatch) -> None:
     monkeypatch.setattr(pipeline.Video3D, "answer", lambda *a, **k: answer(*a, **{**k, "max_new_tokens": 3}))
 
 
-RUN_ELSEWHERE = {"extending.md": "tests/tasks/test_extending.py runs each of its add-ons as one"}
+RUN_ELSEWHERE = {
+    "extending.md": "tests/tasks/test_extending.py and tests/test_extending_models.py run each of its add-ons as one"
+}
 PYTHON = [
     pytest.param(block, id=block.place)
     for block in BLOCKS

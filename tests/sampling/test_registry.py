@@ -53,9 +53,9 @@ def test_a_sampler_of_an_add_on_is_found_and_a_broken_one_stops_nobody(tmp_path,
     monkeypatch.syspath_prepend(write_add_on(tmp_path, registry.GROUP, points, {}))
     assert registry.names() == (*registry.BUILT_IN, "broken", "every-other")
     assert registry.get("every-other").__name__ == "itemgetter" and registry.get("uniform") is uniform
-    with pytest.raises(DataError, match=r"'broken' \(no_such_module_at_all:f\)"):
+    with pytest.raises(DataError, match=r"'broken' \(no_such_module_at_all:f of addon 1.0\)"):
         registry.get("broken")
-    with pytest.warns(UserWarning, match=r"frame sampler 'broken' \(no_such_module_at_all:f\)"):
+    with pytest.warns(UserWarning, match=r"frame sampler 'broken' \(no_such_module_at_all:f of addon 1.0\)"):
         assert registry.usable() == (*registry.BUILT_IN, "every-other")
 
 

@@ -196,7 +196,7 @@ def test_a_broken_benchmark_is_a_warning_that_names_it_and_stops_nobody(
     name = f"broken_{request.node.callspec.id.replace(' ', '_')}"
     points = {name: f"{name}:TASK"}
     monkeypatch.syspath_prepend(write_add_on(tmp_path / "site", "video3d.tasks", points, {f"{name}.py": module}))
-    with pytest.warns(UserWarning, match=rf"task '{name}' \({name}:TASK\) cannot be loaded: .*{reason}"):
+    with pytest.warns(UserWarning, match=rf"task '{name}' \({name}:TASK of addon 1.0\) cannot be loaded: .*{reason}"):
         prepare(room_root, tmp_path / "data")
     assert ("scanrefer", "val") in DataFolder.open(tmp_path / "data").tasks()
     with pytest.raises(DataError, match=reason):

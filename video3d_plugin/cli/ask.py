@@ -21,7 +21,15 @@ from video3d_plugin.cli.common import (
     status,
 )
 from video3d_plugin.errors import DataError, Video3DError
-from video3d_plugin.prompts import POINT_QUESTION
+from video3d_plugin.prompts import (
+    ANSWER_PROMPT,
+    CAPTION_PROMPT,
+    POINT_QUESTION,
+    as_point,
+    ground_question,
+    text_question,
+)
+from video3d_plugin.scene import Question
 from video3d_plugin.tokens import COORD_TOKEN
 
 if TYPE_CHECKING:
@@ -100,6 +108,7 @@ class Chat:
     name: str
     max_new_tokens: int = 128
     items: list[dict[str, Any]] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)  # frames that a sampler chose for the questions
 
     def ask(self, text: str | None, ground: bool, several: bool, point: list[float] | None) -> dict[str, Any]:
         """One question; its item (`view.items`) is kept."""
@@ -115,8 +124,18 @@ class Chat:
             else:
                 answer = self.model.answer(self.scene, text or "", max_new_tokens=self.max_new_tokens)
                 item = item_of_answer(text or "", answer, number=number)
+            self._note_frames(text or "", ground, several, point)
         self.items.append(item)
         return item
+
+    def _note_frames(self, text: str, ground: bool, several: bool, point: list[float] | None) -> None:
+        """Remember the frames of a sampler that chooses them for each question, as the model was asked it."""
+        from video3d_plugin.data.inputs import sample
+        from video3d_plugin.sampling.registry import reads_question
+
+        if reads_question(self.model.sampler):
+            question = _question(self.scene.scene_id, text, ground, several, point)
+            self.seen.update(sample(self.scene, self.model.sampler, self.model.max_frames, question=question))
 
     def _about_point(self, text: str | None, point: list[float], number: int) -> dict[str, Any]:
         from video3d_plugin.view.items import item_of_answer
@@ -124,14 +143,17 @@ class Chat:
         if not text:
             answer = self.model.caption(self.scene, point, max_new_tokens=self.max_new_tokens)
             return item_of_answer("Describe the object here.", answer, point, number)
-        asked = text if COORD_TOKEN in text else POINT_QUESTION.replace("{question}", text)
+        asked = _about_point(text)
         answer = self.model.answer(self.scene, asked, points=[point], max_new_tokens=self.max_new_tokens)
         return item_of_answer(text, answer, point, number)
 
     def frames(self) -> list[int]:
-        """Indices of the frames that the model sees."""
+        """Indices of the frames that the model sees, or has seen for the questions until now."""
         from video3d_plugin.data.inputs import sample
+        from video3d_plugin.sampling.registry import reads_question
 
+        if reads_question(self.model.sampler):
+            return sorted(self.seen)
         return sample(self.scene, self.model.sampler, self.model.max_frames)
 
     def as_json(self) -> dict[str, Any]:
@@ -153,6 +175,20 @@ class Chat:
 
         view = gather(self.scene, self.frames(), self.model.sampler)
         save_page(path, view, [{k: v for k, v in i.items() if k != "shown"} for i in self.items], model=self.name)
+
+
+def _about_point(text: str) -> str:
+    return text if COORD_TOKEN in text else POINT_QUESTION.replace("{question}", text)
+
+
+def _question(scene_id: str, text: str, ground: bool, several: bool, point: list[float] | None) -> Question:
+    """The question that `Chat.ask` puts to the model."""
+    if ground:
+        return ground_question(text, 0, scene_id, several)
+    if point is not None and not text:
+        return Question("caption", "0", scene_id, CAPTION_PROMPT, coords=(as_point(point),))
+    coords = () if point is None else (as_point(point),)
+    return text_question(text if point is None else _about_point(text), 0, scene_id, ANSWER_PROMPT, coords)
 
 
 def _open(args: argparse.Namespace) -> Chat:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from video3d_plugin.cli.common import add_scene_arguments, checked_path, open_scene, positive
 from video3d_plugin.errors import DataError
+from video3d_plugin.sampling.registry import BUILT_IN
 
 if TYPE_CHECKING:
     from video3d_plugin.sampling.coverage import Coverage
@@ -51,15 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from video3d_plugin.sampling import registry
 
-    names = args.sampler or list(registry.usable())
-    for name in names:
-        registry.get(name)  # before the work, not after it
+    for name in args.sampler or ():
+        registry.check_without_question(name, "this table")  # before the work, not after it
+    names = args.sampler or [name for name in registry.usable() if not registry.reads_question(name)]
     if args.save is not None:
         if args.save.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
             raise DataError("a picture's name ends in .png, .jpg or .webp", where=args.save)
         checked_path(args.save)
     scene = open_scene(args)
-    coverage, results = sample_all(scene, names, args.max_frames)
+    coverage, results = sample_all(scene, names, args.max_frames, skip_broken=not args.sampler)
     print(_json(scene, results) if args.json else table(scene, results))
     if args.save is not None:
         from video3d_plugin.view.sampling_picture import write_picture
@@ -70,8 +72,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverage, list[Sampled]]:
-    """What each sampler takes; every frame is read twice at most, however many samplers there are."""
+def sample_all(
+    scene: Scene, names: list[str], max_frames: int, skip_broken: bool = False
+) -> tuple[Coverage, list[Sampled]]:
+    """Return what each sampler takes; every frame is read twice at most, however many samplers there are.
+
+    Args:
+        scene: The scene.
+        names: The samplers.
+        max_frames: Frames at most.
+        skip_broken: Leave out an add-on's sampler that fails, with a warning.
+    """
     from video3d_plugin.data.inputs import sample, scene_coverage
 
     coverage = scene_coverage(scene)
@@ -82,7 +93,13 @@ def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverag
         everything = _union(coverage, range(len(scene.frames)))
         results = []
         for name in names:
-            chosen = sample(scene, name, max_frames, coverage)
+            try:
+                chosen = sample(scene, name, max_frames, coverage)
+            except DataError as error:
+                if not skip_broken or name in BUILT_IN:
+                    raise
+                warnings.warn(f"frame sampler {name!r} is left out: {error}", stacklevel=2)
+                continue
             seen = _union(coverage, chosen)
             results.append(Sampled(name, tuple(chosen), len(seen) / max(len(everything), 1), seen))
     return coverage, results

@@ -59,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
         Ending() as ending,
     ):  # before the model is read: that takes longer
         from video3d_plugin.pipeline import load_model
+        from video3d_plugin.sampling.registry import check_without_question
         from video3d_plugin.serve.service import SceneService
 
         model = load_model(args.model, device=args.device)
+        check_without_question(model.sampler, "video3d serve")
         service = SceneService(model, scenes, uploads=not args.no_upload, limits=limits)
         ending.clean_up = service.close
         app = build(service, allowed_hosts(args.host, listener.getsockname()[0]))

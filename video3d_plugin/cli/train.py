@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="where checkpoints, curve and result go")
     parser.add_argument("--preset", help="demo, mini or paper (default: mini; with --model: paper)")
     parser.add_argument("--model", type=Path, help="a checkpoint to fine-tune; without it a small model is built")
+    parser.add_argument(
+        "--model-class",
+        metavar="NAME",
+        help="with --model: train it as this model of an add-on, whose new parts start fresh (docs/extending.md)",
+    )
     parser.add_argument("--tasks", help="comma-separated; default: all five")
     parser.add_argument(
         "--precision",
@@ -162,6 +167,8 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
     if args.model is None:
         if _preset_name(args) not in _MINI_PRESETS:
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
+        if args.model_class:
+            raise DataError("--model-class needs a checkpoint to start from", remedy="give --model CHECKPOINT")
         from video3d_plugin.mini.presets import preset
         from video3d_plugin.mini.train import from_scratch
         from video3d_plugin.training.dataset import training_questions
@@ -169,10 +176,11 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         questions = training_questions(folder, settings.tasks)
         model, processor = from_scratch(preset(_preset_name(args)), questions, seed=settings.seed)
     else:
-        from video3d_plugin.model.modeling import Video3DForCausalLM
+        from video3d_plugin.model import registry
         from video3d_plugin.model.processing import Video3DProcessor
 
-        model = Video3DForCausalLM.from_pretrained(str(args.model), dtype="auto")  # as it is stored
+        model_class = registry.get(args.model_class or registry.BASE)
+        model = model_class.from_pretrained(str(args.model), dtype="auto")  # as it is stored
         processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
     if args.lora:
         from transformers import set_seed

@@ -156,7 +156,9 @@ class DataFolder:
         """Return where the scene's max-coverage selection is stored."""
         return self.path / "selections" / f"{scene_id}.json"
 
-    def frames(self, scene_id: str, sampler: str = "uniform", max_frames: int = 32) -> list[int]:
+    def frames(
+        self, scene_id: str, sampler: str = "uniform", max_frames: int = 32, question: Question | None = None
+    ) -> list[int]:
         """Sample frames of a scene. The result does not depend on earlier calls.
 
         A max-coverage selection is stored for the next call. One of more than 32 frames is stored only if it has the
@@ -166,6 +168,7 @@ class DataFolder:
             scene_id: Id of the scene.
             sampler: Name of a frame sampler.
             max_frames: Largest number of frames.
+            question: The question, for a sampler that asks for it.
 
         Returns:
             Indices of the scene's frames, in capture order.
@@ -176,7 +179,7 @@ class DataFolder:
         """
         scene, key, _ = self._scene(scene_id)
         coverage = self.coverage(scene_id)
-        indices = sample(scene, sampler, max_frames, coverage)
+        indices = sample(scene, sampler, max_frames, coverage, question)
         selection = coverage.computed
         if selection is not None:
             self._try_write(lambda: write_selection(self.selection_path(scene_id), key, selection))
@@ -189,8 +192,11 @@ class DataFolder:
         sampler: str = "uniform",
         max_frames: int = 32,
         proposals: str | np.ndarray = "pred",
+        question: Question | None = None,
     ) -> SceneInputs:
         """Return what the model sees of a scene: from the store, or computed and stored.
+
+        The store's files are keyed by the frames, so questions for which a sampler selects the same frames share one.
 
         A damaged store file is replaced, with a warning. If the folder cannot be written to, a warning says so once,
         and inputs are computed each time.
@@ -201,12 +207,13 @@ class DataFolder:
             sampler: Name of a frame sampler.
             max_frames: Largest number of frames.
             proposals: "pred", "gt" or (N, 6) boxes; see `inputs.scene_inputs`.
+            question: The question, for a sampler that asks for it.
 
         Raises:
             MissingError: The folder has no such scene.
             DataError: A frame cannot be decoded, or an argument is not valid.
         """
-        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try_write)
+        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try_write, question)
 
     def store_inputs(self, scene_id: str, spec: InputsSpec, **arguments: Any) -> None:
         """Compute and store inputs, unless they are stored.
@@ -230,9 +237,10 @@ class DataFolder:
         max_frames: int,
         proposals: str | np.ndarray,
         write: Callable[[Callable[[], None]], None],
+        question: Question | None = None,
     ) -> SceneInputs:
         scene, frames_key, _ = self._scene(scene_id)
-        indices = self.frames(scene_id, sampler, max_frames)
+        indices = self.frames(scene_id, sampler, max_frames, question)
         boxes, ids = boxes_of(scene, proposals)
         names = [scene.frames[index].name for index in indices]
         key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())

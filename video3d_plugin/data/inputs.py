@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from video3d_plugin.data.frames import describe, open_color, read_depth_m
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
@@ -24,7 +24,7 @@ from video3d_plugin.geometry.patch_grid import token_points
 from video3d_plugin.geometry.voxels import VoxelTable
 from video3d_plugin.sampling import registry
 from video3d_plugin.sampling.coverage import VOXEL_SIZE_M, Coverage, Selection
-from video3d_plugin.scene import Frame, InputsSpec, Scene, SceneInputs
+from video3d_plugin.scene import Frame, InputsSpec, Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,25 +85,46 @@ def crops(scene: Scene, frames: Sequence[int] | Sequence[str], spec: InputsSpec)
     return pixels, points
 
 
-def sample(scene: Scene, sampler: str, max_frames: int, coverage: Coverage | None = None) -> list[int]:
+def sample(
+    scene: Scene,
+    sampler: str,
+    max_frames: int,
+    coverage: Coverage | None = None,
+    question: Question | None = None,
+) -> list[int]:
     """Run the sampler of this name and check its result.
 
     Args:
         scene: The scene.
         sampler: Name of a frame sampler (see `sampling.registry`).
         max_frames: Largest number of frames, at least 1.
-        coverage: Handed to the sampler; made by `scene_coverage` by default.
+        coverage: Passed to the sampler; made by `scene_coverage` by default.
+        question: The question, for a sampler that asks for it; others do not get it.
 
     Returns:
         Indices of the scene's frames, in capture order.
 
     Raises:
-        DataError: There is no such sampler, or it returns no frame or one that the scene does not have.
+        DataError: There is no such sampler; it asks for a question and there is none; it fails; or it returns no frame
+            or one that the scene does not have.
     """
     if max_frames < 1:
         raise DataError(f"max_frames is {max_frames}", remedy="ask for at least one frame")
-    function = registry.get(sampler)
-    indices = [int(i) for i in function(scene, max_frames, coverage or scene_coverage(scene))]
+    function, options = registry.get(sampler), {}
+    if registry.reads_question(sampler):
+        if question is None:
+            registry.check_without_question(sampler, "this use of it")
+        options["question"] = question
+    try:
+        indices = [int(i) for i in function(scene, max_frames, coverage or scene_coverage(scene), **options)]
+    except Exception as error:
+        if sampler in registry.BUILT_IN or isinstance(error, Video3DError | OSError | MemoryError):
+            raise
+        # A third party's function may raise anything; the user needs its name.
+        what = (
+            f"frame sampler {sampler!r} ({registry.SAMPLERS.source(sampler)}) failed: {type(error).__name__}: {error}"
+        )
+        raise DataError(what, where=scene.scene_id, remedy="repair it, or choose another sampler") from error
     if not indices or not all(0 <= i < len(scene.frames) for i in indices):
         raise DataError(
             f"frame sampler {sampler!r} chose {indices[:8]} of {len(scene.frames)} frames of {scene.scene_id}"

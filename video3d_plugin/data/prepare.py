@@ -31,6 +31,7 @@ from video3d_plugin.data.records import FORMAT, try_read_record
 from video3d_plugin.data.report import Report, SceneResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import is_ours, locked, remove_leftovers, write_json
+from video3d_plugin.sampling.registry import check_without_question
 from video3d_plugin.scene import InputsSpec
 
 STAGES = ("scenes", "frames", "annotations")
@@ -82,6 +83,8 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
         DataError: No scan can be used, an annotation file is broken, or the output cannot be written.
     """
     options = replace(options or PrepareOptions(), **changes)
+    if options.store is not None:
+        check_without_question(options.store_inputs.get("sampler", "uniform"), "the store")
     source, output = Path(source).resolve(), Path(output).resolve()
     root = _check_arguments(source, output, options)
     with locked(output):

@@ -273,6 +273,7 @@ CONFIG_RULES: dict[str, Rule] = {
     "ground_token_ids": several(_ID, 64),
     "coord_token_ids": several(_ID, 64),
     "add_faster_video": FLAG,
+    "video3d_model": text(256),
 }
 # Names of other files, of code, and of what a class says of itself.
 _NOT_OF_A_FILE = (

@@ -12,6 +12,7 @@ import torch
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.checkpoint.lora import train_in_full
 from video3d_plugin.model.distributed import zero3
+from video3d_plugin.model.registry import new_parts
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
@@ -26,13 +27,13 @@ class HostMethods:
 
     def initialize_vision_tokenizer(self, model_args: Any, tokenizer: Any) -> None:
         """Add the tokens that the model reads; called by the host with its tokenizer, after it froze what is not to be
-        trained. Position embedding and grounding head train whatever `mm_tunable_parts` says, as in the reference
-        (train_3d.py), and with LoRA so does everything that an adapter does not hold."""
+        trained. Position embedding, grounding head and the new parts of a subclass train whatever `mm_tunable_parts`
+        says, as in the reference (train_3d.py), and with LoRA so does everything that an adapter does not hold."""
         if getattr(model_args, "mm_use_im_start_end", False):
             raise DataError("mm_use_im_start_end is not supported", remedy="leave it at False")
         self.add_tokens(tokenizer)
         for name, parameter in self.named_parameters():
-            if "world_position_embedding" in name or name.startswith("ground_head"):
+            if name.startswith(new_parts(type(self))):
                 parameter.requires_grad_(True)
         if any("lora_" in name for name, _ in self.named_parameters()):
             train_in_full(self)

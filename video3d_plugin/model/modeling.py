@@ -18,6 +18,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
+from video3d_plugin.model import registry
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.attention.packed import extend, is_mark, mask_of
 from video3d_plugin.model.compat import CACHE
@@ -88,9 +89,18 @@ class Video3DModel(Qwen2Model):
 
 
 class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
-    """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`."""
+    """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`.
+
+    Attributes:
+        new_parts: Beginnings of the names of parameters that a published checkpoint may lack. Each part is loaded as a
+            whole or initialised as a whole. A subclass lists its own alone; its parents' parts count too.
+        forward_is_for_training: Set by a subclass that overrides `forward` for training alone, for instance to add a
+            loss: answering questions does not call `forward`.
+    """
 
     config_class = Video3DConfig
+    new_parts: tuple[str, ...] = ("ground_head", "model.world_position_embedding.")
+    forward_is_for_training = False
     accepts_loss_kwargs = False  # the loss is a mean over items already: the Trainer must not rescale it
     _no_split_modules = ["Qwen2DecoderLayer", "SiglipEncoderLayer"]
     _supports_flex_attn = True
@@ -98,6 +108,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
     def __init__(self, config: Video3DConfig):
         # Past Qwen2ForCausalLM's own constructor, which would build a second language model.
         config.vision_config = dict(config.vision)  # saved with the model: sizes then need no tower at hand
+        registry.record_class(config, type(self))
         super(Qwen2ForCausalLM, self).__init__(config)
         self.initialised_parts: list[str] = []  # parameters that a loaded checkpoint did not have
         self.model = Video3DModel(config)
@@ -120,6 +131,24 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
             elif hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+
+    def init_new_parameter(self, name: str, parameter: nn.Parameter) -> None:
+        """Give a parameter that the checkpoint lacks its first value, in place: standard normal.
+
+        Called for those that lie on no module with a `reset_parameters` of its own.
+        """
+        nn.init.normal_(parameter)
+
+    def adapt_scene_tokens(self, tokens: SceneTokens, scene: SceneTensors) -> SceneTokens:
+        """Change what the language model and the grounding head get of a scene, in training and when asked.
+
+        For subclasses; the scene's tokens as they are. The result must not depend on a question.
+
+        Args:
+            tokens: `visual` (T, hidden size) in place of <image>, `proposals` (N, hidden size).
+            scene: The scene's tensors, see `SceneInputs`.
+        """
+        return tokens
 
     def forward(
         self,
@@ -410,7 +439,10 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.weights.load`."""
+        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.weights.load`.
+
+        The result is of the class that the config.json names, or of the subclass this is called on.
+        """
         from video3d_plugin.model.checkpoint.weights import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)

@@ -75,7 +75,8 @@ def encode_scenes(
         points = [own[:, None].expand(-1, config.position.points_per_token, -1) for own in centres]
         for index, embedding in zip(some, once(inner.world_position_embedding, points), strict=True):
             features[index] = features[index] + embedding.to(features[index])
-    return [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
+    encoded = [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
+    return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
 
 
 def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.no_cast import AsIs
+from video3d_plugin.sampling.registry import check_without_question
 from video3d_plugin.scene import InputsSpec, Question, SceneInputs
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class SceneGroups(torch.utils.data.Dataset):
         augment: Changes a scene and its questions each time they are read; None leaves them as they are.
 
     Raises:
-        DataError: If there are no questions, or `questions_per_scene` is below 1.
+        DataError: If there are no questions, `questions_per_scene` is below 1, or the sampler asks for the question.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class SceneGroups(torch.utils.data.Dataset):
         seed: int = 0,
         augment: Augment | None = None,
     ):
+        check_without_question(sampler, "training")
         if questions_per_scene < 1:
             raise DataError(f"questions_per_scene is {questions_per_scene}", remedy="use 1 or more")
         if not questions:

@@ -120,7 +120,7 @@ def plan(model_args: Any, data_args: Any, training_args: Any) -> Plan:
     config = settled_config(model_args, data_args)
     notes = _settle(model_args, data_args, training_args, config)
     sampler = sampler_name(data_args.frame_sampling_strategy)
-    samplers.get(sampler)
+    samplers.check_without_question(sampler, "training")
     folder, questions = _data(data_args, training_args)
     notes.append(f"{len(questions)} questions about {len({q.scene_id for q in questions})} scenes of {folder.path}")
     return Plan(

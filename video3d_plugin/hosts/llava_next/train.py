@@ -152,7 +152,13 @@ def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) ->
 def freeze_what_adapters_stand_for(model: Any) -> None:
     """With LoRA, the language model's layers learn through their adapters alone. The script of b42941c sets all of them
     to train where --mm_tunable_parts names mm_language_model; that of df17966 does not."""
-    for name, parameter in model.named_parameters():
+    from video3d_plugin.model.registry import new_parts
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    new = new_parts(type(base))
+    for name, parameter in base.named_parameters():
+        if name.startswith(new):
+            continue
         if "vision_tower" not in name and ("layers." in name or name.endswith("model.norm.weight")):
             parameter.requires_grad_(parameter.requires_grad and "lora_" in name)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.hosts.lmms_eval.state import STATE
+from video3d_plugin.model import registry
 
 WHOLE = 8 << 20  # files up to this size are read whole; of larger ones, size, time and both ends are taken
 END = 64 << 10
@@ -21,12 +22,24 @@ def of_run(model: Any, task_dict: dict) -> str:
     from video3d_plugin import __version__
 
     parts = []
-    identity = STATE.model_fingerprint if model == "video3d" else getattr(model, "fingerprint", None)
+    identity = (
+        STATE.model_fingerprint
+        if isinstance(model, str) and model in registry.names()
+        else getattr(model, "fingerprint", None)
+    )
     if identity is not None:
         parts.append(f"model {identity}")
     if _has_scene_tasks(task_dict):
         parts.append(f"data {of_data(STATE.data_folder().path)}")
     return _digest([__version__, *parts]) if parts else ""
+
+
+def of_add_ons(model_class: type, sampler: str) -> list[str]:
+    """Return what identifies the code of add-ons that answers depend on: empty where there is none."""
+    from video3d_plugin.sampling.registry import SAMPLERS
+
+    parts = {"model": registry.identity(model_class), "sampler": SAMPLERS.source(sampler)}
+    return [f"{kind} {part}" for kind, part in parts.items() if part is not None]
 
 
 def _has_scene_tasks(task_dict: dict) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmms_eval.api.model import lmms
@@ -24,6 +26,7 @@ from video3d_plugin.hosts.lmms_eval.batching import Batches, by_key, is_out_of_m
 from video3d_plugin.hosts.lmms_eval.options import ModelOptions
 from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.prompts import GROUND_ANSWER
+from video3d_plugin.sampling.registry import reads_question
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tasks import is_grounding, needs_point
 
@@ -81,9 +84,14 @@ def is_undetected(question: Question) -> bool:
 
 
 class Video3DLmms(lmms):
-    """The model as lmms-eval knows it; `hosts.lmms_eval.options.ModelOptions` lists the arguments of --model_args."""
+    """The model as lmms-eval knows it; `hosts.lmms_eval.options.ModelOptions` lists the arguments of --model_args.
+
+    Attributes:
+        model_class: The registered model that checkpoints are loaded as; None for the one that wrote them.
+    """
 
     is_simple = True
+    model_class: str | None = None
 
     def __init__(self, **model_args: Any) -> None:
         super().__init__()
@@ -92,11 +100,19 @@ class Video3DLmms(lmms):
         self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
         self.data = STATE.open_data(options.data)  # before the weights: a missing folder is said at once
         self._device = device_of_this_rank(options.device)
-        self.video3d = load(options, self._device)
+        self.video3d = (
+            load(options, self._device)
+            if self.model_class is None
+            else load(options, self._device, model_class=self.model_class)
+        )
+        # lmms-eval selects a task's options by the name of the model, and the tasks know video3d's alone.
+        STATE.current.reads_scenes = self.model_class is not None
         self.options = options.resolved(self.video3d.sampler, self.video3d.max_frames)
         self.batches = Batches(options.batch_size)
         self.fingerprint = self.options.fingerprint(
-            cache_fingerprint.of_checkpoint(options.pretrained, options.lora), str(self.video3d.model.dtype)
+            cache_fingerprint.of_checkpoint(options.pretrained, options.lora),
+            str(self.video3d.model.dtype),
+            cache_fingerprint.of_add_ons(type(self.video3d.model), self.options.sampler),
         )
         STATE.model_fingerprint = self.fingerprint
 
@@ -122,9 +138,9 @@ class Video3DLmms(lmms):
         total = sum(map(len, jobs.values()))
         hidden = True if self.rank else None  # None: shown on a terminal only
         with tqdm(total=total, unit="question", desc=f"0/{len(jobs)} scenes", disable=hidden) as bar:
-            for number, (scene_id, loading) in enumerate(prefetch(list(jobs), self.load_scene), 1):
+            for number, (scene_id, loading, asked) in self._loaded(jobs):
                 bar.set_description(f"{number}/{len(jobs)} scenes")
-                for job, answer in self._answer_scene(scene_id, loading, jobs[scene_id]):
+                for job, answer in self._answer_scene(scene_id, loading, asked):
                     answers[job.position] = answer
                     if self.when_answered is not None:
                         self.when_answered(job.request, answer)
@@ -134,14 +150,43 @@ class Video3DLmms(lmms):
             log.warning(summary)
         return answers
 
-    def load_scene(self, scene_id: str) -> SceneInputs:
+    def load_scene(self, scene_id: str, question: Question | None = None) -> SceneInputs:
         return self.data.inputs(
             scene_id,
             self.video3d.spec,
             sampler=self.options.sampler,
             max_frames=self.options.max_frames,
             proposals=self.options.proposals,
+            **({} if question is None else {"question": question}),
         )
+
+    def _loaded(self, jobs: dict[str, list[Job]]) -> Iterator[tuple[int, tuple[str, Future, list[Job]]]]:
+        """Yield (number of the scene, (scene id, its inputs to come, the jobs that see them)).
+
+        A scene comes once, or for a sampler that chooses frames for each question, once for each choice.
+        """
+        if not reads_question(self.options.sampler):
+            for number, (scene_id, loading) in enumerate(prefetch(list(jobs), self.load_scene), 1):
+                yield number, (scene_id, loading, jobs[scene_id])
+            return
+        for number, (scene_id, listed) in enumerate(jobs.items(), 1):
+            groups = self._by_frames(scene_id, listed)
+            questions = [group[0].question for group in groups]
+            load = partial(_load_for, self, scene_id, questions)
+            for index, loading in prefetch(range(len(groups)), load):
+                yield number, (scene_id, loading, groups[index])
+
+    def _by_frames(self, scene_id: str, jobs: list[Job]) -> list[list[Job]]:
+        """Group jobs of a scene whose questions get the same frames. Where none can be chosen, they stay open."""
+        groups: dict[tuple[int, ...], list[Job]] = {}
+        for job in jobs:
+            try:
+                frames = self.data.frames(scene_id, self.options.sampler, self.options.max_frames, job.question)
+            except (Video3DError, OSError) as error:
+                self._leave_open([job], str(error))
+                continue
+            groups.setdefault(tuple(frames), []).append(job)
+        return list(groups.values())
 
     def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
         jobs = []
@@ -210,6 +255,10 @@ class Video3DLmms(lmms):
             STATE.note_unanswered(job.question.task, job.question.scene_id, job.question.item_id, reason)
 
 
+def _load_for(model: Video3DLmms, scene_id: str, questions: Sequence[Question], index: int) -> SceneInputs:
+    return model.load_scene(scene_id, questions[index])
+
+
 def _kind(job: Job) -> tuple[bool, int]:
     """What can share a batch: all grounding questions, and text questions of the same length limit."""
     return (job.question.is_grounding, 0 if job.question.is_grounding else job.max_new_tokens)
@@ -228,7 +277,7 @@ def _decimals(values: Sequence[float]) -> list[float]:
     return [float(str(np.float32(value))) for value in values]
 
 
-def load(options: ModelOptions, device: Any) -> Video3D:
+def load(options: ModelOptions, device: Any, model_class: str | None = None) -> Video3D:
     """Load the checkpoint; what the options leave open is left to `pipeline.load_model`."""
     from video3d_plugin.pipeline import load_model
 
@@ -238,6 +287,7 @@ def load(options: ModelOptions, device: Any) -> Video3D:
         "lora": options.lora,
         "sampler": options.sampler,
         "max_frames": options.max_frames,
+        "model_class": model_class,
     }
     given = {name: value for name, value in given.items() if value is not None}
     return load_model(options.pretrained, device=str(device), prefix_attention=options.prefix_attention, **given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -84,16 +84,23 @@ class ModelOptions:
         """The options with what the checkpoint's training decided filled in."""
         return replace(self, sampler=known_sampler(sampler), max_frames=max_frames)
 
-    def fingerprint(self, checkpoint: str, dtype: str) -> str:
+    def fingerprint(self, checkpoint: str, dtype: str, add_ons: Sequence[str] = ()) -> str:
         """Identify everything that an answer depends on, beside the data: a part of the response cache's keys.
 
         Args:
             checkpoint: Fingerprint of the files of the checkpoint and of its adapter.
             dtype: Number format of the loaded weights.
+            add_ons: Identity and version of the model class and the sampler, where add-ons provide them.
         """
         seen = {option.name for option in fields(self) if option.metadata.get("affects_answers", True)}
         options = {name: value for name, value in asdict(self).items() if name in seen - {"pretrained", "lora"}}
-        text = json.dumps({"checkpoint": checkpoint, **options, "dtype": dtype}, sort_keys=True)
+        content = {
+            "checkpoint": checkpoint,
+            **options,
+            "dtype": dtype,
+            **({"add_ons": list(add_ons)} if add_ons else {}),
+        }
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -29,10 +29,12 @@ class Evaluation:
     Attributes:
         data: The data folder that the model's `data=` argument named; None means the folder in VIDEO3D_DATA.
         unanswered: The reason why a question has no answer, for each question without one.
+        reads_scenes: Whether an add-on's model answers, which like video3d reads scenes instead of a plain prompt.
         values: For each task, the ids of the samples scored last and the values of all its metrics.
     """
 
     data: DataFolder | None = None
+    reads_scenes: bool = False
     unanswered: dict[QuestionKey, str] = field(default_factory=dict)
     values: dict[str, tuple[frozenset[str], dict[str, float | None]]] = field(default_factory=dict)
 

@@ -64,14 +64,14 @@ class SceneTask:
     def text(self, doc: Mapping, options: Mapping | None = None) -> str:
         """`doc_to_text`: for video3d the prompt its weights were trained with, for any other model a plain one."""
         options = options or {}
-        if options.get("format") == "video3d":
+        if _reads_scenes(options):
             return doc["prompt"]
         return plain_prompts.text(self.spec, doc, options)
 
     def visual(self, doc: Mapping, options: Mapping | None = None) -> list:
         """`doc_to_visual`: frames as images, with `depth` each followed by it; video3d reads the scene itself."""
         options = options or {}
-        return [] if options.get("format") == "video3d" else plain_prompts.images(doc["scene_id"], options)
+        return [] if _reads_scenes(options) else plain_prompts.images(doc["scene_id"], options)
 
     def target(self, doc: Mapping) -> str:
         """`doc_to_target`: JSON of the question's ids and its truth; --predict_only samples hold nothing else."""
@@ -104,6 +104,10 @@ class SceneTask:
     def submission_items(self, doc: Mapping, results: Sequence[str]) -> dict[str, dict]:
         """`process_results` of such a split."""
         return {"submission": {"doc": dict(doc), "response": self._prediction(doc, results[0])}}
+
+
+def _reads_scenes(options: Mapping) -> bool:
+    return options.get("format") == "video3d" or STATE.current.reads_scenes
 
 
 def mini_selection(docs: Sequence[dict], questions: int = MINI_QUESTIONS, scenes: int = MINI_SCENES) -> list[dict]:

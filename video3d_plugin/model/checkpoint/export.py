@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from video3d_plugin.files.atomic import is_ours, replacing_folder, write_json
 from video3d_plugin.model.checkpoint.checks import read_bin
 from video3d_plugin.model.checkpoint.tokenizer import PLAIN_CLASS, make_portable
 from video3d_plugin.model.checkpoint.weights import local_folder, weight_files
+from video3d_plugin.model.registry import BASE, CONFIG_KEY
+
+log = logging.getLogger(__name__)
 
 _TOWER_FOLDER = "siglip-vision-tower"  # LLaVA-NeXT picks the tower's class by "siglip" in its path
 # What transformers 5 writes and LLaVA-NeXT's Qwen2Config does not know, and what is ours alone.
@@ -44,6 +48,13 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
     check_new(target)
     files = weight_files(source)
     config = Video3DConfig.from_pretrained(str(source))
+    written_by = getattr(config, CONFIG_KEY, None)
+    if written_by not in (None, BASE):
+        log.warning(
+            "%s: LLaVA-NeXT does not know model %r and runs without its code; this package still does",
+            source,
+            written_by,
+        )
     with replacing_folder(target) as made:
         for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
             if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):

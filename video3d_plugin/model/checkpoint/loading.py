@@ -8,6 +8,7 @@ from typing import Any
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.checkpoint_json import listed
+from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.lora import config_folder, merge_lora
 from video3d_plugin.model.checkpoint.weights import local_folders
@@ -16,18 +17,21 @@ from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
 
 
-def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: Any):
+def load_pair(path: str | Path, *, lora: str | Path | None = None, model_class: str | None = None, **options: Any):
     """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it.
 
-    An adapter folder given as `path` is merged into the base checkpoint that it names.
+    An adapter folder given as `path` is merged into the base checkpoint that it names. The model's class is the one
+    that wrote the checkpoint, or the registered one called `model_class`, which may start from a checkpoint without
+    its new parts.
     """
+    kind = Video3DForCausalLM if model_class is None else registry.get(model_class)
     folder, adapter = local_folders(path, lora, options)
     if adapter is None:
-        model, words = Video3DForCausalLM.from_pretrained(str(folder), **options), folder
+        model, words = kind.from_pretrained(str(folder), **options), folder
     else:
         read_adapter(adapter)  # what is wrong with it is said before gigabytes are read
         settings = config_folder(adapter, folder)
-        model = Video3DForCausalLM.from_pretrained(str(folder), config=settings, **options)
+        model = kind.from_pretrained(str(folder), config=settings, **options)
         model = merge_lora(model, adapter)
         if settings == adapter and model.initialised_parts:
             what = f"its config.json asks for parts that neither it nor its base has: {listed(model.initialised_parts)}"

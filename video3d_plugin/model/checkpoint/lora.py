@@ -17,19 +17,13 @@ from video3d_plugin.files.checkpoint_json import listed
 from video3d_plugin.model.checkpoint.adapter import TARGETS, Adapter, peft_settings, read_adapter
 from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
+from video3d_plugin.model.registry import new_parts
 
 _FULL = "non_lora_trainables.bin"
 _WRAPPER = "base_model.model."  # what PEFT puts before the names of the model that it wraps
 _CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
-# Trained in full beside the adapter: everything that is new, and what new tokens need.
-_TRAINED_IN_FULL = (
-    "embed_tokens",
-    "lm_head",
-    "ground_head",
-    "world_position_embedding",
-    "mm_projector",
-    "image_newline",
-)
+# Trained in full beside the adapter, with the class's new parts: what new tokens and the scene need.
+_TRAINED_IN_FULL = ("embed_tokens", "lm_head", "mm_projector", "image_newline")
 
 
 def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
@@ -56,8 +50,12 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.
 
 def train_in_full(model: Any) -> None:
     """Unfreeze what is trained in full beside an adapter."""
-    for name, parameter in model.named_parameters():
-        if "vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL):
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    new = new_parts(type(base))
+    for name, parameter in base.named_parameters():
+        if "lora_" in name:
+            continue
+        if name.startswith(new) or ("vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL)):
             parameter.requires_grad_(True)
 
 

@@ -30,6 +30,7 @@ from video3d_plugin.files.checkpoint_json import (
     read_checkpoint_json,
     required,
 )
+from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
@@ -37,12 +38,12 @@ from video3d_plugin.model.distributed import zero3
 log = logging.getLogger(__name__)
 
 _TOWER = "model.vision_tower."
-# Parts that a base LLaVA-Video checkpoint lacks; each is initialised as a whole or loaded as a whole.
-_NEW_PARTS = ("ground_head", "model.world_position_embedding.")
 # What published checkpoints carry that no forward pass reads: buffers, the tower's dropped layer and pooling head.
 _NOT_READ = ("rotary_emb.inv_freq", "embeddings.position_ids", "vision_model.head.", "vision_tower.logit_")
 # Arguments of from_pretrained that some versions of transformers would take for entries of the configuration.
-_NOT_OF_THE_CONFIG = ("dtype", "torch_dtype", "attn_implementation", "quantization_config", "device_map")
+_NOT_OF_THE_CONFIG = (
+    "dtype", "torch_dtype", "attn_implementation", "quantization_config", "device_map", "load_in_4bit", "load_in_8bit",
+)  # fmt: skip
 _INDEX = {"model.safetensors": "model.safetensors.index.json", "pytorch_model.bin": "pytorch_model.bin.index.json"}
 
 
@@ -61,13 +62,17 @@ def load(
     """
     if path is None or kwargs.get("state_dict") is not None:
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
-    folder, kwargs = local_folder(path, kwargs), _quantised(kwargs)
+    folder = local_folder(path, kwargs)
     if config is None or isinstance(config, str | os.PathLike):
         mine = {name: kwargs.pop(name) for name in _NOT_OF_THE_CONFIG if name in kwargs}
         config, kwargs = Video3DConfig.from_pretrained(str(config or folder), return_unused_kwargs=True, **kwargs)
         kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
+    actual = registry.class_of_checkpoint(cls, config, folder)
+    if actual is not cls:
+        return actual.from_pretrained(folder, *args, config=config, output_loading_info=output_loading_info, **kwargs)
+    kwargs = _quantised(kwargs, registry.new_parts(cls))
     quantised = (
         kwargs.get("quantization_config") is not None or getattr(config, "quantization_config", None) is not None
     )
@@ -84,6 +89,7 @@ def load(
         if not is_bin or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         raise DataError(f"a .bin file is damaged: {error!s:.100}", where=folder, remedy="download it again") from error
+    _check_parameters(model, fresh)
     _materialise(model, fresh)
     tower = [name for name in fresh if name.startswith(_TOWER)]
     if tower:
@@ -215,7 +221,7 @@ def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]
         f"{name} {shapes[name]}, expected {shape}" for name, shape in wanted.items() if shapes.get(name, shape) != shape
     ]
     fresh = []
-    for part in (_TOWER, *_NEW_PARTS):
+    for part in (_TOWER, *registry.new_parts(cls)):
         whole = [name for name in wanted if name.startswith(part)]
         if whole and not any(name in shapes for name in whole):
             fresh += whole
@@ -277,6 +283,14 @@ def _tensors_of(path: Path) -> Iterable[tuple[str, torch.Tensor]]:
                 yield name, file.get_tensor(name)
 
 
+def _check_parameters(model: torch.nn.Module, names: Iterable[str]) -> None:
+    """Raise for a buffer in a new part: what to fill it with is nowhere said."""
+    buffers = dict(model.named_buffers())
+    if wrong := [name for name in names if name in buffers]:
+        what = f"{type(model).__name__}: new_parts hold buffers: {listed(wrong)}"
+        raise DataError(what, remedy="make them parameters, or register them with persistent=False")
+
+
 def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
     """Room for parameters that the checkpoint did not have: transformers before 4.5x may leave them on `meta`."""
     for name in names:
@@ -291,13 +305,20 @@ def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
 def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
     """Fresh values for the named parameters: modules as torch initialises them, single vectors from a normal."""
     names = list(names)
-    owners = {name.rpartition(".")[0] for name in names}
+    resets = {owner: _reset_of(model, owner) for owner in sorted({name.rpartition(".")[0] for name in names})}
     with zero3.gathered(model.get_parameter(name) for name in names):
         for name in names:
-            if "." not in name:  # a vector on the model itself
-                model.get_parameter(name).normal_()
-        for owner in sorted(owners - {""}):
-            model.get_submodule(owner).reset_parameters()
+            if resets[name.rpartition(".")[0]] is None:
+                model.init_new_parameter(name, model.get_parameter(name))
+        for reset in resets.values():
+            if reset is not None:
+                reset()
+
+
+def _reset_of(model: torch.nn.Module, owner: str) -> Callable[[], None] | None:
+    """What initialises a module's own parameters; None for the model itself and for modules without such a method."""
+    module = model.get_submodule(owner) if owner else None
+    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
 
 
 def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -318,7 +339,7 @@ _NOT_QUANTISED = ["lm_head", "vision_tower", "mm_projector", "world_position_emb
 _NOT_QUANTISED += ["ground_head", "ground_head_obj", "ground_head_query", "ground_head_score"]
 
 
-def _quantised(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _quantised(kwargs: dict[str, Any], new_parts: Iterable[str]) -> dict[str, Any]:
     """`load_in_4bit` and `load_in_8bit` (as LLaVA-NeXT's loader takes them) become a quantization_config."""
     kwargs = dict(kwargs)
     bits = {name: kwargs.pop(name) for name in ("load_in_4bit", "load_in_8bit") if name in kwargs}
@@ -331,8 +352,9 @@ def _quantised(kwargs: dict[str, Any]) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.bfloat16
+    skipped = [*_NOT_QUANTISED, *(part.strip(".") for part in new_parts)]
     kwargs["quantization_config"] = BitsAndBytesConfig(
-        **bits, llm_int8_skip_modules=_NOT_QUANTISED, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4"
+        **bits, llm_int8_skip_modules=skipped, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4"
     )
     return kwargs
 

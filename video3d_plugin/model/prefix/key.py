@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from video3d_plugin.model.registry import identity
+
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
@@ -22,7 +24,7 @@ _SWITCHES = ("training", "_disable_adapters", "_active_adapter", "scaling")
 def prefix_key(model: Video3DForCausalLM, processor: Video3DProcessor) -> str:
     """Changes with everything that a prefix is made with: the weights that it depends on (all but the output layer and
     the grounding head), adapters switched or scaled, dropout, what the data is asked for and how it is laid out, and
-    the words before the question.
+    the words before the question. Of an add-on's class all weights count, and which class it is.
 
     The weights' bits are summed as whole numbers: no change is too small to be seen, and nothing is rounded.
     That reads every weight once, as each generated token does: 0.4 to 0.8 of a token's time on one CPU core (5 MB and
@@ -32,7 +34,10 @@ def prefix_key(model: Video3DForCausalLM, processor: Video3DProcessor) -> str:
     inner, config = model.get_model(), model.config
     switches = [[vars(module).get(name) for name in _SWITCHES] for module in inner.modules()]
     asked = (config.inputs_spec, config.layout, config.position, config.head is not None)
-    made_with = (_sums(inner), switches, asked, processor.prefix_ids())
+    kind = identity(type(model.get_base_model() if hasattr(model, "get_base_model") else model))
+    # An add-on's class may read any of its weights before the question, and have switches anywhere.
+    theirs = None if kind is None else (kind, _sums(model))
+    made_with = (_sums(inner), switches, asked, processor.prefix_ids(), theirs)
     return hashlib.blake2b(repr(made_with).encode(), digest_size=16).hexdigest()
 
 
