@@ -11,6 +11,7 @@ import pytest
 
 import video3d_plugin
 from video3d_plugin import cli
+from video3d_plugin.cli.parser import COMMANDS
 
 
 def run_python(code: str) -> str:
@@ -35,14 +36,14 @@ def test_every_public_name_resolves():
         getattr(video3d_plugin, "no_such_" + "name")
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert re.search(rf"examples?:\s+video3d {command}", text)
-    assert callable(import_module(cli.COMMANDS[command][0]).run)
+    assert callable(import_module(COMMANDS[command].module).run)
 
 
 def test_a_mistyped_command_is_answered_with_a_suggestion(capsys):
@@ -78,7 +79,7 @@ def test_without_a_command_the_commands_are_listed(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([])
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and all(name in said for name in cli.COMMANDS)
+    assert stop.value.code == 2 and all(name in said for name in COMMANDS)
 
 
 def test_a_missing_file_is_one_line_and_status_2(tmp_path, capsys):

@@ -41,13 +41,18 @@ def explain(error: BaseException) -> str | None:
         The line, with a remedy; None where no other distribution is at fault, or where the environment variable
         VIDEO3D_TRACEBACK asks for tracebacks.
     """
-    if os.environ.get(SHOW_TRACEBACK, "0") not in ("", "0") or not isinstance(error, Exception):
+    if traceback_wanted() or not isinstance(error, Exception):
         return None
     for each in reversed(list(_causes(error))):
         module = _culprit(each)
         if module is not None:
             return _line(each, module)
     return None
+
+
+def traceback_wanted() -> bool:
+    """Return whether the environment variable VIDEO3D_TRACEBACK asks for tracebacks."""
+    return os.environ.get(SHOW_TRACEBACK, "0") not in ("", "0")
 
 
 def known_versions() -> dict[str, str]:

@@ -10,8 +10,7 @@ import pytest
 from stubs import python, stub
 
 from video3d_plugin import cli, dependencies
-from video3d_plugin.cli.doctor import cli as doctor_cli
-from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
+from video3d_plugin.cli.doctor import command, data, entry_points, hosts, libraries, machine, training
 from video3d_plugin.cli.doctor.check import Check, survived
 from video3d_plugin.dependencies import remedy_for
 
@@ -249,7 +248,7 @@ def test_the_probe_reports_every_patch():
 
 def test_the_report_for_people_has_a_line_each_and_a_verdict(capsys, monkeypatch):
     monkeypatch.setattr(
-        doctor_cli, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
+        command, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
     )
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == ["ok      a   fine", "problem bb  x  -> do y", "1 problem"]

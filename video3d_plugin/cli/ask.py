@@ -19,6 +19,7 @@ from video3d_plugin.cli.common import (
     positive,
     save_page,
     status,
+    suggestion,
 )
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.prompts import POINT_QUESTION
@@ -232,8 +233,6 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
     elif command == "/help":
         print(HELP)
     else:
-        from video3d_plugin.cli import suggestion
-
         known = ("/ground", "/several", "/point", "/save", "/frames", "/help", "/quit")
         raise DataError(f"no {command}", remedy=suggestion(command, known))
 

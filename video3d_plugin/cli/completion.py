@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from video3d_plugin.cli import commands_of
+from video3d_plugin.cli.parser import commands_of
 from video3d_plugin.errors import MissingError
 
 

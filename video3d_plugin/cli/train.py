@@ -78,6 +78,10 @@ def run(args: argparse.Namespace) -> int:
     from video3d_plugin.training import processes
 
     settings = settings_of(args)
+    if _is_mini(args):
+        from video3d_plugin.mini.train import train_mini as train
+    else:
+        from video3d_plugin.training.trainer import train
     folder = DataFolder.open(args.data)
     first = processes.is_first()
     if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
@@ -85,10 +89,6 @@ def run(args: argparse.Namespace) -> int:
     if args.processes > 1 and processes.count() == 1:
         return processes.launch(args.processes, args.words)
     model, processor = _model(args, folder, settings)
-    if _is_mini(args):
-        from video3d_plugin.mini.train import train_mini as train
-    else:
-        from video3d_plugin.training.trainer import train
     summary = train(model, processor, folder, args.output, settings, resume=args.resume)
     if first:
         print(_summary_text(args.output, summary))
