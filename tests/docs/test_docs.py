@@ -99,7 +99,7 @@ HOW: list[Run | Listed] = [
     Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/test_completion.py", completes),
     Run(r"video3d prepare (SCANNET|SOURCE|captures/) "),
     Run(r"video3d (ask|view|sample|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),
-    Run(r"video3d verify tests/goldens", slow=True),
+    Run(r"video3d verify", slow=True),
     Run(r"video3d (report results|view DATA/\w+ --boxes results.*)", swap=((SCENE_IN_DOCS, "SCENE"),), slow=True),
     Run(r"video3d train --preset mini ", more=STEP, slow=True),
     Run(r"video3d train --preset paper ", more=("--steps", "1", "--precision", "float32"), slow=True),

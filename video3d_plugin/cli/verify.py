@@ -1,4 +1,4 @@
-"""`video3d verify DIR`: one line a case, a non-zero exit if one is out."""
+"""`video3d verify [FOLDER]`: recompute reference results and compare."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from video3d_plugin.verify import KINDS, CaseResult, verify
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="a folder that holds model/, training/, video_processor/ or metrics/")
     parser.add_argument(
-        "--kind", action="append", metavar="KIND", help=f"only this kind; repeatable: {', '.join(KINDS)}"
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help=f"folder with any of {', '.join(f'{kind}/' for kind in KINDS)} (default: what is installed with the "
+        "package)",
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        metavar="KIND",
+        help=f"check this kind only: {', '.join(KINDS)} (may be given several times)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
     parser.add_argument(
