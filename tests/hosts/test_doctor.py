@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,28 @@ def test_both_opencv_wheels_at_once_are_a_problem(monkeypatch):
     monkeypatch.setattr(libraries, "version_of", lambda name: "1.0")
     (clash,) = [check for check in libraries.libraries() if check.part == "opencv"]
     assert clash.status == "problem" and "pip uninstall" in clash.remedy
+
+
+def test_what_an_extra_installs_is_absent_and_named_by_it(monkeypatch):
+    monkeypatch.setattr(libraries, "version_of", lambda name: None)
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    checks = {check.part: check for check in [*libraries.libraries(), *training.checks()]}
+    for part, extra in (("shtab", "completion"), ("datasets", "eval"), ("LLaVA-NeXT's imports", "llava")):
+        assert (checks[part].status, checks[part].remedy) == ("absent", f"pip install 'video3d-plugin[{extra}]'")
+    assert checks["torch"].status == "problem"
+
+
+def test_flash_attention_is_installed_without_build_isolation_and_after_torch(monkeypatch):
+    monkeypatch.setattr(machine, "version_of", lambda name: None)
+    (check,) = machine.flash_attention()
+    assert check.remedy.startswith("pip install --no-build-isolation flash-attn (after torch)")
+
+
+@pytest.mark.parametrize("use", libraries.USES)
+def test_the_modules_of_each_use_exist(use):
+    for module in libraries.USES[use].modules:
+        if module.startswith("video3d_plugin."):
+            assert find_spec(module), module
 
 
 def test_a_host_that_cannot_be_imported_is_a_problem_not_a_crash(monkeypatch):

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from video3d_plugin import __version__
 from video3d_plugin.cli.common import (
+    add_device_argument,
+    add_json_argument,
+    add_model_argument,
+    add_sampling_arguments,
     add_scene_arguments,
-    add_view_arguments,
     open_scene,
     page_path,
     positive,
@@ -50,19 +53,26 @@ SHOWN = 5  # boxes listed for a description
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     add_scene_arguments(parser)
-    parser.add_argument("question", nargs="?", help="without one, questions are read one after the other")
-    parser.add_argument("--ground", action="store_true", help="find the object that the question describes")
-    parser.add_argument("--several", action="store_true", help="with --ground: all objects that fit, or none")
-    parser.add_argument("--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="ask about a point, metres")
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a folder or hub name (default: the small one shipped)")
-    add_view_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON (video3d view --boxes reads it)")
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION", help="a question (default: read questions from stdin, one a line)"
+    )
+    parser.add_argument("--ground", action="store_true", help="find the object that QUESTION describes")
+    parser.add_argument("--several", action="store_true", help="find all objects that QUESTION describes, or none")
+    parser.add_argument(
+        "--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="ask about a point, world frame, metres"
+    )
+    add_model_argument(parser)
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--max-new-tokens", type=positive, default=128, metavar="N", help="longest answer (default: %(default)s)"
+    )
+    add_device_argument(parser)
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as suits the device)")
     parser.add_argument("--save", type=Path, metavar="FILE.html", help="write a page with scan, answers and boxes")
-    parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="default: 128")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16")
+    add_json_argument(parser)
 
 
 def take_rest(args: argparse.Namespace, rest: list[str]) -> list[str]:

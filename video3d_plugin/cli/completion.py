@@ -20,6 +20,6 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
         raise MissingError("shell completion needs shtab", remedy="pip install 'video3d-plugin[completion]'") from error
     for command in commands_of(parser).values():
         for action in command._actions:
-            if (action.type is Path or action.dest == "scene") and action.choices is None:
+            if (action.type is Path or action.dest in ("scene", "model")) and action.choices is None:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)

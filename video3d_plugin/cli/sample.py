@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from video3d_plugin.cli.common import add_scene_arguments, checked_path, open_scene, positive
+from video3d_plugin.cli.common import add_json_argument, add_scene_arguments, checked_path, open_scene, positive
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,12 +40,17 @@ class Sampled:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     add_scene_arguments(parser)
-    parser.add_argument("--sampler", nargs="+", metavar="NAME", help="which samplers (default: all that are installed)")
-    parser.add_argument("--max-frames", type=positive, default=32, metavar="N", help="frames at most (default: 32)")
-    parser.add_argument("--save", type=Path, metavar="FILE.png", help="write a picture: what is seen, from above")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--sampler", nargs="+", metavar="NAME", help="frame samplers to compare (default: all that are installed)"
+    )
+    parser.add_argument(
+        "--max-frames", type=positive, default=32, metavar="N", help="largest number of frames (default: %(default)s)"
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE.png", help="write a picture of what is seen, from above")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

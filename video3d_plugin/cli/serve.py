@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from video3d_plugin.cli.common import add_device_argument, add_model_argument
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,23 +25,32 @@ docs/security.md says what is promised, and how to put the page behind a proxy w
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to choose from: folders, .zip, .sens"
+        "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to offer: folders, .zip or .sens files"
     )
-    parser.add_argument("--data", type=Path, help="also all scenes of a folder made by `video3d prepare`")
-    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="default: the small one that is shipped")
-    parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
+    add_model_argument(parser)
+    add_device_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--no-upload", action="store_true", help="no scans but those named here")
-    parser.add_argument("--max-upload-mb", type=int, default=500, help="size of an uploaded zip (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=7860, help="port to listen on; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument("--no-upload", action="store_true", help="offer the scans named here only")
+    parser.add_argument(
+        "--max-upload-mb",
+        type=int,
+        default=500,
+        metavar="MB",
+        help="largest size of an uploaded .zip (default: %(default)s)",
+    )
     parser.add_argument(
         "--read-timeout",
         type=float,
         default=600,
         metavar="S",
-        help="seconds that a scan may take (default: %(default)s)",
+        help="seconds after which reading an uploaded scan is ended (default: %(default)s)",
     )
 
 

@@ -41,28 +41,45 @@ _MINI_SETTINGS: dict[str, _Option] = {
     "final_stage_lr_factor": (float, "FACTOR", "factor of all learning rates in the last stage"),
 }
 _MINI_PRESETS = ("demo", "mini")
+EPILOG = """\
+examples:
+  video3d train --preset mini --data ~/video3d-data --output runs/mini
+  video3d train --model CHECKPOINT --data ~/video3d-data --output runs/tuned --lora 128
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="a folder made by `video3d prepare`")
-    parser.add_argument("--output", type=Path, required=True, help="where checkpoints, curve and result go")
-    parser.add_argument("--preset", help="demo, mini or paper (default: mini; with --model: paper)")
-    parser.add_argument("--model", type=Path, help="a checkpoint to fine-tune; without it a small model is built")
-    parser.add_argument("--tasks", help="comma-separated; default: all five")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="data folder made by `video3d prepare`"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="folder for checkpoints, loss curve and result"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="demo, mini or paper (default: mini; with --model: paper)")
+    parser.add_argument(
+        "--model", type=Path, metavar="CHECKPOINT", help="checkpoint to fine-tune (default: build a small model)"
+    )
+    parser.add_argument("--tasks", metavar="NAMES", help="benchmarks, separated by commas (default: all)")
     parser.add_argument(
         "--precision",
-        choices=["float32", "bfloat16", "float16"],
-        help="format of the computation; trained weights are float32 in any case",
+        choices=("float32", "bfloat16", "float16"),
+        help="number format of the computation; trained weights are always float32 (default: the preset's)",
     )
     parser.add_argument(
-        "--lora", type=int, metavar="RANK", help="train low-rank adapters, heads and embeddings in full"
+        "--lora", type=int, metavar="RANK", help="train low-rank adapters; heads and embeddings are trained in full"
     )
     parser.add_argument(
-        "--gradient-checkpointing", action="store_true", help="recompute activations backward: less memory, more time"
+        "--gradient-checkpointing", action="store_true", help="recompute activations: less memory, more time"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="share the run among N processes, one a core (or GPU)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of processes, each on a core or GPU of its own (default: %(default)s)",
     )
     _add_options(parser.add_argument_group("settings", "default: the preset's"), _SETTINGS)
     _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), _MINI_SETTINGS)

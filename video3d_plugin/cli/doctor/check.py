@@ -33,6 +33,11 @@ class Check:
     needs: str = ""
 
 
+def install_extra(extra: str) -> str:
+    """Return the command that installs an extra of this package."""
+    return f"pip install 'video3d-plugin[{extra}]'"
+
+
 def survived(part: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     """Yields the checks; one that raises becomes a problem named `part`, so that the report goes on."""
     try:

@@ -12,23 +12,37 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
+from video3d_plugin.cli.common import add_json_argument
 from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
 from video3d_plugin.cli.doctor.check import NEEDS, Check, survived
 
+EPILOG = """\
+Each line is ok, absent (optional, and not installed) or problem (installed or needed, and does not work), and ends in a
+remedy. Exit status: 1 if there is a problem. VIDEO3D_TRACEBACK=1 makes all commands show tracebacks.
+
+examples:
+  video3d doctor
+  video3d doctor --need lmms-eval --need gpu --quick
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
     parser.add_argument(
         "--need",
         action="append",
         choices=NEEDS,
         default=[],
-        help="count the absence of this as a problem (may be given several times)",
+        help="count the absence of this part as a problem (may be given several times)",
     )
-    parser.add_argument("--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)")
     parser.add_argument(
-        "--quick", action="store_true", help="import nothing: leave out imports and patches, which take seconds"
+        "--llava",
+        metavar="CHECKOUT",
+        help="LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC, or the installed llava)",
     )
+    parser.add_argument("--quick", action="store_true", help="skip imports and patches, which take seconds")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from video3d_plugin.cli.doctor.check import Check, Status
+from video3d_plugin.cli.doctor.check import Check, Status, install_extra
 from video3d_plugin.cli.doctor.probe import Probe
-from video3d_plugin.dependencies import remedy_for
 from video3d_plugin.hosts.source_check import find_host
 
 _PATCHES = """
@@ -36,7 +35,7 @@ report(found)
 def hosts() -> Iterator[Check]:
     """Versions and places of the hosts; none is imported."""
     for part, module, distribution, remedy in (
-        ("lmms-eval", "lmms_eval", "lmms_eval", remedy_for("lmms-eval")),
+        ("lmms-eval", "lmms_eval", "lmms_eval", install_extra("eval")),
         ("llava", "llava", "llava", "pip install git+https://github.com/LLaVA-VL/LLaVA-NeXT"),
         ("torchvision", "torchvision", "torchvision", "comes with lmms-eval"),
     ):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from video3d_plugin.cli.doctor.check import Check, Status
+from video3d_plugin.cli.doctor.check import Check, Status, install_extra
 from video3d_plugin.cli.doctor.probe import Probe
 from video3d_plugin.dependencies import remedy_for, version_of
 
 # Distribution -> the extra that brings it, where it is optional.
 LIBRARIES = {
     "torch": "", "transformers": "", "numpy": "", "opencv-python-headless": "", "safetensors": "", "accelerate": "",
-    "pillow": "", "scipy": "", "datasets": "", "tqdm": "", "joblib": "", "pyyaml": "", "peft": "train",
+    "pillow": "", "scipy": "", "tqdm": "", "joblib": "", "pyyaml": "", "datasets": "eval", "peft": "train",
+    "shtab": "completion",
 }  # fmt: skip
 
 
@@ -26,6 +27,7 @@ class Use:
         before: Code to run first.
         after: Code to run with the modules imported.
         needs: See `Check`.
+        extra: Extra of this package that installs `optional`.
     """
 
     modules: tuple[str, ...]
@@ -33,6 +35,7 @@ class Use:
     before: str = ""
     after: str = ""
     needs: str = ""
+    extra: str = ""
 
 
 USES = {
@@ -56,9 +59,10 @@ USES = {
         # Run first in every evaluation of lmms-eval 0.7.3; what it imports stands inside the function.
         after="getattr(evaluator, '_enable_reentrant_filelocks', lambda: None)()",
         needs="lmms-eval",
+        extra="eval",
     ),
     "training": Use(
-        ("video3d_plugin.training.run", "video3d_plugin.training.presets", "video3d_plugin.training.progress"),
+        ("video3d_plugin.training.trainer", "video3d_plugin.training.presets", "video3d_plugin.training.callbacks"),
         after="from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed\n"
         "import accelerate",
     ),
@@ -67,6 +71,7 @@ USES = {
         optional=("peft",),
         after="from peft import LoraConfig, PeftModel, PeftModelForCausalLM",
         needs="lora",
+        extra="train",
     ),
     "serving": Use(
         (
@@ -74,6 +79,7 @@ USES = {
         ),
         optional=("starlette",),
         needs="serve",
+        extra="serve",
     ),
 }  # fmt: skip
 _CODE = """
@@ -94,7 +100,8 @@ def libraries() -> Iterator[Check]:
     for name, extra in LIBRARIES.items():
         version = version_of(name)
         missing: Status = "absent" if extra else "problem"
-        yield Check(name, "ok" if version else missing, version or "not installed", remedy_for(name))
+        remedy = install_extra(extra) if extra and version is None else remedy_for(name)
+        yield Check(name, "ok" if version else missing, version or "not installed", remedy)
     if version_of("opencv-python") and version_of("opencv-python-headless"):
         yield Check(
             "opencv", "problem", "opencv-python and opencv-python-headless are both installed and overwrite each other",
@@ -112,7 +119,8 @@ def imports() -> Iterator[Check]:
         use, part = USES[name], f"imports for {name}"
         if probe is None:
             found = f"not installed: {', '.join(missing)}"
-            yield Check(part, "absent", found, "; ".join(map(remedy_for, missing)), use.needs)
+            remedy = install_extra(use.extra) if use.extra else "; ".join(map(remedy_for, missing))
+            yield Check(part, "absent", found, remedy, use.needs)
             continue
         said, crash = probe.result()
         if said == "":

@@ -55,7 +55,7 @@ def gpu() -> Iterator[Check]:
 def flash_attention() -> Iterator[Check]:
     version = version_of("flash-attn")
     if version is None:
-        remedy = "pip install --no-build-isolation flash-attn (after torch); sdpa serves without it"
+        remedy = "pip install --no-build-isolation flash-attn (after torch); without it attention runs on sdpa"
         yield Check("flash-attn", "absent", "not installed", remedy, needs="flash-attn")
         return
     said, crash = Probe(_FLASH).result()

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from video3d_plugin.cli.doctor.check import Check
-from video3d_plugin.dependencies import remedy_for, version_of
+from video3d_plugin.cli.doctor.check import Check, install_extra
+from video3d_plugin.dependencies import version_of
 from video3d_plugin.hosts.source_check import digest_in_file, find_host, git_commit
 
 VARIABLE = "LLAVA_NEXT_SRC"
@@ -39,13 +39,13 @@ def checks(given: str | None = None) -> Iterator[Check]:
     missing = [name for module, name in IMPORTED.items() if find_spec(module) is None]
     if missing:
         found = f"not installed: {', '.join(missing)}"
-        yield Check("LLaVA-NeXT's imports", "absent", found, f"pip install {' '.join(missing)}", needs=NEED)
+        yield Check("LLaVA-NeXT's imports", "absent", found, install_extra("llava"), needs=NEED)
     else:
         yield Check("LLaVA-NeXT's imports", "ok", ", ".join(IMPORTED.values()), needs=NEED)
     yield _deepspeed()
     lora = version_of("peft")
     yield Check("LoRA", "ok" if lora else "absent", f"peft {lora}" if lora else "peft is not installed",
-                remedy_for("peft"), needs="lora")  # fmt: skip
+                install_extra("train"), needs="lora")  # fmt: skip
     yield _launchers()
 
 
@@ -92,7 +92,7 @@ def _transformers() -> Check:
 def _deepspeed() -> Check:
     version = version_of("deepspeed")
     if version is None:
-        return Check("deepspeed", "absent", "not installed; LLaVA-NeXT's train.py imports it", "pip install deepspeed",
+        return Check("deepspeed", "absent", "not installed; LLaVA-NeXT's train.py imports it", install_extra("llava"),
                      needs="deepspeed")  # fmt: skip
     return Check("deepspeed", "ok", f"{version}; ZeRO-2 and ZeRO-3 (examples/deepspeed)", needs="deepspeed")
 
