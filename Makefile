@@ -64,10 +64,14 @@ test-newest: ## demo and default tests in a fresh environment without constraint
 	.venv-newest/bin/video3d demo --output .venv-newest/demo-data
 	.venv-newest/bin/python -m pytest -q $(DEFAULT)
 
-test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4
+test-versions: $(STAMP) .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45, 4.57 and 5
 	@for version in 4.45 4.57; do \
 		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+		.venv-$$version/bin/python -m pytest -q tests/versions/test_shipped_checkpoint.py || exit 1; \
 	done
+	$(BIN)/python -m pytest -q tests/versions/test_shipped_checkpoint.py
+	VIDEO3D_PYTHONS="$(abspath .venv-4.45/bin/python):$(abspath .venv-4.57/bin/python):$(abspath $(BIN)/python)" \
+		$(BIN)/python -m pytest -q tests/versions/test_checkpoints.py
 
 # On the lowest and the highest transformers that LLaVA-NeXT trains with. Results are evaluated in .venv, where lmms-eval is.
 test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaVA-NeXT; LLAVA_NEXT_SRC=CHECKOUT
