@@ -106,7 +106,7 @@ wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	$(call install,.venv-wheel,constraints.txt,$(WHEEL))
 	.venv-wheel/bin/python -m pip check
 	cd .venv-wheel && bin/python -c "import video3d_plugin as v; assert 'site-packages' in v.__file__, v.__file__" && \
-		bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
+		bin/video3d doctor && bin/video3d verify --kind model --kind training && \
 		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider $(WHEEL_TESTS)
 
 # Pins stay where they can; LOCK_FLAGS=--upgrade takes the newest, LOCK_FLAGS="--upgrade-package NAME" one of them.
