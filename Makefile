@@ -99,7 +99,8 @@ lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/mypy
 
 # As users get it: installed into an environment of its own, and checked from outside the checkout.
-WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py hosts/test_doctor.py)
+WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py patches lmms_tasks hosts/test_startup.py \
+	hosts/test_doctor.py serve/test_app.py serve/test_attack.py fuzz)
 wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist

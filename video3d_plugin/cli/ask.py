@@ -1,4 +1,4 @@
-"""`video3d ask SCENE "question"`: an answer, boxes, or a description, of one's own scan."""
+"""`video3d ask SCENE [QUESTION]`: answer questions about a scan, find objects, describe places."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ examples:
   video3d ask my_scan/ "How many chairs are there?"
   video3d ask my_scan/ "the brown chair next to the window" --ground --save chair.html
   video3d ask my_scan/ --point 1.2 -0.4 0.5        what is at this point? (metres, z up)
-  video3d ask my_scan/                             one question after the other; /help lists what else
+  video3d ask my_scan/                             interactive; /help lists the commands
   cat questions.txt | video3d ask my_scan/ --json
 """
 HELP = """\
 a question            an answer in words
 /ground DESCRIPTION   the box that fits the description      (/several: all that fit, or none)
 /point X Y Z [TEXT]   what is at this point, or a question about it
-/save FILE.html       a page with the scan and all that was asked
+/save FILE.html       a page with the scan, the questions and the answers
 /frames               the frames that the model sees
 /quit                 or Ctrl-D"""
 LONGEST_LINE = 20_000  # characters of a question
@@ -76,15 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def take_rest(args: argparse.Namespace, rest: list[str]) -> list[str]:
-    """A question that stands behind an option is left over by argparse before Python 3.13; returns what still is."""
+    """Take a question that follows an option, which argparse leaves over before Python 3.13; return the rest."""
     if args.question is None and len(rest) == 1 and not rest[0].startswith("-"):
         args.question = rest.pop()
     return rest
 
 
 def run(args: argparse.Namespace) -> int:
+    """Answer the question, or those read from stdin; return the exit status."""
     if (args.ground or args.several) and not args.question:
-        raise DataError("--ground needs a description", remedy='like --ground "the brown chair"; or /ground when asked')
+        raise DataError(
+            "--ground needs a description", remedy='for example --ground "the brown chair"; interactively: /ground'
+        )
     if (args.ground or args.several) and args.point:
         raise DataError("--ground, or --several, and --point exclude each other")
     if args.save:
@@ -104,7 +107,15 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class Chat:
-    """Questions to one scan, with what came of them."""
+    """Questions about one scan, and their answers.
+
+    Attributes:
+        model: The model.
+        scene: The scan, with proposals.
+        name: Name of the model on pages and in JSON.
+        max_new_tokens: Largest number of tokens of an answer.
+        items: What was asked and answered so far (`view.items`).
+    """
 
     model: Video3D
     scene: Scene
@@ -113,14 +124,24 @@ class Chat:
     items: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, text: str | None, ground: bool, several: bool, point: list[float] | None) -> dict[str, Any]:
-        """One question; its item (`view.items`) is kept."""
+        """Ask a question and append its item to `items`.
+
+        Args:
+            text: A question, or a description where `ground` is set; None describes the object at `point`.
+            ground: Whether to find the object that `text` describes.
+            several: With `ground`, whether to find all such objects, or none.
+            point: x, y, z in metres, world frame.
+
+        Returns:
+            The item, with `shown`, a text for the terminal, where boxes were found.
+        """
         from video3d_plugin.view.items import item_of_answer, item_of_grounding
 
         number = len(self.items) + 1
         with status("thinking"):
             if ground:
-                found = self.model.ground(self.scene, text or "", several=several)
-                item = item_of_grounding(found, number) | {"shown": _rows(found)}
+                grounding = self.model.ground(self.scene, text or "", several=several)
+                item = item_of_grounding(grounding, number) | {"shown": _rows(grounding)}
             elif point is not None:
                 item = self._about_point(text, point, number)
             else:
@@ -140,12 +161,13 @@ class Chat:
         return item_of_answer(text, answer, point, number)
 
     def frames(self) -> list[int]:
-        """Indices of the frames that the model sees."""
+        """Return the indices of the frames that the model sees."""
         from video3d_plugin.data.inputs import sample
 
         return sample(self.scene, self.model.sampler, self.model.max_frames)
 
     def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints, which `video3d view --boxes` reads."""
         from video3d_plugin.view.items import finite
         from video3d_plugin.view.results import ASK_FORMAT
 
@@ -160,6 +182,7 @@ class Chat:
         }
 
     def save(self, path: Path) -> None:
+        """Write a page with the scan, the questions and the answers."""
         from video3d_plugin.view.scene_view import gather
 
         view = gather(self.scene, self.frames(), self.model.sampler)
@@ -167,7 +190,7 @@ class Chat:
 
 
 def _open(args: argparse.Namespace) -> Chat:
-    """Scan and model, ready; the scan first, since it is read faster and wrong more often."""
+    """Load the scan, then the model: a scan is read faster, and is more often the cause of an error."""
     if args.sampler:
         from video3d_plugin.sampling import registry
 
@@ -182,14 +205,16 @@ def _open(args: argparse.Namespace) -> Chat:
             checkpoint, device=args.device, dtype=args.dtype, sampler=args.sampler, max_frames=args.max_frames
         )
     with status("looking for objects"):
-        scene = with_proposals(scene)  # once, for the model and for the page
+        scene = with_proposals(scene)  # made once, for the model and the page
     name = str(args.model) if args.model else "mini (shipped, trained on made-up rooms)"
     return Chat(model, scene, name, args.max_new_tokens)
 
 
 def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
-    """Lines of stdin until it ends, or /quit. On a terminal a wrong line is said and forgotten; in a pipe it is an
-    error, so that nobody takes a shorter list of answers for a whole one."""
+    """Answer lines of stdin until it ends or /quit.
+
+    A faulty line is reported on a terminal. In a pipe it is an error, so that incomplete answers are noticed.
+    """
     if on_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (gives input() a history and arrow keys)
@@ -203,7 +228,7 @@ def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
         except UnicodeDecodeError as error:
             raise DataError(f"the questions are not UTF-8 text: {error.reason}", remedy="save them as UTF-8") from None
         if len(line) > LONGEST_LINE:
-            raise DataError(f"a question of more than {LONGEST_LINE} characters", remedy="one question a line")
+            raise DataError(f"a question is longer than {LONGEST_LINE} characters", remedy="write one question a line")
         if line == "/quit":
             return
         if not line:
@@ -223,7 +248,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
         _show(chat.ask(line, False, False, None), show)
     elif command in ("/ground", "/several"):
         if not rest:
-            raise DataError(f"{command} needs a description", remedy=f"like {command} the brown chair")
+            raise DataError(f"{command} needs a description", remedy=f"for example {command} the brown chair")
         _show(chat.ask(rest, True, command == "/several", None), show)
     elif command == "/point":
         words = rest.split(maxsplit=3)
@@ -232,11 +257,11 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
         except ValueError:
             point = []
         if len(point) != 3:
-            raise DataError("/point needs three numbers", remedy="like /point 1.2 -0.4 0.5, metres")
+            raise DataError("/point needs three numbers", remedy="for example /point 1.2 -0.4 0.5, in metres")
         _show(chat.ask(words[3] if len(words) > 3 else None, False, False, point), show)
     elif command == "/save":
         if not rest:
-            raise DataError("/save needs a name", remedy="like /save scan.html")
+            raise DataError("/save needs a file name", remedy="for example /save scan.html")
         chat.save(page_path(Path(rest)))
     elif command == "/frames":
         print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()), flush=True)
@@ -244,23 +269,23 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
         print(HELP)
     else:
         known = ("/ground", "/several", "/point", "/save", "/frames", "/help", "/quit")
-        raise DataError(f"no {command}", remedy=suggestion(command, known))
+        raise DataError(f"no command {command}", remedy=suggestion(command, known))
 
 
 def _show(item: dict[str, Any], show: bool) -> None:
     if show:
-        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end waits for it
+        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end of a pipe may wait for it
 
 
-def _rows(found: Grounding) -> str:
-    """The chosen boxes marked, the next best below them."""
-    chosen = {box.index for box in found.chosen}
+def _rows(grounding: Grounding) -> str:
+    """Return a table of boxes: the selected ones, marked, then the next best."""
+    selected = {box.index for box in grounding.chosen}
     lines = [f"    {'score':>7} {'sure':>5}   centre x, y, z (m)        size x, y, z (m)"]
-    listed = [*found.chosen, *(box for box in found if box.index not in chosen)][: max(SHOWN, len(chosen))]
-    for box in listed:
-        mark = "->" if box.index in chosen else "  "
+    boxes = [*grounding.chosen, *(box for box in grounding if box.index not in selected)]
+    for box in boxes[: max(SHOWN, len(selected))]:
+        mark = "->" if box.index in selected else "  "
         centre, size = (" ".join(f"{v:7.2f}" for v in values) for values in (box.centre, box.size))
         lines.append(f"{mark}  {box.score:7.3f} {box.confidence:5.0%}  {centre}   {size}")
-    if not chosen:
+    if not selected:
         lines.append("->  nothing here fits")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Shell completion: a static script, made by shtab from the same parser that reads the command line.
+"""Shell completion: a static script that shtab generates from the parser of the command line.
 
 eval "$(video3d --print-completion bash)"
 """
@@ -13,7 +13,15 @@ from video3d_plugin.errors import MissingError
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """A script for `shell` ("bash", "zsh" or "tcsh") that completes commands, options, choices and paths."""
+    """Generate a script that completes commands, options, choices and paths.
+
+    Args:
+        parser: Parser of the whole command line, with all commands loaded.
+        shell: "bash", "zsh" or "tcsh".
+
+    Raises:
+        MissingError: If shtab is not installed.
+    """
     try:
         import shtab
     except ImportError as error:

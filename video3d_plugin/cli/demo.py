@@ -1,4 +1,4 @@
-"""`video3d demo`: made-up rooms, `prepare`, the five benchmarks through lmms-eval, one table."""
+"""`video3d demo`: generate rooms, prepare them, run the five benchmarks through lmms-eval, print one table."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run the demo; return the exit status."""
     from video3d_plugin.mini.demo import DemoOptions, run_demo
 
     run_demo(DemoOptions(**{field.name: getattr(args, field.name) for field in fields(DemoOptions)}))

@@ -1,4 +1,4 @@
-"""`video3d export CHECKPOINT --format llava --output FOLDER`: a checkpoint in another program's terms."""
+"""`video3d export CHECKPOINT --output FOLDER`: convert a checkpoint to another program's format."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the converted checkpoint; return the exit status."""
     from video3d_plugin.files.atomic import replacing_folder, scratch_folder
     from video3d_plugin.model.checkpoint.export import check_new, export_llava
     from video3d_plugin.model.checkpoint.loading import load_pair

@@ -1,4 +1,4 @@
-"""`video3d prepare SOURCE --output DATA`."""
+"""`video3d prepare SOURCE --output DATA`: convert scans and annotations to a data folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from video3d_plugin.cli.common import positive
 EPILOG = """\
 SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
 posed_images/<id>/, mask/<id>.mask.npz, embodiedscan/*.pkl, scannetv2-labels.combined.tsv, and the benchmarks'
-official annotation files under their own names anywhere below. An interrupted run continues where it was.
+official annotation files under their original names anywhere below. An interrupted run is continued.
 
 On a cluster, with `pip install 'dask[distributed]'` or `pip install ray`:
   DASK_SCHEDULER_ADDRESS=tcp://host:8786 video3d prepare SOURCE -o DATA --backend dask --jobs -1
@@ -108,7 +108,7 @@ def _add_process_arguments(group) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare and print the closing table; 0, also where something was left out and said so."""
+    """Prepare the data folder and print a table; return 0, also where the table lists omissions."""
     from video3d_plugin.data.prepare import PrepareOptions, prepare
     from video3d_plugin.data.prepare_scene import SceneOptions
     from video3d_plugin.scene import InputsSpec

@@ -1,4 +1,4 @@
-"""`video3d report RESULTS_DIR`: the table on the terminal, and a page beside the results."""
+"""`video3d report RESULTS`: compare results of lmms-eval with published numbers, as a table and a page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the table and write the page; return the exit status."""
     with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
         runs = read_results(args.results, score)
     print(as_text(runs, args.all))

@@ -1,4 +1,4 @@
-"""`video3d sample SCENE`: which frames each sampler takes of a scan, and how much of it they show."""
+"""`video3d sample SCENE`: compare the frames that samplers select, and how much of the scan they cover."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Scene
 
 EPILOG = """\
-Coverage is the share of 10 cm voxels, of all that the scan's frames see together, that the chosen ones see.
+Coverage is the share of 10 cm voxels seen in any frame of the scan that the selected frames see.
 
 examples:
   video3d sample my_scan/ --save frames.png
@@ -30,8 +30,14 @@ examples:
 
 @dataclass(frozen=True)
 class Sampled:
-    """frames: indices in capture order; covered: share of the counted voxels that they see, 0 to 1; seen: those
-    voxels' ranks in the coverage's table."""
+    """The frames that one sampler selects.
+
+    Attributes:
+        sampler: Name of the sampler.
+        frames: Frame indices, in the order of the recording.
+        covered: Share of the scan's voxels that these frames see, 0 to 1.
+        seen: Indices of these voxels in the coverage's table.
+    """
 
     sampler: str
     frames: tuple[int, ...]
@@ -54,14 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the comparison, write the picture; return the exit status."""
     from video3d_plugin.sampling import registry
 
     names = args.sampler or list(registry.usable())
     for name in names:
-        registry.get(name)  # before the work, not after it
+        registry.get(name)  # unknown names are an error before any work is done
     if args.save is not None:
         if args.save.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise DataError("a picture's name ends in .png, .jpg or .webp", where=args.save)
+            raise DataError(
+                "not a picture's name", where=args.save, remedy="choose a name that ends in .png, .jpg or .webp"
+            )
         checked_path(args.save)
     scene = open_scene(args)
     coverage, results = sample_all(scene, names, args.max_frames)
@@ -76,7 +85,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverage, list[Sampled]]:
-    """What each sampler takes; every frame is read twice at most, however many samplers there are."""
+    """Run samplers on a scan. Every frame is read twice at most, however many samplers there are.
+
+    Args:
+        scene: The scan.
+        names: Names of samplers.
+        max_frames: Largest number of frames.
+
+    Returns:
+        The scan's voxel coverage, and the frames that each sampler selects.
+    """
     from video3d_plugin.data.inputs import sample, scene_coverage
 
     coverage = scene_coverage(scene)
@@ -87,9 +105,9 @@ def sample_all(scene: Scene, names: list[str], max_frames: int) -> tuple[Coverag
         everything = _union(coverage, range(len(scene.frames)))
         results = []
         for name in names:
-            chosen = sample(scene, name, max_frames, coverage)
-            seen = _union(coverage, chosen)
-            results.append(Sampled(name, tuple(chosen), len(seen) / max(len(everything), 1), seen))
+            frames = sample(scene, name, max_frames, coverage)
+            seen = _union(coverage, frames)
+            results.append(Sampled(name, tuple(frames), len(seen) / max(len(everything), 1), seen))
     return coverage, results
 
 
@@ -109,7 +127,7 @@ def _union(coverage: Coverage, frames: Any) -> np.ndarray:
 
 
 def table(scene: Scene, results: list[Sampled]) -> str:
-    """One row a sampler; the frames' names wrapped below."""
+    """Return the comparison as text: one row for each sampler, with the names of its frames."""
     wide = max(len(r.sampler) for r in results)
     lines = [f"{scene.scene_id}: {len(scene.frames)} frames", f"{'sampler':<{wide}}  frames  coverage  which"]
     for r in results:

@@ -1,4 +1,4 @@
-"""`video3d score TASK PREDICTIONS`: the numbers of a benchmark from a file of predictions, without a model."""
+"""`video3d score TASK PREDICTIONS`: compute a benchmark's metrics from a file of predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ examples:
   video3d score sqa3d predictions.jsonl --annotations v1_balanced_questions_test_scannetv2.json \\
       v1_balanced_sqa_annotations_test_scannetv2.json
 """
-# Not counts of something that went wrong, but sizes of groups.
+# Counts that are printed, where not 0, because something went wrong; other counts are sizes of groups.
 TROUBLE = (
     "missing",
     "empty",
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the metrics, write the records; return the exit status."""
     split = args.split or get(args.task).eval_split
     truth = GroundTruth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_json(result: Result) -> str:
+    """Return the result as JSON."""
     content = {
         "task": result.task,
         "values": result.scores.values,
@@ -95,7 +97,12 @@ def as_json(result: Result) -> str:
 
 
 def as_text(result: Result, everything: bool = False) -> str:
-    """One number a line, then what was counted, then why numbers are missing."""
+    """Return the result as text: a metric a line, then counts, then reasons for missing metrics.
+
+    Args:
+        result: The result.
+        everything: Whether to list the metrics of all conventions.
+    """
     values = result.scores.values
     shown = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
     width = max(map(len, shown))
@@ -117,7 +124,7 @@ def as_text(result: Result, everything: bool = False) -> str:
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:
-    """JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has."""
+    """Write JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot encode, is escaped as in JSON."""
     from video3d_plugin.files.atomic import replacing
 
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:

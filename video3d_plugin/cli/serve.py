@@ -1,4 +1,4 @@
-"""`video3d serve [SCENE ...]`."""
+"""`video3d serve [SCENE ...]`: serve a web page where scans can be asked about."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from video3d_plugin.serve.service import Limits
 
 EPILOG = """\
-Only this machine can reach the page, unless --host says otherwise. There is no password: whoever reaches it may ask and
-upload. Uploads are checked and seen by nobody but their owner; their files are deleted as soon as they are read.
-docs/security.md says what is promised, and how to put the page behind a proxy with a password.
+Only this machine can reach the page, unless --host names another address. There is no password: anyone who can reach
+the page can ask and upload. Uploads are checked, only their owner sees them, and their files are deleted once they are
+read. docs/security.md lists the guarantees and explains how to put the page behind a proxy with a password.
 """
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted."""
+    """Serve until interrupted; return the exit status."""
     from video3d_plugin.serve.app import build
     from video3d_plugin.serve.server import Ending
     from video3d_plugin.serve.server import run as run_server
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     limits = _limits(args)
     scenes = scene_sources(args.scenes, args.data)
     if not scenes and args.no_upload:
-        raise DataError("there is no scene to serve", remedy="name one, or --data, or allow uploads")
+        raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
         _listening(args.host, args.port) as listener,
         Ending() as ending,
@@ -92,8 +92,20 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 
 def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource]:
-    """{name: where the scene lies}. Same names are told apart by their folders; a path given twice counts once; a
-    missing file is an error."""
+    """Name the scenes to serve.
+
+    Scenes of the same name are distinguished by their folders. A path given twice counts once.
+
+    Args:
+        paths: Scans.
+        data: Data folder whose scenes are added.
+
+    Returns:
+        {name: source of the scene}.
+
+    Raises:
+        MissingError: If a path does not exist.
+    """
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.errors import MissingError
     from video3d_plugin.serve.reading import SceneSource
@@ -112,18 +124,26 @@ def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource
 
 
 def _unused(name: str, place: Path, taken: Collection[str]) -> str:
-    """The name, or where it is taken the shortest ending of the whole path `place` that is not."""
+    """Return the name or, where it is taken, the shortest ending of the path `place` that is free."""
     endings = ("/".join(place.parts[-length:]) for length in range(1, len(place.parts)))
     return next(candidate for candidate in (name, *endings, str(place)) if candidate not in taken)
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:
-    """What a browser may call this server, which was started for `host` and listens on `address` (an IP address): these
-    two, and the machine's own names. Only where it listens on all addresses any name will do: they cannot be known."""
+    """Return the host names that requests may have.
+
+    Args:
+        host: Value of --host.
+        address: IP address that the server listens on.
+
+    Returns:
+        Both of them and the machine's names; "*" (any) where the server listens on all addresses, as its names are
+        not known then.
+    """
     listening = ipaddress.ip_address(address)
     if listening.is_loopback:
         return ["127.0.0.1", "localhost", "[::1]", "::1", host, address]
-    print(f"video3d serve: everyone who can reach {host} may ask and upload; there is no password", file=sys.stderr)
+    print(f"video3d serve: anyone who can reach {host} can ask and upload; there is no password", file=sys.stderr)
     return ["*"] if listening.is_unspecified else [host, address, f"[{address}]", socket.gethostname()]
 
 

@@ -1,4 +1,4 @@
-"""`video3d train`: fine-tune a checkpoint (`--model`), or train a small model from scratch (`--preset mini`)."""
+"""`video3d train`: fine-tune a checkpoint (`--model`) or train a small model from scratch (`--preset mini`)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 _Option = tuple[type, str, str]  # type, metavar, help
 
-# Options that override the preset: they are the fields of TrainSettings of the same name.
+# Options that override the preset: fields of TrainSettings.
 _SETTINGS: dict[str, _Option] = {
-    "epochs": (float, "N", "passes over the training questions; takes the place of a preset's steps"),
-    "steps": (int, "N", "optimizer steps; counts over --epochs"),
-    "scenes_per_step": (int, "N", "scenes in a step, over all processes"),
-    "scenes_at_once": (int, "N", "scenes a process computes at once; gradients of its others are accumulated"),
-    "questions_per_scene": (int, "N", "questions that share one sequence with their scene"),
-    "learning_rate": (float, "RATE", "peak learning rate of all parts but the vision tower"),
+    "epochs": (float, "N", "passes over the training questions, instead of the preset's steps"),
+    "steps": (int, "N", "optimizer steps; takes precedence over --epochs"),
+    "scenes_per_step": (int, "N", "scenes in a step, summed over the processes"),
+    "scenes_at_once": (int, "N", "scenes in a forward pass of a process; gradients are accumulated over the step"),
+    "questions_per_scene": (int, "N", "questions in one sequence with their scene"),
+    "learning_rate": (float, "RATE", "peak learning rate, except of the vision tower"),
     "vision_tower_lr": (float, "RATE", "peak learning rate of the vision tower; 0 freezes it"),
-    "max_frames": (int, "N", "frames of a scene that the model sees"),
-    "sampler": (str, "NAME", "which frames: uniform, mc, mc-ratio90, mc-ratio95, or an add-on's"),
-    "seed": (int, "N", "seeds new weights and the order of the questions"),
-    "save_every": (int, "STEPS", "steps between two checkpoints"),
+    "max_frames": (int, "N", "largest number of frames of a scene"),
+    "sampler": (str, "NAME", "frame sampler: uniform, mc, mc-ratio90, mc-ratio95, or an add-on's"),
+    "seed": (int, "N", "seed of new weights and of the order of the questions"),
+    "save_every": (int, "STEPS", "number of steps between checkpoints"),
     "workers": (int, "N", "data-loading processes"),
 }
-# The same for models from scratch: fields of MiniSettings.
+# The same for a model from scratch: fields of MiniSettings.
 _MINI_SETTINGS: dict[str, _Option] = {
     "optimizer": (str, "NAME", "adamw, or muon for the weight matrices of the layers"),
     "tower_steps": (int, "N", "steps of the first stage: vision tower and projector"),
@@ -91,6 +91,7 @@ def _add_options(group, options: Mapping[str, _Option]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.training import processes
 
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     folder = DataFolder.open(args.data)
     first = processes.is_first()
     if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
-        raise DataError("is not empty", where=args.output, remedy="choose another --output, or add --resume")
+        raise DataError("the folder is not empty", where=args.output, remedy="choose another --output, or add --resume")
     if args.processes > 1 and processes.count() == 1:
         return processes.launch(args.processes, args.words)
     model, processor = _model(args, folder, settings)
@@ -129,7 +130,7 @@ def _given(args: argparse.Namespace, options: Mapping[str, _Option]) -> dict[str
 
 
 def _is_mini(args: argparse.Namespace) -> bool:
-    """Whether the run has the stages of a model from scratch, which fine-tuning does without."""
+    """Return whether the run has the stages of a model from scratch, which fine-tuning does not need."""
     return _preset_name(args) in _MINI_PRESETS or bool(_given(args, _MINI_SETTINGS))
 
 

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print a line for each case; return 1 if one does not agree or there is none, else 0."""
     results: list[CaseResult] = []
     for result in verify(args.folder, args.kind, device=args.device, dtype=args.dtype):
         results.append(result)

@@ -1,4 +1,4 @@
-"""`video3d view SCENE`: a page that shows the scan, its boxes, and the samples of an evaluation."""
+"""`video3d view SCENE`: write a page that shows the scan, its boxes and the samples of an evaluation."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the page or recording; return the exit status."""
     for path, check in ((args.save, page_path), (args.rerun, checked_path)):
         if path is not None:
             check(path)
@@ -75,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
     if args.proposals == "auto":
         with status("looking for objects"):
             scene = with_proposals(scene)
-    sampler, max_frames = how_seen(args)
+    sampler, max_frames = sampling_of(args)
     with status("choosing frames"):
-        chosen = sample(scene, sampler, max_frames)
-    view = gather(scene, chosen, sampler, max_frames=args.all_frames)
+        frames = sample(scene, sampler, max_frames)
+    view = gather(scene, frames, sampler, max_frames=args.all_frames)
     if args.rerun:
         from video3d_plugin.view.rerun import write_rerun
 
@@ -94,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def how_seen(args: argparse.Namespace) -> tuple[str, int]:
-    """(sampler, number of frames at most): those that are asked for, else those of `ask` with this model."""
+def sampling_of(args: argparse.Namespace) -> tuple[str, int]:
+    """Return the frame sampler and the largest number of frames: as given, else those of the checkpoint."""
     from video3d_plugin.pipeline import MAX_FRAMES, default_checkpoint, trained_view
 
     if args.model:

@@ -1,4 +1,4 @@
-"""Libraries: which versions are installed, and whether what each use of the package imports can be imported."""
+"""Checks the versions of libraries, and whether the modules that each use of the package needs can be imported."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LIBRARIES = {
 
 @dataclass(frozen=True)
 class Use:
-    """What one use of the package imports.
+    """The imports of one use of the package.
 
     Attributes:
         modules: Modules to import, in this order.
-        optional: Distributions without which the use is absent; everything else is needed.
+        optional: Distributions without which the use is "absent" instead of a problem.
         before: Code to run first.
         after: Code to run with the modules imported.
         needs: See `Check`.
@@ -56,7 +56,7 @@ USES = {
         ),
         optional=("lmms-eval", "pycocoevalcap"),
         before="from video3d_plugin.evaluate import _import_lmms_eval as evaluator; evaluator = evaluator()",
-        # Run first in every evaluation of lmms-eval 0.7.3; what it imports stands inside the function.
+        # Runs first in every evaluation of lmms-eval 0.7.3; it imports modules inside the function.
         after="getattr(evaluator, '_enable_reentrant_filelocks', lambda: None)()",
         needs="lmms-eval",
         extra="eval",
@@ -96,7 +96,7 @@ except Exception as error:
 
 
 def libraries() -> Iterator[Check]:
-    """Installed versions."""
+    """Check which versions are installed."""
     for name, extra in LIBRARIES.items():
         version = version_of(name)
         missing: Status = "absent" if extra else "problem"
@@ -110,7 +110,7 @@ def libraries() -> Iterator[Check]:
 
 
 def imports() -> Iterator[Check]:
-    """For each use of the package: can everything that it imports be imported? One process each, side by side."""
+    """Import the modules of each use of the package, in parallel processes."""
     probes = {}
     for name, use in USES.items():
         missing = [distribution for distribution in use.optional if version_of(distribution) is None]

@@ -1,6 +1,6 @@
-"""The training side of `video3d doctor`: LLaVA-NeXT's checkout, what its scripts import, DeepSpeed, LoRA, launchers.
+"""Checks training in LLaVA-NeXT: its checkout, the libraries that its scripts import, DeepSpeed, LoRA, launchers.
 
-Nothing of the host is imported here: the patches' own report does that, in a process of its own.
+The host is not imported here; the check of the patches does that in another process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from video3d_plugin.dependencies import version_of
 from video3d_plugin.hosts.source_check import digest_in_file, find_host, git_commit
 
 VARIABLE = "LLAVA_NEXT_SRC"
-# What llava/train/train.py imports and LLaVA-NeXT does not always bring: module -> distribution.
+# Imports of llava/train/train.py that LLaVA-NeXT does not always install: module -> distribution.
 IMPORTED = {"decord": "decord", "av": "av", "tyro": "tyro", "einops": "einops", "einops_exts": "einops-exts"}
 LAUNCHERS = {
     "torchrun": "torch.distributed.run",
@@ -26,7 +26,11 @@ NEED = "llava-training"
 
 
 def checks(given: str | None = None) -> Iterator[Check]:
-    """given: a checkout; else LLAVA_NEXT_SRC, else the installed `llava`."""
+    """Check training in LLaVA-NeXT.
+
+    Args:
+        given: LLaVA-NeXT checkout; default: LLAVA_NEXT_SRC, else the installed `llava`.
+    """
     folder, problem = _folder(given)
     if problem:
         yield problem
@@ -50,19 +54,19 @@ def checks(given: str | None = None) -> Iterator[Check]:
 
 
 def _folder(given: str | None) -> tuple[Path | None, Check | None]:
-    """The checkout, or a problem with one that was named."""
+    """Return the checkout, or the problem with the one that was given."""
     named = given or os.environ.get(VARIABLE)
     if named:
         if (Path(named) / "llava" / "train" / "train.py").is_file():
             return Path(named), None
         remedy = "name the folder that holds llava/train/train.py"
-        return None, Check("LLaVA-NeXT checkout", "problem", f"{named} is none", remedy, needs=NEED)
+        return None, Check("LLaVA-NeXT checkout", "problem", f"{named} is not a checkout", remedy, needs=NEED)
     host = find_host("llava", "llava")
     return (Path(host.path).parent if host else None), None
 
 
 def _checkout(folder: Path) -> Check:
-    """Its commit, and whether its train() is one that `--model` was written for."""
+    """Check the commit, and whether its train() is known to work with `--model`."""
     from video3d_plugin.hosts.llava_next.train import KNOWN_TRAIN
 
     commit = git_commit(folder / "llava")
@@ -98,7 +102,7 @@ def _deepspeed() -> Check:
 
 
 def _launchers() -> Check:
-    """Ways to start the scripts; each works with `--model` where the start-up hook does."""
+    """List the installed launchers; `--model` works with each where the start-up hook is active."""
     found = ["python", *(name for name, module in LAUNCHERS.items() if _there(module))]
     absent = [name for name in LAUNCHERS if name not in found]
     more = f"; not installed: {', '.join(absent)}" if absent else ""
