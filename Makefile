@@ -67,10 +67,14 @@ test-newest: ## demo and default tests in a fresh environment without constraint
 	.venv-newest/bin/video3d demo --output .venv-newest/demo-data
 	.venv-newest/bin/python -m pytest -q $(PARALLEL) $(DEFAULT)
 
-test-versions: .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45 and on the newest 4
+test-versions: $(STAMP) .venv-4.45/.installed .venv-4.57/.installed ## model and data on transformers 4.45, 4.57 and 5
 	@for version in 4.45 4.57; do \
 		echo "transformers $$version" && .venv-$$version/bin/python -m pytest -q $(PARALLEL) $(DEFAULT) $(VERSION_TESTS) || exit 1; \
+		.venv-$$version/bin/python -m pytest -q tests/versions/test_shipped_checkpoint.py || exit 1; \
 	done
+	$(BIN)/python -m pytest -q tests/versions/test_shipped_checkpoint.py
+	VIDEO3D_PYTHONS="$(abspath .venv-4.45/bin/python):$(abspath .venv-4.57/bin/python):$(abspath $(BIN)/python)" \
+		$(BIN)/python -m pytest -q tests/versions/test_checkpoints.py
 
 # On the lowest and the highest transformers that LLaVA-NeXT trains with. Results are evaluated in .venv, where lmms-eval is.
 test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaVA-NeXT; LLAVA_NEXT_SRC=CHECKOUT
@@ -98,14 +102,15 @@ lint: $(STAMP) ## ruff, and mypy on the public surface
 	$(BIN)/mypy
 
 # As users get it: installed into an environment of its own, and checked from outside the checkout.
-WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py test_startup.py patches lmms_tasks cli/doctor)
+WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py test_startup.py patches lmms_tasks cli/doctor \
+	serve/test_app.py serve/test_attack.py fuzz)
 wheel: $(STAMP) ## build the wheel, install it by itself, check it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m hatchling build -d dist
 	$(call install,.venv-wheel,constraints.txt,$(WHEEL))
 	.venv-wheel/bin/python -m pip check
 	cd .venv-wheel && bin/python -c "import video3d_plugin as v; assert 'site-packages' in v.__file__, v.__file__" && \
-		bin/video3d doctor && bin/video3d verify ../tests/goldens --kind model && \
+		bin/video3d doctor && bin/video3d verify --kind model --kind training && \
 		bin/python -m pytest -q $(DEFAULT) -p no:cacheprovider $(WHEEL_TESTS)
 
 # Pins stay where they can; LOCK_FLAGS=--upgrade takes the newest, LOCK_FLAGS="--upgrade-package NAME" one of them.

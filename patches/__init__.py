@@ -1,1 +1,1 @@
-"""Changes to hosts, one module each; README.md is their ledger. Importing this changes nothing."""
+"""Patches of the hosts, one module each, described in README.md. Importing this package applies none."""

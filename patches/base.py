@@ -1,4 +1,4 @@
-"""What a patch is: a target, the source it was written against, and changes that can be undone."""
+"""The parts of a patch: its target, digests of the source that it was written for, and reversible changes."""
 
 from __future__ import annotations
 
@@ -12,53 +12,68 @@ from video3d_plugin.hosts.source_check import source_digest
 
 
 class PatchMismatch(Video3DError):
-    """The host's code is not one this patch was written against."""
+    """The host's code is not the code that a patch was written for, or a patch cannot be undone."""
 
 
 class Change(Protocol):
-    """One reversible step. `undo` raises PatchMismatch, before changing anything, where it cannot be taken back."""
+    """One reversible step of a patch."""
 
-    def do(self) -> None: ...
+    def do(self) -> None:
+        """Make the change."""
 
-    def can_undo(self) -> str | None: ...
+    def can_undo(self) -> str | None:
+        """Return why the change cannot be undone now, or None where it can."""
 
-    def undo(self) -> None: ...
+    def undo(self) -> None:
+        """Undo the change; called only where `can_undo` returned None."""
 
 
 @dataclass
 class Replace:
-    """`owner.name = value`, on a module, class or object. Keeps whether the owner itself had the attribute."""
+    """Set an attribute.
+
+    Undoing restores the value, or removes the attribute where the owner had inherited it.
+
+    Attributes:
+        owner: Module, class or object.
+        name: Name of the attribute.
+        value: Its new value.
+    """
 
     owner: Any
     name: str
     value: Any
     _old: Any = field(default=None, init=False)
-    _own: bool = field(default=False, init=False)
+    _had: bool = field(default=False, init=False)
 
     def do(self) -> None:
-        self._own = self.name in vars(self.owner)
+        self._had = self.name in vars(self.owner)
         self._old = vars(self.owner).get(self.name)
         setattr(self.owner, self.name, self.value)
 
     def can_undo(self) -> str | None:
-        """The reason why it cannot be taken back now: somebody else has replaced it since."""
         return None if vars(self.owner).get(self.name) is self.value else f"{self.name} was replaced again since"
 
     def undo(self) -> None:
-        if self._own:
+        if self._had:
             setattr(self.owner, self.name, self._old)
         else:
             delattr(self.owner, self.name)
 
 
 class Remove(Replace):
-    """`del owner.name`: what the owner inherits shows again."""
+    """Delete an attribute, so that the inherited one is used.
+
+    Args:
+        owner: Module, class or object that has the attribute itself.
+        name: Name of the attribute.
+    """
 
     def __init__(self, owner: Any, name: str) -> None:
         super().__init__(owner, name, None)
 
     def do(self) -> None:
-        self._own, self._old = True, vars(self.owner)[self.name]
+        self._had, self._old = True, vars(self.owner)[self.name]
         delattr(self.owner, self.name)
 
     def can_undo(self) -> str | None:
@@ -69,11 +84,14 @@ class Remove(Replace):
 class Patch:
     """One patch, as its module declares it.
 
-    target      module that is changed; the patch is applied once it has been imported
-    before      host module just before whose execution the hook applies the patch, where that is another
-    known       dotted name inside the target -> {digest of its source: version or commit it was seen in}
-    changes     module -> the changes; called after the sources were checked; may itself raise PatchMismatch
-    not_needed  module -> why this host needs no patch, or None where it does
+    Attributes:
+        name: Name of the patch and of its module.
+        target: Module that is changed; the patch is applied once it has been imported.
+        why: Purpose of the patch, in one line.
+        known: Dotted name inside the target -> {digest of its source: version or commit of the host}.
+        changes: Called with the target after the sources were checked; returns the changes, or raises PatchMismatch.
+        not_needed: Called with the target; returns why this host needs no patch, or None where it does.
+        before: Host module, where the hook applies the patch just before that module is executed.
     """
 
     name: str
@@ -85,7 +103,14 @@ class Patch:
     before: str | None = None
 
     def check_sources(self, module: ModuleType) -> None:
-        """Raise PatchMismatch where a function is missing or not one of those seen."""
+        """Compare the target's functions with the digests in `known`.
+
+        Args:
+            module: The target.
+
+        Raises:
+            PatchMismatch: If a function is missing or its source has another digest.
+        """
         for dotted, seen in self.known.items():
             works = ", ".join(sorted(set(seen.values())))
             function = resolve(module, dotted)
@@ -100,8 +125,8 @@ class Patch:
 
 
 def resolve(module: ModuleType, dotted: str) -> Any:
-    """`Class.method` inside a module, or None."""
-    found: Any = module
+    """Return what a dotted name such as "Class.method" is inside a module, or None."""
+    value: Any = module
     for part in dotted.split("."):
-        found = getattr(found, part, None)
-    return found
+        value = getattr(value, part, None)
+    return value

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT saves its model after `torch.cuda.synchronize()`, which raises on a machine without CUDA."""
+"""Lets LLaVA-NeXT save a model without CUDA: it calls `torch.cuda.synchronize()` first, which raises there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import ModuleType
 from video3d_plugin.patches.base import Patch, Replace
 
 
-def nothing_to_wait_for(device=None) -> None:
-    """In the place of torch.cuda.synchronize where there is no CUDA."""
+def synchronize_without_cuda(device=None) -> None:
+    """Do nothing, in place of torch.cuda.synchronize."""
 
 
 def changes(module: ModuleType) -> list[Replace]:
     import torch
 
-    return [Replace(torch.cuda, "synchronize", nothing_to_wait_for)]
+    return [Replace(torch.cuda, "synchronize", synchronize_without_cuda)]
 
 
 def not_needed(module: ModuleType) -> str | None:

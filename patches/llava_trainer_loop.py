@@ -1,11 +1,11 @@
-"""LLaVATrainer where it does not fit: a training loop without its imports, and newer accelerate and transformers.
+"""Repairs LLaVATrainer, whose training loop lacks imports, for current accelerate and transformers.
 
 - Commit 45f2d92 pasted `_inner_training_loop` of another transformers into the class without its imports: every
-  training ends in "NameError: name 'DebugOption' is not defined". Without it, transformers' own loop runs, as before.
-- `create_accelerator_and_postprocess` hands arguments to accelerate that accelerate 1.0 took away; transformers' own
-  does what it did.
-- `_save_checkpoint` passes `metrics` on to a method that has not taken it since transformers 4.47.
-- `get_train_dataloader` hands on `seed_worker` in its older form, of one argument.
+  training ends in "NameError: name 'DebugOption' is not defined". The patch removes it; transformers' loop runs.
+- `create_accelerator_and_postprocess` passes arguments that accelerate 1.0 removed. The patch removes the method;
+  transformers' own has the same effect.
+- `_save_checkpoint` passes `metrics` to a method that does not accept it since transformers 4.47.
+- `get_train_dataloader` calls `seed_worker` with one argument; newer transformers require three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KNOWN_LOOPS = {"c78e65cae71106e6": "LLaVA-NeXT df17966"}
 
 
 def changes(module: ModuleType) -> list[Replace]:
-    trainer, found = module.LLaVATrainer, []
+    trainer, steps = module.LLaVATrainer, []
     if _loop_lacks_imports(module):
         digest = source_digest(vars(trainer)["_inner_training_loop"])
         if digest not in KNOWN_LOOPS:
@@ -30,18 +30,18 @@ def changes(module: ModuleType) -> list[Replace]:
                 f"patch llava_trainer_loop: LLaVATrainer._inner_training_loop lacks its imports and is not code seen "
                 f"before, digest {digest} (known: {', '.join(KNOWN_LOOPS.values())}; b42941c has no such loop)"
             )
-        found.append(Remove(trainer, "_inner_training_loop"))
+        steps.append(Remove(trainer, "_inner_training_loop"))
     if _accelerate_refuses(module):
-        found.append(Remove(trainer, "create_accelerator_and_postprocess"))
+        steps.append(Remove(trainer, "create_accelerator_and_postprocess"))
     if _metrics_refused():
-        found.append(Replace(_transformers_trainer(), "_save_checkpoint", _save_checkpoint()))
+        steps.append(Replace(_transformers_trainer(), "_save_checkpoint", _save_checkpoint()))
     if _workers_unseeded(module):
-        found.append(Replace(module, "seed_worker", seed_worker))
-    return found
+        steps.append(Replace(module, "seed_worker", seed_worker))
+    return steps
 
 
 def seed_worker(worker_id: int) -> None:
-    """As transformers' own was: each worker of a DataLoader draws from the seed that torch gave it."""
+    """Seed a DataLoader worker from torch's seed, as transformers' function did before it took three arguments."""
     import torch
     from transformers import set_seed
 
@@ -59,8 +59,8 @@ def _loop_lacks_imports(module: ModuleType) -> bool:
 def _accelerate_refuses(module: ModuleType) -> bool:
     from accelerate import Accelerator
 
-    own = "create_accelerator_and_postprocess" in vars(module.LLaVATrainer)
-    return own and "dispatch_batches" not in inspect.signature(Accelerator.__init__).parameters
+    defines = "create_accelerator_and_postprocess" in vars(module.LLaVATrainer)
+    return defines and "dispatch_batches" not in inspect.signature(Accelerator.__init__).parameters
 
 
 def _metrics_refused() -> bool:

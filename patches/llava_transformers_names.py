@@ -1,7 +1,7 @@
-"""Names that LLaVA-NeXT imports from transformers, and that newer transformers has moved or dropped.
+"""Restores names that LLaVA-NeXT imports from transformers and that newer versions have moved or removed.
 
-Each is put back where LLaVA-NeXT looks for it, with the object it has become; a name that no longer exists anywhere
-becomes a function that says so when it is called (LLaVA-NeXT imports it and, for Qwen2, never calls it).
+A name that was moved refers to the same object again; one that was removed becomes a function that raises when it is
+called (LLaVA-NeXT imports these names, but does not call them for Qwen2).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def missing() -> list[tuple[str, str]]:
-    """(module, name) of what the installed transformers does not have where LLaVA-NeXT looks for it."""
+    """Return (module, name) pairs that LLaVA-NeXT imports and the installed transformers lacks."""
     return [
         (module, name) for module, names in MOVED.items() for name in names if not _has(import_module(module), name)
     ]
@@ -48,11 +48,11 @@ def _has(module: ModuleType, name: str) -> bool:
 
 
 def changes(module: ModuleType) -> list[Replace]:
-    return [Replace(import_module(where), name, _found(where, name)) for where, name in missing()]
+    return [Replace(import_module(where), name, _replacement(where, name)) for where, name in missing()]
 
 
-def _found(where: str, name: str) -> Any:
-    if name == "ALL_LAYERNORM_LAYERS":  # it was a list of layer classes; LLaVA-NeXT asks which weights not to decay
+def _replacement(where: str, name: str) -> Any:
+    if name == "ALL_LAYERNORM_LAYERS":  # a list of layer classes whose weights LLaVA-NeXT does not decay
         from torch import nn
 
         return getattr(import_module("transformers.pytorch_utils"), name, [nn.LayerNorm])

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT's training scripts take `--model video3d`: see `video3d_plugin.hosts.llava_next.train`."""
+"""Adds `--model video3d` to LLaVA-NeXT's training scripts (`video3d_plugin.hosts.llava_next.train`)."""
 
 from __future__ import annotations
 

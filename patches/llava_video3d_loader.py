@@ -1,4 +1,4 @@
-"""`llava.model.builder.load_pretrained_model` opens checkpoints of `--model video3d`, and all others as before."""
+"""Lets `llava.model.builder.load_pretrained_model` open checkpoints of `--model video3d`."""
 
 from __future__ import annotations
 

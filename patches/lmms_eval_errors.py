@@ -1,9 +1,9 @@
-"""From lmms-eval's command line, an error of this package is one line and status 2, not a traceback and status 0.
+"""Makes lmms-eval's command report an error of this package in one line and exit with status 2.
 
-So is what a dependency caused that is missing or does not fit. Other errors of a `--model video3d` run keep their
-traceback and end with status 1. Programs that call `simple_evaluate` themselves see the exceptions as they are, and
-runs of other models behave as before. Whoever calls it, and as often as they do, an evaluation knows nothing of the one
-before: neither its data folder nor its questions.
+lmms-eval prints a traceback and exits with 0. A dependency that is missing or does not fit is reported in the same way;
+other errors of a `--model video3d` run keep their traceback and exit with status 1. Runs of other models are unchanged,
+and programs that call `simple_evaluate` get the exceptions. Each evaluation starts with a new state: without the data
+folder and the questions of the previous one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def changes(module: ModuleType) -> list[Replace]:
 
 @contextmanager
 def _evaluation_of(model: Any) -> Iterator[None]:
-    """The tasks read from the folder of a model that was made before; one that is given by name still chooses it."""
+    """Run one evaluation with a state of its own; a model object brings its data folder, a name sets it later."""
     from video3d_plugin.hosts.lmms_eval.state import STATE
 
     with STATE.evaluation(model.data if hasattr(model, "fingerprint") else None):
@@ -67,9 +67,9 @@ def _errors_as_statuses(command: Any) -> Iterator[None]:
         if getattr(command, "model", None) not in names():
             raise
         STATE.note_failure()
-        said = explain(error)
-        if said is not None:
-            print(f"video3d: error: {said}", file=sys.stderr)
+        message = explain(error)
+        if message is not None:
+            print(f"video3d: error: {message}", file=sys.stderr)
             raise SystemExit(2) from None
         traceback.print_exc()
         raise SystemExit(1) from None

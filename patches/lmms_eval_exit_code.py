@@ -1,10 +1,10 @@
-"""lmms-eval exits with 0 whatever happened; with `--model video3d`, unanswered questions make the status 3.
+"""Makes lmms-eval exit with status 3 where `--model video3d` left questions unanswered; it exits with 0 otherwise.
 
-The results are written after the model has returned, by code that runs as `__main__` and cannot be hooked, so the
-status is set last of all: an exit handler, registered when `lmms_eval` itself is imported, before torch and the rest
-register theirs; handlers run in reverse order, so this one ends the process when all others are through.
+Results are written after the model has returned, by code that runs as `__main__` and cannot be patched. The status is
+therefore set by an exit handler. It is registered when `lmms_eval` is imported, before torch and others register
+theirs, and handlers run in reverse order, so it runs last.
 
-With `--model video3d`, a dependency that is missing or does not fit ends lmms-eval's import in one line and status 2.
+With `--model video3d`, a dependency that is missing or does not fit is reported in one line, with status 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from video3d_plugin.patches.base import Patch
 
 
 class AtExit:
-    """Register a function for the end of the process, reversibly."""
+    """Register a function that runs at exit.
+
+    Args:
+        function: Called without arguments.
+    """
 
     def __init__(self, function) -> None:
         self.function = function
@@ -34,7 +38,11 @@ class AtExit:
 
 
 class ExceptHook:
-    """Put a function before `sys.excepthook`, reversibly. The function says whether it has dealt with an exception."""
+    """Call a function before `sys.excepthook`.
+
+    Args:
+        function: Called with an exception; returns whether it has handled it.
+    """
 
     def __init__(self, function) -> None:
         self.function, self.on = function, False
@@ -53,40 +61,46 @@ class ExceptHook:
 
     def undo(self) -> None:
         self.on = False
-        if sys.excepthook is self.hook:  # else somebody has put theirs before it, which may go on to call it
+        if sys.excepthook is self.hook:  # else another hook was set since, which may call this one
             sys.excepthook = self.old
 
 
 _dependency_failed = False
 
 
-def asks_for_this_model(words: list[str]) -> bool:
-    """Whether the command line has `--model video3d`, or names a model of an add-on to it."""
+def selects_video3d(words: list[str]) -> bool:
+    """Return whether a command line has `--model video3d`, or names a model of an add-on to it."""
     from video3d_plugin.model.registry import names
 
-    asked = [following for word, following in zip(words, words[1:], strict=False) if word == "--model"]
-    asked += [word.removeprefix("--model=") for word in words if word.startswith("--model=")]
-    return any(name in names() for name in asked)
+    values = [following for word, following in zip(words, words[1:], strict=False) if word == "--model"]
+    values += [word.removeprefix("--model=") for word in words if word.startswith("--model=")]
+    return any(name in names() for name in values)
 
 
-def say_what_does_not_fit(error: BaseException) -> bool:
-    """Print what is wrong with a dependency in one line; False where none is at fault, or the run is not ours."""
+def report_dependency(error: BaseException) -> bool:
+    """Report a dependency that is missing or does not fit.
+
+    Args:
+        error: An exception that nothing has caught.
+
+    Returns:
+        Whether it was reported; False where no dependency is at fault, or another model runs.
+    """
     global _dependency_failed
-    if not asks_for_this_model(sys.argv):
+    if not selects_video3d(sys.argv):
         return False
     from video3d_plugin.dependencies import explain
 
-    said = explain(error)
-    if said is None:
+    message = explain(error)
+    if message is None:
         return False
-    print(f"video3d: error: {said}", file=sys.stderr)
+    print(f"video3d: error: {message}", file=sys.stderr)
     _dependency_failed = True
     return True
 
 
-def end_with_the_right_status() -> None:
-    """Runs last. Touches nothing unless lmms-eval's own command ran this package's model and left questions open, or
-    could not start for it."""
+def set_exit_status() -> None:
+    """End the process with status 3 or 2 where lmms-eval's command left questions open or could not start."""
     if _dependency_failed:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -101,7 +115,7 @@ def end_with_the_right_status() -> None:
 
 
 def changes(module: ModuleType) -> list[AtExit | ExceptHook]:
-    return [AtExit(end_with_the_right_status), ExceptHook(say_what_does_not_fit)]
+    return [AtExit(set_exit_status), ExceptHook(report_dependency)]
 
 
 PATCH = Patch(

@@ -1,7 +1,7 @@
-"""lmms-eval makes file locks re-entrant through `filelock._api`, which filelock 4 no longer has.
+"""Lets lmms-eval run beside filelock 4, which removed the module `filelock._api` that lmms-eval imports.
 
-The function that does it runs before every evaluation, of any model. Where the module is gone, what the function takes
-from it is shown to it for the time of the call: the metaclass of file locks, and its default for `mode`.
+lmms-eval makes file locks re-entrant before every evaluation, of any model. During that call a module of that name
+provides what the function reads from it: the metaclass of file locks, and its default for `mode`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ def changes(module: ModuleType) -> list[Replace]:
 
 
 def stand_in(filelock: Any) -> ModuleType:
-    """What lmms-eval reads from `filelock._api`, found through filelock's public classes.
+    """Build a module with what lmms-eval reads from `filelock._api`, from filelock's public classes.
 
-    Raises MissingError where file locks are not made by a metaclass of filelock's own: nothing could be patched.
+    Args:
+        filelock: The package.
+
+    Raises:
+        MissingError: If file locks have no metaclass of filelock, which lmms-eval would patch.
     """
     meta = type(getattr(filelock, "FileLock", None))
     if "__call__" not in vars(meta) or meta.__module__.split(".")[0] != "filelock":

@@ -1,7 +1,7 @@
-"""lmms-eval builds a task's data set five times before it gives up, and then hides the reason in a RetryError.
+"""Makes lmms-eval raise errors of this package at once instead of building a task's data set five times.
 
-That is meant for downloads. An error of this package (a data folder that is not there, a broken annotation file) is
-passed on at once, as it is; everything else is retried as before.
+lmms-eval retries for the sake of downloads and finally hides the reason in a RetryError. An error of this package (a
+missing data folder, a broken annotation file) does not go away, so it is raised as it is; others are retried as before.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""`--use_cache`, made right for scenes: its keys know neither a task's scenes nor a model's weights.
+"""Adds scenes and weights to the keys of lmms-eval's `--use_cache`, and keeps the answers of interrupted runs.
 
-lmms-eval keys an answer by task, document number, prompt, generation options and the *text* of --model_args. The same
-command on a changed data folder or a retrained checkpoint would be served old answers. Where a run has tasks of this
-package, what they are asked about (and, with `--model video3d`, the checkpoint) joins the key. And since lmms-eval
-stores answers only when the model has given all of them, answers of `--model video3d` are stored as they come, and
-what an interrupted run had stored is found by the next.
+lmms-eval keys an answer by task, document, prompt, generation options and the *text* of --model_args, so the same
+command on a changed data folder or a retrained checkpoint would get old answers. For tasks of this package a digest of
+their data and, with `--model video3d`, of the checkpoint joins the key. lmms-eval stores answers when the model has
+given all of them; those of `--model video3d` are stored as they come, and a later run uses those of an interrupted one.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ def _extended(model_args: str | dict | None, seen: str) -> str | dict:
 
 
 def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
-    """Merge what runs that never came to their end have stored; the host merges finished runs only.
+    """Merge the answers that interrupted runs have stored; lmms-eval merges finished runs only.
 
-    A run that is still going on may be among them: entries are never changed once written, so reading it is harmless,
-    and it is merged again when it finishes. What cannot be read or merged is a warning: its questions are asked again.
+    One of them may still be running. Entries never change once written, so reading them is safe, and they are merged
+    again when the run finishes. Answers that cannot be read or merged are a warning; their questions are asked again.
     """
     root = os.path.dirname(os.path.abspath(cache_root)) if cache_root.endswith(".db") else os.path.abspath(cache_root)
     _check_merged(os.path.join(root, "cache.db"))
@@ -77,14 +76,14 @@ def _adopt_interrupted_runs(module: ModuleType, cache_root: str) -> None:
     try:
         with module._merge_lock(lock):
             module.ResponseCache.merge_shards(shards, os.path.join(root, "cache.db"))
-    except sqlite3.Error as error:  # pages that the checks above did not meet
+    except sqlite3.Error as error:  # damaged pages that the checks above did not read
         log.warning("%s: answers of interrupted runs are not adopted: %s", runs, error)
     except TimeoutError:
         log.warning("%s is held: answers of interrupted runs are not adopted (delete it if no run is merging)", lock)
 
 
 def _check_merged(path: str) -> None:
-    """Refuse a cache.db that the host would stop at in the middle of the run, or silently not use."""
+    """Raise DataError for a cache.db at which lmms-eval would stop during the run, or which it would ignore."""
     if not os.path.lexists(path):
         return
     if not os.path.isfile(path):
@@ -99,13 +98,13 @@ def _check_merged(path: str) -> None:
                 if unique != [name]:
                     raise sqlite3.DatabaseError(f"{table} has no primary key {name}")
     except sqlite3.Error as error:
-        raise DataError(f"no cache of lmms-eval: {error}", where=path, remedy=_DELETE) from None
+        raise DataError(f"not a cache of lmms-eval: {error}", where=path, remedy=_DELETE) from None
 
 
 def _is_sound(shard: str) -> bool:
-    """Whether all of it can be read, with a warning where not: `merge_shards` would raise, with cache.db left open.
+    """Return whether all of a shard can be read, and warn where not, as `merge_shards` would raise.
 
-    A run killed at its start leaves a shard without tables, as another rank's is for a moment; some are damaged.
+    A run that is killed at its start leaves a shard without tables; shards may also be damaged.
     """
     try:
         with closing(sqlite3.connect(shard)) as db:

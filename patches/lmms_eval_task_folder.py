@@ -1,6 +1,7 @@
-"""lmms-eval has no entry point for tasks: its TaskManager is shown the folders of this package's tasks and add-ons'.
+"""Adds the task folders of this package and of add-ons to lmms-eval's TaskManager.
 
-Equal to giving `--include_path` on every command line, and added to it where the user gives one.
+lmms-eval has no entry point for tasks. The patch has the effect of `--include_path` on every command line; folders that
+the user includes are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def task_folder() -> str:
 
 
 def task_folders() -> list[str]:
-    """The folder of this package's YAML files, and those of add-ons (`TaskSpec.yaml_folder`)."""
+    """Return the folders of the YAML files of this package and of add-ons (`TaskSpec.yaml_folder`)."""
     from video3d_plugin.tasks import usable
 
     return [task_folder(), *(str(spec.yaml_folder) for spec in usable().values() if spec.yaml_folder is not None)]

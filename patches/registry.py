@@ -1,4 +1,4 @@
-"""All patches, and applying them: explicit, source-checked, idempotent, reversible, all or nothing."""
+"""The list of all patches, and functions that apply and undo them. A patch is applied in full or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from video3d_plugin.patches.base import Change, Patch, PatchMismatch
 from video3d_plugin._startup import applying
 from video3d_plugin.errors import Video3DError
 
-# In the order in which they are applied; each module of this folder named here declares one PATCH.
+# In the order in which they are applied. Each is a module of this folder that declares a PATCH.
 NAMES = (
     "torchvision_operators",
     "lmms_eval_exit_code",
@@ -34,7 +34,13 @@ NAMES = (
 
 @dataclass(frozen=True)
 class State:
-    """What became of a patch in this process, and why."""
+    """State of a patch in this process.
+
+    Attributes:
+        name: Name of the patch.
+        status: "waiting" until the target has been imported.
+        reason: Why it has this status.
+    """
 
     name: str
     status: Literal["applied", "not needed", "mismatch", "failed", "undone", "waiting"]
@@ -47,19 +53,31 @@ _lock = threading.RLock()
 
 
 def get(name: str) -> Patch:
+    """Return the patch of this name.
+
+    Raises:
+        Video3DError: If there is none.
+    """
     if name not in NAMES:
         raise Video3DError(f"no patch {name!r} (known: {', '.join(NAMES)})")
     return import_module(f"video3d_plugin.patches.{name}").PATCH
 
 
 def apply(name: str) -> State:
-    """Import the patch's target and apply the patch; a second time changes nothing.
+    """Import the patch's target and apply the patch, unless it is applied already.
 
-    Raises PatchMismatch, having changed nothing, where the host's code is not known, and
-    ImportError where there is no host.
+    Args:
+        name: Name of the patch.
+
+    Returns:
+        Its state: "applied" or "not needed".
+
+    Raises:
+        PatchMismatch: If the host's code is not known; nothing is changed then.
+        ImportError: If the host is not installed.
     """
     patch = get(name)
-    if patch.target not in sys.modules:  # torchvision's own import fails without the patch: apply it in the midst
+    if patch.target not in sys.modules:  # torchvision cannot be imported without its patch: apply it during the import
         with applying({patch.target: (name,)}, lambda names: _apply_to_loaded(patch)):
             import_module(patch.target)
     return _apply_to_loaded(patch)
@@ -83,18 +101,28 @@ def _apply_to_loaded(patch: Patch) -> State:
 
 
 def apply_quietly(names: Iterable[str]) -> None:
-    """For the start-up hook: a patch that cannot be applied is a warning, so that the host still imports."""
+    """Apply patches for the start-up hook; one that cannot be applied is a warning, as the host must be imported."""
     for name in names:
         try:
             apply(name)
-        except Exception as error:  # the host must import, whatever is wrong with a patch
+        except Exception as error:  # a patch that fails must not keep the host from being imported
             if not isinstance(error, PatchMismatch):
                 _note(name, "failed", f"{type(error).__name__}: {error}")
             warnings.warn(f"video3d-plugin: {error}", RuntimeWarning, stacklevel=2)
 
 
 def undo(name: str) -> State:
-    """Take a patch back; one that is not applied is left alone. All of it or, with PatchMismatch, none of it."""
+    """Undo a patch; nothing happens where it is not applied.
+
+    Args:
+        name: Name of the patch.
+
+    Returns:
+        Its state.
+
+    Raises:
+        PatchMismatch: If a change cannot be undone; none is undone then.
+    """
     with _lock:
         changes = _applied.get(name)
         if changes is None:
@@ -110,16 +138,24 @@ def undo(name: str) -> State:
 
 
 def state(name: str) -> State:
-    """What became of a patch so far; `waiting` where its target was not imported yet."""
+    """Return the state of a patch; "waiting" where its target has not been imported."""
     return _states.get(name) or State(name, "waiting", f"{get(name).target} was not imported")
 
 
 def states() -> list[State]:
+    """Return the states of all patches."""
     return [state(name) for name in NAMES]
 
 
 def require(*names: str) -> None:
-    """Apply the named patches where the hook did not (hooks off, host imported earlier); raises on a mismatch."""
+    """Apply patches that the hook did not apply (it is off, or the host was imported earlier).
+
+    Args:
+        *names: Names of patches; those whose target has not been imported are skipped.
+
+    Raises:
+        PatchMismatch: If the host's code is not known.
+    """
     for name in names:
         if get(name).target in sys.modules:
             apply(name)

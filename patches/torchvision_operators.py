@@ -1,8 +1,8 @@
-"""torchvision's registry build beside a CPU torch: its binary does not load, and then its own import fails.
+"""Lets torchvision be imported where its binary does not load, such as a CUDA build beside a CPU torch.
 
 `torchvision/_meta_registrations.py` registers shapes for `nms` and `qnms` whether or not the binary that defines
 them could be loaded: "operator torchvision::nms does not exist". Defining the two schemas is enough to import it;
-calling them still fails, as it must. lmms-eval, and transformers' image processors, import torchvision.
+calling the operators still fails, as it must. lmms-eval and transformers' image processors import torchvision.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEMAS = {
 
 
 class DefineOperators:
-    """Define those of SCHEMAS that nobody has defined; the library object owns them, and takes them back."""
+    """Define the operators of SCHEMAS that are not defined yet. The library object owns them and removes them."""
 
     def __init__(self) -> None:
         self._library = None
@@ -40,14 +40,14 @@ class DefineOperators:
 
 
 def missing_operators() -> list[str]:
-    """Those of SCHEMAS that no library has defined in this process."""
+    """Return the operators of SCHEMAS that are not defined in this process."""
     import torch
 
     return [name for name in SCHEMAS if not torch._C._jit_get_schemas_for_operator(f"torchvision::{name}")]
 
 
 def not_needed(module: ModuleType) -> str | None:
-    """`torchvision.extension` knows whether its binary was loaded."""
+    """Return why the patch is not needed where torchvision's binary is loaded, else None."""
     return "torchvision's operators load beside this torch" if module._has_ops() else None
 
 

@@ -33,7 +33,15 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def goldens() -> Path:
-    """Goldens that the repository carries (tests/goldens/README.md names their origin)."""
+    """Reference results that are installed with the package (their README.md names the origin)."""
+    from video3d_plugin.verify import SHIPPED_GOLDENS
+
+    return SHIPPED_GOLDENS
+
+
+@pytest.fixture(scope="session")
+def data_goldens() -> Path:
+    """Reference results of the data pipeline, which only the repository has."""
     return ROOT / "tests" / "goldens"
 
 

@@ -12,6 +12,7 @@ import pytest
 from stubs import python, stub, without
 
 from video3d_plugin import cli, dependencies
+from video3d_plugin.cli import parser
 from video3d_plugin.dependencies import explain, known_versions, remedy_for
 
 
@@ -164,7 +165,7 @@ def test_the_command_line_ends_in_one_line_for_a_dependency_and_in_a_traceback_f
     command = ModuleType("made_up_command")
     command.add_arguments = lambda parser: None
     monkeypatch.setitem(sys.modules, "made_up_command", command)
-    monkeypatch.setitem(cli.COMMANDS, "made", ("made_up_command", "made up", "video3d made"))
+    monkeypatch.setitem(parser.COMMANDS, "made", parser.Command("made_up_command", "made up", "video3d made"))
     command.run = lambda args: exec("from madeup import Old", {"__name__": "video3d_plugin.made_up"})
     assert cli.main(["made"]) == 2
     said = capsys.readouterr().err
@@ -229,7 +230,7 @@ def test_no_command_ends_in_a_traceback_beside_it(case, tmp_path, my_scan, room_
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("SEEN ")]
     seen = json.loads(line.removeprefix("SEEN "))
-    assert set(seen) == {*cli.COMMANDS} - {"doctor"}
+    assert set(seen) == {*parser.COMMANDS} - {"doctor"}
     for name, (status, error) in seen.items():
         assert isinstance(status, int), f"{name} ended in a traceback:\n{status}"
         if status:

@@ -61,7 +61,7 @@ def test_an_installation_works_and_leaves_nothing_behind(venv, editable, tmp_pat
     import shutil
 
     source = tmp_path / "source"  # hatchling writes nothing into the source, but an editable install points at it
-    ignore = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "goldens", "runs")
+    ignore = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "runs")
     shutil.copytree(ROOT, source, ignore=ignore)
     options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", *(["-e"] if editable else [])]
     done = python(venv, "-m", "pip", "install", *options, source)

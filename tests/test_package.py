@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import video3d_plugin
 from video3d_plugin import cli
+from video3d_plugin.cli.parser import COMMANDS, build_parser, commands_of
 
 
 def run_python(code: str) -> str:
@@ -48,14 +50,36 @@ def test_every_public_name_resolves():
         getattr(video3d_plugin, "no_such_" + "name")
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert re.search(rf"examples?:\s+video3d {command}", text)
-    assert callable(import_module(cli.COMMANDS[command][0]).run)
+    assert callable(import_module(COMMANDS[command].module).run)
+
+
+def options_without_help(parser) -> list[str]:
+    """Arguments, positional ones included, whose help is missing or empty."""
+    return [
+        " ".join(action.option_strings) or action.dest
+        for action in parser._actions
+        if not isinstance(action, argparse._SubParsersAction) and not (action.help or "").strip()
+    ]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_option_has_help(command):
+    parser = build_parser((command,) if command else ())
+    assert options_without_help(commands_of(parser)[command] if command else parser) == []
+
+
+def test_an_option_without_help_is_noticed():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", "-o")
+    parser.add_argument("scene", help=" ")
+    assert options_without_help(parser) == ["--output -o", "scene"]
 
 
 def test_a_mistyped_command_is_answered_with_a_suggestion(capsys):
@@ -91,13 +115,20 @@ def test_without_a_command_the_commands_are_listed(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([])
     said = capsys.readouterr().err
-    assert stop.value.code == 2 and all(name in said for name in cli.COMMANDS)
+    assert stop.value.code == 2 and all(name in said for name in COMMANDS)
 
 
 def test_a_missing_file_is_one_line_and_status_2(tmp_path, capsys):
     assert cli.main(["verify", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
     assert "nowhere" in error and error.count("\n") == 1
+
+
+def test_a_traceback_can_be_asked_for(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VIDEO3D_TRACEBACK", "1")
+    assert cli.main(["verify", str(tmp_path / "nowhere")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback") and error.splitlines()[-1].startswith("video3d: error: ")
 
 
 def test_help_of_the_whole_command_imports_no_torch():

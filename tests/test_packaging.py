@@ -52,12 +52,20 @@ def wheel(source, tmp_path_factory):
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(source, wheel):
-    expected = {"video3d_plugin_hooks.pth"}
+    expected = {"video3d_plugin_hooks.pth", "video3d_plugin/tested_versions.txt"}
     for folder, place in SHIPPED.items():
         files = (path for path in (source / folder).rglob("*") if path.is_file())
         expected |= {f"{place}/{path.relative_to(source / folder).as_posix()}" for path in files}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in wheel) and "video3d_plugin/py.typed" in wheel
+
+
+def test_the_wheel_holds_the_tested_versions_and_the_reference_results(source, wheel):
+    assert wheel["video3d_plugin/tested_versions.txt"] == (source / "constraints.txt").read_bytes()
+    for name in ("model/default/golden.safetensors", "training/default.safetensors", "metrics/scanqa.json"):
+        assert f"video3d_plugin/verify/goldens/{name}" in wheel
+    size = sum(len(data) for name, data in wheel.items() if name.startswith("video3d_plugin/verify/goldens/"))
+    assert 1_000_000 < size < 2_000_000
 
 
 def test_the_source_distribution_gives_the_same_wheel(source, wheel, tmp_path):

@@ -200,7 +200,7 @@ def test_a_pattern_that_is_not_linear_is_seen(bad):
 def parsers() -> dict[str, Callable[[str], object]]:
     """Whatever takes text of models, files or users and reads it."""
 
-    from video3d_plugin.cli import suggestion
+    from video3d_plugin.cli.common import suggestion
     from video3d_plugin.config import parse_projector
     from video3d_plugin.data.training_files import _files
     from video3d_plugin.files.json import parse_json

@@ -2,15 +2,15 @@
 
 `video3d_plugin_hooks.pth` calls `install()` in every interpreter of the environment, so that `lmms-eval`,
 `torchrun -m lmms_eval` and LLaVA-NeXT's own scripts find the add-on without being edited. It only registers an
-import finder: under a millisecond, no host and no other part of this package is imported. VIDEO3D_HOOKS=0 turns
-it off. `video3d doctor` shows what was applied.
+import finder, which takes less than a millisecond and imports no host and no other part of this package.
+VIDEO3D_HOOKS=0 turns it off. `video3d doctor` shows which patches apply.
 """
 
 import os
 import sys
 
-# Host module -> the patches applied once it has been executed, in this order. `video3d_plugin.patches.registry`
-# is the authority; a test holds the two together. Spelled out here because importing it would cost 20 ms.
+# Host module -> patches that are applied once it has been executed, in this order. They are listed here as well as in
+# `video3d_plugin.patches.registry`, because importing that takes 20 ms; a test compares the two.
 AFTER_IMPORT: dict[str, tuple[str, ...]] = {
     "torchvision.extension": ("torchvision_operators",),
     "lmms_eval": ("lmms_eval_exit_code",),
@@ -21,36 +21,40 @@ AFTER_IMPORT: dict[str, tuple[str, ...]] = {
     "llava.train.llava_trainer": ("llava_trainer_loop", "llava_cpu_runs", "llava_video3d"),
     "llava.model.builder": ("llava_video3d_loader",),
 }
-# Likewise, applied before the module is executed: repairs without which it cannot be imported.
+# The same for patches that are applied before the module is executed, as it cannot be imported without them.
 BEFORE_IMPORT: dict[str, tuple[str, ...]] = {
     "llava": ("llava_transformers_names",),
 }
 
 
 def apply_quietly(patches: tuple[str, ...]) -> None:
+    """Apply patches; one that cannot be applied is a warning."""
     from video3d_plugin.patches import registry
 
     registry.apply_quietly(patches)
 
 
 class HostFinder:
-    """A `sys.meta_path` entry that finds nothing itself: it lets the others find a host module and hooks its end.
+    """An entry of `sys.meta_path` that lets the other finders find a host module and applies patches around its import.
 
-    after, before   module -> names of patches; `apply` is called with them when the module has been executed, or just
-                    before it is
+    Args:
+        after: Module -> names of patches that are applied when it has been executed.
+        apply: Called with the names of patches.
+        before: Module -> names of patches that are applied just before it is executed.
     """
 
     def __init__(self, after=AFTER_IMPORT, apply=apply_quietly, before=BEFORE_IMPORT) -> None:
         self.after, self.before, self.apply = after, before, apply
-        self.asking = False  # another add-on's finder of this kind asks us while we ask it
+        self.asking = False  # guards against recursion: another package's finder of this kind may call this one
 
     def find_spec(self, name, path=None, target=None):
+        """Return the spec that another finder has for a host module; None for other modules."""
         after, before = self.after.get(name, ()), self.before.get(name, ())
         if not (after or before) or self.asking:
             return None
         self.asking = True
         try:
-            spec = _ask_the_others(self, name, path, target)
+            spec = _spec_of_others(self, name, path, target)
         finally:
             self.asking = False
         if spec is not None and hasattr(spec.loader, "exec_module"):
@@ -58,7 +62,7 @@ class HostFinder:
         return spec
 
 
-def _ask_the_others(ours: HostFinder, name: str, path, target):
+def _spec_of_others(ours: HostFinder, name: str, path, target):
     for finder in sys.meta_path:
         if finder is not ours and hasattr(finder, "find_spec"):
             spec = finder.find_spec(name, path, target)
@@ -68,7 +72,7 @@ def _ask_the_others(ours: HostFinder, name: str, path, target):
 
 
 def _call_around(loader, apply, before: tuple[str, ...], after: tuple[str, ...]) -> None:
-    """Wrap one loader instance (each spec has its own), so that the patches surround the module's execution."""
+    """Wrap `exec_module` of one loader (each spec has its own), so that patches are applied around it."""
     execute = loader.exec_module
 
     def exec_module(module) -> None:
@@ -80,12 +84,17 @@ def _call_around(loader, apply, before: tuple[str, ...], after: tuple[str, ...])
 
     try:
         loader.exec_module = exec_module
-    except AttributeError:  # a loader without a __dict__ (frozen, built-in): no host is one
+    except AttributeError:  # a loader without a __dict__ (frozen, built-in): hosts have none of these
         return
 
 
 class applying:
-    """`with applying(hooks, apply):` a finder of our own, for imports inside the block, whether hooks are on or off."""
+    """Context in which imports apply patches, whether the start-up hook is on or off.
+
+    Args:
+        hooks: Module -> names of patches that are applied when it has been executed.
+        apply: Called with the names of patches.
+    """
 
     def __init__(self, hooks, apply) -> None:
         self.finder = HostFinder(hooks, apply, before={})
@@ -98,7 +107,11 @@ class applying:
 
 
 def install() -> bool:
-    """Register the finder, once; returns whether it is registered. VIDEO3D_HOOKS=0 turns it off."""
+    """Register the finder, unless it is registered already.
+
+    Returns:
+        Whether it is registered; False where VIDEO3D_HOOKS=0 turns it off.
+    """
     if os.environ.get("VIDEO3D_HOOKS", "1") == "0":
         return False
     if not any(isinstance(finder, HostFinder) for finder in sys.meta_path):
@@ -107,5 +120,5 @@ def install() -> bool:
 
 
 def uninstall() -> None:
-    """Take the finder out again; patches that were applied stay until `patches.registry.undo`."""
+    """Remove the finder. Patches that were applied stay until `patches.registry.undo`."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, HostFinder)]

@@ -1,9 +1,9 @@
-"""Tells failures of a dependency from bugs of this package, and says the former in one line with a remedy.
+"""Distinguishes failures of a dependency from bugs of this package and explains the former in one line.
 
-A dependency that is missing, or older or newer than this package knows, fails in many places and with many types of
-exception. `explain` looks at where an exception comes from: an import of another distribution, a name that another
-distribution lacks, or code of another distribution. What remains is a bug of this package and keeps its traceback.
-Only the standard library is imported here: this has to work when nothing else does.
+A dependency that is missing, too old or too new fails in many places and with many types of exception. `explain` looks
+at where an exception comes from: an import of another distribution, a name that another distribution lacks, or code of
+another distribution. Any other exception is a bug of this package and keeps its traceback. Only the standard library is
+imported here, so that it works when nothing else does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import FrameType, ModuleType
 
 PACKAGE = "video3d_plugin"
 SHOW_TRACEBACK = "VIDEO3D_TRACEBACK"
-# Module -> distribution, for modules that are called otherwise and may be missing.
+# Module -> distribution, where the names differ and the distribution may be missing.
 _DISTRIBUTIONS = {
     "PIL": "pillow", "cv2": "opencv-python-headless", "distributed": "distributed", "flash_attn": "flash-attn",
     "lmms_eval": "lmms-eval", "rerun": "rerun-sdk", "skimage": "scikit-image", "sklearn": "scikit-learn",
@@ -32,16 +32,16 @@ _SIGNATURE = re.compile(
 
 
 def explain(error: BaseException) -> str | None:
-    """Says in one line what is wrong with the dependency that caused an exception.
+    """Explain an exception that a dependency caused.
 
     Args:
         error: An exception with its traceback.
 
     Returns:
-        The line, with a remedy; None where no other distribution is at fault, or where the environment variable
-        VIDEO3D_TRACEBACK asks for tracebacks.
+        One line with the distribution, its version and a remedy; None where no other distribution is at fault, or the
+        environment variable VIDEO3D_TRACEBACK asks for tracebacks.
     """
-    if os.environ.get(SHOW_TRACEBACK, "0") not in ("", "0") or not isinstance(error, Exception):
+    if traceback_wanted() or not isinstance(error, Exception):
         return None
     for each in reversed(list(_causes(error))):
         module = _culprit(each)
@@ -50,8 +50,19 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+def traceback_wanted() -> bool:
+    """Return whether the environment variable VIDEO3D_TRACEBACK asks for tracebacks."""
+    return os.environ.get(SHOW_TRACEBACK, "0") not in ("", "0")
+
+
 def known_versions() -> dict[str, str]:
-    """{distribution: version} that this version of the package was tested with; empty where no list was installed."""
+    """Return the versions that this version of the package was tested with.
+
+    They are those of constraints.txt, which a wheel carries as video3d_plugin/tested_versions.txt.
+
+    Returns:
+        {distribution: version}; empty where neither file exists.
+    """
     package = Path(__file__).resolve().parent
     for path in (package / "tested_versions.txt", package.parent / "constraints.txt"):
         if path.is_file():
@@ -60,17 +71,22 @@ def known_versions() -> dict[str, str]:
 
 
 def remedy_for(distribution: str, missing: bool = False) -> str:
-    """A command that installs a version which works; `missing`: its modules are gone, whatever its metadata says."""
+    """Return a command that installs a version of a distribution that works.
+
+    Args:
+        distribution: Its name.
+        missing: Whether its modules are gone, even if it has metadata.
+    """
     tested = known_versions().get(_normal(distribution))
-    found = None if missing else version_of(distribution)
+    installed = None if missing else version_of(distribution)
     if tested is None:
-        return f"pip install {distribution}" if found is None else f"install another version of {distribution}"
-    again = "--force-reinstall " if found is not None and found.split("+")[0] == tested.split("+")[0] else ""
+        return f"pip install {distribution}" if installed is None else f"install another version of {distribution}"
+    again = "--force-reinstall " if installed and installed.split("+")[0] == tested.split("+")[0] else ""
     return f"pip install {again}'{distribution}=={tested}'"
 
 
 def version_of(distribution: str) -> str | None:
-    """The installed version, or None."""
+    """Return the installed version of a distribution, or None."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -78,7 +94,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def distribution_of(module: str) -> str:
-    """The distribution that a top-level module belongs to; the module's own name where nothing says so."""
+    """Return the distribution of a top-level module, or the module's name where none is known."""
     if module in _DISTRIBUTIONS:
         return _DISTRIBUTIONS[module]
     if version_of(module) is not None:
@@ -92,7 +108,7 @@ def _owners() -> dict[str, list[str]]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and what each was raised from."""
+    """Yield the exception and those that it was raised from."""
     seen: set[int] = set()
     each: BaseException | None = error
     while each is not None and id(each) not in seen:
@@ -102,7 +118,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _culprit(error: BaseException) -> str | None:
-    """Top-level module of the distribution at fault, or None where it is not another one's fault."""
+    """Return the top-level module of the distribution at fault, or None where no other distribution is."""
     frames = [frame for frame in _frames(error) if not _is_standard(_module_of(frame))]
     innermost = _module_of(frames[-1]) if frames else None
     theirs = innermost if innermost is not None and _is_foreign(innermost) else None
@@ -139,7 +155,7 @@ def _module_of(frame: FrameType) -> str:
 
 
 def _owner_of(value: object) -> str:
-    """Top-level module that a value is, or whose class it is an instance of."""
+    """Return the top-level module of a value or of its class."""
     if isinstance(value, ModuleType):
         return value.__name__.split(".")[0]
     kind = value if isinstance(value, type) else type(value)
@@ -147,7 +163,7 @@ def _owner_of(value: object) -> str:
 
 
 def _where_defined(name: str, frame: FrameType) -> str:
-    """Top-level module of the function or class called `name` that a frame can see."""
+    """Return the top-level module of the function or class called `name` among a frame's variables."""
     for value in [*frame.f_locals.values(), *frame.f_globals.values()]:
         for candidate in (value, type(value)):
             if getattr(candidate, "__qualname__", "").split(".")[0] == name:
@@ -168,9 +184,9 @@ def _foreign_or_none(name: str) -> str | None:
 
 
 def _line(error: BaseException, module: str) -> str:
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     if _is_standard(module):
-        return f"this Python lacks its module {module}: {said} (use a Python that was built with it)"
+        return f"this Python lacks its module {module}: {reason} (use a Python that was built with it)"
     distribution = distribution_of(module)
     user = _user_of(error, module)
     if isinstance(error, ModuleNotFoundError) and error.name == module and not _is_there(module):
@@ -179,12 +195,12 @@ def _line(error: BaseException, module: str) -> str:
     version = version_of(distribution) or "(unknown version)"
     fits = f"does not fit {user}" if user else "does not work here"
     kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-    more = f"`video3d doctor` checks the rest, {SHOW_TRACEBACK}=1 shows where"
-    return f"{distribution} {version} {fits}: {kind}{said} ({remedy_for(distribution)}; {more})"
+    more = f"`video3d doctor` checks the rest, {SHOW_TRACEBACK}=1 shows the traceback"
+    return f"{distribution} {version} {fits}: {kind}{reason} ({remedy_for(distribution)}; {more})"
 
 
 def _user_of(error: BaseException, module: str) -> str | None:
-    """Name and version of the distribution whose code ran into the one at fault; None where that was this package."""
+    """Return name and version of the distribution whose code used the one at fault; None for this package."""
     names = [name for name in map(_module_of, _frames(error)) if not _is_standard(name) and name != module]
     if not names or not _is_foreign(names[-1]):
         return None
@@ -204,22 +220,22 @@ def _normal(distribution: str) -> str:
 
 
 def _pinned(text: str) -> dict[str, str]:
-    """Pins of a constraints file that hold for this Python and platform; the first of several."""
-    found: dict[str, str] = {}
+    """Return the pins of a constraints file that apply to this Python and platform."""
+    pins: dict[str, str] = {}
     for line in text.splitlines():
         match = re.match(r"([A-Za-z0-9][\w.-]*)==([^\s;#]+)\s*(?:;\s*([^#]+))?", line)
         if match and _holds(match[3]):
-            found.setdefault(_normal(match[1]), match[2])
-    return found
+            pins.setdefault(_normal(match[1]), match[2])
+    return pins
 
 
 def _holds(marker: str | None) -> bool:
-    """Whether an environment marker is true here; one that cannot be evaluated (no `packaging`) is not."""
+    """Return whether an environment marker applies here; one that cannot be evaluated does not."""
     if not marker:
         return True
     try:
         from packaging.markers import Marker
 
         return bool(Marker(marker.strip()).evaluate())
-    except Exception:  # packaging is missing, broken or refuses the marker: without it the pin is not used
+    except Exception:  # packaging is missing, broken or rejects the marker: the pin is not used
         return False

@@ -1,7 +1,7 @@
-"""Errors a user can act on: one line that names the file, scene or item, and the remedy.
+"""Errors that a user can act on: one line with the file, scene or item, the fault, and the remedy.
 
-The command line prints these without a traceback and exits with 2; anything else is a bug and keeps its traceback.
-What a message quotes of a file may be anything: it is bounded and made printable here.
+The command line prints them without a traceback and exits with status 2; any other exception is a bug and keeps its
+traceback. Messages may quote files, which may hold anything, so they are shortened and made printable here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ _WHAT_LETTERS, _WHERE_LETTERS, _REMEDY_LETTERS = 700, 300, 400
 
 
 class Video3DError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
 
 class DataError(Video3DError, ValueError):
-    """Content that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="re-export")`."""
+    """Content or arguments that cannot be used: `DataError("depth is 320x240, not 640x480", where=path)`.
+
+    Args:
+        what: The fault.
+        where: File, folder or scene; it begins the message.
+        remedy: What the user can do; it ends the message, in parentheses.
+    """
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.what, self.where = _clean(what, _WHAT_LETTERS), where
@@ -27,7 +33,13 @@ class DataError(Video3DError, ValueError):
 
 
 class MissingError(Video3DError, FileNotFoundError):
-    """A file, folder, scene or installed part that is not there; says how to make it."""
+    """A file, folder, scene or library that is missing.
+
+    Args:
+        what: The fault.
+        where: File, folder or scene; it begins the message.
+        remedy: How to get what is missing; it ends the message, in parentheses.
+    """
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.what, self.where = _clean(what, _WHAT_LETTERS), where
@@ -36,7 +48,12 @@ class MissingError(Video3DError, FileNotFoundError):
 
 
 def quoted(value: Any, limit: int = 80) -> str:
-    """What a message shows of a value that a file holds: its repr, of at most `limit` letters, whatever its size."""
+    """Return the repr of a value for a message.
+
+    Args:
+        value: Any value, of any size.
+        limit: Largest number of characters.
+    """
     if isinstance(value, str | bytes):
         return _cut(repr(value[:limit]) if len(value) <= limit else repr(value[:limit]) + "...", limit)
     shortened = reprlib.Repr()
@@ -54,7 +71,7 @@ def _one_line(what: str, where: str | Path | None, remedy: str | None) -> str:
 
 
 def _clean(text: Any, limit: int) -> str:
-    """One line of printable letters, with its middle left out where it has more than `limit` of them."""
+    """Return the text as one line of at most `limit` printable characters."""
     text = str(text)
     if len(text) > 4 * limit:  # before it is split: a message may quote megabytes
         text = text[: 2 * limit] + " ... " + text[-2 * limit :]
@@ -63,7 +80,7 @@ def _clean(text: Any, limit: int) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """The text; its middle is replaced by dots where it is longer than `limit`."""
+    """Return the text, its middle replaced by dots where it is longer than `limit`."""
     if len(text) <= limit:
         return text
     head = (limit - 5) * 2 // 3

@@ -1,12 +1,12 @@
-"""Evaluate from Python: lmms-eval run in this process on this package's tasks, and its result checked.
+"""Evaluation from Python: runs lmms-eval in this process and checks its results.
 
     from video3d_plugin.evaluate import evaluate
     numbers = evaluate(["scanrefer", "sqa3d"], pretrained="checkpoint", data="DATA", output="results")
     numbers["scanrefer"]["acc@0.5"]
 
-The same as `lmms-eval --model video3d --model_args pretrained=checkpoint,data=DATA --tasks scanrefer,sqa3d
---log_samples --output_path results`, with the same files, but a failure is an exception: lmms-eval's command prints
-errors and exits with 0, and its writer of files logs what it could not write and goes on.
+This does the same as `lmms-eval --model video3d --model_args pretrained=checkpoint,data=DATA --tasks scanrefer,sqa3d
+--log_samples --output_path results` and writes the same files, but raises exceptions: lmms-eval itself only logs a file
+that cannot be written, and continues.
 """
 
 from __future__ import annotations
@@ -34,16 +34,29 @@ def evaluate(
     limit: int | None = None,
     max_new_tokens: int | None = None,
     use_cache: str | Path | None = None,
-    **model_args: Any,  # max_frames, sampler, dtype, attn_implementation, lora, proposals, device
+    **model_args: Any,
 ) -> dict[str, dict[str, float | None]]:
-    """{task: {metric: number}} in per cent; None where a metric could not be computed. Writes lmms-eval's files.
+    """Evaluate a checkpoint on benchmarks and write lmms-eval's files.
 
-    limit           at most so many questions a task
-    max_new_tokens  at most so long an answer (the benchmarks' setting is 512)
-    use_cache       folder where answers are kept: asked again, or after an interruption, they are found there
+    Questions that cannot be answered are counted in the metric `count_missing`, with a warning.
 
-    Raises MissingError where lmms-eval, the data or the checkpoint is missing, Video3DError where results are not
-    whole, or not one question could be answered. Those that could not are counted in `count_missing`, with a warning.
+    Args:
+        tasks: Names of lmms-eval tasks of this package or its add-ons, such as "scanrefer" or "sqa3d_mini".
+        pretrained: Checkpoint folder or Hugging Face Hub name.
+        data: Data folder made by `video3d prepare`.
+        output: Folder for lmms-eval's result files.
+        batch_size: Number of questions in a batch.
+        limit: Largest number of questions of each task.
+        max_new_tokens: Largest number of tokens of an answer (512 in the benchmarks).
+        use_cache: Folder in which answers are stored, and from which later and interrupted runs take them.
+        **model_args: Further model arguments: max_frames, sampler, dtype, attn_implementation, lora, proposals, device.
+
+    Returns:
+        {task: {metric: value}}, in per cent; None where a metric could not be computed.
+
+    Raises:
+        MissingError: If lmms-eval, the data or the checkpoint is missing.
+        Video3DError: If results are incomplete, or no question could be answered.
     """
     evaluator = _import_lmms_eval()
     from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
@@ -78,9 +91,9 @@ def evaluate(
         raise Video3DError("evaluate() runs on one process (for several GPUs: torchrun -m lmms_eval --model video3d)")
     samples = results.pop("samples")
     tracker.save_results_aggregated(results=results, samples=samples, datetime_str=started)
-    for task, listed in samples.items():
-        tracker.save_results_samples(task_name=task, samples=listed)
-    _check_files(Path(output), started, {task: len(listed) for task, listed in samples.items()})
+    for task, of_task in samples.items():
+        tracker.save_results_samples(task_name=task, samples=of_task)
+    _check_files(Path(output), started, {task: len(of_task) for task, of_task in samples.items()})
     if len(STATE.current.unanswered) >= sum(map(len, samples.values())):
         raise Video3DError(f"not one question could be answered: {STATE.summary()}")
     return numbers_of(results, sorted(samples))
@@ -88,7 +101,7 @@ def evaluate(
 
 @contextmanager
 def _bars_on_a_terminal_only(evaluator: ModuleType) -> Iterator[None]:
-    """lmms-eval shows its own bars in pipes and log files too."""
+    """Hide lmms-eval's progress bars where stderr is no terminal."""
     bar = evaluator.tqdm
     evaluator.tqdm = lambda *args, **kwargs: bar(*args, **{**kwargs, "disable": kwargs.get("disable") or None})
     try:
@@ -98,22 +111,33 @@ def _bars_on_a_terminal_only(evaluator: ModuleType) -> Iterator[None]:
 
 
 def numbers_of(results: dict, tasks: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """lmms-eval's results with plain metric names, standard errors left out. Video3DError where a task has none."""
+    """Return the metrics of lmms-eval's results by plain name, without standard errors.
+
+    Args:
+        results: What `simple_evaluate` returns.
+        tasks: Names of tasks.
+
+    Returns:
+        {task: {metric: value}}; None where a metric could not be computed.
+
+    Raises:
+        Video3DError: If a task has no results.
+    """
     numbers: dict[str, dict[str, float | None]] = {}
     for task in tasks:
-        found = {
+        metrics = {
             key.removesuffix(",none"): None if value == NOT_AVAILABLE else value
             for key, value in results.get("results", {}).get(task, {}).items()
             if key.endswith(",none") and "_stderr" not in key
         }
-        if not found:
+        if not metrics:
             raise Video3DError(f"lmms-eval gave no results for {task}")
-        numbers[task] = found
+        numbers[task] = metrics
     return numbers
 
 
 def _import_lmms_eval():
-    """lmms-eval's evaluator, with what it needs repaired here; the host's long log lines are kept to warnings."""
+    """Apply the patches that lmms-eval needs here and return its evaluator."""
     from importlib.util import find_spec
 
     from video3d_plugin.patches import registry
@@ -130,7 +154,7 @@ def _import_lmms_eval():
 
 
 def _known_tasks(task_manager: Any, tasks: Sequence[str]):
-    """An index of this package's tasks alone: reading lmms-eval's own two thousand takes several seconds."""
+    """Return a task manager of this package's tasks only, as reading lmms-eval's two thousand takes seconds."""
     from video3d_plugin.patches import registry
     from video3d_plugin.patches.lmms_eval_task_folder import task_folders
 
@@ -145,14 +169,14 @@ def _known_tasks(task_manager: Any, tasks: Sequence[str]):
 
 
 def _check_files(output: Path, started: str, asked: dict[str, int]) -> None:
-    """lmms-eval logs a file that it could not write, and goes on: look for all of them, whole."""
+    """Raise unless all result files were written in full; lmms-eval only logs a file that it cannot write."""
     for task, count in asked.items():
-        found = list(output.rglob(f"{started}_samples_{task}.jsonl"))
-        if not found:
+        files = list(output.rglob(f"{started}_samples_{task}.jsonl"))
+        if not files:
             raise Video3DError(f"{output}: lmms-eval wrote no samples of {task} (is there space, is it writable?)")
-        with open(found[0], encoding="utf-8") as lines:
+        with open(files[0], encoding="utf-8") as lines:
             written = sum(1 for line in lines if json.loads(line))
         if written != count:
-            raise Video3DError(f"{found[0]}: {written} samples, {count} questions were asked")
+            raise Video3DError(f"{files[0]}: {written} samples of {count} questions")
     if not list(output.rglob(f"{started}_results.json")):
         raise Video3DError(f"{output}: lmms-eval wrote no results (is there space, is it writable?)")

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from video3d_plugin import cli
+from video3d_plugin.cli.parser import COMMANDS
 
 pytest.importorskip("shtab", reason="needs shtab: pip install 'video3d-plugin[completion]'")
 ASK = """
@@ -51,7 +52,7 @@ def complete(script, tmp_path):
 
 def test_commands_are_completed(complete):
     assert complete("pre") == {"prepare"}
-    assert complete("") >= set(cli.COMMANDS)
+    assert complete("") >= set(COMMANDS)
 
 
 def test_options_of_a_command_are_completed(complete):
@@ -69,7 +70,7 @@ def test_other_shells_get_a_script_that_knows_every_command(shell, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--print-completion", shell])
     text = capsys.readouterr().out
-    assert not stop.value.code and all(command in text for command in cli.COMMANDS)
+    assert not stop.value.code and all(command in text for command in COMMANDS)
 
 
 def test_an_unknown_shell_is_an_error(capsys):

@@ -19,6 +19,7 @@ import pytest
 from blocks import PAGES, ROOT, Block, Command, all_blocks, commands_in
 
 from video3d_plugin import cli, pipeline
+from video3d_plugin.cli import parser
 
 BLOCKS = all_blocks()
 COMMANDS = [command for block in BLOCKS if block.language in ("bash", "text", "") for command in commands_in(block)]
@@ -49,7 +50,7 @@ class Listed:
 def parses(command: Command) -> None:
     words = command.words
     assert words[0] == "video3d"
-    args, unknown = cli.build_parser((words[1],)).parse_known_args(words[1:])
+    args, unknown = parser.build_parser((words[1],)).parse_known_args(words[1:])
     assert not unknown and callable(args.run)
 
 
@@ -98,7 +99,7 @@ HOW: list[Run | Listed] = [
     Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/test_completion.py", completes),
     Run(r"video3d prepare (SCANNET|SOURCE|captures/) "),
     Run(r"video3d (ask|view|sample|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),
-    Run(r"video3d verify tests/goldens", slow=True),
+    Run(r"video3d verify", slow=True),
     Run(r"video3d (report results|view DATA/\w+ --boxes results.*)", swap=((SCENE_IN_DOCS, "SCENE"),), slow=True),
     Run(r"video3d train --preset mini ", more=STEP, slow=True),
     Run(r"video3d train --preset paper ", more=("--steps", "1", "--precision", "float32"), slow=True),
@@ -293,8 +294,8 @@ def test_a_command_in_a_sentence_exists_and_so_do_its_options(page, text):
     words = text.split()
     if words[0] == "make":
         return is_a_target(Command(page, tuple(words[:2])))
-    assert words[1] in cli.COMMANDS
-    options = cli.commands_of(cli.build_parser((words[1],)))[words[1]]._option_string_actions
+    assert words[1] in parser.COMMANDS
+    options = parser.commands_of(parser.build_parser((words[1],)))[words[1]]._option_string_actions
     assert [word for word in words if word.startswith("--") and word.split("=")[0] not in options] == []
 
 

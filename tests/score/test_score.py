@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
+from video3d_plugin.cli import main
 from video3d_plugin.cli import score as cli
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.iou import corners_of_box
@@ -555,6 +557,20 @@ def test_records_hold_any_text_and_come_after_the_numbers(tmp_path, capsys):
         cli.run(parser.parse_args([*base, str(tmp_path)]))
     assert "em_what" in capsys.readouterr().out
     assert not [p for p in tmp_path.rglob("*") if "tmp" in p.name.removeprefix(".").split(".", 1)[-1]]
+
+
+def test_the_example_of_the_help_gives_numbers(tmp_path, monkeypatch, capsys):
+    """Its last one, which names both official files of SQA3D."""
+    pytest.importorskip("pycocoevalcap")
+    *_, example = cli.EPILOG.replace("\\\n", " ").strip().splitlines()
+    command, task, *words = shlex.split(example)[1:]
+    truth = sqa_truth(tmp_path, [("What is it?", "chair"), ("Is it on?", "yes")])
+    for path, name in zip(truth.annotations, words[words.index("--annotations") + 1 :], strict=True):
+        path.rename(tmp_path / name)
+    write(tmp_path / words[0], [{"question_id": 0, "answer": "the chair"}, {"question_id": 1, "answer": "No"}])
+    monkeypatch.chdir(tmp_path)
+    assert main([command, task, *words, "--without-meteor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["values"]["em"] == 50
 
 
 def test_every_format_of_the_docstring_is_read(tmp_path):

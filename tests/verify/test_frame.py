@@ -11,7 +11,7 @@ import pytest
 from video3d_plugin import cli
 from video3d_plugin import verify as verify_package
 from video3d_plugin.errors import MissingError
-from video3d_plugin.verify import CaseResult, verify
+from video3d_plugin.verify import SHIPPED_GOLDENS, CaseResult, verify
 
 
 @pytest.fixture
@@ -63,3 +63,15 @@ def test_a_kind_that_is_not_there_is_an_error_and_not_a_pass(tmp_path, made_up_k
 def test_an_empty_kind_is_not_a_pass(tmp_path, made_up_kind):
     (tmp_path / made_up_kind).mkdir()
     assert cli.main(["verify", str(tmp_path)]) == 1
+
+
+def test_without_a_folder_the_installed_goldens_are_checked(capsys):
+    assert cli.main(["verify", "--kind", "training", "--json"]) == 0
+    cases = {result["case"]: result for result in json.loads(capsys.readouterr().out)}
+    assert set(cases) == {"default", "head_score"} and all(0 < case["worst"] < 1e-3 for case in cases.values())
+
+
+def test_the_installed_goldens_hold_every_kind_but_the_images(capsys):
+    assert {path.name for path in SHIPPED_GOLDENS.iterdir() if path.is_dir()} == {"model", "training", "metrics"}
+    assert cli.main(["verify", "--kind", "video_processor"]) == 2
+    assert "no video_processor (its kinds: model, training, metrics)" in capsys.readouterr().err

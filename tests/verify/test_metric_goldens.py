@@ -1,7 +1,7 @@
 """What the original evaluators printed.
 
-tests/goldens/metrics: made-up inputs run through the official code of ScanRefer 9d74830, M3DRef-CLIP babfcc4,
-Scan2Cap b9e9610, ScanQA 0a9f162, LEO 567f2d8, LLaVA-3D 91d979d, Chat-Scene 475e106, Video-3D-LLM 3ff70e8 and
+video3d_plugin/verify/goldens/metrics: made-up inputs run through the official code of ScanRefer 9d74830, M3DRef-CLIP
+babfcc4, Scan2Cap b9e9610, ScanQA 0a9f162, LEO 567f2d8, LLaVA-3D 91d979d, Chat-Scene 475e106, Video-3D-LLM 3ff70e8 and
 torchmetrics_ext 0.4.2. sqa3d.json holds SQA3D's own questions and is read from VIDEO3D_SHARED.
 """
 

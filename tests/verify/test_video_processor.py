@@ -13,8 +13,8 @@ from video3d_plugin.verify import verify
 
 
 @pytest.fixture
-def folder(goldens, tmp_path):
-    shutil.copytree(goldens / "video_processor", tmp_path / "g" / "video_processor")
+def folder(data_goldens, tmp_path):
+    shutil.copytree(data_goldens / "video_processor", tmp_path / "g" / "video_processor")
     return tmp_path / "g"
 
 

@@ -1,4 +1,4 @@
-"""`video3d ask SCENE "question"`: an answer, boxes, or a description, of one's own scan."""
+"""`video3d ask SCENE [QUESTION]`: answer questions about a scan, find objects, describe places."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from video3d_plugin import __version__
 from video3d_plugin.cli.common import (
+    add_device_argument,
+    add_json_argument,
+    add_model_argument,
+    add_sampling_arguments,
     add_scene_arguments,
-    add_view_arguments,
     open_scene,
     page_path,
     positive,
     save_page,
     status,
+    suggestion,
 )
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.prompts import (
@@ -42,14 +46,14 @@ examples:
   video3d ask my_scan/ "How many chairs are there?"
   video3d ask my_scan/ "the brown chair next to the window" --ground --save chair.html
   video3d ask my_scan/ --point 1.2 -0.4 0.5        what is at this point? (metres, z up)
-  video3d ask my_scan/                             one question after the other; /help lists what else
+  video3d ask my_scan/                             interactive; /help lists the commands
   cat questions.txt | video3d ask my_scan/ --json
 """
 HELP = """\
 a question            an answer in words
 /ground DESCRIPTION   the box that fits the description      (/several: all that fit, or none)
 /point X Y Z [TEXT]   what is at this point, or a question about it
-/save FILE.html       a page with the scan and all that was asked
+/save FILE.html       a page with the scan, the questions and the answers
 /frames               the frames that the model sees
 /quit                 or Ctrl-D"""
 LONGEST_LINE = 20_000  # characters of a question
@@ -57,31 +61,41 @@ SHOWN = 5  # boxes listed for a description
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     add_scene_arguments(parser)
-    parser.add_argument("question", nargs="?", help="without one, questions are read one after the other")
-    parser.add_argument("--ground", action="store_true", help="find the object that the question describes")
-    parser.add_argument("--several", action="store_true", help="with --ground: all objects that fit, or none")
-    parser.add_argument("--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="ask about a point, metres")
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a folder or hub name (default: the small one shipped)")
-    add_view_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON (video3d view --boxes reads it)")
+    parser.add_argument(
+        "question", nargs="?", metavar="QUESTION", help="a question (default: read questions from stdin, one a line)"
+    )
+    parser.add_argument("--ground", action="store_true", help="find the object that QUESTION describes")
+    parser.add_argument("--several", action="store_true", help="find all objects that QUESTION describes, or none")
+    parser.add_argument(
+        "--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="ask about a point, world frame, metres"
+    )
+    add_model_argument(parser)
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--max-new-tokens", type=positive, default=128, metavar="N", help="longest answer (default: %(default)s)"
+    )
+    add_device_argument(parser)
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: as suits the device)")
     parser.add_argument("--save", type=Path, metavar="FILE.html", help="write a page with scan, answers and boxes")
-    parser.add_argument("--max-new-tokens", type=positive, default=128, metavar="N", help="default: 128")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16")
+    add_json_argument(parser)
 
 
 def take_rest(args: argparse.Namespace, rest: list[str]) -> list[str]:
-    """A question that stands behind an option is left over by argparse before Python 3.13; returns what still is."""
+    """Take a question that follows an option, which argparse leaves over before Python 3.13; return the rest."""
     if args.question is None and len(rest) == 1 and not rest[0].startswith("-"):
         args.question = rest.pop()
     return rest
 
 
 def run(args: argparse.Namespace) -> int:
+    """Answer the question, or those read from stdin; return the exit status."""
     if (args.ground or args.several) and not args.question:
-        raise DataError("--ground needs a description", remedy='like --ground "the brown chair"; or /ground when asked')
+        raise DataError(
+            "--ground needs a description", remedy='for example --ground "the brown chair"; interactively: /ground'
+        )
     if (args.ground or args.several) and args.point:
         raise DataError("--ground, or --several, and --point exclude each other")
     if args.save:
@@ -101,7 +115,15 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class Chat:
-    """Questions to one scan, with what came of them."""
+    """Questions about one scan, and their answers.
+
+    Attributes:
+        model: The model.
+        scene: The scan, with proposals.
+        name: Name of the model on pages and in JSON.
+        max_new_tokens: Largest number of tokens of an answer.
+        items: What was asked and answered so far (`view.items`).
+    """
 
     model: Video3D
     scene: Scene
@@ -111,14 +133,24 @@ class Chat:
     seen: set[int] = field(default_factory=set)  # frames that a sampler chose for the questions
 
     def ask(self, text: str | None, ground: bool, several: bool, point: list[float] | None) -> dict[str, Any]:
-        """One question; its item (`view.items`) is kept."""
+        """Ask a question and append its item to `items`.
+
+        Args:
+            text: A question, or a description where `ground` is set; None describes the object at `point`.
+            ground: Whether to find the object that `text` describes.
+            several: With `ground`, whether to find all such objects, or none.
+            point: x, y, z in metres, world frame.
+
+        Returns:
+            The item, with `shown`, a text for the terminal, where boxes were found.
+        """
         from video3d_plugin.view.items import item_of_answer, item_of_grounding
 
         number = len(self.items) + 1
         with status("thinking"):
             if ground:
-                found = self.model.ground(self.scene, text or "", several=several)
-                item = item_of_grounding(found, number) | {"shown": _rows(found)}
+                grounding = self.model.ground(self.scene, text or "", several=several)
+                item = item_of_grounding(grounding, number) | {"shown": _rows(grounding)}
             elif point is not None:
                 item = self._about_point(text, point, number)
             else:
@@ -148,7 +180,7 @@ class Chat:
         return item_of_answer(text, answer, point, number)
 
     def frames(self) -> list[int]:
-        """Indices of the frames that the model sees, or has seen for the questions until now."""
+        """Return the indices of the frames that the model sees, or has seen for the questions until now."""
         from video3d_plugin.data.inputs import sample
         from video3d_plugin.sampling.registry import reads_question
 
@@ -157,6 +189,7 @@ class Chat:
         return sample(self.scene, self.model.sampler, self.model.max_frames)
 
     def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints, which `video3d view --boxes` reads."""
         from video3d_plugin.view.items import finite
         from video3d_plugin.view.results import ASK_FORMAT
 
@@ -171,6 +204,7 @@ class Chat:
         }
 
     def save(self, path: Path) -> None:
+        """Write a page with the scan, the questions and the answers."""
         from video3d_plugin.view.scene_view import gather
 
         view = gather(self.scene, self.frames(), self.model.sampler)
@@ -192,7 +226,7 @@ def _question(scene_id: str, text: str, ground: bool, several: bool, point: list
 
 
 def _open(args: argparse.Namespace) -> Chat:
-    """Scan and model, ready; the scan first, since it is read faster and wrong more often."""
+    """Load the scan, then the model: a scan is read faster, and is more often the cause of an error."""
     if args.sampler:
         from video3d_plugin.sampling import registry
 
@@ -207,14 +241,16 @@ def _open(args: argparse.Namespace) -> Chat:
             checkpoint, device=args.device, dtype=args.dtype, sampler=args.sampler, max_frames=args.max_frames
         )
     with status("looking for objects"):
-        scene = with_proposals(scene)  # once, for the model and for the page
+        scene = with_proposals(scene)  # made once, for the model and the page
     name = str(args.model) if args.model else "mini (shipped, trained on made-up rooms)"
     return Chat(model, scene, name, args.max_new_tokens)
 
 
 def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
-    """Lines of stdin until it ends, or /quit. On a terminal a wrong line is said and forgotten; in a pipe it is an
-    error, so that nobody takes a shorter list of answers for a whole one."""
+    """Answer lines of stdin until it ends or /quit.
+
+    A faulty line is reported on a terminal. In a pipe it is an error, so that incomplete answers are noticed.
+    """
     if on_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (gives input() a history and arrow keys)
@@ -228,7 +264,7 @@ def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
         except UnicodeDecodeError as error:
             raise DataError(f"the questions are not UTF-8 text: {error.reason}", remedy="save them as UTF-8") from None
         if len(line) > LONGEST_LINE:
-            raise DataError(f"a question of more than {LONGEST_LINE} characters", remedy="one question a line")
+            raise DataError(f"a question is longer than {LONGEST_LINE} characters", remedy="write one question a line")
         if line == "/quit":
             return
         if not line:
@@ -248,7 +284,7 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
         _show(chat.ask(line, False, False, None), show)
     elif command in ("/ground", "/several"):
         if not rest:
-            raise DataError(f"{command} needs a description", remedy=f"like {command} the brown chair")
+            raise DataError(f"{command} needs a description", remedy=f"for example {command} the brown chair")
         _show(chat.ask(rest, True, command == "/several", None), show)
     elif command == "/point":
         words = rest.split(maxsplit=3)
@@ -257,37 +293,35 @@ def _answer_line(chat: Chat, line: str, show: bool) -> None:
         except ValueError:
             point = []
         if len(point) != 3:
-            raise DataError("/point needs three numbers", remedy="like /point 1.2 -0.4 0.5, metres")
+            raise DataError("/point needs three numbers", remedy="for example /point 1.2 -0.4 0.5, in metres")
         _show(chat.ask(words[3] if len(words) > 3 else None, False, False, point), show)
     elif command == "/save":
         if not rest:
-            raise DataError("/save needs a name", remedy="like /save scan.html")
+            raise DataError("/save needs a file name", remedy="for example /save scan.html")
         chat.save(page_path(Path(rest)))
     elif command == "/frames":
         print("  " + " ".join(chat.scene.frames[i].name for i in chat.frames()), flush=True)
     elif command == "/help":
         print(HELP)
     else:
-        from video3d_plugin.cli import suggestion
-
         known = ("/ground", "/several", "/point", "/save", "/frames", "/help", "/quit")
-        raise DataError(f"no {command}", remedy=suggestion(command, known))
+        raise DataError(f"no command {command}", remedy=suggestion(command, known))
 
 
 def _show(item: dict[str, Any], show: bool) -> None:
     if show:
-        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end waits for it
+        print(item.get("shown") or item["answer"], flush=True)  # a program at the other end of a pipe may wait for it
 
 
-def _rows(found: Grounding) -> str:
-    """The chosen boxes marked, the next best below them."""
-    chosen = {box.index for box in found.chosen}
+def _rows(grounding: Grounding) -> str:
+    """Return a table of boxes: the selected ones, marked, then the next best."""
+    selected = {box.index for box in grounding.chosen}
     lines = [f"    {'score':>7} {'sure':>5}   centre x, y, z (m)        size x, y, z (m)"]
-    listed = [*found.chosen, *(box for box in found if box.index not in chosen)][: max(SHOWN, len(chosen))]
-    for box in listed:
-        mark = "->" if box.index in chosen else "  "
+    boxes = [*grounding.chosen, *(box for box in grounding if box.index not in selected)]
+    for box in boxes[: max(SHOWN, len(selected))]:
+        mark = "->" if box.index in selected else "  "
         centre, size = (" ".join(f"{v:7.2f}" for v in values) for values in (box.centre, box.size))
         lines.append(f"{mark}  {box.score:7.3f} {box.confidence:5.0%}  {centre}   {size}")
-    if not chosen:
+    if not selected:
         lines.append("->  nothing here fits")
     return "\n".join(lines)

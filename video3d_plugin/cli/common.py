@@ -1,11 +1,12 @@
-"""What ask, view and sample share: naming a scan and how it is seen, and saying what takes a while."""
+"""What the commands share: common options, opening a scan, writing pages, and progress on the terminal."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,18 +24,51 @@ SCENE_HELP = (
 
 
 def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select a scan; `open_scene` reads them."""
     parser.add_argument("scene", metavar="SCENE", help=SCENE_HELP)
-    parser.add_argument("--scene-id", metavar="ID", help="which scan, where the folder holds several")
-    parser.add_argument("--frame-step", type=int, metavar="N", help="use every N-th frame of the recording")
+    parser.add_argument("--scene-id", metavar="ID", help="scan to use where SCENE holds several")
+    parser.add_argument("--frame-step", type=positive, metavar="N", help="use every N-th frame of the recording")
 
 
-def add_view_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sampler", help="which frames the model sees: uniform, mc, mc-ratio95, ... (video3d sample)")
-    parser.add_argument("--max-frames", type=positive, metavar="N", help="how many of them at most")
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select the frames a model sees."""
+    parser.add_argument(
+        "--sampler",
+        metavar="NAME",
+        help="frame sampler: uniform, mc, mc-ratio95, ... (default: the checkpoint's; `video3d sample` compares them)",
+    )
+    parser.add_argument(
+        "--max-frames", type=positive, metavar="N", help="largest number of frames (default: the checkpoint's)"
+    )
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --model, a checkpoint."""
+    parser.add_argument(
+        "--model",
+        metavar="CHECKPOINT",
+        help="checkpoint folder or Hugging Face Hub name (default: the small model that is installed)",
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --device; None means a GPU where there is one."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_metric_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of commands that compute or list metrics."""
+    parser.add_argument("--without-meteor", action="store_true", help="skip METEOR, which takes ten seconds to start")
+    parser.add_argument("--all", action="store_true", help="list the numbers of all conventions, not the official only")
 
 
 def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
+    """Parse a whole number above 0, as an argparse type."""
     try:
         value = int(text)
     except ValueError:
@@ -44,8 +78,28 @@ def positive(text: str) -> int:
     return value
 
 
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean X?" for the known word closest to `word`, or "known: ..." where none is close."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
 def open_scene(args: argparse.Namespace) -> Scene:
-    """The scene that the arguments name, without frames that do not decode; says what was left out of it."""
+    """Open the scan that the arguments name.
+
+    Frames that cannot be decoded are left out; what was left out is reported on stderr.
+
+    Args:
+        args: Arguments of `add_scene_arguments`.
+
+    Returns:
+        The scene.
+
+    Raises:
+        MissingError: If there is no such scan.
+        DataError: If it cannot be read.
+    """
     from video3d_plugin.data.frames import without_broken_frames
     from video3d_plugin.data.readers import load_scene
 
@@ -54,13 +108,20 @@ def open_scene(args: argparse.Namespace) -> Scene:
     scene = without_broken_frames(scene, threads=4, progress=True)
     if scene.omissions:
         first = scene.omissions[0]
-        said = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
-        print(f"{scene.scene_id}: {said}", file=sys.stderr)
+        message = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
+        print(f"{scene.scene_id}: {message}", file=sys.stderr)
     return scene
 
 
 def save_page(path: Path, view: SceneView, items: list, **about: str) -> None:
-    """Write the viewer's page and say where it is."""
+    """Write the viewer's page and print its path and size on stderr.
+
+    Args:
+        path: HTML file to write.
+        view: The scan.
+        items: Questions, answers and boxes (`view.items`).
+        **about: Further facts for the page, such as `model`.
+    """
     from video3d_plugin.view.page import write_page
 
     size = write_page(path, view, items, **about)
@@ -68,14 +129,22 @@ def save_page(path: Path, view: SceneView, items: list, **about: str) -> None:
 
 
 def page_path(path: Path) -> Path:
-    """The path, checked before minutes of work: a page ends in .html, and no folder has its name."""
+    """Return the path of a page to write, checked before minutes of work are spent on the page.
+
+    Raises:
+        DataError: If the name does not end in .html, or no file can be written there.
+    """
     if path.suffix.lower() not in (".html", ".htm"):
-        raise DataError("a page's name ends in .html", where=path)
+        raise DataError("not a page's name", where=path, remedy="choose a name that ends in .html")
     return checked_path(path)
 
 
 def checked_path(path: Path) -> Path:
-    """The path, if a file can come there."""
+    """Return the path of a file to write.
+
+    Raises:
+        DataError: If the path is a folder, or its parent is none.
+    """
     if path.is_dir():
         raise DataError("is a folder", where=path, remedy="name a file")
     if not path.parent.is_dir():
@@ -85,7 +154,14 @@ def checked_path(path: Path) -> Path:
 
 @contextmanager
 def status(what: str, after_s: float = 0.7) -> Iterator[None]:
-    """While the block runs, one line on a terminal with the seconds it has taken; nothing where stderr is piped."""
+    """Show what is being done, and for how many seconds, while the block runs.
+
+    The line goes to stderr and is cleared at the end. Nothing is shown where stderr is no terminal.
+
+    Args:
+        what: Text of the line.
+        after_s: Seconds after which the line appears.
+    """
     if not sys.stderr.isatty():
         yield
         return

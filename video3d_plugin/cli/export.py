@@ -1,4 +1,4 @@
-"""`video3d export CHECKPOINT --format llava --output FOLDER`: a checkpoint in another program's terms."""
+"""`video3d export CHECKPOINT --output FOLDER`: convert a checkpoint to another program's format."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="a checkpoint folder, or an adapter folder that names its base")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="checkpoint folder, or adapter folder that names its base"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder to write; it must be new")
     parser.add_argument(
         "--format",
         choices=("llava", "video3d"),
         default="llava",
-        help="llava: opens in LLaVA-NeXT's own loader; video3d: ours, with an adapter merged in (default: llava)",
+        help="llava: for LLaVA-NeXT's own loader; video3d: this package's, with the adapter merged (default: llava)",
     )
-    parser.add_argument("--lora", type=Path, help="an adapter folder to merge in first")
-    parser.add_argument("--tower", help="llava: the hub name to write for a vision tower that has none yet")
+    parser.add_argument("--lora", type=Path, metavar="ADAPTER", help="adapter folder to merge first")
+    parser.add_argument(
+        "--tower", metavar="NAME", help="with --format llava: Hub name to write for a vision tower without one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the converted checkpoint; return the exit status."""
     from video3d_plugin.files.atomic import replacing_folder, scratch_folder
     from video3d_plugin.model.checkpoint.export import check_new, export_llava
     from video3d_plugin.model.checkpoint.loading import load_pair

@@ -1,14 +1,16 @@
-"""`video3d prepare SOURCE --output DATA`."""
+"""`video3d prepare SOURCE --output DATA`: convert scans and annotations to a data folder."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from video3d_plugin.cli.common import positive
+
 EPILOG = """\
 SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
 posed_images/<id>/, mask/<id>.mask.npz, embodiedscan/*.pkl, scannetv2-labels.combined.tsv, and the benchmarks'
-official annotation files under their own names anywhere below. An interrupted run continues where it was.
+official annotation files under their original names anywhere below. An interrupted run is continued.
 
 On a cluster, with `pip install 'dask[distributed]'` or `pip install ray`:
   DASK_SCHEDULER_ADDRESS=tcp://host:8786 video3d prepare SOURCE -o DATA --backend dask --jobs -1
@@ -17,32 +19,96 @@ On a cluster, with `pip install 'dask[distributed]'` or `pip install ray`:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("source", type=Path, help="folder of scans and annotations")
-    parser.add_argument("--output", "-o", type=Path, required=True, help="data folder to make or complete")
-    parser.add_argument("--annotations", type=Path, action="append", default=[], help="also look here: folder or file")
-    parser.add_argument("--scenes", nargs="+", default=[], metavar="ID", help="scan ids or patterns (default: all)")
-    parser.add_argument("--stages", default="scenes,frames,annotations", help="default: %(default)s")
-    parser.add_argument("--frame-step", type=int, help="keep every n-th frame (a .sens: every tenth by default)")
-    sources = "mask3d (mask files), gt (annotated boxes), auto (clusters of the scan), or a .json of boxes"
-    parser.add_argument("--proposals", default="mask3d", help=f"{sources}; default: %(default)s")
-    parser.add_argument("--max-proposals", type=int, default=50, help="proposals a scan (default: %(default)s)")
-    parser.add_argument("--check", choices=("full", "headers"), default="full", help="decode every image once, or not")
-    parser.add_argument("--follow-links", action="store_true", help="use files that are links out of SOURCE")
-    parser.add_argument("--copy-frames", action="store_true", help="make the data folder independent of SOURCE")
-    parser.add_argument("--store", action="store_true", help="also store what the model sees of every scene")
-    parser.add_argument("--image-size", type=int, default=384, help="with --store: the vision tower's input")
-    parser.add_argument("--sampler", default="uniform", help="with --store: frame sampler")
-    parser.add_argument("--max-frames", type=int, default=32, help="with --store: frames a scene")
-    formats = ("video3d", "reference")
-    parser.add_argument("--format", choices=formats, default="video3d", help="reference: also Video-3D LLM's own files")
-    parser.add_argument("--jobs", "-j", type=int, default=1, help="processes; -1: one a core")
-    parser.add_argument("--backend", default="loky", choices=("loky", "threading", "dask", "ray"), help="of joblib")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder of scans and annotations")
+    parser.add_argument(
+        "--output", "-o", type=Path, required=True, metavar="DATA", help="data folder to create or complete"
+    )
+    _add_scene_arguments(parser.add_argument_group("scans"))
+    _add_store_arguments(parser.add_argument_group("stored inputs and other formats"))
+    _add_process_arguments(parser.add_argument_group("processes"))
+
+
+def _add_scene_arguments(group) -> None:
+    group.add_argument(
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="further folder or file of annotations (may be given several times)",
+    )
+    group.add_argument("--scenes", nargs="+", default=[], metavar="ID", help="scan ids or patterns (default: all)")
+    group.add_argument(
+        "--stages",
+        default="scenes,frames,annotations",
+        metavar="NAMES",
+        help="what to do, separated by commas (default: %(default)s)",
+    )
+    group.add_argument(
+        "--frame-step", type=positive, metavar="N", help="keep every N-th frame (default: 10 for a .sens, else 1)"
+    )
+    group.add_argument(
+        "--proposals",
+        default="mask3d",
+        metavar="SOURCE",
+        help="mask3d (mask files), gt (annotated boxes), auto (clusters), or a .json of boxes (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-proposals", type=int, default=50, metavar="N", help="proposals of a scan (default: %(default)s)"
+    )
+    group.add_argument(
+        "--check",
+        choices=("full", "headers"),
+        default="full",
+        help="decode every image, or read its header only (default: %(default)s)",
+    )
+    group.add_argument("--follow-links", action="store_true", help="use files that are links to outside of SOURCE")
+    group.add_argument("--copy-frames", action="store_true", help="copy the frames, so that SOURCE can be deleted")
+
+
+def _add_store_arguments(group) -> None:
+    group.add_argument("--store", action="store_true", help="store the model's inputs of every scene")
+    group.add_argument(
+        "--image-size",
+        type=int,
+        default=384,
+        metavar="PIXELS",
+        help="input size of the vision tower, with --store (default: %(default)s)",
+    )
+    group.add_argument(
+        "--sampler", default="uniform", metavar="NAME", help="frame sampler, with --store (default: %(default)s)"
+    )
+    group.add_argument(
+        "--max-frames",
+        type=int,
+        default=32,
+        metavar="N",
+        help="largest number of frames, with --store (default: %(default)s)",
+    )
+    group.add_argument(
+        "--format",
+        choices=("video3d", "reference"),
+        default="video3d",
+        help="reference: write Video-3D LLM's own files as well (default: %(default)s)",
+    )
+
+
+def _add_process_arguments(group) -> None:
+    group.add_argument(
+        "--jobs", "-j", type=int, default=1, metavar="N", help="processes; -1: one a core (default: %(default)s)"
+    )
+    group.add_argument(
+        "--backend",
+        choices=("loky", "threading", "dask", "ray"),
+        default="loky",
+        help="joblib backend that runs them (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare and print the closing table; 0, also where something was left out and said so."""
+    """Prepare the data folder and print a table; return 0, also where the table lists omissions."""
     from video3d_plugin.data.prepare import PrepareOptions, prepare
     from video3d_plugin.data.prepare_scene import SceneOptions
     from video3d_plugin.scene import InputsSpec

@@ -1,10 +1,11 @@
-"""`video3d report RESULTS_DIR`: the table on the terminal, and a page beside the results."""
+"""`video3d report RESULTS`: compare results of lmms-eval with published numbers, as a table and a page."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from video3d_plugin.cli.common import add_metric_arguments
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.report.page import write_page
 from video3d_plugin.report.results import read_results
@@ -12,14 +13,17 @@ from video3d_plugin.report.table import as_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, metavar="RESULTS_DIR", help="lmms-eval's --output_path")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="the page (default: RESULTS_DIR/report.html)")
-    parser.add_argument("--examples", type=int, default=12, help="worst examples a task (default: 12)")
-    parser.add_argument("--without-meteor", action="store_true", help="do not start METEOR (it takes ten seconds)")
-    parser.add_argument("--all", action="store_true", help="list every convention in the table")
+    """Add the command's arguments."""
+    parser.add_argument("results", type=Path, metavar="RESULTS", help="folder given to lmms-eval as --output_path")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (default: RESULTS/report.html)")
+    parser.add_argument(
+        "--examples", type=int, default=12, metavar="N", help="worst examples shown of each task (default: %(default)s)"
+    )
+    add_metric_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the table and write the page; return the exit status."""
     with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
         runs = read_results(args.results, score)
     print(as_text(runs, args.all))

@@ -1,4 +1,4 @@
-"""`video3d sample SCENE`: which frames each sampler takes of a scan, and how much of it they show."""
+"""`video3d sample SCENE`: compare the frames that samplers select, and how much of the scan they cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from video3d_plugin.cli.common import add_scene_arguments, checked_path, open_scene, positive
+from video3d_plugin.cli.common import add_json_argument, add_scene_arguments, checked_path, open_scene, positive
 from video3d_plugin.errors import DataError
 from video3d_plugin.sampling.registry import BUILT_IN
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Scene
 
 EPILOG = """\
-Coverage is the share of 10 cm voxels, of all that the scan's frames see together, that the chosen ones see.
+Coverage is the share of 10 cm voxels seen in any frame of the scan that the selected frames see.
 
 examples:
   video3d sample my_scan/ --save frames.png
@@ -32,8 +32,14 @@ examples:
 
 @dataclass(frozen=True)
 class Sampled:
-    """frames: indices in capture order; covered: share of the counted voxels that they see, 0 to 1; seen: those
-    voxels' ranks in the coverage's table."""
+    """The frames that one sampler selects.
+
+    Attributes:
+        sampler: Name of the sampler.
+        frames: Frame indices, in the order of the recording.
+        covered: Share of the scan's voxels that these frames see, 0 to 1.
+        seen: Indices of these voxels in the coverage's table.
+    """
 
     sampler: str
     frames: tuple[int, ...]
@@ -42,23 +48,33 @@ class Sampled:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     add_scene_arguments(parser)
-    parser.add_argument("--sampler", nargs="+", metavar="NAME", help="which samplers (default: all that are installed)")
-    parser.add_argument("--max-frames", type=positive, default=32, metavar="N", help="frames at most (default: 32)")
-    parser.add_argument("--save", type=Path, metavar="FILE.png", help="write a picture: what is seen, from above")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--sampler", nargs="+", metavar="NAME", help="frame samplers to compare (default: all that are installed)"
+    )
+    parser.add_argument(
+        "--max-frames", type=positive, default=32, metavar="N", help="largest number of frames (default: %(default)s)"
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE.png", help="write a picture of what is seen, from above")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the comparison, write the picture; return the exit status."""
     from video3d_plugin.sampling import registry
 
     for name in args.sampler or ():
         registry.check_without_question(name, "this table")  # before the work, not after it
     names = args.sampler or [name for name in registry.usable() if not registry.reads_question(name)]
+    for name in names:
+        registry.get(name)  # unknown names are an error before any work is done
     if args.save is not None:
         if args.save.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-            raise DataError("a picture's name ends in .png, .jpg or .webp", where=args.save)
+            raise DataError(
+                "not a picture's name", where=args.save, remedy="choose a name that ends in .png, .jpg or .webp"
+            )
         checked_path(args.save)
     scene = open_scene(args)
     coverage, results = sample_all(scene, names, args.max_frames, skip_broken=not args.sampler)
@@ -75,13 +91,16 @@ def run(args: argparse.Namespace) -> int:
 def sample_all(
     scene: Scene, names: list[str], max_frames: int, skip_broken: bool = False
 ) -> tuple[Coverage, list[Sampled]]:
-    """Return what each sampler takes; every frame is read twice at most, however many samplers there are.
+    """Run samplers on a scan. Every frame is read twice at most, however many samplers there are.
 
     Args:
-        scene: The scene.
-        names: The samplers.
-        max_frames: Frames at most.
-        skip_broken: Leave out an add-on's sampler that fails, with a warning.
+        scene: The scan.
+        names: Names of samplers.
+        max_frames: Largest number of frames.
+        skip_broken: Whether to leave out, with a warning, an add-on's sampler that fails.
+
+    Returns:
+        The scan's voxel coverage, and the frames that each sampler selects.
     """
     from video3d_plugin.data.inputs import sample, scene_coverage
 
@@ -94,14 +113,14 @@ def sample_all(
         results = []
         for name in names:
             try:
-                chosen = sample(scene, name, max_frames, coverage)
+                frames = sample(scene, name, max_frames, coverage)
             except DataError as error:
                 if not skip_broken or name in BUILT_IN:
                     raise
                 warnings.warn(f"frame sampler {name!r} is left out: {error}", stacklevel=2)
                 continue
-            seen = _union(coverage, chosen)
-            results.append(Sampled(name, tuple(chosen), len(seen) / max(len(everything), 1), seen))
+            seen = _union(coverage, frames)
+            results.append(Sampled(name, tuple(frames), len(seen) / max(len(everything), 1), seen))
     return coverage, results
 
 
@@ -121,7 +140,7 @@ def _union(coverage: Coverage, frames: Any) -> np.ndarray:
 
 
 def table(scene: Scene, results: list[Sampled]) -> str:
-    """One row a sampler; the frames' names wrapped below."""
+    """Return the comparison as text: one row for each sampler, with the names of its frames."""
     wide = max(len(r.sampler) for r in results)
     lines = [f"{scene.scene_id}: {len(scene.frames)} frames", f"{'sampler':<{wide}}  frames  coverage  which"]
     for r in results:

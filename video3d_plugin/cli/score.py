@@ -1,4 +1,4 @@
-"""`video3d score TASK PREDICTIONS`: the numbers of a benchmark from a file of predictions, without a model."""
+"""`video3d score TASK PREDICTIONS`: compute a benchmark's metrics from a file of predictions."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import argparse
 import json
 from pathlib import Path
 
+from video3d_plugin.cli.common import add_json_argument, add_metric_arguments
 from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.score import GroundTruth, Result, score
 from video3d_plugin.tasks import get, names
 from video3d_plugin.tasks.scoring import OF_OTHERS
 
-# Not counts of something that went wrong, but sizes of groups.
+EPILOG = """\
+examples:
+  video3d score sqa3d predictions.jsonl --data ~/video3d-data
+  video3d score sqa3d predictions.jsonl --annotations v1_balanced_questions_test_scannetv2.json \\
+      v1_balanced_sqa_annotations_test_scannetv2.json
+"""
+# Counts that are printed, where not 0, because something went wrong; other counts are sizes of groups.
 TROUBLE = (
     "missing",
     "empty",
@@ -29,22 +36,44 @@ TROUBLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="TASK", help=", ".join(names()))
-    parser.add_argument("predictions", type=Path, help="JSON lines, JSON, a samples file of lmms-eval, or a folder")
-    parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE", help="official file(s)")
-    parser.add_argument("--data", type=Path, help="a folder made by `video3d prepare`, in place of --annotations")
-    parser.add_argument("--split", help="of the data folder (default: the one that papers report)")
-    parser.add_argument("--boxes", type=Path, help="boxes by scene and object, where the annotations have none")
-    parser.add_argument("--proposals", type=Path, help="boxes by scene, for captions that come without one")
-    parser.add_argument("--labels", type=Path, help="scannetv2-labels.combined.tsv, for groups by class")
-    parser.add_argument("--without-meteor", action="store_true", help="do not start METEOR (it takes ten seconds)")
-    parser.add_argument("--mass", type=float, help="cumulative mass of the selection of boxes (default: 0.4)")
-    parser.add_argument("--all", action="store_true", help="list every convention, not the official numbers alone")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--records", type=Path, metavar="FILE", help="write what each question scored, as JSON lines")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument("task", metavar="TASK", help=f"benchmark: {', '.join(names())}")
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="JSON lines, JSON, or lmms-eval samples (file or folder)",
+    )
+    parser.add_argument(
+        "--annotations", type=Path, nargs="+", default=(), metavar="FILE", help="the benchmark's official file(s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA", help="data folder made by `video3d prepare`, instead of --annotations"
+    )
+    parser.add_argument("--split", help="split of the data folder (default: the one that papers report)")
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE", help="boxes by scene and object, where the annotations have none"
+    )
+    parser.add_argument(
+        "--proposals", type=Path, metavar="FILE", help="boxes by scene, for captions that have no box of their own"
+    )
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="scannetv2-labels.combined.tsv, for groups by object class"
+    )
+    parser.add_argument(
+        "--mass",
+        type=float,
+        metavar="P",
+        help="cumulative probability at which box selection ends (default: 0.4)",
+    )
+    parser.add_argument("--records", type=Path, metavar="FILE", help="write the score of each question, as JSON lines")
+    add_metric_arguments(parser)
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print the metrics, write the records; return the exit status."""
     split = args.split or get(args.task).eval_split
     truth = GroundTruth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
     with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
@@ -56,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_json(result: Result) -> str:
+    """Return the result as JSON."""
     content = {
         "task": result.task,
         "values": result.scores.values,
@@ -67,7 +97,12 @@ def as_json(result: Result) -> str:
 
 
 def as_text(result: Result, everything: bool = False) -> str:
-    """One number a line, then what was counted, then why numbers are missing."""
+    """Return the result as text: a metric a line, then counts, then reasons for missing metrics.
+
+    Args:
+        result: The result.
+        everything: Whether to list the metrics of all conventions.
+    """
     values = result.scores.values
     shown = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
     width = max(map(len, shown))
@@ -89,7 +124,7 @@ def as_text(result: Result, everything: bool = False) -> str:
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:
-    """JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot hold, becomes the escape that JSON has."""
+    """Write JSON lines in UTF-8; half of a surrogate pair, which UTF-8 cannot encode, is escaped as in JSON."""
     from video3d_plugin.files.atomic import replacing
 
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:

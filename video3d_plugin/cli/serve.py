@@ -1,4 +1,4 @@
-"""`video3d serve [SCENE ...]`."""
+"""`video3d serve [SCENE ...]`: serve a web page where scans can be asked about."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from video3d_plugin.cli.common import add_device_argument, add_model_argument
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,35 +18,44 @@ if TYPE_CHECKING:
     from video3d_plugin.serve.service import Limits
 
 EPILOG = """\
-Only this machine can reach the page, unless --host says otherwise. There is no password: whoever reaches it may ask and
-upload. Uploads are checked and seen by nobody but their owner; their files are deleted as soon as they are read.
-docs/security.md says what is promised, and how to put the page behind a proxy with a password.
+Only this machine can reach the page, unless --host names another address. There is no password: anyone who can reach
+the page can ask and upload. Uploads are checked, only their owner sees them, and their files are deleted once they are
+read. docs/security.md lists the guarantees and explains how to put the page behind a proxy with a password.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to choose from: folders, .zip, .sens"
+        "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to offer: folders, .zip or .sens files"
     )
-    parser.add_argument("--data", type=Path, help="also all scenes of a folder made by `video3d prepare`")
-    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="default: the small one that is shipped")
-    parser.add_argument("--device", help="cuda or cpu; default: cuda where there is one")
+    parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
+    add_model_argument(parser)
+    add_device_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--no-upload", action="store_true", help="no scans but those named here")
-    parser.add_argument("--max-upload-mb", type=int, default=500, help="size of an uploaded zip (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=7860, help="port to listen on; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument("--no-upload", action="store_true", help="offer the scans named here only")
+    parser.add_argument(
+        "--max-upload-mb",
+        type=int,
+        default=500,
+        metavar="MB",
+        help="largest size of an uploaded .zip (default: %(default)s)",
+    )
     parser.add_argument(
         "--read-timeout",
         type=float,
         default=600,
         metavar="S",
-        help="seconds that a scan may take (default: %(default)s)",
+        help="seconds after which reading an uploaded scan is ended (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted."""
+    """Serve until interrupted; return the exit status."""
     from video3d_plugin.serve.app import build
     from video3d_plugin.serve.server import Ending
     from video3d_plugin.serve.server import run as run_server
@@ -53,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     limits = _limits(args)
     scenes = scene_sources(args.scenes, args.data)
     if not scenes and args.no_upload:
-        raise DataError("there is no scene to serve", remedy="name one, or --data, or allow uploads")
+        raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
         _listening(args.host, args.port) as listener,
         Ending() as ending,
@@ -84,8 +94,20 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 
 def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource]:
-    """{name: where the scene lies}. Same names are told apart by their folders; a path given twice counts once; a
-    missing file is an error."""
+    """Name the scenes to serve.
+
+    Scenes of the same name are distinguished by their folders. A path given twice counts once.
+
+    Args:
+        paths: Scans.
+        data: Data folder whose scenes are added.
+
+    Returns:
+        {name: source of the scene}.
+
+    Raises:
+        MissingError: If a path does not exist.
+    """
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.errors import MissingError
     from video3d_plugin.serve.reading import SceneSource
@@ -104,18 +126,26 @@ def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource
 
 
 def _unused(name: str, place: Path, taken: Collection[str]) -> str:
-    """The name, or where it is taken the shortest ending of the whole path `place` that is not."""
+    """Return the name or, where it is taken, the shortest ending of the path `place` that is free."""
     endings = ("/".join(place.parts[-length:]) for length in range(1, len(place.parts)))
     return next(candidate for candidate in (name, *endings, str(place)) if candidate not in taken)
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:
-    """What a browser may call this server, which was started for `host` and listens on `address` (an IP address): these
-    two, and the machine's own names. Only where it listens on all addresses any name will do: they cannot be known."""
+    """Return the host names that requests may have.
+
+    Args:
+        host: Value of --host.
+        address: IP address that the server listens on.
+
+    Returns:
+        Both of them and the machine's names; "*" (any) where the server listens on all addresses, as its names are
+        not known then.
+    """
     listening = ipaddress.ip_address(address)
     if listening.is_loopback:
         return ["127.0.0.1", "localhost", "[::1]", "::1", host, address]
-    print(f"video3d serve: everyone who can reach {host} may ask and upload; there is no password", file=sys.stderr)
+    print(f"video3d serve: anyone who can reach {host} can ask and upload; there is no password", file=sys.stderr)
     return ["*"] if listening.is_unspecified else [host, address, f"[{address}]", socket.gethostname()]
 
 

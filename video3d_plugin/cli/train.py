@@ -1,4 +1,4 @@
-"""`video3d train`: fine-tune a checkpoint (`--model`), or train a small model from scratch (`--preset mini`)."""
+"""`video3d train`: fine-tune a checkpoint (`--model`) or train a small model from scratch (`--preset mini`)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 _Option = tuple[type, str, str]  # type, metavar, help
 
-# Options that override the preset: they are the fields of TrainSettings of the same name.
+# Options that override the preset: fields of TrainSettings.
 _SETTINGS: dict[str, _Option] = {
-    "epochs": (float, "N", "passes over the training questions; takes the place of a preset's steps"),
-    "steps": (int, "N", "optimizer steps; counts over --epochs"),
-    "scenes_per_step": (int, "N", "scenes in a step, over all processes"),
-    "scenes_at_once": (int, "N", "scenes a process computes at once; gradients of its others are accumulated"),
-    "questions_per_scene": (int, "N", "questions that share one sequence with their scene"),
-    "learning_rate": (float, "RATE", "peak learning rate of all parts but the vision tower"),
+    "epochs": (float, "N", "passes over the training questions, instead of the preset's steps"),
+    "steps": (int, "N", "optimizer steps; takes precedence over --epochs"),
+    "scenes_per_step": (int, "N", "scenes in a step, summed over the processes"),
+    "scenes_at_once": (int, "N", "scenes in a forward pass of a process; gradients are accumulated over the step"),
+    "questions_per_scene": (int, "N", "questions in one sequence with their scene"),
+    "learning_rate": (float, "RATE", "peak learning rate, except of the vision tower"),
     "vision_tower_lr": (float, "RATE", "peak learning rate of the vision tower; 0 freezes it"),
-    "max_frames": (int, "N", "frames of a scene that the model sees"),
-    "sampler": (str, "NAME", "which frames: uniform, mc, mc-ratio90, mc-ratio95, or an add-on's"),
-    "seed": (int, "N", "seeds new weights and the order of the questions"),
-    "save_every": (int, "STEPS", "steps between two checkpoints"),
+    "max_frames": (int, "N", "largest number of frames of a scene"),
+    "sampler": (str, "NAME", "frame sampler: uniform, mc, mc-ratio90, mc-ratio95, or an add-on's"),
+    "seed": (int, "N", "seed of new weights and of the order of the questions"),
+    "save_every": (int, "STEPS", "number of steps between checkpoints"),
     "workers": (int, "N", "data-loading processes"),
 }
-# The same for models from scratch: fields of MiniSettings.
+# The same for a model from scratch: fields of MiniSettings.
 _MINI_SETTINGS: dict[str, _Option] = {
     "optimizer": (str, "NAME", "adamw, or muon for the weight matrices of the layers"),
     "tower_steps": (int, "N", "steps of the first stage: vision tower and projector"),
@@ -41,33 +41,50 @@ _MINI_SETTINGS: dict[str, _Option] = {
     "final_stage_lr_factor": (float, "FACTOR", "factor of all learning rates in the last stage"),
 }
 _MINI_PRESETS = ("demo", "mini")
+EPILOG = """\
+examples:
+  video3d train --preset mini --data ~/video3d-data --output runs/mini
+  video3d train --model CHECKPOINT --data ~/video3d-data --output runs/tuned --lora 128
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="a folder made by `video3d prepare`")
-    parser.add_argument("--output", type=Path, required=True, help="where checkpoints, curve and result go")
-    parser.add_argument("--preset", help="demo, mini or paper (default: mini; with --model: paper)")
-    parser.add_argument("--model", type=Path, help="a checkpoint to fine-tune; without it a small model is built")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="data folder made by `video3d prepare`"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="folder for checkpoints, loss curve and result"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="demo, mini or paper (default: mini; with --model: paper)")
+    parser.add_argument(
+        "--model", type=Path, metavar="CHECKPOINT", help="checkpoint to fine-tune (default: build a small model)"
+    )
     parser.add_argument(
         "--model-class",
         metavar="NAME",
         help="with --model: train it as this model of an add-on, whose new parts start fresh (docs/extending.md)",
     )
-    parser.add_argument("--tasks", help="comma-separated; default: all five")
+    parser.add_argument("--tasks", metavar="NAMES", help="benchmarks, separated by commas (default: all)")
     parser.add_argument(
         "--precision",
-        choices=["float32", "bfloat16", "float16"],
-        help="format of the computation; trained weights are float32 in any case",
+        choices=("float32", "bfloat16", "float16"),
+        help="number format of the computation; trained weights are always float32 (default: the preset's)",
     )
     parser.add_argument(
-        "--lora", type=int, metavar="RANK", help="train low-rank adapters, heads and embeddings in full"
+        "--lora", type=int, metavar="RANK", help="train low-rank adapters; heads and embeddings are trained in full"
     )
     parser.add_argument(
-        "--gradient-checkpointing", action="store_true", help="recompute activations backward: less memory, more time"
+        "--gradient-checkpointing", action="store_true", help="recompute activations: less memory, more time"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="share the run among N processes, one a core (or GPU)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of processes, each on a core or GPU of its own (default: %(default)s)",
     )
     _add_options(parser.add_argument_group("settings", "default: the preset's"), _SETTINGS)
     _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), _MINI_SETTINGS)
@@ -79,21 +96,22 @@ def _add_options(group, options: Mapping[str, _Option]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train; return the exit status."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.training import processes
 
     settings = settings_of(args)
-    folder = DataFolder.open(args.data)
-    first = processes.is_first()
-    if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
-        raise DataError("is not empty", where=args.output, remedy="choose another --output, or add --resume")
-    if args.processes > 1 and processes.count() == 1:
-        return processes.launch(args.processes, args.words)
-    model, processor = _model(args, folder, settings)
     if _is_mini(args):
         from video3d_plugin.mini.train import train_mini as train
     else:
         from video3d_plugin.training.trainer import train
+    folder = DataFolder.open(args.data)
+    first = processes.is_first()
+    if first and args.output.exists() and any(args.output.iterdir()) and not args.resume:
+        raise DataError("the folder is not empty", where=args.output, remedy="choose another --output, or add --resume")
+    if args.processes > 1 and processes.count() == 1:
+        return processes.launch(args.processes, args.words)
+    model, processor = _model(args, folder, settings)
     summary = train(model, processor, folder, args.output, settings, resume=args.resume)
     if first:
         print(_summary_text(args.output, summary))
@@ -117,7 +135,7 @@ def _given(args: argparse.Namespace, options: Mapping[str, _Option]) -> dict[str
 
 
 def _is_mini(args: argparse.Namespace) -> bool:
-    """Whether the run has the stages of a model from scratch, which fine-tuning does without."""
+    """Return whether the run has the stages of a model from scratch, which fine-tuning does not need."""
     return _preset_name(args) in _MINI_PRESETS or bool(_given(args, _MINI_SETTINGS))
 
 

@@ -1,4 +1,4 @@
-"""`video3d verify DIR`: one line a case, a non-zero exit if one is out."""
+"""`video3d verify [FOLDER]`: recompute reference results and compare."""
 
 from __future__ import annotations
 
@@ -7,25 +7,45 @@ import json
 import sys
 from pathlib import Path
 
+from video3d_plugin.cli.common import add_json_argument
 from video3d_plugin.verify import KINDS, CaseResult, verify
+
+EPILOG = """\
+Exit status: 0 if all computed cases agree, 1 if one does not.
+
+examples:
+  video3d verify                                 what is installed with the package
+  video3d verify --kind model --device cuda      the model on a GPU
+  video3d verify tests/goldens                   the data pipeline, in a checkout
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="a folder that holds model/, training/, video_processor/ or metrics/")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
+    kinds = ", ".join(KINDS)
     parser.add_argument(
-        "--kind", action="append", metavar="KIND", help=f"only this kind; repeatable: {', '.join(KINDS)}"
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="folder of goldens, with sub-folders of the kinds (default: those installed with the package)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    parser.add_argument(
+        "--kind", action="append", metavar="KIND", help=f"check this kind only: {kinds} (may be given several times)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument(
         "--dtype",
         default="float32",
-        choices=["float32", "bfloat16", "float16"],
-        help="goldens are float32; a lower precision shows how far it departs, against wider limits (default: float32)",
+        choices=("float32", "bfloat16", "float16"),
+        help="number format of the model; goldens are float32, the others have wider limits (default: float32)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON list instead of lines")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Print a line for each case; return 1 if one does not agree or there is none, else 0."""
     results: list[CaseResult] = []
     for result in verify(args.folder, args.kind, device=args.device, dtype=args.dtype):
         results.append(result)

@@ -1,4 +1,4 @@
-"""`video3d view SCENE`: a page that shows the scan, its boxes, and the samples of an evaluation."""
+"""`video3d view SCENE`: write a page that shows the scan, its boxes and the samples of an evaluation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from video3d_plugin.cli.common import (
+    add_model_argument,
+    add_sampling_arguments,
     add_scene_arguments,
-    add_view_arguments,
     checked_path,
     open_scene,
     page_path,
@@ -28,28 +29,36 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.epilog = EPILOG
     add_scene_arguments(parser)
     parser.add_argument(
         "--boxes",
         type=Path,
         metavar="RESULTS",
-        help="a samples file or folder of lmms-eval --log_samples, video3d ask --json, or boxes as JSON",
+        help="what to show: samples of lmms-eval --log_samples (file or folder), output of `video3d ask --json`, or "
+        "boxes as JSON",
     )
-    parser.add_argument("--save", type=Path, metavar="FILE.html", help="the page (default: <scene id>.html here)")
-    parser.add_argument("--rerun", type=Path, metavar="FILE.rrd", help="write a Rerun recording in place of the page")
     parser.add_argument(
-        "--model", metavar="CHECKPOINT", help="mark the frames that this one sees (default: the small one shipped)"
+        "--proposals",
+        choices=("scan", "auto"),
+        default="scan",
+        help="proposals of the scan, or clusters where it has none (default: %(default)s)",
     )
-    add_view_arguments(parser)
+    add_model_argument(parser)
+    add_sampling_arguments(parser)
     parser.add_argument(
-        "--proposals", choices=("scan", "auto"), default="scan", help="auto: clusters where it has none"
+        "--all-frames", type=positive, default=300, metavar="N", help="largest number of frames shown (default: 300)"
     )
-    parser.add_argument("--all-frames", type=positive, default=300, metavar="N", help="frames shown (default: 300)")
+    parser.add_argument("--save", type=Path, metavar="FILE.html", help="page to write (default: SCENE_ID.html)")
+    parser.add_argument(
+        "--rerun", type=Path, metavar="FILE.rrd", help="write a recording for the Rerun viewer instead of a page"
+    )
     parser.add_argument("--no-open", action="store_true", help="do not open the page in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Write the page or recording; return the exit status."""
     for path, check in ((args.save, page_path), (args.rerun, checked_path)):
         if path is not None:
             check(path)
@@ -67,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
     if args.proposals == "auto":
         with status("looking for objects"):
             scene = with_proposals(scene)
-    sampler, max_frames = how_seen(args)
+    sampler, max_frames = sampling_of(args)
     with status("choosing frames"):
-        chosen = sample(scene, sampler, max_frames)
-    view = gather(scene, chosen, sampler, max_frames=args.all_frames)
+        frames = sample(scene, sampler, max_frames)
+    view = gather(scene, frames, sampler, max_frames=args.all_frames)
     if args.rerun:
         from video3d_plugin.view.rerun import write_rerun
 
@@ -86,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def how_seen(args: argparse.Namespace) -> tuple[str, int]:
-    """(sampler, number of frames at most): those that are asked for, else those of `ask` with this model."""
+def sampling_of(args: argparse.Namespace) -> tuple[str, int]:
+    """Return the frame sampler and the largest number of frames: as given, else those of the checkpoint."""
     from video3d_plugin.pipeline import MAX_FRAMES, default_checkpoint, trained_view
 
     if args.model:

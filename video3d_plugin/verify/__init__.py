@@ -1,11 +1,12 @@
-"""Does this installation give the right numbers? Recomputes goldens that the reference programs produced.
+"""Recompute reference results ("goldens") and compare: does this installation compute the right numbers?
 
-A folder laid out like the project's goldens holds kinds (`model/<case>/`, `training/`, `video_processor/`,
-`metrics/`). Each kind is a module of this package with one generator,
+A folder of goldens has one sub-folder for each kind: `model/`, `training/`, `video_processor/`, `metrics/`. Each kind
+is a module of this package with one generator,
 
     verify(folder: Path, *, device: str, dtype: str) -> Iterator[CaseResult]
 
-that rebuilds inputs and weights by itself, computes, and compares. Nothing is looked up by case name.
+which rebuilds the inputs and weights, computes, and compares. It needs no list of the cases. The goldens in
+SHIPPED_GOLDENS are installed with the package; those of `video_processor`, which include images, are in the repository.
 """
 
 from __future__ import annotations
@@ -23,13 +24,21 @@ KINDS = {
     "video_processor": "video3d_plugin.verify.video_processor",
     "metrics": "video3d_plugin.verify.metrics",
 }
+SHIPPED_GOLDENS = Path(__file__).resolve().parent / "goldens"
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case: `worst` is the largest difference found, in the unit that `measure` names.
+    """The comparison of one case.
 
-    ok is None where a case is listed but not computed; `note` then says why.
+    Attributes:
+        kind: Kind of golden, a key of KINDS.
+        case: Name of the case.
+        worst: Largest difference, in the unit that `measure` names.
+        limit: Largest difference that counts as agreement.
+        ok: Whether the case agrees; None where it was not computed, for the reason in `note`.
+        measure: What `worst` is.
+        note: Remark for the report.
     """
 
     kind: str
@@ -41,30 +50,49 @@ class CaseResult:
     note: str = ""
 
     def line(self) -> str:
+        """Return the result as one line of the report."""
         verdict = {True: "ok", False: "OUT", None: "not computed"}[self.ok]
         number = "" if self.ok is None else f"{self.measure} {self.worst:.1e}  "
         return f"{self.kind}/{self.case}  {number}{verdict}" + (f"  ({self.note})" if self.note else "")
 
     def as_dict(self) -> dict:
+        """Return the fields as a dict."""
         return asdict(self)
 
 
 def verify(
-    folder: Path, kinds: list[str] | None = None, *, device: str = "cpu", dtype: str = "float32"
+    folder: Path | None = None, kinds: list[str] | None = None, *, device: str = "cpu", dtype: str = "float32"
 ) -> Iterator[CaseResult]:
-    """Yield a result for each case under `folder`, kind by kind; every kind asked for must be there."""
-    folder = Path(folder)
+    """Recompute goldens and compare.
+
+    Args:
+        folder: Folder of goldens; default: those that are installed with the package.
+        kinds: Kinds to check; default: all that the folder has.
+        device: Device of the model, such as "cpu" or "cuda:1".
+        dtype: Number format of the model: "float32", "bfloat16" or "float16". The goldens are float32; the limits of
+            the others are wider.
+
+    Yields:
+        A result for each case, kind by kind.
+
+    Raises:
+        MissingError: If there is no such folder, or it lacks a kind.
+        DataError: If a kind is unknown, or a file of the folder cannot be used.
+    """
+    folder = SHIPPED_GOLDENS if folder is None else Path(folder)
     if not folder.is_dir():
-        raise MissingError("no such folder of goldens", where=folder, remedy="give one that holds model/ or others")
+        raise MissingError("no such folder of goldens", where=folder, remedy="omit it to check the installed ones")
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
         raise DataError(f"unknown kind {', '.join(unknown)}", remedy=f"known kinds: {', '.join(KINDS)}")
     present = [kind for kind in KINDS if (folder / kind).is_dir()]
-    chosen = kinds or present
-    missing = [kind for kind in chosen if kind not in present]
-    if missing or not chosen:
+    selected = kinds or present
+    missing = [kind for kind in selected if kind not in present]
+    if missing or not selected:
         raise MissingError(
-            f"no {', '.join(missing) or 'known kind'} here", where=folder, remedy=f"known kinds: {', '.join(KINDS)}"
+            f"the folder has no {', '.join(missing) or 'goldens'}",
+            where=folder,
+            remedy=f"its kinds: {', '.join(present)}" if present else f"a kind is a sub-folder: {', '.join(KINDS)}",
         )
-    for kind in chosen:
+    for kind in selected:
         yield from import_module(KINDS[kind]).verify(folder / kind, device=device, dtype=dtype)

@@ -1,7 +1,7 @@
-"""Goldens of the metrics: the five files that hold inputs and what the original evaluators printed for them.
+"""Goldens of the metrics: inputs, and the output of the official evaluators for them.
 
-Every number under `expected` (of the file and of each item) is recomputed from the inputs, or named in the output as
-not computed, with the reason. A number that this module knows nothing of is named too.
+Every number under `expected` (of the file and of each item) is recomputed from the inputs. A number that cannot be
+recomputed, or that this version does not know, is reported as not computed, with the reason.
 """
 
 from __future__ import annotations
@@ -28,16 +28,36 @@ FILES = {
 
 
 def verify(folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Iterator[CaseResult]:
-    """One result a convention and variant; the metrics run on the CPU in the precision of each original."""
+    """Recompute the goldens of the metrics.
+
+    Args:
+        folder: Folder with any of FILES.
+        device: Ignored; metrics run on the CPU.
+        dtype: Ignored; each metric has the precision of its original.
+
+    Yields:
+        A result for each convention and variant.
+    """
     with scorer() as score:
         yield from verify_with(folder, score)
 
 
 def verify_with(folder: Path, score: Scorer) -> Iterator[CaseResult]:
-    """The same with a Scorer that runs already (METEOR takes ten seconds to start)."""
+    """Recompute the goldens of the metrics with a running scorer, as METEOR takes ten seconds to start.
+
+    Args:
+        folder: Folder with any of FILES.
+        score: Scorer of the n-gram metrics.
+
+    Yields:
+        A result for each convention and variant.
+
+    Raises:
+        MissingError: If the folder has none of FILES.
+    """
     present = [name for name in FILES if (folder / name).is_file()]
     if not present:
-        raise MissingError("no golden of the metrics here", where=folder, remedy=f"known files: {', '.join(FILES)}")
+        raise MissingError("no goldens of the metrics", where=folder, remedy=f"known files: {', '.join(FILES)}")
     for name, check in FILES.items():
         if name not in present:
             yield CaseResult("metrics", name, 0.0, 0.0, None, note="the file is not in this folder")

@@ -1,4 +1,4 @@
-"""ScanQA and SQA3D goldens: official, LEO, LLaVA-3D, Chat-Scene and Video-3D-LLM."""
+"""Goldens of ScanQA and SQA3D: the official evaluators, LEO, LLaVA-3D, Chat-Scene and Video-3D-LLM."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def _chatscene_clean(text: str) -> str:
 
 
 def verify_scanqa(sheet: Sheet, score: Scorer) -> None:
+    """Recompute ScanQA's golden.
+
+    Args:
+        sheet: The golden.
+        score: Scorer of the n-gram metrics.
+    """
     items = sheet.at("items")
     v3d = score(*_pairs(items, lambda a: a.rstrip("."), str))
     try:
@@ -132,7 +138,7 @@ def _leo_names(scores: CorpusScores, suffix: str = "") -> dict[str, float | None
 
 
 def _scanqa_pycoco(sheet: Sheet, score: Scorer, system: str, items, match, clean, clean_reference) -> None:
-    """LLaVA-3D cleans both sides; the commit of Chat-Scene that was run cleans the prediction only."""
+    """Recompute LLaVA-3D (91d979d), which cleans both sides, or Chat-Scene (475e106), which cleans predictions only."""
     pairs = _pairs(items, clean, clean_reference)
     em, refined = zip(*(match(h, pairs[1][k]) for k, h in pairs[0].items()), strict=True)
     computed = {"[scanqa] EM1": _percent(em) / 100, "[scanqa] EM1_refined": _percent(refined) / 100}
@@ -141,7 +147,7 @@ def _scanqa_pycoco(sheet: Sheet, score: Scorer, system: str, items, match, clean
 
 
 def _add_pycoco(computed: dict, task: str, run: Callable[[], CorpusScores]) -> str | None:
-    """Add the n-gram scores after PTB; all None where Java is missing. Returns the reason for what is missing."""
+    """Add the n-gram scores after PTB tokenization, None where Java is missing; return the reason for missing ones."""
     try:
         scores = run()
     except JavaMissing as error:
@@ -153,6 +159,12 @@ def _add_pycoco(computed: dict, task: str, run: Callable[[], CorpusScores]) -> s
 
 
 def verify_sqa3d(sheet: Sheet, score: Scorer) -> None:
+    """Recompute SQA3D's golden.
+
+    Args:
+        sheet: The golden.
+        score: Scorer of the n-gram metrics.
+    """
     items = [{**item, "answers": [item["answer"]]} for item in sheet.at("items")]
     sheet.check("clean_answer", {text: clean_answer(text) for text in sheet.at("clean_answer")}, "clean_answer")
     _question_types(sheet)
@@ -189,7 +201,7 @@ def _question_types(sheet: Sheet) -> None:
 
 
 def _sqa3d_lenient(sheet: Sheet, lenient: list[int]) -> None:
-    """The script for language models: over the predictions given; one for an unknown question is wrong."""
+    """Recompute SQA3D's script for language models, which counts an answer to an unknown question as wrong."""
     variants = {"all": lenient, "first_150_only": lenient[:150], "with_unknown": [*lenient, 0]}
     root = ("expected", "official_SQA3D_LLM_compute_accuracy")
     for variant, values in variants.items():

@@ -1,4 +1,4 @@
-"""Scan2Cap goldens: validation protocol, benchmark form, LEO, Chat-Scene and Video-3D-LLM."""
+"""Golden of Scan2Cap: official validation, benchmark form, LEO, Chat-Scene and Video-3D-LLM."""
 
 from __future__ import annotations
 
@@ -15,12 +15,27 @@ PER_ITEM = ("bleu1", "bleu4", "cider", "rouge", "meteor")
 
 
 def per_item(scores: CorpusScores, index: int, golden: dict) -> dict[str, float | None]:
-    """The item scores that the golden has, by its names."""
+    """Return an item's scores.
+
+    Args:
+        scores: Scores of all items.
+        index: Index of the item.
+        golden: Golden scores of the item; only its names are returned.
+
+    Returns:
+        Scores by name, None where a metric could not be computed.
+    """
     values = {name: scores.items[name] for name in PER_ITEM if name in golden}
     return {name: None if v is None else float(v[index]) for name, v in values.items()}
 
 
 def verify_scan2cap(sheet: Sheet, score: Scorer) -> None:
+    """Recompute Scan2Cap's golden.
+
+    Args:
+        sheet: The golden.
+        score: Scorer of the n-gram metrics.
+    """
     annotations: dict[str, list[dict]] = {}
     for item in sheet.at("scanrefer_val"):
         key = f"{item['scene_id']}|{item['object_id']}|{item['object_name']}"
@@ -35,7 +50,7 @@ def verify_scan2cap(sheet: Sheet, score: Scorer) -> None:
 
 
 def _captioned(item: dict, annotations: dict[str, list[dict]]) -> captions.Scan2CapItem:
-    """The originals were given the file's rounded `iou`, which decides an exact tie at 0.5."""
+    """Return the item with the file's rounded `iou`, the originals' input, which decides an exact tie at 0.5."""
     key = f"{item['scene_id']}|{item['object_id']}|{item['object_name']}"
     return captions.Scan2CapItem(
         key=key,
@@ -133,7 +148,7 @@ def _chatscene(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem]) 
 
 
 def coco_names(scores: CorpusScores) -> dict[str, float | None]:
-    """Corpus scores by the names that scripts around pycocoevalcap print."""
+    """Return corpus scores by the names of pycocoevalcap: Bleu_1 to Bleu_4, METEOR, ROUGE_L, CIDEr."""
     named = {f"Bleu_{n}": scores.corpus[f"bleu{n}"] for n in (1, 2, 3, 4)}
     others = {"METEOR": "meteor", "ROUGE_L": "rouge", "CIDEr": "cider"}
     return named | {theirs: scores.corpus[ours] for theirs, ours in others.items()}
@@ -160,7 +175,7 @@ def _video3dllm(sheet: Sheet, score: Scorer, items: list[captions.Scan2CapItem])
     sheet.check("v3d", computed, *root, "per_item", missing=reason)
     sheet.skip("input of the original's scorer, not a number", *root, "jsonl")
     sheet.skip(
-        "a fault of the reference that is not reproduced: a skipped object keeps the references of the one before",
+        "a bug of the reference that is not reproduced: a skipped object keeps the references of the previous one",
         "expected",
         "video3dllm_percent_with_stale_gt_of_skipped_items",
     )

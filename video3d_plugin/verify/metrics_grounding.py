@@ -1,4 +1,4 @@
-"""ScanRefer and Multi3DRefer goldens: official, M3DRef-CLIP, Video-3D-LLM and torchmetrics_ext."""
+"""Goldens of ScanRefer and Multi3DRefer: official, M3DRef-CLIP, Video-3D-LLM and torchmetrics_ext."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from video3d_plugin.tasks.object_classes import OFFICIAL_CLASSES, OTHERS, Labels
 from video3d_plugin.verify.metrics_sheet import Sheet
 
 LABELS = "scannetv2-labels.combined.tsv"
-V3D_OWN_CLASSES = ("wall", "floor")  # "others" in the official 18 classes, classes of their own among Video-3D-LLM's
+V3D_CLASSES = ("wall", "floor")  # "others" among the official 18 classes, classes of their own for Video-3D-LLM
 
 
 def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
-    """Classes come from ScanNet's label table where one is found; otherwise the file's own class is an input."""
+    """Recompute ScanRefer's golden.
+
+    Classes come from ScanNet's label table where one lies beside the file; otherwise those of the file are inputs.
+
+    Args:
+        sheet: The golden.
+    """
     items = sheet.at("items")
     class_of, v3d_class_of, compared = _classes(sheet, items)
     official, v3d = multiple_by_object(items, class_of), multiple_by_object(items, v3d_class_of)
@@ -51,15 +57,15 @@ def verify_scanrefer(sheet: Sheet, _score: Scorer) -> None:
 
 
 def _classes(sheet: Sheet, items: list[dict]) -> tuple[Callable[[str], int], Callable[[str], int], bool]:
-    """Class by name, official and Video-3D-LLM's, and whether the official one is computed."""
+    """Return functions from name to class, official and Video-3D-LLM's, and whether the official one is computed."""
     around = [folder / name for folder in (sheet.folder, *sheet.folder.parents[:2]) for name in ("", "realscan")]
     table = next((place / LABELS for place in around if (place / LABELS).is_file()), None)
     if table is not None:
         labels = Labels.read(table)
         return labels.official_class, labels.v3d_class, True
     given = {item["object_name"]: item["expected"]["official_class18"] for item in items}
-    own = {name: len(OFFICIAL_CLASSES) + i for i, name in enumerate(V3D_OWN_CLASSES)}
-    return given.__getitem__, lambda name: own.get(name, given[name]), False
+    extra = {name: len(OFFICIAL_CLASSES) + i for i, name in enumerate(V3D_CLASSES)}
+    return given.__getitem__, lambda name: extra.get(name, given[name]), False
 
 
 def _scanrefer_totals(sheet: Sheet, located: list[grounding.ScanReferItem]) -> None:
@@ -103,12 +109,12 @@ def _fraction(percent: float | None) -> float | None:
 
 
 def _only(computed: dict, golden: dict) -> dict:
-    """`computed` without the groups that the original leaves undefined."""
+    """Return `computed` without the groups that the original leaves undefined."""
     return {key: {k: v for k, v in computed[key].items() if k in golden[key]} for key in golden}
 
 
 def _official_names(numbers: dict[str, float]) -> dict[str, float]:
-    """Our names to those of ScanRefer's script: `unique|in_others|acc@0.25iou`, `count|overall|overall`."""
+    """Rename to ScanRefer's script: `unique|in_others|acc@0.25iou`, `count|overall|overall`."""
     names = {}
     for group in ("unique", "multiple", "overall"):
         for other in ("not_in_others", "in_others", "overall"):
@@ -120,7 +126,13 @@ def _official_names(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def verify_multi3drefer(sheet: Sheet, _score: Scorer) -> None:
-    """Family A: boxes selected from scores at several masses. Family B: boxes given."""
+    """Recompute Multi3DRefer's golden.
+
+    Items of `A_items` have scores, from which boxes are selected at several masses; those of `B_items` have boxes.
+
+    Args:
+        sheet: The golden.
+    """
     masses = list(sheet.at("A_items", 0, "expected")) if sheet.at("A_items") else []
     answered: dict[str, list[grounding.Multi3DReferItem]] = {}
     for mass in masses:

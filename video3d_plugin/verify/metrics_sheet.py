@@ -1,4 +1,4 @@
-"""A golden file as a sheet of numbers to be ticked off: what was compared, how far off, and what was left."""
+"""Compares the numbers of a golden file with computed ones and keeps track of those not compared yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ Path_ = tuple[str, ...]
 
 
 class Sheet:
-    """Goldens of one file. `check` compares what stands at a path with what was computed, down to every leaf."""
+    """The numbers of one golden file.
+
+    Args:
+        path: JSON file.
+
+    Raises:
+        DataError: If the file is not JSON.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -32,13 +39,21 @@ class Sheet:
         self._seen: set[Path_] = set()
 
     def at(self, *path: str | int) -> Any:
+        """Return the value at a path of keys and indices."""
         value = self.golden
         for key in path:
             value = value[int(key) if isinstance(value, list) else key]
         return value
 
     def check(self, case: str, computed: Any, *path: str | int, missing: str | None = None) -> None:
-        """Compare `computed` with the golden at `path`; a computed None is listed under the reason `missing`."""
+        """Compare computed numbers with the golden ones, down to every leaf.
+
+        Args:
+            case: Case that the numbers belong to.
+            computed: Number, or nested dicts and lists of numbers.
+            *path: Where the golden numbers are.
+            missing: Why numbers that are None could not be computed.
+        """
         self._compare(case, computed, self.at(*path), tuple(map(str, path)), missing)
 
     def _compare(self, case: str, computed: Any, golden: Any, path: Path_, missing: str | None) -> None:
@@ -67,7 +82,12 @@ class Sheet:
             self._worst[case], self._where[case] = difference, "/".join(path)
 
     def skip(self, reason: str, *path: str | int) -> None:
-        """List what stands at `path` as not computed. A path that the file does not have is passed over."""
+        """Report the numbers at a path as not computed.
+
+        Args:
+            reason: Why.
+            *path: Where they are; ignored where the file has no such path.
+        """
         try:
             golden = self.at(*path)
         except (KeyError, IndexError, TypeError, ValueError):
@@ -77,13 +97,14 @@ class Sheet:
         self._skipped.setdefault(reason, []).append("/".join(names))
 
     def results(self) -> Iterator[CaseResult]:
+        """Yield a result for each case, and one for each reason for which numbers were not computed."""
         for case, worst in self._worst.items():
             ok = worst <= LIMIT
             note = f"{self._count[case]} numbers" + ("" if ok else f"; worst at {self._where[case]}")
             yield CaseResult("metrics", f"{self.name}/{case}", worst, LIMIT, ok, note=note)
         left = [path for path, _ in _leaves(self.golden, ()) if path not in self._seen and _is_expected(path)]
         for path in left:
-            self._skipped.setdefault("this version does not know it", []).append("/".join(path))
+            self._skipped.setdefault("unknown to this version", []).append("/".join(path))
         for reason, paths in self._skipped.items():
             shown = ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
             yield CaseResult("metrics", f"{self.name}: {shown}", 0.0, LIMIT, None, note=reason)
@@ -104,14 +125,14 @@ TABLES = ("ptb_strings", "clean_answer", "question_type")
 
 
 def _is_expected(path: Path_) -> bool:
-    """Is this leaf something an evaluator printed (and not an input or a remark)?"""
+    """Return whether a leaf is output of an evaluator (and not an input or a remark)."""
     if NOT_NUMBERS & set(path):
         return False
     return "expected" in path or path[0].startswith(TABLES)
 
 
 def _difference(computed: Any, golden: Any) -> float:
-    """|difference| of two numbers; 0 or infinity for anything else."""
+    """Return the absolute difference of two numbers; for other values 0 if they are equal, else infinity."""
     numbers = [isinstance(v, int | float) for v in (computed, golden)]
     if all(numbers):
         difference = abs(float(computed) - float(golden))

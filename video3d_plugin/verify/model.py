@@ -1,4 +1,4 @@
-"""Recomputes `model/<case>/`: losses, logits, greedy tokens, scores, proposal features, input embeddings."""
+"""Goldens of the model, `model/<case>/`: losses, logits, tokens, scores, proposal features, input embeddings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ import torch
 from video3d_plugin.errors import MissingError
 from video3d_plugin.verify import CaseResult, recipe
 
-# Absolute limits by number format. float32's is the contract; the others are what rounding alone was seen to cost.
+# Absolute limits by number format: agreement in float32 and float64; the others allow for rounding, as measured.
 LIMITS = {"float32": 1e-4, "float64": 1e-4, "bfloat16": 0.5, "float16": 0.1}
 
 
 def verify(
     folder: Path, *, device: str = "cpu", dtype: str = "float32", attention: str = "sdpa"
 ) -> Iterator[CaseResult]:
-    """A result for each case folder, with the largest difference over everything that its golden holds."""
+    """Recompute the goldens of the model.
+
+    Args:
+        folder: Folder of case folders.
+        device: Device of the model.
+        dtype: Number format of the model, a key of LIMITS.
+        attention: Attention implementation of transformers.
+
+    Yields:
+        A result for each case folder: the largest difference over all values of its golden.
+    """
     for case in sorted(path for path in folder.iterdir() if path.is_dir()):
         differences = compare(case, device=device, dtype=dtype, attention=attention)
         name, worst = max(differences.items(), key=lambda pair: pair[1])
@@ -27,17 +37,30 @@ def verify(
 
 
 def compare(case: Path, *, device: str, dtype: str, attention: str) -> dict[str, float]:
-    """Largest absolute difference by golden name. Tokens that differ count as infinite, in float32 and float64."""
+    """Recompute one case and compare.
+
+    Args:
+        case: Case folder: config.json, params.json, golden.safetensors.
+        device: Device of the model.
+        dtype: Number format of the model. Tokens are compared in float32 and float64 only.
+        attention: Attention implementation of transformers.
+
+    Returns:
+        Largest absolute difference by golden name; infinite for other shapes or tokens.
+
+    Raises:
+        MissingError: If the golden file is missing, or has a name that is not computed.
+    """
     from safetensors.torch import load_file
 
     path = case / "golden.safetensors"
     if not path.is_file():
-        raise MissingError("a case without golden.safetensors", where=path, remedy="copy the whole case folder")
+        raise MissingError("golden.safetensors is missing", where=path, remedy="copy the whole case folder")
     golden = load_file(str(path))
     computed = compute(case, device=device, dtype=dtype, attention=attention)
     missing = sorted(set(golden) - set(computed))
     if missing:
-        raise MissingError(f"golden entries that nothing computes: {', '.join(missing)}", where=path)
+        raise MissingError(f"the golden has entries that are not computed: {', '.join(missing)}", where=path)
     if dtype not in ("float32", "float64"):
         golden = {name: value for name, value in golden.items() if not name.endswith(".greedy")}
     return {name: _difference(name, computed[name], value) for name, value in golden.items()}
@@ -45,7 +68,17 @@ def compare(case: Path, *, device: str, dtype: str, attention: str) -> dict[str,
 
 @torch.no_grad()
 def compute(case: Path, *, device: str, dtype: str, attention: str) -> dict[str, torch.Tensor]:
-    """Everything a golden may hold, by its name."""
+    """Compute all values of a golden.
+
+    Args:
+        case: Case folder: config.json, params.json.
+        device: Device of the model.
+        dtype: Number format of the model.
+        attention: Attention implementation of transformers.
+
+    Returns:
+        Tensors on the CPU by golden name.
+    """
     model = recipe.model(case, device=device, dtype=dtype, attention=attention)
     scene = recipe.scene(model.config.inputs_spec)
     scene["pixels"] = scene["pixels"].to(model.dtype)

@@ -1,7 +1,7 @@
-"""Inputs and weights of the model goldens, in closed form, so that a golden folder holds only what was computed.
+"""Inputs and weights of the model's goldens, in closed form, so that a golden folder holds outputs only.
 
-The reference model (LaVi-Lab/Video-3D-LLM at 3ff70e8, float32, CPU, eager attention, transformers 4.40.2) was given
-the same inputs and weights, and printed the goldens.
+The goldens were computed from the same formulas by the reference model (LaVi-Lab/Video-3D-LLM at 3ff70e8, float32, CPU,
+eager attention, transformers 4.40.2).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GREEDY_TOKENS = 6
 
 
 def pixels() -> torch.Tensor:
-    """(FRAMES, S, S, 3) float32 in [-1, 1]: two superposed sines of the running index, channel before row."""
+    """Return (FRAMES, S, S, 3) float32 in [-1, 1]: two superposed sines of the running index, channel before row."""
     side = TOWER["image_size"]
     index = np.arange(FRAMES * 3 * side * side, dtype=np.float64)
     waves = np.sin(index * 0.7390851 * 0.31) + np.sin(index * 0.0123457 * 0.31 + 1.3)
@@ -53,7 +53,7 @@ def pixels() -> torch.Tensor:
 
 
 def world_points() -> torch.Tensor:
-    """(FRAMES, S, S, 3) float32 metres: a smooth field, with the camera centre where depth would be 0."""
+    """Return (FRAMES, S, S, 3) float32 metres: a smooth field, with the camera centre where depth would be 0."""
     side = TOWER["image_size"]
     v, y, x = np.ogrid[:FRAMES, :side, :side]
     field = np.broadcast_arrays(
@@ -67,7 +67,14 @@ def world_points() -> torch.Tensor:
 
 
 def scene(spec: InputsSpec) -> dict[str, torch.Tensor]:
-    """What crosses from data to model (SceneInputs.tensors()), made by the package's own geometry."""
+    """Return a scene as the model takes it.
+
+    Args:
+        spec: Crop, token grid and other sizes of the inputs.
+
+    Returns:
+        The tensors of `SceneInputs.tensors()`.
+    """
     points, boxes = world_points(), torch.tensor(BOXES)
     tokens, valid = token_points(points, spec)
     return {
@@ -81,7 +88,7 @@ def scene(spec: InputsSpec) -> dict[str, torch.Tensor]:
 
 
 def item(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, W) ids and labels of a `text`, `coord` or `ground` item."""
+    """Return (1, W) token ids and (1, W) labels of a "text", "coord" or "ground" item."""
     questions = {
         "text": [3, 20, 21, 22, 23, 2, 3, 30, 31],
         "coord": [3, 20, COORD_ID, 22, 23, 2, 3, 30, 31],
@@ -93,7 +100,12 @@ def item(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The float32 parameter called `name`: normal numbers seeded by the name, scaled by what it is for."""
+    """Return a float32 parameter: normal numbers, seeded by its name and scaled as suits its kind.
+
+    Args:
+        name: Name of the parameter in the model.
+        shape: Its shape.
+    """
     numbers = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape)).astype(np.float32)
     values = torch.from_numpy(numbers)
     if "norm" in name.lower() and name.endswith("weight"):
@@ -106,15 +118,25 @@ def weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def model(case: Path, *, device: str, dtype: str, attention: str = "sdpa") -> Video3DForCausalLM:
-    """The model of a case folder (config.json, params.json) with the recipe's weights, in evaluation mode."""
+    """Build the model of a case with the recipe's weights, in evaluation mode.
+
+    Args:
+        case: Case folder: config.json, and params.json with the shapes of all parameters.
+        device: Device of the model.
+        dtype: Number format of the model.
+        attention: Attention implementation of transformers.
+
+    Raises:
+        DataError: If the model's parameters are not those of params.json.
+    """
     config = Video3DConfig.from_pretrained(str(case))
     config.vision_config = dict(TOWER)
     config._attn_implementation = attention
     result = Video3DForCausalLM(config)
     shapes = json.loads((case / "params.json").read_text())["shapes"]
-    own = {name: tuple(p.shape) for name, p in result.named_parameters()}
-    if own != {name: tuple(shape) for name, shape in shapes.items()}:
-        different = sorted({*own.items()} ^ {(n, tuple(s)) for n, s in shapes.items()})
+    ours = {name: tuple(p.shape) for name, p in result.named_parameters()}
+    if ours != {name: tuple(shape) for name, shape in shapes.items()}:
+        different = sorted({*ours.items()} ^ {(n, tuple(s)) for n, s in shapes.items()})
         raise DataError(f"parameters differ from the golden's: {different[:6]}", where=case / "params.json")
-    result.load_state_dict({name: weight(name, shape) for name, shape in own.items()})
+    result.load_state_dict({name: weight(name, shape) for name, shape in ours.items()})
     return result.to(device=device, dtype=getattr(torch, dtype)).eval()

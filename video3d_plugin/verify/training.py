@@ -1,4 +1,4 @@
-"""Recomputes `training/<case>.safetensors`: losses, and the gradient of every parameter by its norm and first values.
+"""Goldens of training, `training/<case>.safetensors`: losses, and norm and first values of each parameter's gradient.
 
 The model is that of `model/<case>/` beside the folder. Gradients are compared relative to their norm.
 """
@@ -23,7 +23,17 @@ _HEAD = 8
 def verify(
     folder: Path, *, device: str = "cpu", dtype: str = "float32", attention: str = "sdpa"
 ) -> Iterator[CaseResult]:
-    """A result for each golden file, with the largest relative difference over its items and parameters."""
+    """Recompute the goldens of training.
+
+    Args:
+        folder: Folder of golden files.
+        device: Device of the model.
+        dtype: Number format of the model, a key of LIMITS.
+        attention: Attention implementation of transformers.
+
+    Yields:
+        A result for each golden file: the largest relative difference over items and parameters.
+    """
     for path in sorted(folder.glob("*.safetensors")):
         differences = compare(path, device=device, dtype=dtype, attention=attention)
         name, worst = max(differences.items(), key=lambda pair: pair[1])
@@ -34,7 +44,20 @@ def verify(
 
 
 def compare(path: Path, *, device: str, dtype: str, attention: str) -> dict[str, float]:
-    """Largest relative difference by golden name."""
+    """Recompute one case and compare.
+
+    Args:
+        path: Golden file.
+        device: Device of the model.
+        dtype: Number format of the model.
+        attention: Attention implementation of transformers.
+
+    Returns:
+        Largest relative difference by golden name.
+
+    Raises:
+        MissingError: If the model of the golden is missing, or the golden has a name that is not computed.
+    """
     from safetensors.torch import load_file
 
     case = path.parent.parent / "model" / path.stem
@@ -44,12 +67,22 @@ def compare(path: Path, *, device: str, dtype: str, attention: str) -> dict[str,
     computed = compute(case, device=device, dtype=dtype, attention=attention)
     missing = sorted(set(golden) - set(computed))
     if missing:
-        raise MissingError(f"golden entries that nothing computes: {', '.join(missing[:5])}", where=path)
+        raise MissingError(f"the golden has entries that are not computed: {', '.join(missing[:5])}", where=path)
     return {name: _difference(name, computed, golden) for name in golden}
 
 
 def compute(case: Path, *, device: str, dtype: str, attention: str) -> dict[str, torch.Tensor]:
-    """Losses and gradients of the recipe's items, by golden name."""
+    """Compute losses and gradients of the recipe's items.
+
+    Args:
+        case: Case folder of the model.
+        device: Device of the model.
+        dtype: Number format of the model.
+        attention: Attention implementation of transformers.
+
+    Returns:
+        By golden name: `<item>.loss`, `<item>.norm.<parameter>` and `<item>.head.<parameter>`, the first 8 values.
+    """
     model = recipe.model(case, device=device, dtype=dtype, attention=attention).train()
     scene = recipe.scene(model.config.inputs_spec)
     scene["pixels"] = scene["pixels"].to(model.dtype)
@@ -75,7 +108,7 @@ def compute(case: Path, *, device: str, dtype: str, attention: str) -> dict[str,
 
 
 def _difference(name: str, computed: dict[str, torch.Tensor], golden: dict[str, torch.Tensor]) -> float:
-    """Relative to the gradient's norm; a `head` entry by the norm of its parameter's whole gradient."""
+    """Return the difference relative to the norm of the parameter's whole gradient."""
     a, b = computed[name].double(), golden[name].double()
     if a.shape != b.shape:
         return float("inf")

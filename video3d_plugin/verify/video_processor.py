@@ -1,11 +1,10 @@
-"""Does this installation turn frames into the same pixels and coordinates? Kind `video_processor/`.
+"""Goldens of the data pipeline, `video_processor/`: sampled frames, pixels, coordinates and boxes.
 
-    golden.npz      frame_files (V,), pixels_strideK = pixels[:, ::K, ::K], coords_strideK = coords[:, K/2::K, K/2::K],
-                    pixel_mean (V, 3), objects (N, 6): what Video-3D LLM's video processor made of uniform frames
-    uniform.json    {number of frames: the file names it samples}
-    data/           the scan itself, in that program's own tree
-
-Data are prepared on the CPU in float32, whatever the model runs on, so `device` and `dtype` change nothing here.
+golden.npz      output of Video-3D LLM's video processor (3ff70e8) for uniformly sampled frames: frame_files (V,),
+                pixels_strideK = pixels[:, ::K, ::K], coords_strideK = coords[:, K/2::K, K/2::K],
+                pixel_mean (V, 3), objects (N, 6)
+uniform.json    {number of frames: file names that it samples}
+data/           the scan, in the layout of that program
 """
 
 from __future__ import annotations
@@ -28,25 +27,38 @@ GREY_LEVELS, METRES = 2.0, 1e-4
 
 
 def verify(folder: Path, *, device: str, dtype: str) -> Iterator[CaseResult]:
-    """A case each for uniform sampling, frames, pixels, coordinates and boxes."""
+    """Recompute the goldens of the data pipeline.
+
+    Args:
+        folder: Folder with golden.npz, uniform.json and data/.
+        device: Ignored; inputs are prepared on the CPU.
+        dtype: Ignored; inputs are prepared in float32.
+
+    Yields:
+        A result each for uniform sampling, frames, pixels, coordinates, mean pixels and boxes.
+
+    Raises:
+        MissingError: If golden.npz is missing.
+        DataError: If it cannot be read.
+    """
     golden = _read(folder / "golden.npz")
     scene = load_scene(folder / "data")
     counts = folder / "uniform.json"
     if counts.is_file():
         yield _count("uniform", _wrong_samples(scene, read_json(counts, dict)))
-    wanted = [Path(str(name)).stem for name in golden["frame_files"]]
-    chosen = sample(scene, "uniform", len(wanted))
-    yield _count("frames", sum(scene.frames[i].name != name for i, name in zip(chosen, wanted, strict=True)))
-    pixels, points = (part.numpy() for part in crops(scene, wanted, InputsSpec()))
+    names = [Path(str(name)).stem for name in golden["frame_files"]]
+    sampled = sample(scene, "uniform", len(names))
+    yield _count("frames", sum(scene.frames[i].name != name for i, name in zip(sampled, names, strict=True)))
+    pixels, points = (part.numpy() for part in crops(scene, names, InputsSpec()))
     for name, expected in golden.items():
         if match := re.fullmatch(r"(pixels|coords)_stride(\d+)", name):
             step = int(match[2])
             if match[1] == "pixels":
-                got = pixels[:, ::step, ::step]
-                yield _compare("pixels", got, expected, GREY_LEVELS, "max|Δ| grey levels")
+                computed = pixels[:, ::step, ::step]
+                yield _compare("pixels", computed, expected, GREY_LEVELS, "max|Δ| grey levels")
             else:
-                got = points[:, step // 2 :: step, step // 2 :: step]
-                yield _compare("coordinates", got, expected, METRES, "max|Δ| m")
+                computed = points[:, step // 2 :: step, step // 2 :: step]
+                yield _compare("coordinates", computed, expected, METRES, "max|Δ| m")
     if "pixel_mean" in golden:
         yield _compare("pixel_mean", pixels.mean(axis=(1, 2)), golden["pixel_mean"], GREY_LEVELS, "max|Δ| grey levels")
     if "objects" in golden:
@@ -55,14 +67,14 @@ def verify(folder: Path, *, device: str, dtype: str) -> Iterator[CaseResult]:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise MissingError("file not found", where=path, remedy="expected the goldens of video_processor")
+        raise MissingError("the golden is missing", where=path, remedy="copy the whole folder video_processor")
     try:
         with np.load(path, allow_pickle=False) as archive:
             golden = {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged zip or array header raises many types
         raise DataError(f"cannot be read: {error}", where=path) from error
     if not golden.keys() & {"frame_files"}:
-        raise DataError("no frame_files in it", where=path)
+        raise DataError("has no array frame_files", where=path)
     return golden
 
 
@@ -78,8 +90,8 @@ def _count(case: str, wrong: int) -> CaseResult:
     return CaseResult(KIND, case, float(wrong), 0.0, wrong == 0, measure="differ:")
 
 
-def _compare(case: str, got: np.ndarray, expected: np.ndarray, limit: float, measure: str) -> CaseResult:
-    if got.shape != expected.shape:
-        return CaseResult(KIND, case, float("inf"), limit, False, measure, f"{got.shape} for {expected.shape}")
-    worst = float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
+def _compare(case: str, computed: np.ndarray, expected: np.ndarray, limit: float, measure: str) -> CaseResult:
+    if computed.shape != expected.shape:
+        return CaseResult(KIND, case, float("inf"), limit, False, measure, f"{computed.shape} for {expected.shape}")
+    worst = float(np.abs(computed.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
     return CaseResult(KIND, case, worst, limit, bool(worst <= limit), measure)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from stubs import python, stub
 
 from video3d_plugin import cli, dependencies
-from video3d_plugin.cli.doctor import cli as doctor_cli
-from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
+from video3d_plugin.cli.doctor import command, data, entry_points, hosts, libraries, machine, training
 from video3d_plugin.cli.doctor.check import Check, survived
 from video3d_plugin.dependencies import remedy_for
 
@@ -139,6 +139,28 @@ def test_both_opencv_wheels_at_once_are_a_problem(monkeypatch):
     assert clash.status == "problem" and "pip uninstall" in clash.remedy
 
 
+def test_what_an_extra_installs_is_absent_and_named_by_it(monkeypatch):
+    monkeypatch.setattr(libraries, "version_of", lambda name: None)
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    checks = {check.part: check for check in [*libraries.libraries(), *training.checks()]}
+    for part, extra in (("shtab", "completion"), ("datasets", "eval"), ("LLaVA-NeXT's imports", "llava")):
+        assert (checks[part].status, checks[part].remedy) == ("absent", f"pip install 'video3d-plugin[{extra}]'")
+    assert checks["torch"].status == "problem"
+
+
+def test_flash_attention_is_installed_without_build_isolation_and_after_torch(monkeypatch):
+    monkeypatch.setattr(machine, "version_of", lambda name: None)
+    (check,) = machine.flash_attention()
+    assert check.remedy.startswith("pip install --no-build-isolation flash-attn (after torch)")
+
+
+@pytest.mark.parametrize("use", libraries.USES)
+def test_the_modules_of_each_use_exist(use):
+    for module in libraries.USES[use].modules:
+        if module.startswith("video3d_plugin."):
+            assert find_spec(module), module
+
+
 def test_a_host_that_cannot_be_imported_is_a_problem_not_a_crash(monkeypatch):
     monkeypatch.setattr(hosts, "_PATCHES", "raise SystemExit('libcudart.so: cannot open')")
     (check,) = hosts.patches()
@@ -253,7 +275,7 @@ def test_the_probe_reports_every_patch():
 
 def test_the_report_for_people_has_a_line_each_and_a_verdict(capsys, monkeypatch):
     monkeypatch.setattr(
-        doctor_cli, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
+        command, "all_checks", lambda quick, llava: [Check("a", "ok", "fine"), Check("bb", "problem", "x", "do y")]
     )
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().out.splitlines() == ["ok      a   fine", "problem bb  x  -> do y", "1 problem"]

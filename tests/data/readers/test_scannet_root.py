@@ -180,8 +180,8 @@ def test_the_released_voxel_file_is_read(tmp_path):
     assert read_voxel_file(tmp_path / "v.pkl")["scene0000_00"].tolist() == [[0, -1, 2], [3, 4, 5]]
 
 
-def test_the_reference_s_own_tree_is_read(goldens):
+def test_the_reference_s_own_tree_is_read(data_goldens):
     """tests/goldens/video_processor/data: the tree of LaVi-Lab/Video-3D-LLM 3ff70e8, boxes in metadata files."""
-    scene = load_scene(goldens / "video_processor" / "data")
+    scene = load_scene(data_goldens / "video_processor" / "data")
     assert (len(scene.frames), len(scene.instances), len(scene.proposals)) == (20, 9, 9)
     assert scene.world_from_scan[0, 3] == 0.4

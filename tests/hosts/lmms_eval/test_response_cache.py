@@ -251,5 +251,5 @@ def test_a_cache_that_is_none_is_refused_with_the_remedy(open_cache, tmp_path, c
 
     path = tmp_path / "cache.db"
     without_a_column(path) if content is None else path.write_bytes(content)
-    with pytest.raises(DataError, match="cache.db: no cache of lmms-eval: .*delete it"):
+    with pytest.raises(DataError, match="cache.db: not a cache of lmms-eval: .*delete it"):
         open_cache()

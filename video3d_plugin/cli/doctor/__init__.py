@@ -1,1 +1,1 @@
-"""`video3d doctor`: checks of an installation, one module for each topic; `cli` prints their report."""
+"""`video3d doctor`: checks of an installation, one module for each topic. `command` prints the report."""

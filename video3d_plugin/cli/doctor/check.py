@@ -1,4 +1,4 @@
-"""One line of the report of `video3d doctor`, and how a check that fails itself becomes one."""
+"""A check of `video3d doctor`: one line of its report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Check:
     """One line of the report.
 
     Attributes:
-        part: What was looked at.
-        status: `ok`, `absent` (optional, and not there) or `problem` (there, or asked for, and does not work).
-        found: What was found.
-        remedy: What to do where the status is not `ok`.
-        needs: The name under which a user asks for the part with --need; empty where it cannot be asked for.
+        part: The part that was checked.
+        status: "ok", "absent" (optional, and not installed) or "problem" (installed or needed, and does not work).
+        found: Result of the check.
+        remedy: What to do where the status is not "ok".
+        needs: Name of the part for --need; empty where it has none.
     """
 
     part: str
@@ -33,15 +33,25 @@ class Check:
     needs: str = ""
 
 
+def install_extra(extra: str) -> str:
+    """Return the command that installs an extra of this package."""
+    return f"pip install 'video3d-plugin[{extra}]'"
+
+
 def survived(part: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """Yields the checks; one that raises becomes a problem named `part`, so that the report goes on."""
+    """Yield checks; an exception becomes a problem, so that the report continues.
+
+    Args:
+        part: Name of that problem.
+        checks: Function that yields checks.
+    """
     try:
         yield from checks()
-    except Exception as error:  # whatever a broken installation raises: the report has to name it and go on
+    except Exception as error:  # a broken installation may raise anything
         yield Check(part, "problem", reason(error), "see the reason")
 
 
 def reason(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception as one line."""
     lines = str(error).strip().splitlines() or [""]
     return explain(error) or f"{type(error).__name__}: {lines[0]}"

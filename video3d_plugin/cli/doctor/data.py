@@ -1,4 +1,4 @@
-"""The data folder that VIDEO3D_DATA names: is it one, and are the frames of its scenes still there?"""
+"""Checks the data folder that VIDEO3D_DATA names, and whether the frames of its scenes exist."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from video3d_plugin.cli.doctor.check import Check
 
-SCENES_READ = 8  # spread over the folder: a report must not take longer on a large one
+SCENES_READ = 8  # spread over the folder, so that a large one takes no longer
 
 
 def data_folder() -> Iterator[Check]:
+    """Check the data folder."""
     from video3d_plugin.data.folder import VARIABLE, DataFolder
     from video3d_plugin.errors import Video3DError
 
@@ -36,7 +37,7 @@ def data_folder() -> Iterator[Check]:
 
 
 def spread(items: tuple[str, ...], most: int) -> tuple[str, ...]:
-    """At most so many of the items, evenly spread, the first and the last among them."""
+    """Return at most `most` evenly spread items, including the first and the last."""
     if len(items) <= most:
         return items
     return tuple(items[round(i * (len(items) - 1) / (most - 1))] for i in range(most))

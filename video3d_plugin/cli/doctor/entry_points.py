@@ -1,4 +1,4 @@
-"""Entry points: this package's own, and everybody's in the groups that add models and frame samplers to it."""
+"""Checks the entry points of this package, and those of add-ons in its groups."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ report(said)
 
 
 def entry_points(load: bool = True) -> Iterator[Check]:
-    """All entry points that count here, third parties' included.
+    """Check entry points.
 
     Args:
-        load: Load them: ours in one process, each of the others in its own.
+        load: Whether to load them: those of this package in one process, each of the others in a process of its own.
     """
     ours, others, missing = [], [], []
     for group, (names, open_to_all) in GROUPS.items():

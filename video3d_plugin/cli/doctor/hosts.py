@@ -1,4 +1,4 @@
-"""Hosts: which are installed, whether the start-up hook is at work, and what became of each patch."""
+"""Checks the hosts, the start-up hook and the patches."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from video3d_plugin.cli.doctor.check import Check, Status
+from video3d_plugin.cli.doctor.check import Check, Status, install_extra
 from video3d_plugin.cli.doctor.probe import Probe
-from video3d_plugin.dependencies import remedy_for
 from video3d_plugin.hosts.source_check import find_host
 
 _PATCHES = """
@@ -34,9 +33,9 @@ report(found)
 
 
 def hosts() -> Iterator[Check]:
-    """Versions and places of the hosts; none is imported."""
+    """Check versions and locations of the hosts, without importing them."""
     for part, module, distribution, remedy in (
-        ("lmms-eval", "lmms_eval", "lmms_eval", remedy_for("lmms-eval")),
+        ("lmms-eval", "lmms_eval", "lmms_eval", install_extra("eval")),
         ("llava", "llava", "llava", "pip install git+https://github.com/LLaVA-VL/LLaVA-NeXT"),
         ("torchvision", "torchvision", "torchvision", "comes with lmms-eval"),
     ):
@@ -48,13 +47,13 @@ def hosts() -> Iterator[Check]:
 
 
 def hooks() -> Iterator[Check]:
-    """Is the start-up hook at work in this interpreter, and through the installed .pth file?"""
+    """Check whether the start-up hook is active in this interpreter."""
     from video3d_plugin._startup import HostFinder
 
     if os.environ.get("VIDEO3D_HOOKS", "1") == "0":
         yield Check("hooks", "absent", "off: VIDEO3D_HOOKS=0", "unset VIDEO3D_HOOKS", needs="hooks")
     elif any(isinstance(finder, HostFinder) for finder in sys.meta_path):
-        yield Check("hooks", "ok", "video3d_plugin_hooks.pth is at work", needs="hooks")
+        yield Check("hooks", "ok", "active, through video3d_plugin_hooks.pth", needs="hooks")
     else:
         remedy = "install the package with pip; a folder on PYTHONPATH has no hooks"
         found = "not installed: lmms-eval will not find the tasks by name"
@@ -62,7 +61,11 @@ def hooks() -> Iterator[Check]:
 
 
 def patches(llava: str | None = None) -> Iterator[Check]:
-    """Apply every patch in a process of its own (on a checkout, where one is given), and say what became of it."""
+    """Apply all patches in another process.
+
+    Args:
+        llava: LLaVA-NeXT checkout to apply them to.
+    """
     found, crash = Probe(_PATCHES, first_paths=(llava,) if llava else ()).result()
     if found is None:
         yield Check("patches", "problem", f"the hosts cannot be imported: {crash}", "see the hosts' installation notes")

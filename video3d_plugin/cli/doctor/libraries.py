@@ -1,31 +1,33 @@
-"""Libraries: which versions are installed, and whether what each use of the package imports can be imported."""
+"""Checks the versions of libraries, and whether the modules that each use of the package needs can be imported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from video3d_plugin.cli.doctor.check import Check, Status
+from video3d_plugin.cli.doctor.check import Check, Status, install_extra
 from video3d_plugin.cli.doctor.probe import Probe
 from video3d_plugin.dependencies import remedy_for, version_of
 
 # Distribution -> the extra that brings it, where it is optional.
 LIBRARIES = {
     "torch": "", "transformers": "", "numpy": "", "opencv-python-headless": "", "safetensors": "", "accelerate": "",
-    "pillow": "", "scipy": "", "datasets": "", "tqdm": "", "joblib": "", "pyyaml": "", "peft": "train",
+    "pillow": "", "scipy": "", "tqdm": "", "joblib": "", "pyyaml": "", "datasets": "eval", "peft": "train",
+    "shtab": "completion",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Use:
-    """What one use of the package imports.
+    """The imports of one use of the package.
 
     Attributes:
         modules: Modules to import, in this order.
-        optional: Distributions without which the use is absent; everything else is needed.
+        optional: Distributions without which the use is "absent" instead of a problem.
         before: Code to run first.
         after: Code to run with the modules imported.
         needs: See `Check`.
+        extra: Extra of this package that installs `optional`.
     """
 
     modules: tuple[str, ...]
@@ -33,6 +35,7 @@ class Use:
     before: str = ""
     after: str = ""
     needs: str = ""
+    extra: str = ""
 
 
 USES = {
@@ -53,12 +56,13 @@ USES = {
         ),
         optional=("lmms-eval", "pycocoevalcap"),
         before="from video3d_plugin.evaluate import _import_lmms_eval as evaluator; evaluator = evaluator()",
-        # Run first in every evaluation of lmms-eval 0.7.3; what it imports stands inside the function.
+        # Runs first in every evaluation of lmms-eval 0.7.3; it imports modules inside the function.
         after="getattr(evaluator, '_enable_reentrant_filelocks', lambda: None)()",
         needs="lmms-eval",
+        extra="eval",
     ),
     "training": Use(
-        ("video3d_plugin.training.run", "video3d_plugin.training.presets", "video3d_plugin.training.progress"),
+        ("video3d_plugin.training.trainer", "video3d_plugin.training.presets", "video3d_plugin.training.callbacks"),
         after="from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed\n"
         "import accelerate",
     ),
@@ -67,6 +71,7 @@ USES = {
         optional=("peft",),
         after="from peft import LoraConfig, PeftModel, PeftModelForCausalLM",
         needs="lora",
+        extra="train",
     ),
     "serving": Use(
         (
@@ -74,6 +79,7 @@ USES = {
         ),
         optional=("starlette",),
         needs="serve",
+        extra="serve",
     ),
 }  # fmt: skip
 _CODE = """
@@ -90,11 +96,12 @@ except Exception as error:
 
 
 def libraries() -> Iterator[Check]:
-    """Installed versions."""
+    """Check which versions are installed."""
     for name, extra in LIBRARIES.items():
         version = version_of(name)
         missing: Status = "absent" if extra else "problem"
-        yield Check(name, "ok" if version else missing, version or "not installed", remedy_for(name))
+        remedy = install_extra(extra) if extra and version is None else remedy_for(name)
+        yield Check(name, "ok" if version else missing, version or "not installed", remedy)
     if version_of("opencv-python") and version_of("opencv-python-headless"):
         yield Check(
             "opencv", "problem", "opencv-python and opencv-python-headless are both installed and overwrite each other",
@@ -103,7 +110,7 @@ def libraries() -> Iterator[Check]:
 
 
 def imports() -> Iterator[Check]:
-    """For each use of the package: can everything that it imports be imported? One process each, side by side."""
+    """Import the modules of each use of the package, in parallel processes."""
     probes = {}
     for name, use in USES.items():
         missing = [distribution for distribution in use.optional if version_of(distribution) is None]
@@ -112,7 +119,8 @@ def imports() -> Iterator[Check]:
         use, part = USES[name], f"imports for {name}"
         if probe is None:
             found = f"not installed: {', '.join(missing)}"
-            yield Check(part, "absent", found, "; ".join(map(remedy_for, missing)), use.needs)
+            remedy = install_extra(use.extra) if use.extra else "; ".join(map(remedy_for, missing))
+            yield Check(part, "absent", found, remedy, use.needs)
             continue
         said, crash = probe.result()
         if said == "":

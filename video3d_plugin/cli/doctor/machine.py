@@ -1,4 +1,4 @@
-"""The machine: Python, GPU, flash-attn, Java."""
+"""Checks Python, GPU, flash-attn and Java."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ except Exception as error:
 
 
 def interpreter() -> Iterator[Check]:
+    """Report the versions and locations of this package and of Python."""
     package = Path(video3d_plugin.__file__ or "").parent
     yield Check("video3d-plugin", "ok", f"{video3d_plugin.__version__} in {package}")
     yield Check("python", "ok", f"{sys.version.split()[0]} ({sys.executable})")
 
 
 def gpu() -> Iterator[Check]:
+    """Check for GPUs."""
     if find_spec("torch") is None:
         yield Check("gpu", "absent", "torch is not installed", remedy_for("torch"), needs="gpu")
         return
     answer, crash = Probe(_GPU).result()
     why, cuda, names = answer or (crash, None, [])
     if why:
-        yield Check("gpu", "problem", f"torch cannot be asked: {why}", remedy_for("torch"), needs="gpu")
+        yield Check("gpu", "problem", f"torch does not work: {why}", remedy_for("torch"), needs="gpu")
     elif names:
         yield Check("gpu", "ok", ", ".join(names), needs="gpu")
     else:
@@ -53,9 +55,10 @@ def gpu() -> Iterator[Check]:
 
 
 def flash_attention() -> Iterator[Check]:
+    """Check whether flash-attn is installed and can be imported."""
     version = version_of("flash-attn")
     if version is None:
-        remedy = "pip install --no-build-isolation flash-attn (after torch); sdpa serves without it"
+        remedy = "pip install --no-build-isolation flash-attn (after torch); without it attention runs on sdpa"
         yield Check("flash-attn", "absent", "not installed", remedy, needs="flash-attn")
         return
     said, crash = Probe(_FLASH).result()
@@ -67,7 +70,7 @@ def flash_attention() -> Iterator[Check]:
 
 
 def java() -> Iterator[Check]:
-    """METEOR and the PTB tokenizer run on Java; a JRE from a wheel serves where the machine has none."""
+    """Check for Java, which METEOR and the PTB tokenizer need."""
     from video3d_plugin.metrics.java import JavaMissing, find_java
 
     try:

@@ -1,4 +1,4 @@
-"""Runs a check in a Python process of its own, so that a library that crashes takes only that process down."""
+"""Runs a check in another Python process, so that a library that crashes does not end the report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def report(value):
 
 
 class Probe:
-    """A process that runs Python code, which calls `report(value)` once.
+    """A process that runs Python code, which reports one value.
 
     Args:
-        code: The code; `report`, and `reason` (an exception in one line), are defined for it.
-        first_paths: Folders to search before all others.
+        code: The code. It calls `report(value)` once; `reason(error)` returns an exception as one line.
+        first_paths: Folders to import from before all others.
     """
 
     def __init__(self, code: str, first_paths: tuple[str, ...] = ()) -> None:
@@ -39,7 +39,7 @@ class Probe:
         )  # fmt: skip
 
     def result(self) -> tuple[Any, str]:
-        """(what was reported, "") or (None, why there is no report); waits for the process."""
+        """Wait for the process; return (value, "") or (None, why it reported none)."""
         try:
             output, errors = self._process.communicate(timeout=_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
-"""The training side of `video3d doctor`: LLaVA-NeXT's checkout, what its scripts import, DeepSpeed, LoRA, launchers.
+"""Checks training in LLaVA-NeXT: its checkout, the libraries that its scripts import, DeepSpeed, LoRA, launchers.
 
-Nothing of the host is imported here: the patches' own report does that, in a process of its own.
+The host is not imported here; the check of the patches does that in another process.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from video3d_plugin.cli.doctor.check import Check
-from video3d_plugin.dependencies import remedy_for, version_of
+from video3d_plugin.cli.doctor.check import Check, install_extra
+from video3d_plugin.dependencies import version_of
 from video3d_plugin.hosts.source_check import digest_in_file, find_host, git_commit
 
 VARIABLE = "LLAVA_NEXT_SRC"
-# What llava/train/train.py imports and LLaVA-NeXT does not always bring: module -> distribution.
+# Imports of llava/train/train.py that LLaVA-NeXT does not always install: module -> distribution.
 IMPORTED = {"decord": "decord", "av": "av", "tyro": "tyro", "einops": "einops", "einops_exts": "einops-exts"}
 LAUNCHERS = {
     "torchrun": "torch.distributed.run",
@@ -26,7 +26,11 @@ NEED = "llava-training"
 
 
 def checks(given: str | None = None) -> Iterator[Check]:
-    """given: a checkout; else LLAVA_NEXT_SRC, else the installed `llava`."""
+    """Check training in LLaVA-NeXT.
+
+    Args:
+        given: LLaVA-NeXT checkout; default: LLAVA_NEXT_SRC, else the installed `llava`.
+    """
     folder, problem = _folder(given)
     if problem:
         yield problem
@@ -39,30 +43,30 @@ def checks(given: str | None = None) -> Iterator[Check]:
     missing = [name for module, name in IMPORTED.items() if find_spec(module) is None]
     if missing:
         found = f"not installed: {', '.join(missing)}"
-        yield Check("LLaVA-NeXT's imports", "absent", found, f"pip install {' '.join(missing)}", needs=NEED)
+        yield Check("LLaVA-NeXT's imports", "absent", found, install_extra("llava"), needs=NEED)
     else:
         yield Check("LLaVA-NeXT's imports", "ok", ", ".join(IMPORTED.values()), needs=NEED)
     yield _deepspeed()
     lora = version_of("peft")
     yield Check("LoRA", "ok" if lora else "absent", f"peft {lora}" if lora else "peft is not installed",
-                remedy_for("peft"), needs="lora")  # fmt: skip
+                install_extra("train"), needs="lora")  # fmt: skip
     yield _launchers()
 
 
 def _folder(given: str | None) -> tuple[Path | None, Check | None]:
-    """The checkout, or a problem with one that was named."""
+    """Return the checkout, or the problem with the one that was given."""
     named = given or os.environ.get(VARIABLE)
     if named:
         if (Path(named) / "llava" / "train" / "train.py").is_file():
             return Path(named), None
         remedy = "name the folder that holds llava/train/train.py"
-        return None, Check("LLaVA-NeXT checkout", "problem", f"{named} is none", remedy, needs=NEED)
+        return None, Check("LLaVA-NeXT checkout", "problem", f"{named} is not a checkout", remedy, needs=NEED)
     host = find_host("llava", "llava")
     return (Path(host.path).parent if host else None), None
 
 
 def _checkout(folder: Path) -> Check:
-    """Its commit, and whether its train() is one that `--model` was written for."""
+    """Check the commit, and whether its train() is known to work with `--model`."""
     from video3d_plugin.hosts.llava_next.train import KNOWN_TRAIN
 
     commit = git_commit(folder / "llava")
@@ -92,13 +96,13 @@ def _transformers() -> Check:
 def _deepspeed() -> Check:
     version = version_of("deepspeed")
     if version is None:
-        return Check("deepspeed", "absent", "not installed; LLaVA-NeXT's train.py imports it", "pip install deepspeed",
+        return Check("deepspeed", "absent", "not installed; LLaVA-NeXT's train.py imports it", install_extra("llava"),
                      needs="deepspeed")  # fmt: skip
     return Check("deepspeed", "ok", f"{version}; ZeRO-2 and ZeRO-3 (examples/deepspeed)", needs="deepspeed")
 
 
 def _launchers() -> Check:
-    """Ways to start the scripts; each works with `--model` where the start-up hook does."""
+    """List the installed launchers; `--model` works with each where the start-up hook is active."""
     found = ["python", *(name for name, module in LAUNCHERS.items() if _there(module))]
     absent = [name for name in LAUNCHERS if name not in found]
     more = f"; not installed: {', '.join(absent)}" if absent else ""

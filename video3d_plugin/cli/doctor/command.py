@@ -1,7 +1,4 @@
-"""`video3d doctor`: what is installed, which hosts are found, what each patch does here and why, what cannot work.
-
-Each line is `ok`, `absent` (optional, and not there) or `problem` (it is there, or was asked for, and does not work).
-"""
+"""`video3d doctor`: check the installation and print a line for each part."""
 
 from __future__ import annotations
 
@@ -12,28 +9,42 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 
+from video3d_plugin.cli.common import add_json_argument
 from video3d_plugin.cli.doctor import data, entry_points, hosts, libraries, machine, training
 from video3d_plugin.cli.doctor.check import NEEDS, Check, survived
 
+EPILOG = """\
+Each line is ok, absent (optional, and not installed) or problem (installed or needed, and does not work), and ends in a
+remedy. Exit status: 1 if there is a problem. VIDEO3D_TRACEBACK=1 makes all commands show tracebacks.
+
+examples:
+  video3d doctor
+  video3d doctor --need lmms-eval --need gpu --quick
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    """Add the command's arguments."""
+    parser.epilog = EPILOG
     parser.add_argument(
         "--need",
         action="append",
         choices=NEEDS,
         default=[],
-        help="count the absence of this as a problem (may be given several times)",
+        help="count the absence of this part as a problem (may be given several times)",
     )
-    parser.add_argument("--llava", metavar="CHECKOUT", help="a LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC)")
     parser.add_argument(
-        "--quick", action="store_true", help="import nothing: leave out imports and patches, which take seconds"
+        "--llava",
+        metavar="CHECKOUT",
+        help="LLaVA-NeXT checkout (default: LLAVA_NEXT_SRC, or the installed llava)",
     )
+    parser.add_argument("--quick", action="store_true", help="skip imports and patches, which take seconds")
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the report; 1 if something that is there, or was asked for, cannot work."""
-    checks = [asked_for(check, args.need) for check in all_checks(args.quick, args.llava)]
+    """Print the report; return 1 if there is a problem, else 0."""
+    checks = [with_needs(check, args.need) for check in all_checks(args.quick, args.llava)]
     problems = [check for check in checks if check.status == "problem"]
     if args.json:
         print(json.dumps({"ok": not problems, "checks": [asdict(check) for check in checks]}, indent=1))
@@ -46,16 +57,16 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def asked_for(check: Check, needed: list[str]) -> Check:
-    """What is absent is a problem once it is needed."""
+def with_needs(check: Check, needed: list[str]) -> Check:
+    """Return the check, as a problem where its part is absent and needed."""
     return replace(check, status="problem") if check.status == "absent" and check.needs in needed else check
 
 
 def all_checks(quick: bool = False, llava: str | None = None) -> Iterator[Check]:
-    """All checks, in the order in which they are printed.
+    """Yield all checks in the order of the report.
 
     Args:
-        quick: Import nothing but the standard library and this package.
+        quick: Skip the checks that import libraries or apply patches.
         llava: A LLaVA-NeXT checkout.
     """
     llava = llava or os.environ.get(training.VARIABLE)
