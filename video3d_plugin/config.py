@@ -24,7 +24,7 @@ from video3d_plugin.files.checkpoint_json import (
     check_fields,
     read_checkpoint_json,
 )
-from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
+from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]
 HeadKind = Literal["infonce", "score", "mlp"]

@@ -27,6 +27,7 @@ from video3d_plugin.arguments import (
 )
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.grounding_result import Grounding, grounding_of
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
 from video3d_plugin.prompts import (
     ANSWER_PROMPT,
@@ -37,14 +38,14 @@ from video3d_plugin.prompts import (
     listed_of,
     text_question,
 )
-from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
+from video3d_plugin.scene import Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
     import torch
 
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.prefix.decoding import PrefixAttention
-    from video3d_plugin.model.prefix.inference import ScenePrefix
+    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
 MAX_FRAMES = 32
@@ -301,8 +302,8 @@ class Video3D:
 
     def _encoded(self, scene: SceneLike) -> ScenePrefix:
         """The scene's prefix: given, kept from before, or made now."""
-        from video3d_plugin.model.prefix.inference import ScenePrefix
         from video3d_plugin.model.prefix.key import prefix_key
+        from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 
         check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
         if isinstance(scene, str | Path):

@@ -16,16 +16,13 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.regular import open_regular, read_bounded
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tokens import GROUND_TOKEN
 
 if TYPE_CHECKING:
     import torch
 
-Points = Literal["average", "centre", "five", "nine", "minmax"]
-Pooling = Literal["bilinear", "average", "max"]
-ObjectPatch = Literal["patch14", "patch27"]
 MAX_SLICE_BYTES = 1 << 28  # an uncompressed image of 8192 x 8192 pixels has 200 MB
-POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
 @dataclass(frozen=True)
@@ -112,49 +109,6 @@ class Scene:
     proposals: np.ndarray = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     omissions: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class InputsSpec:
-    """What a model asks of the data: everything SceneInputs depend on besides the scene, its frames and its boxes.
-
-    Sizes are in pixels of the square crop that the vision tower sees. `Video3DConfig.inputs_spec` builds it; the
-    defaults are SigLIP-so400m-patch14-384 with LLaVA-NeXT's 2x2 bilinear pooling.
-    """
-
-    image_size: int = 384
-    patch_size: int = 14
-    pool_stride: int = 2
-    pooling: Pooling = "bilinear"
-    points: Points = "average"
-    object_patch: ObjectPatch = "patch14"
-    mask_invalid_depth: bool = False
-
-    @property
-    def patches_per_side(self) -> int:
-        """Un-pooled patches along a side of the crop (27)."""
-        return self.image_size // self.patch_size
-
-    @property
-    def used_side(self) -> int:
-        """Pixels along a side that belong to a patch (378): the remainder of the crop at the right and bottom, which
-        the tower's convolution never reads, does not cross to the model."""
-        return self.patches_per_side * self.patch_size
-
-    @property
-    def grid_side(self) -> int:
-        """Pooled tokens along a side: rounded up for bilinear (14), down for average and max pooling (13)."""
-        n, s = self.patches_per_side, self.pool_stride
-        return -(-n // s) if self.pooling == "bilinear" else n // s
-
-    @property
-    def points_per_token(self) -> int:
-        return POINTS_PER_TOKEN[self.points]
-
-    @property
-    def object_grid_side(self) -> int:
-        """Side of the grid that proposal_patches index: un-pooled patches (patch14) or pooled tokens (patch27)."""
-        return self.patches_per_side if self.object_patch == "patch14" else self.grid_side
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare and print the closing table; 0, also where something was left out and said so."""
     from video3d_plugin.data.prepare import PrepareOptions, prepare
     from video3d_plugin.data.prepare_scene import SceneOptions
-    from video3d_plugin.scene import InputsSpec
+    from video3d_plugin.inputs_spec import InputsSpec
 
     options = PrepareOptions(
         stages=tuple(stage for stage in args.stages.split(",") if stage),

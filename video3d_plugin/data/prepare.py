@@ -31,7 +31,7 @@ from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest, is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.files.links import escapes_root, skipped_link_note
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tasks import TaskSpec, get
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
 from video3d_plugin.tasks.object_classes import LABEL_FILE, WITHOUT_LABELS, Labels

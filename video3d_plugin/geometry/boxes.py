@@ -5,15 +5,11 @@ Their overlap is in `video3d_plugin.metrics.iou`, beside the conventions that de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from video3d_plugin.geometry.patch_grid import covered_pixels
-
-if TYPE_CHECKING:
-    from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 _PAIRS_AT_ONCE = 4096  # patches tested pixel by pixel together: about 10 MB of coordinates
 

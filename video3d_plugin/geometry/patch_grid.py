@@ -7,13 +7,10 @@ pixels); average and max pooling keep g = floor(n / stride) cells of stride * p 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 
-if TYPE_CHECKING:
-    from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 # Of the nine points of a 3 x 3 grid, row by row, the five are the corners and the centre; the one is the centre.
 _OF_NINE = {"nine": tuple(range(9)), "five": (0, 2, 4, 6, 8), "centre": (4,)}

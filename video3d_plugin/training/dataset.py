@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.no_cast import AsIs
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.scene import Question, SceneInputs
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder

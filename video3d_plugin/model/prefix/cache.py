@@ -12,7 +12,7 @@ import numpy as np
 from video3d_plugin.scene import FileSlice, Scene
 
 if TYPE_CHECKING:
-    from video3d_plugin.model.prefix.inference import ScenePrefix
+    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 
 DEFAULT_BYTES = 2 << 30  # four scenes of 32 frames with Qwen2-7B in bfloat16; hundreds with a small model
 

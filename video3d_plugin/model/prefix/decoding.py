@@ -7,7 +7,7 @@ own forward pass, and a cache that starts with a copy of the prefix for every qu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,8 @@ from transformers import DynamicCache
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.attention.shared_prefix import Layout, attend, attend_own, join, rotated
 from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.sequence import IMAGE_ID
-
-if TYPE_CHECKING:
-    from video3d_plugin.model.prefix.inference import ScenePrefix
 
 PrefixAttention = Literal["cascade", "expanded"]
 _ROOM = 32  # tokens by which the questions' own cache grows

@@ -15,8 +15,7 @@ embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, so 0.43 GB for the 6,733
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
@@ -26,53 +25,13 @@ from video3d_plugin.model.compat import CACHE
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix.decoding import PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.prefix.key import prefix_key
+from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.scene import Question, SceneInputs
-
-
-@dataclass(frozen=True)
-class ScenePrefix:
-    """A scene as the language model has read it; never changed by use.
-
-    embeds     (P, H) what entered the language model
-    keys       for each layer (1, key-value heads, P, head size), rotated to their positions; values likewise
-    proposals  (N, H) what enters the grounding head
-    boxes      (N, 6) float32 the proposals, centre and size, world frame, metres
-    made_by    the `prefix_key` of what made it; None where that says nothing (a copy in another number format)
-    """
-
-    scene_id: str
-    embeds: torch.Tensor
-    keys: tuple[torch.Tensor, ...]
-    values: tuple[torch.Tensor, ...]
-    proposals: torch.Tensor
-    boxes: torch.Tensor
-    made_by: str | None = None
-
-    def __len__(self) -> int:
-        """Positions that the prefix takes."""
-        return len(self.embeds)
-
-    @property
-    def nbytes(self) -> int:
-        tensors = (self.embeds, *self.keys, *self.values, self.proposals, self.boxes)
-        return sum(t.element_size() * t.nelement() for t in tensors)
-
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> ScenePrefix:
-        """A copy on another device or in another number format (boxes stay float32)."""
-        return replace(
-            self,
-            embeds=self.embeds.to(device=device, dtype=dtype),
-            keys=tuple(t.to(device=device, dtype=dtype) for t in self.keys),
-            values=tuple(t.to(device=device, dtype=dtype) for t in self.values),
-            proposals=self.proposals.to(device=device, dtype=dtype),
-            boxes=self.boxes.to(device=device),
-            made_by=self.made_by if dtype is None else None,
-        )
 
 
 @torch.inference_mode()
