@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
+from video3d_plugin.compat import rope_arguments
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.files.checkpoint_json import (
     VISION_RULES,
@@ -189,7 +190,7 @@ class Video3DConfig(Qwen2Config):
         }
         kwargs.pop("model_type", None)
         own["vision_config"] = _sizes_of(own["vision_config"])
-        super().__init__(**_portable_rope(kwargs))
+        super().__init__(**rope_arguments(kwargs))
         for name, value in own.items():
             setattr(self, name, value)
 
@@ -356,21 +357,6 @@ def _siglip_sizes(path: Path) -> dict[str, Any]:
     defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
     found = {key: sizes.get(key, defaults[key]) for key in VISION_SIZES}
     return {**found, **{key: sizes[key] for key in extra if key in sizes}}
-
-
-def _portable_rope(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` (transformers 5) and `rope_theta` (4) mean the same; each version gets its own."""
-    kwargs = dict(kwargs)
-    rope = kwargs.get("rope_parameters")
-    if "rope_parameters" in getattr(Qwen2Config, "__dataclass_fields__", {}):
-        if rope:
-            kwargs.pop("rope_theta", None)
-    elif rope:
-        kwargs.pop("rope_parameters")
-        kwargs["rope_theta"] = rope.get("rope_theta", kwargs.get("rope_theta", 10000.0))
-        if rope.get("rope_type", "default") != "default":
-            kwargs["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
-    return kwargs
 
 
 def _one_of(value: str | None, known: tuple[str, ...], name: str) -> Any:

@@ -16,11 +16,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM, Qwen2Model
 from transformers.modeling_outputs import ModelOutput
 
+from video3d_plugin.compat import CACHE
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.attention.packed import extend, is_mark, mask_of
-from video3d_plugin.model.compat import CACHE
 from video3d_plugin.model.distributed import zero3
 from video3d_plugin.model.distributed.rank_sync import Lockstep, nothing
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes

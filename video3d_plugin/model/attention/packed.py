@@ -16,9 +16,9 @@ import functools
 
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import nn
 
+from video3d_plugin.compat import ATTENTION_OUTPUTS
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.attention.shared_prefix import (
     Layout,
@@ -30,8 +30,6 @@ from video3d_plugin.model.attention.shared_prefix import (
 from video3d_plugin.model.sequence import Rows, additive_mask, flex_mask
 
 _PADDING = -(1 << 30)
-# What an attention module returns: also the cache before transformers 4.48.
-_RETURNED = 3 if tuple(int(n) for n in transformers.__version__.split(".")[:2]) < (4, 48) else 2
 
 
 def mask_of(rows: Rows, kind: str, marks: bool):
@@ -88,7 +86,7 @@ def _extended(kind: type[nn.Module]) -> type[nn.Module]:
         if not is_mark(mark):
             return kind.forward(self, hidden_states, *args, **kwargs)
         mixed = _attend_rows(self, hidden_states, mark, kwargs["position_embeddings"])
-        return (self.o_proj(mixed), None, None)[:_RETURNED]
+        return (self.o_proj(mixed), None, None)[:ATTENTION_OUTPUTS]
 
     return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__})
 

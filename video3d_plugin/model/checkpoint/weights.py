@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import safe_open
 
+from video3d_plugin.compat import loading_arguments
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.files.checkpoint_json import (
@@ -77,7 +77,7 @@ def load(
     config.vision_config = _vision(config, folder)
     fresh = _compare(cls, config, shapes, folder)
     try:
-        options = _dtype_name(kwargs)
+        options = loading_arguments(kwargs, low_memory=not zero3.enabled())
         model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
     except RuntimeError as error:
         is_bin = all(file.suffix == ".bin" for file in weight_files(folder))
@@ -298,19 +298,6 @@ def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
                 model.get_parameter(name).normal_()
         for owner in sorted(owners - {""}):
             model.get_submodule(owner).reset_parameters()
-
-
-def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`dtype` was called `torch_dtype` before transformers 4.56. And no second copy of the weights on versions
-    that would make one by default."""
-    kwargs = dict(kwargs)
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    old, new = ("dtype", "torch_dtype") if (major, minor) < (4, 56) else ("torch_dtype", "dtype")
-    if old in kwargs:
-        kwargs.setdefault(new, kwargs.pop(old))
-    if major < 5 and not zero3.enabled():
-        kwargs.setdefault("low_cpu_mem_usage", True)
-    return kwargs
 
 
 # Small, new, or read by their weights' number format: kept out of 8- and 4-bit.

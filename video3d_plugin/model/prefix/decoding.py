@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from transformers import DynamicCache
 
+from video3d_plugin.compat import CACHE
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.attention.shared_prefix import Layout, attend, attend_own, join, rotated
-from video3d_plugin.model.compat import CACHE
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.sequence import IMAGE_ID
 

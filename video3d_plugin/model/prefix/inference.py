@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import DynamicCache
 
+from video3d_plugin.compat import CACHE, cache_tensors
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.compat import CACHE
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix.decoding import PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.prefix.key import prefix_key
@@ -54,7 +54,7 @@ def encode_scene(
             return_dict=True,
             **{CACHE: DynamicCache()},
         )
-        keys, values = _tensors(output[CACHE])
+        keys, values = cache_tensors(output[CACHE])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)
@@ -151,13 +151,6 @@ def answer_tokens(
             step.keep(kept)
             ids, running = ids[kept], [running[place] for place in going]
         step.advance(ids)
-
-
-def _tensors(cache) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    """Keys and values by layer, of transformers' cache before and after 4.54."""
-    if hasattr(cache, "layers"):
-        return tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers)
-    return tuple(cache.key_cache), tuple(cache.value_cache)
 
 
 def _points(questions: Sequence[Question]) -> torch.Tensor | None:
