@@ -11,7 +11,7 @@ import torch
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.arguments import ArgumentError
 from video3d_plugin.errors import DataError
-from video3d_plugin.pipeline import default_checkpoint
+from video3d_plugin.loading import default_checkpoint
 from video3d_plugin.scene import Question
 
 
@@ -103,8 +103,6 @@ ASKED = [
     ("encode_scene", (3,), {}, "scene is 3"),
     ("encode_scene", ("S",), {"max_frames": 3}, "max_frames is 3, expected no such argument"),
     ("inputs", ("S",), {}, "scene is a SceneInputs, expected a Scene"),
-    ("solve", ("ab", {}), {}, "questions is 'ab'"),
-    ("solve", ([Question("t", "1", "a", "<image>x")], 3), {}, "inputs_of is 3"),
 ]
 
 

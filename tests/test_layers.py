@@ -81,7 +81,7 @@ def test_such_a_word_is_seen():
     assert CURRICULUM.findall("minimum, looks up a broom") == []
 
 
-@pytest.mark.parametrize("folder", ["training", "mini"])
+@pytest.mark.parametrize("folder", ["geometry", "model", "training", "mini"])
 def test_there_is_no_circle(folder):
     """Imports inside functions and for type checking included."""
     graph = {}
@@ -118,25 +118,3 @@ def test_no_test_imports_a_conftest():
     """There are several modules of that name: which one is found depends on what pytest is asked to run."""
     ours = sorted(Path(__file__).resolve().parent.rglob("*.py"))
     assert [path.name for path in ours if re.search(r"^\s*(from|import) conftest\b", path.read_text(), re.M)] == []
-
-
-def test_the_models_modules_import_each_other_in_one_direction():
-    """At any depth of nesting, type-checking imports included. A pair is excepted until their record has its module."""
-    excepted = {("asking", "prefix")}
-    graph = {}
-    for path in (PACKAGE / "model").glob("*.py"):
-        text = re.findall(r"from video3d_plugin\.model(?:\.(\w+))? import (.+)", path.read_text())
-        graph[path.stem] = {part or name.strip() for part, names in text for name in names.split(",")}
-        graph[path.stem] -= {other for one, other in excepted if one == path.stem}
-    seen: dict[str, bool] = {}
-
-    def visit(name, above):
-        assert name not in above, " -> ".join([*above[above.index(name) :], name])
-        if name not in seen:
-            for other in sorted(graph.get(name, ())):
-                visit(other, [*above, name])
-            seen[name] = True
-
-    for name in sorted(graph):
-        visit(name, [])
-    assert "checkpoint" in graph["loading"] and len(seen) >= len(graph)

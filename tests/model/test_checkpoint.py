@@ -376,7 +376,7 @@ def test_what_a_killed_export_leaves_is_removed_by_the_next(saved, tmp_path, mad
         (tmp_path / "out").mkdir()
     code = (
         "import os, sys, shutil\n"
-        "from video3d_plugin.model import export\n"
+        "from video3d_plugin.model.checkpoint import export\n"
         "copy = shutil.copyfile\n"
         "def killed(source, target):\n"
         "    copy(source, target)\n"

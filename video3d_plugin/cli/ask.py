@@ -163,7 +163,8 @@ def _open(args: argparse.Namespace) -> Chat:
         registry.get(args.sampler)
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
-    from video3d_plugin.pipeline import default_checkpoint, load_model
+    from video3d_plugin.loading import default_checkpoint
+    from video3d_plugin.pipeline import load_model
 
     checkpoint = args.model or default_checkpoint()
     with status("loading the model"):

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def how_seen(args: argparse.Namespace) -> tuple[str, int]:
     """(sampler, number of frames at most): those that are asked for, else those of `ask` with this model."""
-    from video3d_plugin.pipeline import MAX_FRAMES, default_checkpoint, trained_view
+    from video3d_plugin.loading import MAX_FRAMES, default_checkpoint, trained_view
 
     if args.model:
         from video3d_plugin.model.checkpoint.weights import local_folders

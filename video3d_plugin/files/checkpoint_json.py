@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, quoted
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ LARGE_BYTES = 256 << 20  # tokenizer.json, vocab.json, merges.txt, the index of 
 DEPTH = 32
 DOWNLOAD = "download it again"
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_QUOTED = 60  # letters of a value that a message repeats
-_LISTED = 12  # names that a message lists
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,6 @@ def check_fields(content: Mapping[str, Any], rules: Mapping[str, Rule], where: P
                 raise DataError(
                     f"{name} is {quoted(content[name])}, expected {rule.expected}", where=where, remedy=remedy
                 )
-
-
-def quoted(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}..."
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message: the first dozen, shortened, and how many more there are."""
-    names = list(names)
-    shown = ", ".join(name if len(name) <= 2 * _QUOTED else f"{name[: 2 * _QUOTED]}..." for name in names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 
 
 def read_bounded(path: Path, most: int) -> bytes:

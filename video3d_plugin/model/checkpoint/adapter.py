@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     FLAG,
     OBJECT,
@@ -23,10 +23,8 @@ from video3d_plugin.files.checkpoint_json import (
     check_fields,
     either,
     is_number,
-    listed,
     number,
     one_of,
-    quoted,
     read_checkpoint_json,
     required,
     several,
@@ -133,7 +131,7 @@ class Adapter:
         else:
             missing = [one for one in wanted if not any(_ends(name, one) for name in names)]
             if missing:
-                what = f"target_modules names what the model lacks: {listed(missing)}"
+                what = f"target_modules names what the model lacks: {joined_names(missing)}"
                 raise DataError(what, where=path, remedy="use the base model of this adapter")
             found = [name for name in names if any(_ends(name, one) for one in wanted)]
         layers = self.settings.get("layers_to_transform")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     DOWNLOAD,
     FLAG,
@@ -28,10 +28,8 @@ from video3d_plugin.files.checkpoint_json import (
     check_state,
     either,
     is_text,
-    listed,
     number,
     one_of,
-    quoted,
     read_bounded,
     read_checkpoint_json,
     several,
@@ -128,7 +126,7 @@ def _check_names(content: Mapping[str, Any], path: Path) -> None:
         check_keys(content, type("Any", (), {}), _TOKENIZER_REFUSED, path, "remove it, or do not use this folder")
         clash = [name for name in content if callable(getattr(PreTrainedTokenizerBase, name, None))]
         if clash:
-            raise DataError(f"{listed(clash)}: no setting of a tokenizer", where=path, remedy=DOWNLOAD)
+            raise DataError(f"{joined_names(clash)}: no setting of a tokenizer", where=path, remedy=DOWNLOAD)
 
 
 def check_generation_config(folder: Path) -> None:
@@ -196,7 +194,7 @@ def shapes_of(path: Path, floats: bool = True) -> Shapes:
 
 def _check_floats(kinds: Mapping[str, str], path: Path) -> None:
     if kinds:
-        found = listed(f"{name} ({kind})" for name, kind in kinds.items())
+        found = joined_names(f"{name} ({kind})" for name, kind in kinds.items())
         raise DataError(
             f"weights that are no floating-point numbers: {found}", where=path, remedy="save them as floats"
         )
@@ -218,7 +216,7 @@ def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
         raise DataError(f"cannot be read: {type(error).__name__}: {reason}", where=path, remedy=DOWNLOAD) from error
     wrong = [k for k, v in tensors.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if wrong:
-        raise DataError(f"holds what is no tensor: {listed(map(str, wrong))}", where=path, remedy=DOWNLOAD)
+        raise DataError(f"holds what is no tensor: {joined_names(map(str, wrong))}", where=path, remedy=DOWNLOAD)
     size = path.stat().st_size
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or math.prod(tensor.shape) * tensor.element_size() > size:
@@ -244,4 +242,4 @@ def _load(path: Path, device: str) -> dict[Any, Any]:
 def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise DataError(f"not all finite: {listed(broken)}", where=path, remedy="use a checkpoint of before that")
+        raise DataError(f"not all finite: {joined_names(broken)}", where=path, remedy="use a checkpoint of before that")

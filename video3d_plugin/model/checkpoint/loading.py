@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.config import Video3DConfig
-from video3d_plugin.errors import DataError
-from video3d_plugin.files.checkpoint_json import listed
+from video3d_plugin.errors import DataError, joined_names
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.lora import config_folder, merge_lora
 from video3d_plugin.model.checkpoint.weights import local_folders
@@ -30,7 +29,8 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: An
         model = Video3DForCausalLM.from_pretrained(str(folder), config=settings, **options)
         model = merge_lora(model, adapter)
         if settings == adapter and model.initialised_parts:
-            what = f"its config.json asks for parts that neither it nor its base has: {listed(model.initialised_parts)}"
+            parts = joined_names(model.initialised_parts)
+            what = f"its config.json asks for parts that neither it nor its base has: {parts}"
             raise DataError(what, where=adapter, remedy="add its non_lora_trainables.bin")
         words = adapter if (adapter / "tokenizer_config.json").is_file() else folder
     processor = Video3DProcessor.from_pretrained(words, config=model.config)

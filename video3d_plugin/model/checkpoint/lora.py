@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names
 from video3d_plugin.files.atomic import replacing
-from video3d_plugin.files.checkpoint_json import listed
 from video3d_plugin.model.checkpoint.adapter import TARGETS, Adapter, peft_settings, read_adapter
 from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
@@ -146,7 +145,9 @@ def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, .
     known = {**whole, **wanted}
     other = [f"{n} {stored[n]}, expected {known[n]}" for n in stored if n in known and stored[n] != known[n]]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
-    problems = [f"{what}: {listed(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names]
+    problems = [
+        f"{what}: {joined_names(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names
+    ]
     if problems:
         remedy = "use the base model of this adapter, and its adapter_config.json"
         raise DataError("; ".join(problems), where=adapter.weights, remedy=remedy)
@@ -173,7 +174,7 @@ def load_full(model: Any, path: Path) -> None:
     own = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
     unknown = sorted(set(stored) - set(own))
     if unknown:
-        raise DataError(f"unexpected: {listed(unknown)}", where=path, remedy="use the base model of this adapter")
+        raise DataError(f"unexpected: {joined_names(unknown)}", where=path, remedy="use the base model of this adapter")
     for name, value in stored.items():
         if own[name].shape != value.shape:
             raise DataError(

@@ -19,14 +19,12 @@ from safetensors import safe_open
 
 from video3d_plugin.compat import loading_arguments
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
-from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.errors import DataError, MissingError, Video3DError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     LARGE_BYTES,
     OBJECT,
     check_fields,
     is_text,
-    listed,
-    quoted,
     read_checkpoint_json,
     required,
 )
@@ -139,7 +137,7 @@ def weight_files(folder: Path) -> list[Path]:
             missing = [name for name in names if not (folder / name).is_file()]
             if missing:
                 raise MissingError(
-                    f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}",
+                    f"{len(missing)} of {len(names)} shards are missing: {joined_names(missing)}",
                     where=folder,
                     remedy="download them again",
                 )
@@ -178,7 +176,7 @@ def weight_shapes(folder: Path, floats: bool = True) -> dict[str, tuple[int, ...
         own = shapes_of(path, floats)
         if twice := shapes.keys() & own.keys():
             raise DataError(
-                f"holds again what another shard holds: {listed(twice)}", where=path, remedy="download it again"
+                f"holds again what another shard holds: {joined_names(twice)}", where=path, remedy="download it again"
             )
         shapes |= own
     return shapes
@@ -221,7 +219,7 @@ def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]
             fresh += whole
     missing = [name for name in missing if name not in fresh]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
-    problems = [f"{what}: {listed(names)}" for what, names in lists.items() if names]
+    problems = [f"{what}: {joined_names(names)}" for what, names in lists.items() if names]
     if problems:
         raise DataError("; ".join(problems), where=folder, remedy=SAVED_WITH)
     return fresh
@@ -262,7 +260,7 @@ def load_tower(model: Any, name: str | None, beside: Path) -> None:
                 found[name] = tensor
     missing = sorted(wanted - set(found))
     if missing:
-        raise DataError(f"missing: {listed(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
+        raise DataError(f"missing: {joined_names(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
     with zero3.gathered(vision.parameters()):
         vision.load_state_dict(found)
 
