@@ -77,7 +77,7 @@ test-hosts: $(STAMP) .venv-4.45/.llava .venv-4.57/.llava ## training inside LLaV
 		echo "transformers $$version" && \
 		LLAVA_NEXT_SRC="$(abspath $(LLAVA_NEXT_SRC))" VIDEO3D_EVAL_PYTHON="$(abspath $(BIN)/python)" \
 			.venv-$$version/bin/python -m pytest -q tests/hosts/test_llava_*.py tests/patches \
-			tests/model/test_lockstep.py || exit 1; \
+			tests/model/test_rank_sync.py || exit 1; \
 	done
 
 # Those versions exist for Python 3.10 and 3.11.

@@ -4,7 +4,7 @@
 
 Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline by
 questions, frames and scenes is one full forward pass a question, timed for one question (at each number of frames) and
-multiplied: dashed, without marks. That of the proposals is a loop over them, timed at each mark up to 100.
+multiplied: dashed, without packed attention. That of the proposals is a loop over them, timed at each mark up to 100.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.config import HeadSpec
-from video3d_plugin.model.distributed.rank_sync import once
+from video3d_plugin.model.distributed.rank_sync import apply_joined
 
 _SCORE_WIDTH = 1024  # the reference's inner width of the `score` head; its checkpoints have parameters of this size
 
@@ -80,14 +80,14 @@ def score_scenes(
     queries = [query for query, _ in scenes]
     features = [own.to(query) for query, own in scenes]
     if spec.kind == "mlp":
-        return [wanted @ own.T for wanted, own in zip(once(model.ground_head, queries), features, strict=True)]
+        return [wanted @ own.T for wanted, own in zip(apply_joined(model.ground_head, queries), features, strict=True)]
     if spec.has_zero_target:
         zero_target = model.ground_head_zero_target[None]
         features = [torch.cat([own, zero_target.to(own)]) for own in features]
-    objects, wanted = once(model.ground_head_obj, features), once(model.ground_head_query, queries)
+    objects, wanted = apply_joined(model.ground_head_obj, features), apply_joined(model.ground_head_query, queries)
     if spec.kind == "score":
         pairs = [(w[:, None] * o[None]).flatten(0, 1) for w, o in zip(wanted, objects, strict=True)]
-        scores = once(model.ground_head_score, pairs)
+        scores = apply_joined(model.ground_head_score, pairs)
         return [own.view(len(w), len(o)) for own, w, o in zip(scores, wanted, objects, strict=True)]
     return [F.normalize(w, dim=-1) @ F.normalize(o, dim=-1).T for w, o in zip(wanted, objects, strict=True)]
 

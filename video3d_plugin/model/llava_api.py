@@ -15,7 +15,7 @@ from video3d_plugin.model.distributed import zero3
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
-class HostMethods:
+class LlavaTrainingAPI:
     """Mixed into Video3DForCausalLM."""
 
     def get_model(self):

@@ -20,11 +20,11 @@ from video3d_plugin.compat import CACHE
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
-from video3d_plugin.model.attention.packed import extend, is_mark, mask_of
+from video3d_plugin.model.attention.packed import attention_mask_for, enable_packed_attention, is_segment_mask
 from video3d_plugin.model.distributed import zero3
-from video3d_plugin.model.distributed.rank_sync import Lockstep, nothing
+from video3d_plugin.model.distributed.rank_sync import RankSync, zero_loss
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
-from video3d_plugin.model.llava_api import HostMethods
+from video3d_plugin.model.llava_api import LlavaTrainingAPI
 from video3d_plugin.model.no_cast import unwrap
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
@@ -72,7 +72,8 @@ class Video3DModel(Qwen2Model):
             self.world_position_embedding = build_position(config.hidden_size, config.position)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             _keep_own_initialisation(part)
-        self.reads_marks = extend(self.layers)  # False: rows of several items are masked; can be set, to compare
+        # False: packed rows are masked instead, with the same result; may be set
+        self.packed_attention_enabled = enable_packed_attention(self.layers)
 
     def get_vision_tower(self) -> VisionTower:
         return self.vision_tower
@@ -87,7 +88,7 @@ class Video3DModel(Qwen2Model):
         self.vision_tower.keeps_dtype = True
 
 
-class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
+class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
     """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`."""
 
     config_class = Video3DConfig
@@ -165,9 +166,10 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
             inputs_embeds, input_ids = rows.embeds, None
-            marks, kind = self.model.reads_marks and not output_attentions, self.config._attn_implementation
-            attention_mask, position_ids = mask_of(rows, kind, marks), rows.position_ids
-            use_cache = False if is_mark(attention_mask) else use_cache
+            packed = self.model.packed_attention_enabled and not output_attentions
+            attention_mask = attention_mask_for(rows, self.config._attn_implementation, packed)
+            position_ids = rows.position_ids
+            use_cache = False if is_segment_mask(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
         outputs = self.model(
@@ -210,7 +212,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         coords: torch.Tensor | None = None,
         segments: torch.Tensor | None = None,
         left: bool | None = None,
-    ) -> tuple[seq.Rows, list[int]]:
+    ) -> tuple[seq.PackedBatch, list[int]]:
         """What enters the language model, and for each row the index of its scene.
 
         left: pad on the left; None keeps the side that `attention_mask` shows.
@@ -241,9 +243,9 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 f"the batch has {int(at.sum())} <coord> tokens (by item: {per_item}) and {wanted} points",
                 remedy="give one point for each <coord>, in the order of the items",
             )
-        if self.config.position is not None and not wanted and self.in_lockstep:
+        if self.config.position is not None and not wanted and self.rank_sync_enabled:
             coords = embeds.new_zeros(1, self.config.position.points_per_token, 3)  # for the other ranks' sake
-            return embeds + nothing(self.model.world_position_embedding(coords)).to(embeds)
+            return embeds + zero_loss(self.model.world_position_embedding(coords)).to(embeds)
         if not wanted or self.config.position is None:
             return embeds
         if coords.shape[1:] != (3,):
@@ -278,8 +280,8 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         rows = [", ".join(str(row) for row, own in enumerate(scene_of) if own == i) for i in range(len(scenes))]
         names = [f"item {own} of the batch (scene {i})" for i, own in enumerate(rows)]
         grounded = [i in with_proposals for i in range(len(scenes))]
-        if self.in_lockstep:
-            return encode_scenes(self, scenes, grounded, names, lockstep=True)
+        if self.rank_sync_enabled:
+            return encode_scenes(self, scenes, grounded, names, rank_sync=True)
         return [encode_scene_tokens(self, *part) for part in zip(scenes, grounded, names, strict=True)]
 
     # -- from hidden states to scores and losses ----------------------------------------------------------------
@@ -293,11 +295,13 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), shifted, ignore_index=seq.IGNORE)
         return {"loss": loss, "logits": logits}
 
-    def _score_items(self, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> dict[str, Any]:
+    def _score_items(self, hidden, rows: seq.PackedBatch, tokens, scene_of: list[int], targets) -> dict[str, Any]:
         """loss, item_losses, logits and ground_scores of the output."""
         hidden = hidden.to(rows.embeds.device)  # a model over several devices ends on another one than it starts
         places = seq.item_places(rows.mask, rows.segments)
-        unused: list[torch.Tensor] = []  # results of parts that ran for the other ranks' sake, see model.lockstep
+        unused: list[
+            torch.Tensor
+        ] = []  # results of parts that ran for the other ranks' sake, see model.distributed.rank_sync
         all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of, unused)
         if rows.labels is None:
             return {"logits": self.lm_head(hidden), "ground_scores": all_scores}
@@ -312,7 +316,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 losses[item] = ground_loss(scores, chosen, self.config.head).to(hidden.device)
         item_losses = torch.stack(losses)
         return {
-            "loss": item_losses.mean() + self._touch_unused() + sum(nothing(result) for result in unused),
+            "loss": item_losses.mean() + self._touch_unused() + sum(zero_loss(result) for result in unused),
             "item_losses": item_losses,
             "logits": labelled if self.training else self.lm_head(hidden),
             "ground_scores": all_scores,
@@ -327,7 +331,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
         # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
         states = hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0]
-        more = hidden[: int(self.in_lockstep), 0]  # a row that no item needs, or none
+        more = hidden[: int(self.rank_sync_enabled), 0]  # a row that no item needs, or none
         logits = self.lm_head(torch.cat([states, more]) if len(more) else states)
         if len(more):
             logits, made_up = logits.split([sum(counts), 1])
@@ -355,7 +359,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
         pairs = [(_states(hidden, own), tokens[scene].proposals) for scene, own in asked.items()]
-        if self.in_lockstep:
+        if self.rank_sync_enabled:
             together = score_scenes(self, self.config.head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
             unused += [] if pairs else together
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class AsIs:
+class NoCast:
     """Wraps one entry of a batch, so that nothing converts it on its way to the model.
 
     Under DeepSpeed, transformers' Trainer casts every float tensor of a batch to the training's number format: in
@@ -16,9 +16,9 @@ class AsIs:
     def __init__(self, value: Any):
         self.value = value
 
-    def pin_memory(self) -> AsIs:
+    def pin_memory(self) -> NoCast:
         return self  # called by torch's DataLoader; the large part (pixels) may lie in memory-mapped files
 
 
 def unwrap(value: Any) -> Any:
-    return value.value if isinstance(value, AsIs) else value
+    return value.value if isinstance(value, NoCast) else value

@@ -10,9 +10,9 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
-from video3d_plugin.model.distributed.rank_sync import once
+from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.model.vision import lay_out, normalise_pixels, pool_grid
+from video3d_plugin.model.vision import flatten_with_newlines, normalise_pixels, pool_grid
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,23 @@ def encode_scenes(
     scenes: Sequence[dict[str, torch.Tensor]],
     with_proposals: Sequence[bool],
     names: Sequence[str],
-    lockstep: bool = False,
+    rank_sync: bool = False,
 ) -> list[SceneTokens]:
     """As `encode_scene_tokens`; each part of the model runs once, on all scenes together.
 
-    lockstep: where no scene needs its proposals, the first one gets a made-up one, see `model.distributed.rank_sync`.
+    rank_sync: where no scene needs its proposals, the first one gets a made-up one, see `model.distributed.rank_sync`.
     """
     inner, config = model.get_model(), model.config
     for scene, proposals, name in zip(scenes, with_proposals, names, strict=True):
         _check(scene, config, proposals, name)
     # Projected patches keep their own grid for proposals; the pooled grid becomes tokens.
-    patches = once(lambda pixels: inner.mm_projector(inner.vision_tower(pixels)), _pixels(scenes, inner.vision_tower))
+    patches = apply_joined(
+        lambda pixels: inner.mm_projector(inner.vision_tower(pixels)), _pixels(scenes, inner.vision_tower)
+    )
     grids = [pool_grid(own, config.layout) for own in patches]
     newline = inner.image_newline if config.layout.has_newline else None
     placed = grids if config.position is None else _placed(inner, config, grids, scenes)
-    visual = [lay_out(grid, newline, config.layout) for grid in placed]
+    visual = [flatten_with_newlines(grid, newline, config.layout) for grid in placed]
     features = [tokens.new_zeros(0, tokens.shape[1]) for tokens in visual]
     for index, scene in enumerate(scenes):
         if with_proposals[index]:
@@ -68,12 +70,12 @@ def encode_scenes(
             features[index] = proposal_features(source.flatten(0, 1), inside)
     some = [index for index, own in enumerate(features) if len(own)]
     centres = [scenes[index]["proposals"].to(features[index].device).float()[:, :3] for index in some]
-    if lockstep and not any(with_proposals):
+    if rank_sync and not any(with_proposals):
         some, features[0] = [0], patches[0][0, :1]
         centres = [torch.zeros(1, 3, device=features[0].device)]
     if config.position is not None and some:  # proposals saw features without positions: they get their centre's
         points = [own[:, None].expand(-1, config.position.points_per_token, -1) for own in centres]
-        for index, embedding in zip(some, once(inner.world_position_embedding, points), strict=True):
+        for index, embedding in zip(some, apply_joined(inner.world_position_embedding, points), strict=True):
             features[index] = features[index] + embedding.to(features[index])
     return [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
 
@@ -90,7 +92,7 @@ def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str,
     """The grids with the position embedding of each cell's points added."""
     points = [scene["token_points"].to(grid.device) for grid, scene in zip(grids, scenes, strict=True)]
     placed = []
-    for grid, embedding, scene in zip(grids, once(inner.world_position_embedding, points), scenes, strict=True):
+    for grid, embedding, scene in zip(grids, apply_joined(inner.world_position_embedding, points), scenes, strict=True):
         embedding = embedding.to(grid)
         if "token_valid" in scene and config.mask_invalid_depth:
             embedding = embedding * scene["token_valid"].to(grid.device)[..., None]

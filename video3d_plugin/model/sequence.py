@@ -19,7 +19,7 @@ IGNORE = -100  # a label that does not count
 
 
 @dataclass
-class Rows:
+class PackedBatch:
     """R sequences of length L, padded. `position_ids` count within an item; `segments` is -1 on padding."""
 
     embeds: torch.Tensor  # (R, L, H)
@@ -57,7 +57,7 @@ def insert_visual(
     labels: torch.Tensor | None,
     segments: torch.Tensor | None,
     left: bool,
-) -> Rows:
+) -> PackedBatch:
     """Put each row's visual tokens in place of its placeholder, drop the old padding, pad anew."""
     columns: dict[str, list[torch.Tensor]] = {"embeds": [], "ids": [], "mask": [], "labels": [], "segments": []}
     for row, tokens in enumerate(visual):
@@ -76,7 +76,7 @@ def insert_visual(
         if segments is not None:
             columns["segments"].append(spread(segments, 0))
     fill = {"embeds": 0.0, "ids": IMAGE_ID, "mask": 0, "labels": IGNORE, "segments": -1}
-    return Rows(**{name: _pad(values, fill[name], left) if values else None for name, values in columns.items()})
+    return PackedBatch(**{name: _pad(values, fill[name], left) if values else None for name, values in columns.items()})
 
 
 def _pad(values: list[torch.Tensor], fill: float, left: bool) -> torch.Tensor:

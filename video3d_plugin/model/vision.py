@@ -189,7 +189,7 @@ def pool_grid(patches: torch.Tensor, layout: LayoutSpec) -> torch.Tensor:
     return grid.permute(0, 2, 3, 1)
 
 
-def lay_out(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec) -> torch.Tensor:
+def flatten_with_newlines(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec) -> torch.Tensor:
     """(V, g, g, H) -> (T, H): frames in order, row by row, with the newline token where `layout` puts it.
 
     grid: after every row, T = V g (g + 1). frame: after every frame, T = V (g g + 1). one_token: once at the end,
@@ -207,6 +207,6 @@ def lay_out(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec
 
 
 def visual_length(frames: int, side: int, layout: LayoutSpec) -> int:
-    """Tokens that `lay_out` makes of `frames` grids of `side` x `side`."""
+    """Tokens that `flatten_with_newlines` makes of `frames` grids of `side` x `side`."""
     extra = {"grid": frames * side, "frame": frames, "one_token": 1, "no_token": 0}[layout.newline]
     return frames * side * side + extra

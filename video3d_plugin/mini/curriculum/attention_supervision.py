@@ -151,7 +151,7 @@ class AttentionSupervision(nn.Module):
         inner = model.get_model()
         outputs = inner(
             inputs_embeds=rows.embeds,
-            attention_mask=mask_of(rows, model.config._attn_implementation, inner.reads_marks),
+            attention_mask=mask_of(rows, model.config._attn_implementation, inner.packed_attention_enabled),
             position_ids=rows.position_ids,
             output_hidden_states=True,
             use_cache=False,

@@ -8,10 +8,10 @@ One rank may have two scenes and questions for text, another one scene and boxes
   gradients of different parameters, or ends in a hang.
 - DDP waits for the gradient of every parameter.
 
-So, on several ranks (`Video3DForCausalLM.in_lockstep`),
+So, on several ranks (`Video3DForCausalLM.rank_sync_enabled`),
 
-- tower, projector, position embedding and head run once on all scenes of the batch joined (`once`),
-- what no item needs runs on one made-up row, and its result enters the loss as `nothing`.
+- tower, projector, position embedding and head run once on all scenes of the batch joined (`apply_joined`),
+- what no item needs runs on one made-up row, and its result enters the loss as `zero_loss`.
 
 The autograd engine walks back in the order of the forward pass, so that equal forward orders are equal backward ones.
 A made-up row must come from where real ones do: DeepSpeed frees a module's parameters by the gradient of its input.
@@ -27,32 +27,32 @@ import torch
 from video3d_plugin.model.distributed import zero3
 
 
-def once(function: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def apply_joined(function: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """function(part) for each part, by one call on all of them joined along the first axis."""
     if len(parts) == 1:
         return [function(parts[0])]
     return list(function(torch.cat(list(parts))).split([len(part) for part in parts]))
 
 
-def nothing(result: torch.Tensor) -> torch.Tensor:
+def zero_loss(result: torch.Tensor) -> torch.Tensor:
     """Zero, and its gradient is zero, but a function of `result`."""
     return result.float().sum() * 0.0
 
 
-class Lockstep:
+class RankSync:
     """Mixed into Video3DForCausalLM."""
 
     @property
-    def in_lockstep(self) -> bool:
+    def rank_sync_enabled(self) -> bool:
         """Whether all ranks must run the same parts in the same order, see `model.distributed.rank_sync`."""
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         return several and self.training or zero3.scattered(self)
 
     def _touch_unused(self) -> torch.Tensor | float:
         """Zero, but a function of the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
-        if not self.in_lockstep or zero3.scattered(self):
+        if not self.rank_sync_enabled or zero3.scattered(self):
             return 0.0
         idle = ["vision_model.post_layernorm"] + ["ground_head"] * (self.config.ground_token_id is None)
         named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
-        parts = [nothing(p) for name, p in named if any(part in name for part in idle)]
+        parts = [zero_loss(p) for name, p in named if any(part in name for part in idle)]
         return sum(parts, torch.zeros((), device=self.device))
