@@ -1,4 +1,4 @@
-"""Scenes' tensors -> their visual tokens and proposals' features. Nothing here depends on the question."""
+"""Encodes scenes: their tensors become visual tokens and proposal features, independent of any question."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from video3d_plugin.model.vision import flatten_with_newlines, normalise_pixels,
 
 @dataclass(frozen=True)
 class SceneTokens:
-    """visual (T, H): the sequence in place of `<image>`; proposals (N, H): what enters the grounding head.
+    """An encoded scene.
 
-    proposals is (0, H) where no grounding item asked for them or the scene has none.
+    Attributes:
+        visual: (T, H) the embeddings that replace <image>.
+        proposals: (N, H) input features of the grounding head; (0, H) where no item of the batch grounds in the scene,
+            or it has no proposals.
     """
 
     visual: torch.Tensor
@@ -32,9 +35,16 @@ def encode_scene_tokens(
     with_proposals: bool = True,
     name: str = "the scene",
 ) -> SceneTokens:
-    """`scene` is SceneInputs.tensors(), on any device; see `video3d_plugin.scene.SceneInputs` for shapes.
+    """Encode one scene.
 
-    Errors call it by `name`.
+    Args:
+        model: A Video3DForCausalLM.
+        scene: `SceneInputs.tensors()`, on any device; see there for the shapes.
+        with_proposals: Whether to compute proposal features.
+        name: The scene's name in errors.
+
+    Raises:
+        DataError: A tensor has another shape than the model's `inputs_spec` requires, or is not finite.
     """
     return encode_scenes(model, [scene], [with_proposals], [name])[0]
 
@@ -46,9 +56,17 @@ def encode_scenes(
     names: Sequence[str],
     rank_sync: bool = False,
 ) -> list[SceneTokens]:
-    """As `encode_scene_tokens`; each part of the model runs once, on all scenes together.
+    """Encode several scenes; each module of the model runs once, on all of them joined.
 
-    rank_sync: where no scene needs its proposals, the first one gets a made-up one, see `model.distributed.rank_sync`.
+    Args:
+        model: A Video3DForCausalLM.
+        scenes: For each scene `SceneInputs.tensors()`.
+        with_proposals: For each scene whether to compute proposal features.
+        names: The scenes' names in errors.
+        rank_sync: Give the first scene a dummy proposal where none is needed; see `model.distributed.rank_sync`.
+
+    Raises:
+        DataError: As for `encode_scene_tokens`.
     """
     inner, config = model.get_model(), model.config
     for scene, proposals, name in zip(scenes, with_proposals, names, strict=True):
@@ -81,7 +99,7 @@ def encode_scenes(
 
 
 def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tensor]:
-    """Of one kind, so that they can be joined: normalised floats where some scene has them."""
+    """Return the scenes' pixels in one number format, so that they can be joined: floats where a scene has floats."""
     pixels = [scene["pixels"].to(tower.device, non_blocking=True) for scene in scenes]
     if len({one.dtype for one in pixels}) == 1:
         return pixels
@@ -89,7 +107,7 @@ def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tens
 
 
 def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
-    """The grids with the position embedding of each cell's points added."""
+    """Add to each cell of the grids the position embedding of its points."""
     points = [scene["token_points"].to(grid.device) for grid, scene in zip(grids, scenes, strict=True)]
     placed = []
     for grid, embedding, scene in zip(grids, apply_joined(inner.world_position_embedding, points), scenes, strict=True):
@@ -101,7 +119,7 @@ def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str,
 
 
 def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: str) -> None:
-    """Raise a DataError that says what does not fit, before anything is computed."""
+    """Raise DataError for tensors that do not fit the model."""
     frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:
         raise DataError("no frames", where=name, remedy="give at least one posed RGB-D frame")
