@@ -1,7 +1,7 @@
-"""Every prompt, once: those that the published weights were trained with, and the words of prompts for other models.
+"""All prompts: those that the published weights were trained with, and phrases of prompts for other models.
 
-Sources: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_*.py and train_3d.py. `<image>` stands for the
-visual tokens, `<coord>` for a point in the scene.
+Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/preprocessing/process_*.py and llava/train/train_3d.py. <image> is
+replaced by the visual tokens, <coord> by a point in the scene.
 """
 
 from __future__ import annotations
@@ -31,5 +31,10 @@ PLAIN_BOX = "a box [x, y, z, w, h, l]: its centre, then its size along x, y and 
 
 
 def grounding_prompt(description: str, several: bool = False) -> str:
-    """The prompt for the object, or with `several` for all objects, that a description means."""
+    """Return the grounding prompt of a description.
+
+    Args:
+        description: The description; its first letter is capitalised and the rest lowered, as in the reference.
+        several: Add that none or several objects may fit (Multi3DRefer).
+    """
     return GROUND_PROMPT.format(description=description.capitalize()) + (SEVERAL if several else "")
