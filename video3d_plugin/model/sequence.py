@@ -165,7 +165,7 @@ def allowed_pairs(segments: torch.Tensor) -> torch.Tensor:
         segments: (R, L) items of packed rows, -1 on padding.
 
     Returns:
-        (R, L, L) bool, True where query i may attend to key j. Padding attends to itself, so that its softmax is finite.
+        (R, L, L) bool, True where query i may attend to key j. Padding attends to itself, to keep its softmax finite.
     """
     index = torch.arange(segments.shape[1], device=segments.device)
     earlier = index[:, None] >= index[None, :]
