@@ -38,7 +38,7 @@ def proposal_patches(
 
     "patch14": un-pooled patches of p x p pixels with at least int(p * p * 0.5) inside. "patch27": cells of pooled
     tokens, c x c pixels, with at least int(c * c * 0.25) inside. The bounds centre -/+ size / 2, in float32, belong to
-    the box. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`, which tests every pixel
+    the box. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`, which tests each pixel
     against every box. Here the sorted coordinates of a patch decide almost every case (`_decide_by_rank`), and only
     the rest is tested pixel by pixel. The result is exactly the same.
 
