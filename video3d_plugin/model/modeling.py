@@ -1,7 +1,7 @@
-"""Video3DForCausalLM: Qwen2 that reads posed RGB-D video, with LLaVA-NeXT's parameter names.
+"""Video3DForCausalLM: Qwen2 with posed RGB-D video as input, under LLaVA-NeXT's parameter names.
 
-Source: Video-3D LLM, arXiv 2412.00493; LaVi-Lab/Video-3D-LLM at 3ff70e8. What this class adds to the reference: any
-batch (text and grounding items, several scenes, ragged), a loss per item, and several questions in one row.
+Source: Video-3D LLM, arXiv 2412.00493; LaVi-Lab/Video-3D-LLM at 3ff70e8. Beyond the reference, a batch may mix text and
+grounding items of several scenes and lengths, each item has a loss, and a row may pack several questions.
 """
 
 from __future__ import annotations
@@ -37,10 +37,16 @@ SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
 
 @dataclass
 class Video3DOutput(ModelOutput):
-    """loss is the mean of item_losses (I,). ground_scores: for each item (N,) or (N + 1,) scores, None for text items.
+    """Output of the model for a batch of I items in R rows of length L.
 
-    logits (R, L, vocabulary); in training with labels (K, vocabulary) of the K labelled positions only, which is all
-    that the loss needs.
+    Attributes:
+        loss: () mean of `item_losses`.
+        item_losses: (I,) loss of each item; 0 for an item without labels.
+        logits: (R, L, vocabulary). In training with labels (K, vocabulary), of the K labelled positions only.
+        ground_scores: For each item (N,) or (N + 1,) scores of the proposals; None for text items.
+        cache: Cache of keys and values; `past_key_values` before transformers 5.24.
+        hidden_states: As in transformers.
+        attentions: As in transformers.
     """
 
     loss: torch.Tensor | None = None
@@ -56,7 +62,12 @@ class Video3DOutput(ModelOutput):
 
 
 class Video3DModel(Qwen2Model):
-    """Qwen2 with tower, projector, newline token and position embedding, under LLaVA-NeXT's names."""
+    """Qwen2 with vision tower, projector, newline token and position embedding, under LLaVA-NeXT's names.
+
+    Attributes:
+        packed_attention_enabled: Whether packed rows use `model.attention.packed`. False masks them instead, with the
+            same result.
+    """
 
     config_class = Video3DConfig
 
@@ -72,14 +83,14 @@ class Video3DModel(Qwen2Model):
             self.world_position_embedding = build_position(config.hidden_size, config.position)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             _keep_own_initialisation(part)
-        # False: packed rows are masked instead, with the same result; may be set
         self.packed_attention_enabled = enable_packed_attention(self.layers)
 
     def get_vision_tower(self) -> VisionTower:
+        """Return the vision tower."""
         return self.vision_tower
 
     def initialize_vision_modules(self, model_args: Any, fsdp: Any = None) -> None:
-        """Called by LLaVA-NeXT's training script. Tower and projector exist already: only settings are taken over."""
+        """Store settings of LLaVA-NeXT's training script, which calls this to build tower and projector."""
         self.config.use_mm_proj = True
         self.config.mm_hidden_size = self.vision_tower.hidden_size
         for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
@@ -89,7 +100,13 @@ class Video3DModel(Qwen2Model):
 
 
 class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
-    """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`."""
+    """The model, with a language-model head and optionally a grounding head.
+
+    `Video3DProcessor` makes its batches, and `from_pretrained` loads checkpoints.
+
+    Args:
+        config: The configuration.
+    """
 
     config_class = Video3DConfig
     accepts_loss_kwargs = False  # the loss is a mean over items already: the Trainer must not rescale it
@@ -112,7 +129,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The language model as Qwen2 starts; everything that it is extended by as torch does."""
+        """Initialise Qwen2's modules as Qwen2 does, and all others as torch does."""
         if not getattr(module, _OWN_INITIALISATION, False):
             super()._init_weights(module)
             return
@@ -144,17 +161,27 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         num_logits_to_keep: int = 0,
         cache: Any = None,
     ) -> Video3DOutput:
-        """A batch of items, or (without `scenes`) one step of the language model, as generation calls it.
+        """Run a batch of items or, without `scenes`, one step of the language model, as generation does.
 
-        input_ids        (R, W), seq.IMAGE_ID once a row
-        attention_mask   (R, W), 0 on padding, either side
-        labels           (R, W), -100 where none; an item with a <ground> token has the grounding loss only
-        scenes           S dicts of SceneInputs.tensors()
-        scene_index      (R,) which scene a row sees; by default the scenes in order
-        coords           (C, 3) world frame, metres: the points of all <coord> tokens, row by row
-        targets          for each item the right proposals' indices; read for grounding items that have labels
-        segments         (R, W) where rows pack several items, see `model.sequence`
-        cache            the same as `past_key_values`, under the name that transformers 5.24 gave it
+        The arguments that are not listed are those of Qwen2ForCausalLM.
+
+        Args:
+            input_ids: (R, W) token ids, with seq.IMAGE_ID once a row.
+            attention_mask: (R, W) 0 on padding, on either side.
+            labels: (R, W) token ids, -100 for tokens without loss. Items with a <ground> token have the grounding loss
+                only.
+            scenes: For each scene `SceneInputs.tensors()`.
+            scene_index: (R,) index of each row's scene; by default the scenes in order.
+            coords: (C, 3) points of all <coord> tokens, row by row; world frame, metres.
+            targets: For each item the indices of the correct proposals; read for grounding items with labels.
+            segments: (R, W) items of packed rows; see `model.sequence`.
+            cache: The same as `past_key_values`, under its name since transformers 5.24.
+
+        Returns:
+            The output, or a tuple with `return_dict=False`.
+
+        Raises:
+            DataError: The batch is inconsistent; the message names the item.
         """
         rows = None
         scenes, coords, targets = unwrap(scenes), unwrap(coords), unwrap(targets)
@@ -213,9 +240,23 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         segments: torch.Tensor | None = None,
         left: bool | None = None,
     ) -> tuple[seq.PackedBatch, list[int]]:
-        """What enters the language model, and for each row the index of its scene.
+        """Build the input rows of the language model.
 
-        left: pad on the left; None keeps the side that `attention_mask` shows.
+        Args:
+            input_ids: (R, W) token ids, with seq.IMAGE_ID once a row.
+            scenes: The encoded scenes.
+            scene_index: (R,) index of each row's scene; by default the scenes in order.
+            attention_mask: (R, W) 0 on padding; by default there is none.
+            labels: (R, W) or None.
+            coords: (C, 3) points of all <coord> tokens, row by row; world frame, metres.
+            segments: (R, W) items of packed rows, or None.
+            left: Pad on the left; None: on the side where `attention_mask` has padding.
+
+        Returns:
+            The padded rows, and for each row the index of its scene.
+
+        Raises:
+            DataError: Placeholders, points, lengths or scene indices do not fit.
         """
         input_ids, attention_mask, labels, segments = (
             None if part is None else part.to(self.device) for part in (input_ids, attention_mask, labels, segments)
@@ -232,7 +273,19 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         return seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left), scene_of
 
     def embed_text(self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None) -> torch.Tensor:
-        """(R, W, H): token embeddings, with the position embedding of its point added to each <coord> token."""
+        """Embed tokens, and add to each <coord> token the position embedding of its point.
+
+        Args:
+            input_ids: (R, W) token ids.
+            mask: (R, W) bool, False on padding.
+            coords: (C, 3) points of all <coord> tokens, row by row, world frame, metres; None if there are none.
+
+        Returns:
+            (R, W, H).
+
+        Raises:
+            DataError: The number of points differs from that of <coord> tokens, or a point is not finite.
+        """
         embeds = self.model.embed_tokens(input_ids.clamp(min=0))
         wanted = 0 if coords is None else len(coords)
         coord_id = self.config.coord_token_id
@@ -268,7 +321,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         return index
 
     def _scenes_to_ground(self, input_ids, scenes, scene_index) -> set[int]:
-        """Indices of the scenes of which a grounding item asks: only these need proposal features."""
+        """Return the indices of scenes with a grounding item, the only ones that need proposal features."""
         if self.config.head is None or self.config.ground_token_id is None:
             return set()
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
@@ -287,7 +340,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
     # -- from hidden states to scores and losses ----------------------------------------------------------------
 
     def _continue(self, hidden, labels, kept: int | torch.Tensor) -> dict[str, Any]:
-        """A step of the language model alone: logits of the last `kept` positions (0: of all)."""
+        """Compute logits of the last `kept` positions (0: all), and the loss, of a step of the language model alone."""
         logits = self.lm_head(hidden[:, kept if isinstance(kept, torch.Tensor) else slice(-kept or None, None)])
         loss = None
         if labels is not None:
@@ -296,7 +349,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         return {"loss": loss, "logits": logits}
 
     def _score_items(self, hidden, rows: seq.PackedBatch, tokens, scene_of: list[int], targets) -> dict[str, Any]:
-        """loss, item_losses, logits and ground_scores of the output."""
+        """Compute loss, item_losses, logits and ground_scores of the output."""
         hidden = hidden.to(rows.embeds.device)  # a model over several devices ends on another one than it starts
         places = seq.item_places(rows.mask, rows.segments)
         unused: list[
@@ -323,7 +376,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         }
 
     def _text_losses(self, hidden, labels, places, unused: list) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(logits of the K labelled positions of all items, for each item the mean over its own)."""
+        """Return the logits (K, vocabulary) of all labelled positions, and the mean loss of each item."""
         wanted = [labels[row, columns[1:]] for row, columns in places]
         kept = [label != seq.IGNORE for label in wanted]
         counts = [int(own.sum()) for own in kept]
@@ -342,7 +395,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         return logits, [own.sum() / max(len(own), 1) for own in terms.split(counts)]
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of, unused: list) -> list[torch.Tensor | None]:
-        """Scores of the items that hold a <ground> token, computed scene by scene."""
+        """Score the items that contain a <ground> token, scene by scene."""
         scores: list[torch.Tensor | None] = [None] * len(places)
         if self.config.head is None or self.config.ground_token_id is None:
             return scores
@@ -371,7 +424,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
 
     @staticmethod
     def _targets(item: int, targets, count: int, device: torch.device) -> torch.Tensor:
-        """The item's targets, checked against the number of proposals."""
+        """Return the item's targets (K,), after checking them against the number of proposals."""
         if targets is None or item >= len(targets):
             raise DataError(f"item {item} of the batch asks to ground, but has no targets", remedy="pass targets")
         chosen = torch.as_tensor(targets[item], dtype=torch.long, device=device)
@@ -414,14 +467,14 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.weights.load`."""
+        """Load a checkpoint of this package or of LLaVA-NeXT; see `model.checkpoint.weights.load`."""
         from video3d_plugin.model.checkpoint.weights import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
 
 
 def _states(hidden: torch.Tensor, queries: list[tuple[int, int, torch.Tensor]]) -> torch.Tensor:
-    """(Q, H): the hidden states of (item, row, column) queries, in one go."""
+    """Return the hidden states (Q, H) of queries (item, row, column)."""
     return hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
 
 
@@ -431,7 +484,7 @@ def _keep_own_initialisation(part: nn.Module | None) -> None:
 
 
 def _longest_items(mask: torch.Tensor, segments: torch.Tensor) -> list[int]:
-    """For each row the length of its longest item, prefix included."""
+    """Return for each row the length of its longest item, prefix included."""
     longest = [0] * len(mask)
     for row, columns in seq.item_places(mask, segments.masked_fill(~mask, -1)):
         longest[row] = max(longest[row], len(columns))

@@ -4,7 +4,7 @@ Softmax over the union of two sets of keys is the mean of the softmaxes over eac
 exponentials. So the queries of all questions attend to the prefix in one matrix product, without a copy of its keys for
 each question. Only the short rest is computed question by question, and both parts are joined by log-sum-exp.
 
-For T queries of all questions, P keys of the prefix and head size d this takes 4 T P d operations a head and reads the P
+For T queries of all questions, P keys of the prefix and head size d, this takes 4 T P d operations a head and reads P
 keys once; an expanded cache writes and reads P keys for every question.
 
 Sources: Dao et al., FlashAttention (arXiv 2205.14135), section 3.1, for joining; Juravsky et al., Hydragen
