@@ -450,9 +450,24 @@ class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
         targets: Any = None,
         **kwargs: Any,
     ):
-        """As transformers' `generate`, on a batch of the processor; returns the new tokens only (R, at most new).
+        """Generate text for a batch, as `generate` of transformers does.
 
-        Items are padded on the left whatever side the batch was padded on. `labels` and `targets` are not read.
+        Args:
+            inputs: The same as `input_ids`.
+            input_ids: (R, W) token ids.
+            attention_mask: (R, W) 0 on padding, on either side; rows are padded on the left for generation.
+            scenes: As in `forward`.
+            scene_index: As in `forward`.
+            coords: As in `forward`.
+            labels: Ignored.
+            targets: Ignored.
+            **kwargs: Options of transformers.
+
+        Returns:
+            (R, new tokens) the generated tokens only; without scenes, what transformers returns.
+
+        Raises:
+            DataError: A scene is missing, or rows pack several items.
         """
         ids = inputs if input_ids is None else input_ids
         if scenes is None:

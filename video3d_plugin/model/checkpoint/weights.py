@@ -1,8 +1,8 @@
-"""Loading checkpoints: ours, and LLaVA-NeXT's folders as they are published.
+"""Loads checkpoints of this package and of LLaVA-NeXT, as they are published.
 
-`Video3DForCausalLM.from_pretrained` comes through `load`, which looks at the weights' names and shapes first: the
-vocabulary is the weights', what is missing or left over is an error that lists it, and a base checkpoint without
-grounding head or position embedding gets fresh ones. Nothing is unpickled but tensors.
+`Video3DForCausalLM.from_pretrained` calls `load`, which first reads names and shapes of the weights. The vocabulary
+size is that of the weights; missing or unexpected parameters are an error that lists them; a base checkpoint without
+grounding head or position embedding gets newly initialised ones. Only tensors are unpickled.
 """
 
 from __future__ import annotations
