@@ -1,4 +1,4 @@
-"""Model and processor of a checkpoint folder, with an adapter where there is one."""
+"""Loads model and processor of a checkpoint, and merges an adapter."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
 
 
 def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: Any):
-    """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it.
+    """Load model and processor.
 
-    An adapter folder given as `path` is merged into the base checkpoint that it names.
+    Args:
+        path: A checkpoint's folder or hub name, or an adapter's folder, which is merged into its base checkpoint.
+        lora: An adapter's folder, to be merged into the checkpoint.
+        **options: Passed to `from_pretrained`.
+
+    Returns:
+        The model and its processor.
+
+    Raises:
+        MissingError: A file or folder is missing.
+        DataError: The checkpoint, adapter or tokenizer cannot be used, or they do not belong together.
     """
     folder, adapter = local_folders(path, lora, options)
     if adapter is None:
@@ -39,7 +49,7 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, **options: An
 
 
 def _check_words(processor: Video3DProcessor, config: Video3DConfig, folder: Path) -> None:
-    """Raise unless the tokenizer is the one that the weights were trained with, as far as that shows."""
+    """Raise DataError if the tokenizer has more tokens than the weights, or other ids of the special tokens."""
     remedy = "use the tokenizer that was saved with these weights"
     highest = max(processor.tokenizer.get_vocab().values()) + 1
     if highest > config.vocab_size:
