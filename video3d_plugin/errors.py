@@ -1,7 +1,7 @@
-"""Errors a user can act on: one line that names the file, scene or item, and the remedy.
+"""Errors that a user can act on: one line that names the file, scene or item, and the remedy.
 
-The command line prints these without a traceback and exits with 2; anything else is a bug and keeps its traceback.
-What a message quotes of a file may be anything: it is bounded and made printable here.
+The command line prints them without a traceback and exits with status 2. Any other exception is a bug and keeps its
+traceback. Text that messages quote from files is shortened and made printable here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ _NAMES = 12
 
 
 class Video3DError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of this package's errors."""
 
 
 class DataError(Video3DError, ValueError):
-    """Content that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="re-export")`."""
+    """Data that cannot be used: `DataError("depth is 320x240, not 640x480", where=path, remedy="export it again")`.
+
+    Args:
+        what: The fault.
+        where: The file, scene or item.
+        remedy: What the user can do.
+    """
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.what, self.where = _clean(what, _WHAT_LETTERS), where
@@ -29,7 +35,13 @@ class DataError(Video3DError, ValueError):
 
 
 class MissingError(Video3DError, FileNotFoundError):
-    """A file, folder, scene or installed part that is not there; says how to make it."""
+    """A missing file, folder, scene or installed package.
+
+    Args:
+        what: What is missing.
+        where: The file, folder or scene.
+        remedy: How the user can get it.
+    """
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.what, self.where = _clean(what, _WHAT_LETTERS), where
@@ -38,7 +50,7 @@ class MissingError(Video3DError, FileNotFoundError):
 
 
 def quoted(value: Any, limit: int = 80) -> str:
-    """What a message shows of a value that a file holds: its repr, of at most `limit` letters, whatever its size."""
+    """Return the repr of a value for a message, shortened to `limit` letters whatever the value's size."""
     if isinstance(value, str | bytes):
         return _cut(repr(value[:limit]) if len(value) <= limit else repr(value[:limit]) + "...", limit)
     shortened = reprlib.Repr()
@@ -76,7 +88,7 @@ def _one_line(what: str, where: str | Path | None, remedy: str | None) -> str:
 
 
 def _clean(text: Any, limit: int) -> str:
-    """One line of printable letters, with its middle left out where it has more than `limit` of them."""
+    """Return text as one line of printable letters, shortened in the middle to `limit`."""
     text = str(text)
     if len(text) > 4 * limit:  # before it is split: a message may quote megabytes
         text = text[: 2 * limit] + " ... " + text[-2 * limit :]
@@ -85,7 +97,7 @@ def _clean(text: Any, limit: int) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """The text; its middle is replaced by dots where it is longer than `limit`."""
+    """Return the text, with its middle replaced by dots if it is longer than `limit`."""
     if len(text) <= limit:
         return text
     head = (limit - 5) * 2 // 3

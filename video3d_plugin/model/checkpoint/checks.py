@@ -1,4 +1,4 @@
-"""The files of a checkpoint's folder as data of strangers: checked before transformers, tokenizers or torch read them.
+"""Checks the files of a checkpoint's folder, which are untrusted, before transformers, tokenizers or torch read them.
 
 Nothing is unpickled but tensors, no code that a folder brings is run, and no file outside it is opened.
 """
@@ -98,7 +98,7 @@ def _is_map(value: Any, rule: Rule) -> bool:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Raise DataError for what a tokenizer's files must not say; a folder without them is not looked at."""
+    """Raise DataError if a folder's tokenizer files hold unsupported values; absent files are accepted."""
     for name in ("tokenizer.json", "vocab.json", "merges.txt"):
         if os.path.lexists(folder / name):
             read_bounded(folder / name, LARGE_BYTES)
@@ -130,7 +130,7 @@ def _check_names(content: Mapping[str, Any], path: Path) -> None:
 
 
 def check_generation_config(folder: Path) -> None:
-    """Raise DataError unless transformers can take the folder's generation_config.json; none is fine."""
+    """Raise DataError if the folder has a generation_config.json that transformers cannot use."""
     path = folder / "generation_config.json"
     if not os.path.lexists(path):
         return
@@ -156,7 +156,7 @@ def read_processor_config(path: Path) -> dict[str, Any]:
 
 
 def check_weight_file(path: Path) -> None:
-    """Raise unless it is a regular file with something in it that is no Git LFS pointer."""
+    """Raise DataError or MissingError unless it is a regular file, not empty, and no Git LFS pointer."""
     try:
         state = os.stat(path)
     except OSError as error:
@@ -170,7 +170,12 @@ def check_weight_file(path: Path) -> None:
 
 
 def shapes_of(path: Path, floats: bool = True) -> Shapes:
-    """Name and shape of every stored tensor, from the file's header. floats: integers are an error."""
+    """Read names and shapes of the tensors in a weight file.
+
+    Args:
+        path: A .safetensors or .bin file.
+        floats: Raise DataError for tensors that are not floating-point.
+    """
     check_weight_file(path)
     if path.suffix != ".safetensors":
         tensors = read_bin(path, "meta")
@@ -201,7 +206,7 @@ def _check_floats(kinds: Mapping[str, str], path: Path) -> None:
 
 
 def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Tensors of a .bin file by name, and nothing else: what is pickled beside tensors is refused by torch.
+    """Read the tensors of a .bin file by name; torch refuses any other pickled object.
 
     Raises:
         DataError: the file is damaged, compressed, holds something else, or a tensor larger than the file.

@@ -1,4 +1,4 @@
-"""LoRA: train an adapter on the language model with heads and embeddings in full; load and merge one.
+"""LoRA: makes, saves, loads and merges adapters of the language model; heads and embeddings train in full.
 
 The folder is as LLaVA-NeXT's training script leaves it: adapter_config.json, adapter_model.safetensors (PEFT), and
 non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `train`).
@@ -32,7 +32,7 @@ _TRAINED_IN_FULL = (
 
 
 def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
-    """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are.
+    """Add an adapter to the linear layers of the language model; heads and embeddings stay trainable in full.
 
     Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
     calls to resume) reads what was trained in full as well.
@@ -54,14 +54,14 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.
 
 
 def train_in_full(model: Any) -> None:
-    """Unfreeze what is trained in full beside an adapter."""
+    """Unfreeze the parameters that train in full beside an adapter."""
     for name, parameter in model.named_parameters():
         if "vision_tower" not in name and any(part in name for part in _TRAINED_IN_FULL):
             parameter.requires_grad_(True)
 
 
 def _peft_class() -> type:
-    """PEFT's model class with the second file; made here because importing peft takes seconds."""
+    """Return PEFT's model class, extended to save non_lora_trainables.bin; lazily, as importing peft takes seconds."""
     from peft import PeftModelForCausalLM
 
     class LoraModel(PeftModelForCausalLM):
@@ -81,7 +81,7 @@ def _peft_class() -> type:
 
 
 def save_full(wrapped: Any, folder: Path) -> None:
-    """Beside the adapter: what was trained in full, and the configuration."""
+    """Save the parameters that were trained in full, and the configuration, beside an adapter."""
     kept = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
     with zero3.gathered(kept.values()):
         full = {name: p.detach().cpu().clone() for name, p in kept.items()}
@@ -94,12 +94,12 @@ def save_full(wrapped: Any, folder: Path) -> None:
 
 
 def config_folder(folder: Path, base: Path) -> Path:
-    """Where the configuration is: saved with the adapter (it knows the heads), else with the base checkpoint."""
+    """Return the folder with the configuration: the adapter's if it has one, else the base checkpoint's."""
     return folder if (folder / "config.json").is_file() else base
 
 
 def merge_lora(model: Any, folder: str | Path) -> Any:
-    """The model with the adapter merged in and the fully trained parameters in place.
+    """Merge an adapter and its fully trained parameters into a model.
 
     Raises:
         DataError: the adapter is damaged or no LoRA, a weight has no place in the model, or a place has no weight.
@@ -133,7 +133,7 @@ def merge_lora(model: Any, folder: str | Path) -> Any:
 
 
 def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, ...]]) -> None:
-    """Raise unless every weight of the adapter has its place, and every place its weight."""
+    """Raise DataError if weights of the adapter are missing, unexpected or of another shape."""
     from peft import get_peft_model_state_dict
 
     places = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -154,7 +154,7 @@ def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, .
 
 
 def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None:
-    """Resize the model's embeddings to stored ones."""
+    """Resize the model's embeddings to the stored ones."""
     words, out = stored.get("model.embed_tokens.weight"), stored.get("lm_head.weight")
     if words is not None and words.dim() == 2 and len(words) != model.config.vocab_size:
         if out is not None and len(out) != len(words):
@@ -165,7 +165,11 @@ def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None
 
 @torch.no_grad()
 def load_full(model: Any, path: Path) -> None:
-    """Copy the parameters of non_lora_trainables.bin; a name that the model lacks is an error that lists it."""
+    """Copy the parameters of non_lora_trainables.bin into a model.
+
+    Raises:
+        DataError: The file cannot be used, or has parameters that the model lacks.
+    """
     shapes_of(path)
     tensors = read_bin(path)
     check_finite(tensors, path)
