@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from video3d_plugin.geometry.boxes import pack_patches
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.scene import Question, SceneInputs
 
 SCENE = "made_up"
 GROUND = "<image>Identify the object according to the following description.\n"

@@ -18,8 +18,8 @@ from room_scan import FOCAL, camera, ray_cast
 
 from video3d_plugin.geometry.boxes import proposal_patches
 from video3d_plugin.geometry.cameras import back_project
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.scene import InputsSpec
 
 TARGET = 20
 

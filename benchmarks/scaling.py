@@ -4,7 +4,7 @@
 
 Each point is measured once, in CPU seconds of one thread (the small model of `scene_answers.py`). The baseline by
 questions, frames and scenes is one full forward pass a question, timed for one question (at each number of frames) and
-multiplied: dashed, without marks. That of the proposals is a loop over them, timed at each mark up to 100.
+multiplied: dashed, without packed attention. That of the proposals is a loop over them, timed at each mark up to 100.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from page import table
 from proposal_features import baseline, room_points
 
 from video3d_plugin.geometry.boxes import proposal_patches
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.grounding import proposal_features
 from video3d_plugin.pipeline import Video3D
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.scene import Question, SceneInputs
 
 QUESTIONS = (1, 4, 16, 64, 256)
 FRAMES = (8, 16, 32, 64, 128)

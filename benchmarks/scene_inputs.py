@@ -23,7 +23,7 @@ from room_scan import write_scan
 from video3d_plugin import load_scene
 from video3d_plugin.data import store
 from video3d_plugin.data.inputs import scene_inputs
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 TARGETS = {"cold": 4, "bytes": 8, "store": 100}
 

@@ -31,12 +31,12 @@ class Case:
         asked = self.questions[:count]
         return self._gradients([[question] for question in asked], shared=False)
 
-    def together(self, marks: bool = True, count: int | None = None):
-        self.model.model.reads_marks = marks
+    def together(self, packed: bool = True, count: int | None = None):
+        self.model.model.packed_attention_enabled = packed
         try:
             return self._gradients([self.questions[:count]], shared=True)
         finally:
-            self.model.model.reads_marks = True
+            self.model.model.packed_attention_enabled = True
 
     def tokens(self, count: int) -> int:
         """Positions of the row that `count` questions make."""

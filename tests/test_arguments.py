@@ -11,7 +11,7 @@ import torch
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.arguments import ArgumentError
 from video3d_plugin.errors import DataError
-from video3d_plugin.pipeline import default_checkpoint
+from video3d_plugin.loading import default_checkpoint
 from video3d_plugin.scene import Question
 
 

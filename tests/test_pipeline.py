@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from video3d_plugin import grounding_result as found
-from video3d_plugin import load_model, load_scene, pipeline, prompts
+from video3d_plugin import load_model, load_scene, loading, pipeline, prompts, questions
 from video3d_plugin.data import readers
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
@@ -258,7 +258,7 @@ def test_frames_are_those_of_the_training_however_the_checkpoint_is_named(tiny_c
 
 
 def test_without_a_shipped_checkpoint_the_error_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(pipeline, "__file__", str(tmp_path / "pipeline.py"))
+    monkeypatch.setattr(loading, "__file__", str(tmp_path / "loading.py"))
     with pytest.raises(MissingError, match="--model CHECKPOINT"):
         load_model()
 
@@ -290,15 +290,15 @@ def test_a_path_is_not_taken_for_a_scene(model, my_scan):
 def test_prompts_are_those_of_the_benchmarks():
     find = "<image>Identify the object according to the following description.\nA lamp"
     several = "\nThere may be no corresponding object, or there may be one or more objects."
-    asked = prompts.text_question("Why?", 0, "s", prompts.ANSWER_PROMPT, ())
+    asked = questions.text_question("Why?", 0, "s", prompts.ANSWER_PROMPT, ())
     assert asked.prompt == "<image> Why? Answer the question simply."
     assert prompts.CAPTION_PROMPT == "<image> Given an object located at <coord> , describe the object in detail."
-    assert prompts.ground_question("a Lamp", 0, "s", False).prompt == find
-    assert prompts.ground_question("a lamp", 0, "s", True).prompt == find + several
-    text = prompts.text_question("<image> Say {question}.", 0, "s", "Now {question}", ())
+    assert questions.ground_question("a Lamp", 0, "s", False).prompt == find
+    assert questions.ground_question("a lamp", 0, "s", True).prompt == find + several
+    text = questions.text_question("<image> Say {question}.", 0, "s", "Now {question}", ())
     assert text.prompt == "<image> Now <image> Say {question}."
     given = Question("t", "1", "s", "<image>x")
-    assert prompts.text_question(given, 0, "s", "", ()) is given
+    assert questions.text_question(given, 0, "s", "", ()) is given
 
 
 def test_nothing_there_is_an_empty_choice_and_scores_of_other_heads_stand_alone():

@@ -1,7 +1,7 @@
-"""Video3DConfig: a LLaVA-NeXT config.json as it is, with its option strings parsed once into frozen records.
+"""Video3DConfig: LLaVA-NeXT's config.json, with its option strings parsed into frozen records.
 
-The host writes options as strings that its code searches for substrings (`avg-discrete-sin3d`, `patch14-pe`).
-Here one function a string knows the grammar, and everything else reads the record that it returns.
+LLaVA-NeXT searches options such as `avg-discrete-sin3d` for substrings wherever it uses them. Here one function parses
+each option, and all other code reads the record that it returns.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from transformers import AutoConfig, Qwen2Config
 
+from video3d_plugin.compat import rope_arguments
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.files.checkpoint_json import (
     VISION_RULES,
@@ -24,12 +25,12 @@ from video3d_plugin.files.checkpoint_json import (
     check_fields,
     read_checkpoint_json,
 )
-from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
+from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]
 HeadKind = Literal["infonce", "score", "mlp"]
 
-# The tower that the published checkpoints name; known here so that no network is needed to know its sizes.
+# The tower of the published checkpoints, so that its sizes are known without a network.
 # Source: google/siglip-so400m-patch14-384, config.json.
 KNOWN_TOWERS: dict[str, dict[str, int]] = {
     "google/siglip-so400m-patch14-384": {
@@ -55,11 +56,15 @@ _ENCODINGS: dict[str, Literal["sine", "mlp"]] = {"sin3d": "sine", "mlp": "mlp"}
 
 @dataclass(frozen=True)
 class PositionSpec:
-    """How a token's 3D points become an embedding.
+    """How a token's 3D points are embedded.
 
-    points       which points stand for a token
-    encoding     "sine" or "mlp"
-    discretised  clamp to [low, high] metres and round to voxels of `voxel_size` metres before encoding
+    Attributes:
+        points: Which points represent a token.
+        encoding: "sine" or "mlp".
+        discretised: Clamp points to [low, high] and round them to voxels before encoding.
+        voxel_size: Side of a voxel, metres.
+        low: Lowest x, y, z, world frame, metres.
+        high: Highest x, y, z, world frame, metres.
     """
 
     points: Points
@@ -71,14 +76,19 @@ class PositionSpec:
 
     @property
     def points_per_token(self) -> int:
+        """3D points that represent one token."""
         return POINTS_PER_TOKEN[self.points]
 
 
 @dataclass(frozen=True)
 class LayoutSpec:
-    """How the pooled grid becomes a sequence: pooling, its stride, and where the learned newline token goes.
+    """How the patch grid becomes a sequence of visual tokens.
 
-    newline is None where the host's merge type is `flat`; `has_newline` says whether the parameter exists.
+    Attributes:
+        pooling: "bilinear", "average" or "max".
+        pool_stride: Patches along a side that are pooled to one token.
+        newline: Where the learned newline token is inserted; see `model.vision.flatten_with_newlines`.
+        has_newline: Whether the checkpoint has the newline parameter.
     """
 
     pooling: Pooling
@@ -89,20 +99,35 @@ class LayoutSpec:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """The grounding head; `temperature` is InfoNCE's."""
+    """The grounding head.
+
+    Attributes:
+        kind: "infonce", "score" or "mlp".
+        temperature: Temperature of InfoNCE.
+    """
 
     kind: HeadKind
     temperature: float = 0.07
 
     @property
     def has_zero_target(self) -> bool:
-        """Whether scores end with a slot that means "none of them"."""
+        """Whether scores end with a slot that means "no such object"."""
         return self.kind == "infonce"
 
 
 @lru_cache(maxsize=64)
 def parse_position(text: str) -> tuple[Points, Literal["sine", "mlp"], bool]:
-    """`avg-discrete-sin3d` -> ("average", "sine", True). Words may come in any order; each at most once."""
+    """Parse `world_position_embedding_type`.
+
+    Args:
+        text: Words in any order, separated by hyphens, such as "avg-discrete-sin3d".
+
+    Returns:
+        Points, encoding, and whether points are rounded to voxels: ("average", "sine", True).
+
+    Raises:
+        DataError: A word is unknown, or there is not exactly one for the points and one for the encoding.
+    """
     words = text.split("-")
     points = [_POINT_WORDS[word] for word in words if word in _POINT_WORDS]
     encodings = [_ENCODINGS[word] for word in words if word in _ENCODINGS]
@@ -117,8 +142,17 @@ def parse_position(text: str) -> tuple[Points, Literal["sine", "mlp"], bool]:
 
 @lru_cache(maxsize=64)
 def parse_object_feature(text: str | None) -> ObjectPatch:
-    """`patch14-pe` -> "patch14". The box centre's position is added wherever the model has one, with or without `-pe`,
-    as the reference does (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py)."""
+    """Parse `object_feature_type`, such as "patch14-pe".
+
+    The position embedding of the box's centre is added whenever the model has one, with or without "-pe", as in the
+    reference (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py).
+
+    Args:
+        text: The option; None means "patch14".
+
+    Raises:
+        DataError: The option is unknown.
+    """
     words = (text or "patch14").split("-")
     known: dict[str, ObjectPatch] = {"patch14": "patch14", "patch27": "patch27"}
     patches = [known[word] for word in words if word in known]
@@ -132,7 +166,17 @@ def parse_object_feature(text: str | None) -> ObjectPatch:
 
 @lru_cache(maxsize=64)
 def parse_projector(text: str) -> tuple[int, int]:
-    """`mlp2x_gelu` -> (2 linear layers, 0 residual blocks); `linear` -> (1, 0); `identity` -> (0, 0)."""
+    """Parse `mm_projector_type`.
+
+    Args:
+        text: "identity", "linear", "mlpNx_gelu" or "mlpNx_resMx_gelu".
+
+    Returns:
+        Linear layers and residual blocks: (2, 0) for "mlp2x_gelu".
+
+    Raises:
+        DataError: The option is unknown.
+    """
     simple = {"linear": (1, 0), "identity": (0, 0)}
     if text in simple:
         return simple[text]
@@ -146,11 +190,14 @@ def parse_projector(text: str) -> tuple[int, int]:
 
 
 class Video3DConfig(Qwen2Config):
-    """Qwen2's configuration, LLaVA-NeXT's `mm_*` keys and Video-3D LLM's own.
+    """Configuration of Qwen2 with the keys of LLaVA-NeXT (`mm_*`) and Video-3D LLM.
 
-    `vision_config` (a dict of SigLIP sizes) is optional: without it the sizes come from `mm_vision_tower`, which is
-    a known hub name, or a local folder with a SigLIP config.json, or a hub name in the local cache.
-    `mask_invalid_depth` leaves depth holes out of averages, box tests and position embeddings.
+    Two keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
+    `mm_vision_tower`, a known hub name, a local folder with a SigLIP config.json, or a hub name in the local cache.
+    `mask_invalid_depth`: leave depth holes out of averages, box tests and position embeddings.
+
+    Args:
+        **kwargs: Fields of a config.json.
     """
 
     model_type = "video3d"
@@ -189,13 +236,17 @@ class Video3DConfig(Qwen2Config):
         }
         kwargs.pop("model_type", None)
         own["vision_config"] = _sizes_of(own["vision_config"])
-        super().__init__(**_portable_rope(kwargs))
+        super().__init__(**rope_arguments(kwargs))
         for name, value in own.items():
             setattr(self, name, value)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
-        """As transformers does it; what it refuses is a DataError that names the file."""
+        """Load a configuration as transformers does.
+
+        Raises:
+            DataError: config.json cannot be used.
+        """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except (Video3DError, OSError):
@@ -208,7 +259,10 @@ class Video3DConfig(Qwen2Config):
     def get_config_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As transformers reads it; LLaVA-NeXT's own type names stand for ours (no warning about another type)."""
+        """Read config.json as transformers does, after checking it.
+
+        LLaVA-NeXT's model types are replaced by ours, so that transformers does not warn about another type.
+        """
         path = Path(pretrained_model_name_or_path) / "config.json"
         if os.path.lexists(path):
             check_config(read_checkpoint_json(path), cls, path, SAVED_WITH)
@@ -218,7 +272,7 @@ class Video3DConfig(Qwen2Config):
         return content, rest
 
     def to_dict(self) -> dict[str, Any]:
-        """As transformers writes it, with the rotary base under `rope_theta` too, where versions before 5 look."""
+        """Return the fields of config.json, with the rotary base under `rope_theta` too, as transformers 4 reads it."""
         result = super().to_dict()
         rope = result.get("rope_parameters") or {}
         if "rope_theta" in rope:
@@ -229,7 +283,11 @@ class Video3DConfig(Qwen2Config):
 
     @property
     def position(self) -> PositionSpec | None:
-        """None where the checkpoint has no 3D position (a base LLaVA-NeXT checkpoint, or the paper's ablation)."""
+        """The 3D position embedding; None for a checkpoint without one (LLaVA-NeXT's, or the paper's ablation).
+
+        Raises:
+            DataError: An option of it cannot be used.
+        """
         if not self.world_position_embedding_type:
             return None
         words = _word(self.world_position_embedding_type, "world_position_embedding_type")
@@ -244,6 +302,11 @@ class Video3DConfig(Qwen2Config):
 
     @property
     def layout(self) -> LayoutSpec:
+        """Pooling and newline tokens.
+
+        Raises:
+            DataError: An option of it cannot be used.
+        """
         merge = _word(self.mm_patch_merge_type or "flat", "mm_patch_merge_type")
         stride = int(_number(self.mm_spatial_pool_stride or 2, "mm_spatial_pool_stride", "give a whole number, e.g. 2"))
         if stride < 1:
@@ -266,6 +329,11 @@ class Video3DConfig(Qwen2Config):
 
     @property
     def head(self) -> HeadSpec | None:
+        """The grounding head, or None.
+
+        Raises:
+            DataError: An option of it cannot be used.
+        """
         if not self.ground_head_type:
             return None
         kind = _one_of(self.ground_head_type, ("infonce", "score", "mlp"), "ground_head_type")
@@ -276,16 +344,17 @@ class Video3DConfig(Qwen2Config):
 
     @property
     def object_patch(self) -> ObjectPatch:
+        """The grid whose patches are averaged to a proposal's features."""
         return parse_object_feature(_word(self.object_feature_type or "patch14", "object_feature_type"))
 
     @property
     def vision(self) -> dict[str, Any]:
-        """SigLIP's sizes as keyword arguments of transformers' SiglipVisionConfig; see `tower_sizes`."""
+        """SigLIP's sizes, as arguments of SiglipVisionConfig; see `tower_sizes`."""
         return self.vision_config or tower_sizes(self.mm_vision_tower, self.name_or_path)
 
     @property
     def inputs_spec(self) -> InputsSpec:
-        """What this model asks of the data. Without a 3D position, averages are asked for and not read."""
+        """The specification of the model's inputs. Without a 3D position, average points are computed and not read."""
         vision, layout, position = self.vision, self.layout, self.position
         return InputsSpec(
             image_size=int(vision["image_size"]),
@@ -299,22 +368,36 @@ class Video3DConfig(Qwen2Config):
 
     @property
     def ground_token_id(self) -> int | None:
+        """Id of <ground>; None if the tokenizer lacks it."""
         return _only(self.ground_token_ids, "ground_token_ids")
 
     @property
     def coord_token_id(self) -> int | None:
+        """Id of <coord>; None if the tokenizer lacks it."""
         return _only(self.coord_token_ids, "coord_token_ids")
 
     @property
     def longest_sequence(self) -> int:
-        """Positions that the model was made for, visual tokens included."""
+        """Positions that the model supports, visual tokens included."""
         limits = (self.max_position_embeddings, getattr(self, "tokenizer_model_max_length", None))
         return min(int(limit) for limit in limits if limit)
 
 
 def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str, Any]:
-    """Sizes of the tower called `name`: a known hub name, a local folder (absolute, or relative to the working folder
-    or to `beside`), or a hub name in the local cache. Never guesses a CLIP tower from a path."""
+    """Read the sizes of a vision tower.
+
+    Args:
+        name: A known hub name, a local folder (absolute, or relative to the working folder or to `beside`), or a hub
+            name in the local cache.
+        beside: The checkpoint's folder.
+
+    Returns:
+        Arguments of SiglipVisionConfig.
+
+    Raises:
+        MissingError: The tower is not found.
+        DataError: There is no name, or the tower is not SigLIP.
+    """
     if not name:
         raise DataError("the configuration names no vision tower", remedy="set mm_vision_tower or vision_config")
     folder = tower_folder(name, beside)
@@ -336,7 +419,12 @@ def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str,
 
 
 def tower_folder(name: str, beside: str | Path | None = None) -> Path | None:
-    """The local folder that `name` means, or None for a hub name."""
+    """Return the local folder that `name` refers to, or None for a hub name.
+
+    Args:
+        name: A folder or a hub name.
+        beside: A folder that a relative name may lie in, besides the working folder.
+    """
     candidates = [Path(name).expanduser()] + ([Path(beside) / name] if beside else [])
     return next((path for path in candidates if (path / "config.json").is_file()), None)
 
@@ -356,21 +444,6 @@ def _siglip_sizes(path: Path) -> dict[str, Any]:
     defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
     found = {key: sizes.get(key, defaults[key]) for key in VISION_SIZES}
     return {**found, **{key: sizes[key] for key in extra if key in sizes}}
-
-
-def _portable_rope(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` (transformers 5) and `rope_theta` (4) mean the same; each version gets its own."""
-    kwargs = dict(kwargs)
-    rope = kwargs.get("rope_parameters")
-    if "rope_parameters" in getattr(Qwen2Config, "__dataclass_fields__", {}):
-        if rope:
-            kwargs.pop("rope_theta", None)
-    elif rope:
-        kwargs.pop("rope_parameters")
-        kwargs["rope_theta"] = rope.get("rope_theta", kwargs.get("rope_theta", 10000.0))
-        if rope.get("rope_type", "default") != "default":
-            kwargs["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
-    return kwargs
 
 
 def _one_of(value: str | None, known: tuple[str, ...], name: str) -> Any:
@@ -393,7 +466,7 @@ def _number(value: Any, name: str, remedy: str) -> float:
 
 
 def _sizes_of(vision: Any) -> dict[str, Any] | None:
-    """A `vision_config` as a dict: it may be one, a configuration of transformers, or None."""
+    """Return `vision_config` as a dict; it may be a dict, a configuration of transformers, or None."""
     if vision is None or isinstance(vision, dict):
         return vision
     if not hasattr(vision, "to_dict"):

@@ -7,10 +7,12 @@ traceback. Messages may quote files, which may hold anything, so they are shorte
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_WHAT_LETTERS, _WHERE_LETTERS, _REMEDY_LETTERS = 700, 300, 400
+_WHAT_LETTERS, _WHERE_LETTERS, _REMEDY_LETTERS, _NAME_LETTERS = 700, 300, 400, 120
+_NAMES = 12
 
 
 class Video3DError(Exception):
@@ -63,6 +65,26 @@ def quoted(value: Any, limit: int = 80) -> str:
         return _cut(shortened.repr(value), limit)
     except ValueError:  # an integer of more digits than Python prints
         return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+
+
+def joined_names(names: Iterable[str], letters: int = 280) -> str:
+    """Join names for a message, separated by commas.
+
+    Args:
+        names: The names; each is shown with at most 120 letters.
+        letters: Names are shown until they take this many letters, and at most 12.
+
+    Returns:
+        The first names, and "and K more" where there are K others.
+    """
+    names = list(names)
+    shown: list[str] = []
+    for name in names[:_NAMES]:
+        shown.append(_cut(name, _NAME_LETTERS))
+        if sum(map(len, shown)) >= letters:
+            break
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def _one_line(what: str, where: str | Path | None, remedy: str | None) -> str:

@@ -1,4 +1,4 @@
-"""What grounding gives to people: boxes with scores, best first."""
+"""Grounding: the result of `Video3D.ground`, boxes with scores, best first."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from video3d_plugin.metrics.selection import TEMPERATURE, best_object, objects_b
 
 @dataclass(frozen=True)
 class FoundBox:
-    """One proposal and how well it fits a description.
+    """A proposal and its score for a description.
 
-    box         centre x, y, z and size x, y, z: axis-aligned, world frame (z up), metres
-    score       the head's own number; only its order matters (InfoNCE: a cosine, -1 to 1)
-    confidence  0 to 1. InfoNCE: the share of the softmax over all proposals and "nothing is there"; other heads: the
-                logistic function of the score, each box by itself
-    index       row among the scene's proposals
+    Attributes:
+        box: Centre x, y, z and size x, y, z; axis-aligned, world frame (z up), metres.
+        score: Output of the grounding head, for ranking only (InfoNCE: a cosine, -1 to 1).
+        confidence: 0 to 1. InfoNCE: the softmax over all proposals and "no such object"; other heads: the logistic
+            function of the score.
+        index: Row among the scene's proposals.
     """
 
     box: tuple[float, float, float, float, float, float]
@@ -29,19 +30,24 @@ class FoundBox:
 
     @property
     def centre(self) -> tuple[float, float, float]:
+        """x, y, z of the box's centre: world frame, metres."""
         return self.box[:3]
 
     @property
     def size(self) -> tuple[float, float, float]:
+        """Extent of the box along x, y, z: metres."""
         return self.box[3:]
 
 
 @dataclass(frozen=True)
 class Grounding(Sequence[FoundBox]):
-    """All proposals of a scene for one description, best first: a sequence of FoundBox.
+    """All proposals of a scene for one description: a sequence of FoundBox, best first.
 
-    chosen      what the model is taken to mean: the best box; where several were allowed, all that belong, or none
-    nothing     confidence in "nothing here fits"; None for a head that has no such score
+    Attributes:
+        description: The description.
+        found: All proposals, best first.
+        chosen: The selected boxes: the best one; if several were allowed, all that fit, or none.
+        nothing: Confidence that no object fits; None for a head without such a score.
 
     >>> found = model.ground(scene, "the chair next to the table")
     >>> len(found) == len(found.boxes) == len(found.scores), found.boxes.shape[1]
@@ -70,7 +76,7 @@ class Grounding(Sequence[FoundBox]):
 
     @property
     def best(self) -> FoundBox:
-        """The box that fits best."""
+        """The box with the highest score."""
         return self.found[0]
 
     @property
@@ -84,7 +90,11 @@ class Grounding(Sequence[FoundBox]):
         return np.array([box.score for box in self.found], np.float32)
 
     def as_json(self, limit: int | None = None) -> dict[str, Any]:
-        """Plain values: the boxes chosen, and the best `limit` of all."""
+        """Return a JSON-serialisable dict.
+
+        Args:
+            limit: How many boxes to include besides the selected ones; None: all.
+        """
         return {
             "description": self.description,
             "chosen": [_plain(box) for box in self.chosen],
@@ -101,14 +111,19 @@ def _plain(box: FoundBox) -> dict[str, Any]:
 def grounding_of(
     description: str,
     scores: Sequence[float],
-    boxes: np.ndarray,  # (N, 6) metres
+    boxes: np.ndarray,
     temperature: float | None,
     several: bool = False,
 ) -> Grounding:
-    """From a head's scores (N,), or (N + 1,) with "nothing is there" last.
+    """Rank proposals by their scores and select those that are meant.
 
-    temperature    of the InfoNCE head; None for a head that scores each box by itself
-    Chosen is ScanRefer's best box; of several, all that are at least half as probable as the best.
+    Args:
+        description: The description.
+        scores: (N,), or (N + 1,) with "no such object" last.
+        boxes: (N, 6) centre and size, world frame, metres.
+        temperature: The InfoNCE head's; None for a head that scores each box independently.
+        several: False: select the best box (ScanRefer). True: select all boxes at least half as probable as the best
+            (Multi3DRefer), or none.
     """
     values = np.asarray(scores, np.float64)
     has_nothing = len(values) == len(boxes) + 1

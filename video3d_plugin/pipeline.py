@@ -1,4 +1,4 @@
-"""The model for people who ask it things: load a model and a scan, then answer, ground and caption.
+"""The Python interface: load a model and a scan, then answer, ground and caption.
 
 model = load_model("checkpoint")
 scene = load_scene("my_scan/")
@@ -17,55 +17,53 @@ from video3d_plugin.arguments import (
     ArgumentError,
     check_count,
     check_flag,
-    check_items,
     check_kind,
     check_known,
     check_number,
     check_one_of,
-    check_path,
     check_text,
 )
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError
 from video3d_plugin.grounding_result import Grounding, grounding_of
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.loading import MAX_FRAMES, SAMPLER, load_checkpoint
 from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
-from video3d_plugin.prompts import (
-    ANSWER_PROMPT,
-    CAPTION_PROMPT,
-    Point,
-    as_point,
-    ground_question,
-    listed_of,
-    text_question,
-)
-from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
+from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT
+from video3d_plugin.questions import Point, as_list, as_point, check_scene, ground_question, text_question
+from video3d_plugin.scene import Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
     import torch
 
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.prefix.decoding import PrefixAttention
-    from video3d_plugin.model.prefix.inference import ScenePrefix
+    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
-MAX_FRAMES = 32
-QUESTIONS_AT_ONCE = 64
+DEFAULT_BATCH_SIZE = 64  # questions decoded together
 PREFIX_ATTENTION = ("cascade", "expanded")
-NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 
 SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
 
 
 class Video3D:
-    """A model and its processor, ready to be asked.
+    """A model and its processor, for questions about scenes.
 
-    A scene is a `Scene` (what `load_scene` gives), `SceneInputs`, or an encoded scene from `encode_scene`. A Scene is
-    seen through at most `max_frames` frames that `sampler` chooses, and encoded when first asked about; what was
-    encoded is kept (`prefixes`, 2 GiB by default), so the next question about it costs little more than itself: a look
-    at the weights, which must be those that encoded it (`model.prefix.key`). `prefixes.clear()` forgets everything.
-    prefix_attention: "cascade", or its plain twin "expanded", which copies the scene's cache for each question of a
-    batch (7B, 32 frames: 0.4 GB a question); see `model.prefix`.
+    A scene is a `Scene` (from `load_scene`), `SceneInputs`, or a `ScenePrefix` (from `encode_scene`). A `Scene` is
+    sampled to at most `max_frames` frames and encoded at its first question. The result is kept in `prefixes`, a cache
+    of at most `cache_bytes`, so that later questions cost little more than their own tokens. Changing the model's
+    weights invalidates it (see `model.prefix.key`); `prefixes.clear()` empties it.
 
-    A single question in, a single result out; a list in, a list out.
+    Methods take one question and return one result, or take a list and return a list.
+
+    Args:
+        model: The model; set to evaluation mode.
+        processor: The processor that belongs to it.
+        sampler: Name of the sampler that chooses the frames of a Scene.
+        max_frames: Frames of a Scene at most.
+        cache_bytes: Size of `prefixes` in bytes; None: 2 GiB.
+        prefix_attention: "cascade", or "expanded", the reference implementation, which copies the scene's cache for
+            every question of a batch (0.4 GB a question with a 7B model and 32 frames).
 
     >>> model = load_model(checkpoint)
     >>> scene = load_scene(my_scan)
@@ -80,12 +78,12 @@ class Video3D:
         model: Video3DForCausalLM,
         processor: Video3DProcessor,
         *,
-        sampler: str = "uniform",
+        sampler: str = SAMPLER,
         max_frames: int = MAX_FRAMES,
         cache_bytes: int | None = None,
         prefix_attention: PrefixAttention = "cascade",
     ):
-        _check_view(sampler, max_frames)
+        _check_sampling(sampler, max_frames)
         check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
         check_count("cache_bytes", cache_bytes, 0, optional=True)
         self.model, self.processor = model.eval(), processor
@@ -94,11 +92,12 @@ class Video3D:
 
     @property
     def spec(self) -> InputsSpec:
-        """What to make a scene's inputs for."""
+        """The specification that inputs of this model must have."""
         return self.model.config.inputs_spec
 
     @property
     def device(self) -> torch.device:
+        """The device of the token embeddings."""
         return self.model.get_input_embeddings().weight.device
 
     def inputs(
@@ -110,22 +109,32 @@ class Video3D:
         proposals: str | np.ndarray | None = None,
         question: Question | None = None,
     ) -> SceneInputs:
-        """What this model sees of a scene.
+        """Sample and decode the frames of a scene, and compute what the model reads of them.
 
-        sampler, max_frames    the model's own by default
-        proposals              "pred" (the scene's), "gt" (its annotated boxes), (N, 6) boxes centre and size, world
-                               frame, metres; None: the scene's, or clusters of its surface where it has none
-        question               what is asked, for a sampler that chooses frames for each question
+        Args:
+            scene: The scene.
+            sampler: Name of the frame sampler; by default the model's.
+            max_frames: Frames at most; by default the model's number.
+            proposals: "pred" (the scene's own proposals), "gt" (its annotated boxes), or boxes (N, 6): centre and size,
+                world frame, metres. By default the scene's own; where it has none, clusters of its surface.
+            question: The question, for a sampler that selects frames for each question.
+
+        Returns:
+            The inputs, made for `spec`.
+
+        Raises:
+            ArgumentError: An argument has a wrong type or value.
+            DataError: A frame, a pose or a box cannot be used.
         """
         from video3d_plugin.data.inputs import sample
 
         check_kind("scene", scene, Scene, "a Scene (load_scene gives one)")
-        _check_view(sampler, max_frames)
+        _check_sampling(sampler, max_frames)
         if isinstance(proposals, str):
             check_one_of("proposals", proposals, ("pred", "gt"))
         check_kind("question", question, (Question, type(None)), "a Question")
-        chosen = sample(scene, sampler or self.sampler, max_frames or self.max_frames, question=question)
-        return self._inputs_of(scene, chosen, proposals)
+        frames = sample(scene, sampler or self.sampler, max_frames or self.max_frames, question=question)
+        return self._inputs_of(scene, frames, proposals)
 
     def _inputs_of(self, scene: Scene, frames: Sequence[int], proposals: str | np.ndarray | None = None) -> SceneInputs:
         from video3d_plugin.data.inputs import scene_inputs
@@ -136,9 +145,19 @@ class Video3D:
         return scene_inputs(scene, frames, self.spec, "pred" if proposals is None else proposals)
 
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
-        """Everything before the question; see `model.prefix` for what it holds and how large it is. Not cached.
+        """Run the vision tower and the language model over everything that precedes a question.
 
-        view    with a Scene, the arguments of `inputs`
+        Args:
+            scene: A Scene, or inputs made for `spec`.
+            **view: With a Scene: arguments of `inputs`.
+
+        Returns:
+            The encoded scene, which the other methods accept. It is not put into `prefixes`. `model.prefix.inference`
+            says how large it is.
+
+        Raises:
+            ArgumentError: An argument is unknown or has a wrong type.
+            DataError: The inputs were made for another specification.
         """
         from video3d_plugin.model.prefix.inference import encode_scene
 
@@ -168,31 +187,45 @@ class Video3D:
         points: Sequence[Point] = (),
         prompt: str = ANSWER_PROMPT,
         max_new_tokens: int = 512,
-        batch_size: int = QUESTIONS_AT_ONCE,
+        batch_size: int = DEFAULT_BATCH_SIZE,
         **sampling: Any,
     ) -> str | list[str]:
-        """The answer's text, greedy unless `do_sample=True` (with temperature, top_p, top_k, generator).
+        """Answer questions about a scene in text.
 
-        questions  plain text is put into `prompt` in place of {question} (FREE_PROMPT adds nothing to it), and what
-                   reads as a special token in it is text; a Question says everything itself
-        points     what each <coord> in a single plain question stands for: (3,) points or (6,) boxes, world, metres;
-                   without points, <coord> is text too
+        Args:
+            scene: The scene.
+            questions: One question or a list. Plain text replaces {question} in `prompt`; special tokens in it are
+                plain text. A Question is used as it is.
+            points: With a single plain question: the points (3,), or boxes (6,) whose centres are taken, that its
+                <coord> tokens stand for, in order; world frame, metres. Without points, <coord> is plain text too.
+            prompt: Prompt of plain questions. `prompts.FREE_PROMPT` adds nothing to the question.
+            max_new_tokens: Tokens of an answer at most.
+            batch_size: Questions decoded together.
+            **sampling: `do_sample=True` with `temperature`, `top_p`, `top_k` and `generator`. Decoding is greedy by
+                default.
+
+        Returns:
+            The answer, or a list with one for each question.
+
+        Raises:
+            ArgumentError: An argument has a wrong type or range.
+            DataError: A question belongs to another scene, or does not fit the prompt or its points.
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)
         >>> text = model.answer(scene, "What is at <coord> ?", points=[(1.2, -0.4, 0.5)], max_new_tokens=8)
         """
-        single, listed = _listed("questions", questions)
+        single, asked = as_list("questions", questions)
         check_text("prompt", prompt)
         _check_generation(max_new_tokens, batch_size, sampling)
         check_kind("points", points, (Sequence, np.ndarray), "a list of points or boxes")
         points = list(points)
-        if points and not (single and isinstance(listed[0], str)):
+        if points and not (single and isinstance(asked[0], str)):
             raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
         scene_id = _id_of(scene)
         coords = tuple(as_point(point) for point in points)
-        asked = [text_question(q, i, scene_id, prompt, coords) for i, q in enumerate(listed)]
-        texts = self._texts(scene, asked, max_new_tokens, batch_size, **sampling)
+        records = [text_question(q, i, scene_id, prompt, coords) for i, q in enumerate(asked)]
+        texts = self._texts(scene, records, max_new_tokens, batch_size, **sampling)
         return texts[0] if single else texts
 
     @overload
@@ -209,40 +242,60 @@ class Video3D:
         descriptions: str | Question | Sequence[str | Question],
         *,
         several: bool = False,
-        batch_size: int = QUESTIONS_AT_ONCE,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Grounding | list[Grounding]:
-        """The scene's proposals for a description, best first, each with its score.
+        """Find the object that a description refers to, among the scene's proposals.
 
-        several    there may be any number of such objects, none too (Multi3DRefer's prompt): all that are at
-                   least half as probable as the best; else exactly one is meant (ScanRefer's)
+        Args:
+            scene: The scene.
+            descriptions: One description or a list.
+            several: False: exactly one object is meant (the prompt of ScanRefer). True: any number, or none (the prompt
+                of Multi3DRefer); all proposals at least half as probable as the best are selected.
+            batch_size: Descriptions decoded together.
+
+        Returns:
+            All proposals with their scores, best first, and which are selected; a list for a list.
+
+        Raises:
+            ArgumentError: An argument has a wrong type.
+            DataError: The model has no grounding head, the scene no proposals, or a Question belongs to another scene.
 
         >>> model = load_model(checkpoint)
-        >>> found = model.ground(load_scene(my_scan), "the brown chair next to the window")
-        >>> found.best.box == found[0].box, len(found.best.box)  # centre and size, world frame, metres
+        >>> result = model.ground(load_scene(my_scan), "the brown chair next to the window")
+        >>> result.best.box == result[0].box, len(result.best.box)  # centre and size, world frame, metres
         (True, 6)
         """
-        single, listed = _listed("descriptions", descriptions)
+        single, asked = as_list("descriptions", descriptions)
         check_flag("several", several)
         check_count("batch_size", batch_size)
         scene_id, head = _id_of(scene), self.model.config.head
-        asked = [ground_question(d, i, scene_id, several) for i, d in enumerate(listed)]
+        records = [ground_question(d, i, scene_id, several) for i, d in enumerate(asked)]
         temperature = head.temperature if head is not None and head.has_zero_target else None
-        texts = [d if isinstance(d, str) else d.prompt for d in listed]
-        found = [
+        texts = [d if isinstance(d, str) else d.prompt for d in asked]
+        results = [
             grounding_of(text, scores.tolist(), boxes, temperature, several)
-            for text, (scores, boxes) in zip(texts, self._scores(scene, asked, batch_size), strict=True)
+            for text, (scores, boxes) in zip(texts, self._scores(scene, records, batch_size), strict=True)
         ]
-        return found[0] if single else found
+        return results[0] if single else results
 
     def ground_scores(
-        self, scene: SceneLike, questions: Sequence[str | Question], *, batch_size: int = QUESTIONS_AT_ONCE
+        self, scene: SceneLike, questions: Sequence[str | Question], *, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> list[torch.Tensor]:
-        """Raw scores of the scene's proposals, in the proposals' order, for each description: (N,), or (N + 1,) with
-        the zero-target slot last; float32, CPU."""
-        listed = _listed("questions", questions)[1]
+        """Return the grounding head's scores of all proposals.
+
+        Args:
+            scene: The scene.
+            questions: Descriptions.
+            batch_size: Descriptions decoded together.
+
+        Returns:
+            For each description (N,) float32 scores on the CPU, in the order of the proposals; (N + 1,) with the
+            zero-target slot last for a model that has one.
+        """
+        asked = as_list("questions", questions)[1]
         check_count("batch_size", batch_size)
-        asked = [ground_question(q, i, _id_of(scene), False) for i, q in enumerate(listed)]
-        return [scores for scores, _ in self._scores(scene, asked, batch_size)]
+        records = [ground_question(q, i, _id_of(scene), False) for i, q in enumerate(asked)]
+        return [scores for scores, _ in self._scores(scene, records, batch_size)]
 
     @overload
     def caption(self, scene: SceneLike, where: Point, *, max_new_tokens: int = ..., batch_size: int = ...) -> str: ...
@@ -256,11 +309,23 @@ class Video3D:
         where: Point | Sequence[Point],
         *,
         max_new_tokens: int = 512,
-        batch_size: int = QUESTIONS_AT_ONCE,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> str | list[str]:
-        """A description of the object at a point (3,), or at the centre of a box (6,): world frame, metres.
+        """Describe the object at a point, with the prompt of Scan2Cap.
 
-        A list of points or boxes, or a (K, 3) or (K, 6) array, gives a list. With Scan2Cap's prompt.
+        Args:
+            scene: The scene.
+            where: A point (3,), or a box (6,) whose centre is taken; world frame, metres. A list of them, or an array
+                (K, 3) or (K, 6), gives a list.
+            max_new_tokens: Tokens of a description at most.
+            batch_size: Points decoded together.
+
+        Returns:
+            The description, or a list of K.
+
+        Raises:
+            ArgumentError: `where` is not a point, a box or a list of them.
+            DataError: A coordinate is not finite.
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)
@@ -273,8 +338,8 @@ class Video3D:
             raise ArgumentError("where", where, "a point (x, y, z), a box (centre and size), or a list of them")
         _check_generation(max_new_tokens, batch_size, {})
         single = len(where) > 0 and np.ndim(where[0]) == 0
-        listed: Sequence[Any] = [where] if single else where
-        points = [as_point(point) for point in listed]
+        places: Sequence[Any] = [where] if single else where
+        points = [as_point(place) for place in places]
         scene_id = _id_of(scene)
         questions = [
             Question("caption", str(i), scene_id, CAPTION_PROMPT, coords=(point,)) for i, point in enumerate(points)
@@ -283,66 +348,68 @@ class Video3D:
         return texts[0] if single else texts
 
     def _texts(
-        self, scene: SceneLike, asked: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
+        self, scene: SceneLike, questions: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
     ) -> list[str]:
         from video3d_plugin.model.prefix.inference import answer
 
-        how = {"prefix_attention": self.prefix_attention, **sampling}
+        options = {"prefix_attention": self.prefix_attention, **sampling}
 
-        def work(prefix: ScenePrefix, questions: Sequence[Question]) -> list[str]:
+        def work(prefix: ScenePrefix, some: Sequence[Question]) -> list[str]:
             return [
                 text
-                for batch in _batches(questions, batch_size)
-                for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **how)
+                for batch in _batches(some, batch_size)
+                for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **options)
             ]
 
-        return self._by_frames(scene, asked, work)
+        return self._by_frames(scene, questions, work)
 
     def _scores(
-        self, scene: SceneLike, asked: Sequence[Question], batch_size: int
+        self, scene: SceneLike, questions: Sequence[Question], batch_size: int
     ) -> list[tuple[torch.Tensor, np.ndarray]]:
-        """For each question the scores, and the boxes (N, 6) that they belong to."""
+        """Return for each question the scores, and the boxes (N, 6) that they belong to."""
         from video3d_plugin.model.prefix.inference import ground
 
-        def work(prefix: ScenePrefix, questions: Sequence[Question]) -> list[tuple[torch.Tensor, np.ndarray]]:
+        def work(prefix: ScenePrefix, some: Sequence[Question]) -> list[tuple[torch.Tensor, np.ndarray]]:
             boxes = prefix.boxes.cpu().numpy()
             return [
                 (scores.cpu(), boxes)
-                for batch in _batches(questions, batch_size)
+                for batch in _batches(some, batch_size)
                 for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
             ]
 
-        return self._by_frames(scene, asked, work)
+        return self._by_frames(scene, questions, work)
 
     def _by_frames(
         self,
         scene: SceneLike,
-        asked: Sequence[Question],
+        questions: Sequence[Question],
         work: Callable[[ScenePrefix, Sequence[Question]], list[Any]],
     ) -> list[Any]:
-        """Results of `work` on the questions, in their order: all at once, or for a sampler that chooses frames for
-        each question, those that see the same frames together."""
+        """Return the results of `work` in the order of the questions.
+
+        A sampler that selects frames for each question is run first; questions with the same frames share a prefix.
+        """
         from video3d_plugin.sampling.registry import reads_question
 
-        _all_of_scene(asked, _id_of(scene))
+        check_scene(questions, _id_of(scene))
         if not (isinstance(scene, Scene) and reads_question(self.sampler)):
-            return work(self._encoded(scene), asked)
+            return work(self._encoded(scene), questions)
         from video3d_plugin.data.inputs import sample, scene_coverage
 
         coverage = scene_coverage(scene)
         groups: dict[tuple[int, ...], list[int]] = {}
-        for index, question in enumerate(asked):
+        for index, question in enumerate(questions):
             frames = tuple(sample(scene, self.sampler, self.max_frames, coverage, question))
             groups.setdefault(frames, []).append(index)
-        results: list[Any] = [None] * len(asked)
+        results: list[Any] = [None] * len(questions)
         for frames, indices in groups.items():
             prefix = self._encoded(scene, frames)
-            for index, result in zip(indices, work(prefix, [asked[i] for i in indices]), strict=True):
+            for index, result in zip(indices, work(prefix, [questions[i] for i in indices]), strict=True):
                 results[index] = result
         return results
 
     def _encoded(self, scene: SceneLike, frames: tuple[int, ...] | None = None) -> ScenePrefix:
-        """The scene's prefix: given, kept from before, or made now; of a Scene through these frames, or its own."""
+        """Return the scene's prefix: the one given, the one in `prefixes`, or a new one (of `frames`, if given)."""
         from video3d_plugin.model.prefix.key import prefix_key
 
         made_by = prefix_key(self.model, self.processor)
@@ -364,8 +431,8 @@ class Video3D:
 
 
 def _id_of(scene: SceneLike) -> str:
-    """The scene's id; an error for what is no scene."""
-    from video3d_plugin.model.prefix.inference import ScenePrefix
+    """Return the scene's id; raise for anything that is not a scene."""
+    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 
     check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
     if isinstance(scene, str | Path):
@@ -373,23 +440,10 @@ def _id_of(scene: SceneLike) -> str:
     return scene.scene_id
 
 
-def default_checkpoint() -> Path:
-    """The small checkpoint that the package ships, trained on made-up rooms; MissingError where it is not there."""
-    folder = Path(__file__).resolve().parent / "mini" / "checkpoint"
-    if not (folder / "config.json").is_file():
-        raise MissingError(
-            "this installation has no small checkpoint",
-            where=folder,
-            remedy="name one (--model CHECKPOINT, or load_model(CHECKPOINT)): a folder that `video3d train` wrote, "
-            "or published weights",
-        )
-    return folder
-
-
 def load_model(
     path: str | Path | None = None,
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     attn_implementation: str = "sdpa",
     lora: str | Path | None = None,
@@ -399,70 +453,56 @@ def load_model(
     model_class: str | None = None,
     **options: Any,
 ) -> Video3D:
-    """A checkpoint folder (ours or LLaVA-NeXT's, or a hub name), ready to be asked; by default the small one shipped.
+    """Load a checkpoint for questions about scenes.
 
-    sampler, max_frames    how scenes are seen; by default as in the training (training.json of the adapter, else of the
-                           checkpoint), else uniform and 32, as the published weights were trained
-    device   "cuda" where there is one, else "cpu"; not with device_map
-    dtype    "float32", "bfloat16" or "float16"; bfloat16 on a GPU that has it, float32 on a CPU
-    lora     a folder with a PEFT adapter (and non_lora_trainables.bin), merged into the model
-    prefix_attention  see `Video3D`
-    model_class  name of a registered model (entry points `video3d.models`) to load the checkpoint as; by default the
-                 one that wrote it. Parts of it that the checkpoint lacks start fresh
-    options  go to `from_pretrained`: device_map="auto", quantization_config, load_in_4bit, load_in_8bit, ...
+    Args:
+        path: A checkpoint's folder, of this package or of LLaVA-NeXT, an adapter's folder, or a hub name. By default
+            the small checkpoint that the package ships.
+        device: Such as "cpu" or "cuda:0"; by default "cuda" where there is a GPU. Not together with `device_map`.
+        dtype: "float32", "bfloat16", "float16" or a torch.dtype; by default bfloat16 on a GPU, float32 on a CPU.
+        attn_implementation: Attention of the language model, as transformers names it.
+        lora: Folder of a PEFT adapter (with its non_lora_trainables.bin), which is merged into the model.
+        prefix_attention: See `Video3D`.
+        sampler: Name of the frame sampler; by default that of the training, from the adapter's or the checkpoint's
+            training.json, else "uniform".
+        max_frames: Frames of a scene at most; by default those of the training, else 32, as for the published weights.
+        model_class: Name of a registered model (entry points `video3d.models`) to load the checkpoint as; by default
+            the one that wrote it. Parts that the checkpoint lacks are initialised.
+        **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
+
+    Returns:
+        The model, ready for questions.
+
+    Raises:
+        ArgumentError: An argument has a wrong type or value.
+        MissingError: The checkpoint or a file of it is missing.
+        DataError: The checkpoint, the device or the number format cannot be used.
 
     >>> model = load_model(checkpoint, max_frames=4)
     >>> model.max_frames, model.sampler, model.spec.image_size > 0
     (4, 'uniform', True)
     """
-    check_path("path", path, optional=True)
-    check_path("lora", lora, optional=True)
-    check_text("attn_implementation", attn_implementation)
-    check_text("model_class", model_class, optional=True)
     check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
-    _check_view(sampler, max_frames)
-    path = default_checkpoint() if path is None else path
-    import torch
-
-    check_kind("dtype", dtype, (str, torch.dtype, type(None)), f"one of {', '.join(NUMBER_FORMATS)}, or a torch.dtype")
-    check_kind("device", device, (str, torch.device, type(None)), "text as cpu or cuda:0, or a torch.device")
-
-    from video3d_plugin.model.checkpoint.loading import load_pair
-    from video3d_plugin.model.checkpoint.weights import local_folders
-
-    folder, adapter = local_folders(path, lora, options)
-    if device is None and "device_map" not in options:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device is not None:
-        _check_device(device)
-    if dtype is None:
-        dtype = torch.bfloat16 if torch.cuda.is_available() and device != "cpu" else torch.float32
-    elif isinstance(dtype, str):
-        if dtype not in NUMBER_FORMATS:
-            raise DataError(f"dtype {dtype!r} is unknown", remedy=f"known: {', '.join(NUMBER_FORMATS)}")
-        dtype = getattr(torch, dtype)
-    how = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
-    model, processor = load_pair(folder, lora=adapter, model_class=model_class, **how)
-    quantised = getattr(model, "is_quantized", False)
-    trained = trained_view(folder, adapter)
+    _check_sampling(sampler, max_frames)
+    loaded = load_checkpoint(
+        path,
+        device=device,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        lora=lora,
+        model_class=model_class,
+        **options,
+    )
     return Video3D(
-        model if device is None or quantised else model.to(device),
-        processor,
-        sampler=sampler or trained.get("sampler", "uniform"),
-        max_frames=max_frames or trained.get("max_frames", MAX_FRAMES),
+        loaded.model,
+        loaded.processor,
+        sampler=sampler or loaded.sampler,
+        max_frames=max_frames or loaded.max_frames,
         prefix_attention=prefix_attention,
     )
 
 
-def _listed(name: str, given: Any) -> tuple[bool, list[Any]]:
-    """(whether one question was given, the questions)."""
-    if not isinstance(given, str | Question):
-        given = list(given) if isinstance(given, Iterable) and not isinstance(given, bytes | Mapping) else given
-        check_items(name, given, (str, Question), "text or a Question")
-    return listed_of(given)
-
-
-def _check_view(sampler: str | None, max_frames: int | None) -> None:
+def _check_sampling(sampler: str | None, max_frames: int | None) -> None:
     check_text("sampler", sampler, optional=True)
     check_count("max_frames", max_frames, optional=True)
 
@@ -479,49 +519,5 @@ def _check_generation(max_new_tokens: int, batch_size: int, sampling: Mapping[st
     check_flag("do_sample", sampling.get("do_sample", False))
 
 
-def _check_device(device: str | torch.device) -> None:
-    """Raise if torch cannot put a tensor there; before the weights are read."""
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ImportError) as error:  # which of them differs by device
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"device {str(device)!r} cannot be used: {reason:.100}",
-            remedy="use cpu, or install a torch built for this GPU and its driver",
-        ) from error
-
-
-def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
-    """`sampler` and `max_frames` of the adapter's training, else of the checkpoint's; empty where neither says."""
-    if adapter is not None and (found := trained_view(adapter)):
-        return found
-    path = folder / "training.json"
-    if not path.is_file():
-        return {}
-    from video3d_plugin.files.checkpoint_json import OBJECT, check_fields, text, whole
-    from video3d_plugin.files.json import read_json
-
-    remedy = "delete it: it only records how the checkpoint was trained"
-    content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was
-    check_fields(content, {"settings": OBJECT}, path, remedy)
-    settings = content.get("settings") or {}
-    check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)
-    return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
-
-
 def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    if size < 1:
-        raise DataError(f"batch_size is {size}", remedy="use 1 or more")
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _all_of_scene(questions: Sequence[Question], scene_id: str) -> None:
-    for question in questions:
-        if question.scene_id != scene_id:
-            raise DataError(
-                f"the question belongs to scene {question.scene_id}, but was asked about scene {scene_id}",
-                where=f"{question.task} {question.item_id}",
-                remedy=f"pass scene {question.scene_id}",
-            )

@@ -1,8 +1,8 @@
-"""The records that the parts exchange: Scene (a scan, lazily read), SceneInputs (what enters the model), Question.
+"""The records of the package: Scene (a scan, read lazily), SceneInputs (the model's input), Question.
 
-Frames of reference: a *camera* frame is x right, y down, z forward, in metres. The *scan* frame is the
-reconstruction's own world. The *world* frame is the scan frame after axis alignment (z up); every box, point
-and coordinate outside the readers is in it. See docs/conventions.md.
+Coordinate frames, all in metres: the *camera* frame has x right, y down, z forward. The *scan* frame is the
+reconstruction's own. The *world* frame is the scan frame after axis alignment (z up); all boxes, points and coordinates
+outside the readers are in it. See docs/conventions.md.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.regular import open_regular, read_bounded
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tokens import GROUND_TOKEN
 
 if TYPE_CHECKING:
     import torch
 
-Points = Literal["average", "centre", "five", "nine", "minmax"]
-Pooling = Literal["bilinear", "average", "max"]
-ObjectPatch = Literal["patch14", "patch27"]
 MAX_SLICE_BYTES = 1 << 28  # an uncompressed image of 8192 x 8192 pixels has 200 MB
-POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """Bytes in a file: the whole of it, or `size` bytes from `offset` (a frame inside a .sens).
+    """A range of bytes in a file, such as a frame inside a .sens.
 
-    root    folder in which the file must lie when it is opened, after links are resolved; None: anywhere
+    Attributes:
+        path: The file.
+        offset: First byte.
+        size: Number of bytes; None: to the end of the file.
+        root: Folder in which the file must lie once links are resolved; None: anywhere.
     """
 
     path: Path
@@ -41,11 +42,17 @@ class FileSlice:
     root: Path | None = field(default=None, compare=False)
 
     def read(self, limit: int = MAX_SLICE_BYTES) -> bytes:
-        """The bytes; fewer than `size` where the file ends early.
+        """Read the bytes.
+
+        Args:
+            limit: Bytes at most.
+
+        Returns:
+            The bytes; fewer than `size` where the file ends early.
 
         Raises:
-            MissingError: The file is not there.
-            DataError: It is no regular file, lies outside `root`, cannot be read, or has more than `limit` bytes.
+            MissingError: The file does not exist.
+            DataError: It is not a regular file, lies outside `root`, cannot be read, or has more than `limit` bytes.
         """
         if self.size is not None and self.size > limit:
             what = f"{self.size} bytes from {self.offset}, more than the {limit} that an image may have"
@@ -57,16 +64,18 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class Frame:
-    """One posed RGB-D frame; nothing is decoded until `data.frames` is asked to.
+    """One posed RGB-D frame; `data.frames` decodes its images.
 
-    name                 stable within the scene, e.g. "00010"; frames are kept in capture order
-    color                jpeg or png
-    depth                16-bit png ("png") or zlib-compressed little-endian uint16 ("zlib_ushort")
-    scan_from_camera     (4, 4) float64, finite
-    depth_intrinsics     (4, 4) float64, pixels; pixel centres at integer coordinates
-    depth_size           (height, width) pixels
-    depth_unit_m         metres per depth unit (ScanNet: 0.001)
-    depth_void           a raw value besides 0 that means "not measured" (7-Scenes: 65535)
+    Attributes:
+        name: Unique within the scene, such as "00010".
+        color: JPEG or PNG.
+        depth: The depth image, in the format `depth_codec`.
+        scan_from_camera: (4, 4) float64 rigid transform from the camera to the scan frame, metres.
+        depth_intrinsics: (4, 4) float64 intrinsics of the depth image, pixels; pixel centres at integer coordinates.
+        depth_size: (height, width) of the depth image, pixels.
+        depth_codec: "png" (16 bit) or "zlib_ushort" (zlib-compressed little-endian uint16).
+        depth_unit_m: Metres per depth unit (ScanNet: 0.001).
+        depth_void: A raw value besides 0 that means "not measured" (7-Scenes: 65535).
     """
 
     name: str
@@ -82,7 +91,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class Instance:
-    """An annotated object: ScanNet's objectId, its raw label, and its box (6,) centre and size, world frame, metres."""
+    """An annotated object.
+
+    Attributes:
+        object_id: ScanNet's objectId.
+        label: Its raw label.
+        box: Centre x, y, z and size x, y, z; axis-aligned, world frame, metres.
+    """
 
     object_id: int
     label: str
@@ -91,7 +106,12 @@ class Instance:
 
 @dataclass(frozen=True)
 class Omission:
-    """Something left out, and why: counted in every report."""
+    """Something that a reader left out; reports count them.
+
+    Attributes:
+        what: The file, frame or object.
+        reason: Why it was left out.
+    """
 
     what: str
     reason: str
@@ -99,10 +119,16 @@ class Omission:
 
 @dataclass(frozen=True)
 class Scene:
-    """A scan. `world_from_scan` (4, 4) float64 is the axis alignment (identity where the scan has none).
+    """A scan.
 
-    `instances` are the annotated objects (empty where there are none); `proposals` (N, 6) float32 the predicted
-    boxes (N may be 0). Both in the world frame, metres.
+    Attributes:
+        scene_id: Its name.
+        frames: Its frames, in the order of capture.
+        world_from_scan: (4, 4) float64 axis alignment; the identity for a scan without one.
+        instances: Annotated objects, if there are annotations.
+        proposals: (N, 6) float32 predicted boxes, centre and size, world frame, metres; N may be 0.
+        omissions: What the reader left out.
+        notes: Remarks of the reader for the user.
     """
 
     scene_id: str
@@ -115,60 +141,23 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class InputsSpec:
-    """What a model asks of the data: everything SceneInputs depend on besides the scene, its frames and its boxes.
-
-    Sizes are in pixels of the square crop that the vision tower sees. `Video3DConfig.inputs_spec` builds it; the
-    defaults are SigLIP-so400m-patch14-384 with LLaVA-NeXT's 2x2 bilinear pooling.
-    """
-
-    image_size: int = 384
-    patch_size: int = 14
-    pool_stride: int = 2
-    pooling: Pooling = "bilinear"
-    points: Points = "average"
-    object_patch: ObjectPatch = "patch14"
-    mask_invalid_depth: bool = False
-
-    @property
-    def patches_per_side(self) -> int:
-        """Un-pooled patches along a side of the crop (27)."""
-        return self.image_size // self.patch_size
-
-    @property
-    def used_side(self) -> int:
-        """Pixels along a side that belong to a patch (378): the remainder of the crop at the right and bottom, which
-        the tower's convolution never reads, does not cross to the model."""
-        return self.patches_per_side * self.patch_size
-
-    @property
-    def grid_side(self) -> int:
-        """Pooled tokens along a side: rounded up for bilinear (14), down for average and max pooling (13)."""
-        n, s = self.patches_per_side, self.pool_stride
-        return -(-n // s) if self.pooling == "bilinear" else n // s
-
-    @property
-    def points_per_token(self) -> int:
-        return POINTS_PER_TOKEN[self.points]
-
-    @property
-    def object_grid_side(self) -> int:
-        """Side of the grid that proposal_patches index: un-pooled patches (patch14) or pooled tokens (patch27)."""
-        return self.patches_per_side if self.object_patch == "patch14" else self.grid_side
-
-
-@dataclass(frozen=True)
 class SceneInputs:
-    """What crosses from data to model: small CPU tensors. V frames, N proposals, U used side, g grid side.
+    """The model's input for a scene, as CPU tensors.
 
-    pixels            (V, U, U, 3) uint8 RGB, U = spec.used_side; normalised on the device
-    token_points      (V, g, g, P, 3) float32, world frame, metres; finite
-    token_valid       (V, g, g) bool: False where a token saw no valid depth (all True unless spec.mask_invalid_depth)
-    proposals         (N, 6) float32 centre and size, world frame, metres
-    proposal_bits     (N, V, ceil(n * n / 8)) uint8: which patches lie in which box, n = spec.object_grid_side, packed
-                      by geometry.boxes.pack_patches; `proposal_patches` shows them one by one
-    proposal_ids      (N,) int64: object ids for annotated boxes, -1 for predicted ones
-    frames            names of the V frames, in order
+    V frames, N proposals, U = spec.used_side pixels, g = spec.grid_side tokens and n = spec.object_grid_side patches
+    along a side, P = spec.points_per_token.
+
+    Attributes:
+        spec: The specification that the inputs were made for.
+        scene_id: The scene's name.
+        frames: Names of the V frames, in order.
+        pixels: (V, U, U, 3) uint8 RGB; the model normalises them on its device.
+        token_points: (V, g, g, P, 3) float32, world frame, metres; finite.
+        token_valid: (V, g, g) bool, False where a token has no valid depth; all True unless spec.mask_invalid_depth.
+        proposals: (N, 6) float32 centre and size, world frame, metres.
+        proposal_bits: (N, V, ceil(n * n / 8)) uint8: which patches lie in which box, packed by
+            `geometry.boxes.pack_patches`.
+        proposal_ids: (N,) int64 object ids of annotated boxes, -1 for predicted ones.
     """
 
     spec: InputsSpec
@@ -185,26 +174,31 @@ class SceneInputs:
 
     @property
     def proposal_patches(self) -> torch.Tensor:
-        """(N, V, n, n) bool: which patches lie in which box."""
+        """(N, V, n, n) bool: which patches lie in which box, unpacked from `proposal_bits`."""
         from video3d_plugin.geometry.boxes import unpack_patches
 
         return unpack_patches(self.proposal_bits, self.spec.object_grid_side)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors by field name, as the model's `scenes=[...]` argument takes them."""
+        """Return the tensors by field name, as the model's argument `scenes=[...]` takes them."""
         return {name: getattr(self, name) for name in self.TENSORS}
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing asked of a scene, for training or evaluation, after the task's prompt has been applied.
+    """A question about a scene, for training or evaluation, with the task's prompt applied.
 
-    prompt     the user turn: its first `<image>` is the scene, and each `<coord>` a point where there are `coords`
-               (then one for each); all else in it is text, special tokens too
-    answer     the assistant turn, `"<ground>"` for grounding, None where it is to be found
-    coords     points (x, y, z), world frame, metres
-    targets    object ids that a grounding question refers to (empty: none is there); None for text questions
-    grounding  whether it is a grounding question; None: where it has targets, or `"<ground>"` as its answer
+    Attributes:
+        task: The task or benchmark.
+        item_id: Unique within the task.
+        scene_id: The scene.
+        prompt: The user turn. Its first <image> is the scene; with `coords`, each <coord> is a point. Everything else
+            is plain text, special tokens included.
+        answer: The assistant turn; "<ground>" for grounding, None if unknown.
+        coords: Points (x, y, z), one for each <coord>; world frame, metres.
+        targets: Object ids that a grounding question refers to, empty if there is no such object; None for text.
+        metadata: Further fields of the task.
+        grounding: Whether it is a grounding question; None: if it has targets, or "<ground>" as its answer.
     """
 
     task: str
@@ -219,6 +213,7 @@ class Question:
 
     @property
     def is_grounding(self) -> bool:
+        """Whether proposals are scored instead of generating text."""
         if self.grounding is not None:
             return self.grounding
         return self.targets is not None or self.answer == GROUND_TOKEN

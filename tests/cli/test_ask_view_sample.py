@@ -197,7 +197,7 @@ def test_view_shows_the_frames_that_the_model_of_ask_sees(my_scan, tiny_checkpoi
 
     assert shown("--model", str(tiny_checkpoint)) == ("uniform", 4)
     assert shown("--model", str(tiny_checkpoint), "--max-frames", "3") == ("uniform", 3)
-    monkeypatch.setattr("video3d_plugin.pipeline.default_checkpoint", lambda: tiny_checkpoint)
+    monkeypatch.setattr("video3d_plugin.loading.default_checkpoint", lambda: tiny_checkpoint)
     assert shown() == ("uniform", 4)
     monkeypatch.setenv("HOME", str(tiny_checkpoint.parent))
     assert shown("--model", f"~/{tiny_checkpoint.name}") == ("uniform", 4)

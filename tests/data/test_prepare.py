@@ -28,7 +28,7 @@ from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 from video3d_plugin.files import atomic
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 SPEC = InputsSpec(image_size=28)
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from video3d_plugin.data.inputs import crops, sample
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 SCENE = "scene9001_00"
 

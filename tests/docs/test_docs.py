@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from blocks import PAGES, ROOT, Block, Command, all_blocks, commands_in
 
-from video3d_plugin import cli, pipeline
+from video3d_plugin import cli, loading, pipeline
 from video3d_plugin.cli import parser
 
 BLOCKS = all_blocks()
@@ -157,7 +157,7 @@ def at_desk(desk, tiny_checkpoint, monkeypatch):
     monkeypatch.setattr("webbrowser.open", lambda url, *a, **k: opened.append(url) or True)
     shipped = Path(pipeline.__file__).parent / "mini" / "checkpoint"
     if not (shipped / "config.json").is_file():
-        monkeypatch.setattr(pipeline, "default_checkpoint", lambda: tiny_checkpoint)
+        monkeypatch.setattr(loading, "default_checkpoint", lambda: tiny_checkpoint)
     return desk
 
 

@@ -72,8 +72,8 @@ def _open(folder: Path, lora: Path | None = None) -> None:
     """Load, and ask: what was accepted must work."""
     import torch
 
+    from video3d_plugin.loading import trained_view
     from video3d_plugin.model.checkpoint.loading import load_pair
-    from video3d_plugin.pipeline import trained_view
     from video3d_plugin.scene import Question
 
     model, processor = load_pair(folder, lora=lora, dtype=torch.float32, attn_implementation="sdpa")

@@ -18,8 +18,8 @@ from harness import Entry
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.training_files import read_training_files
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.scene import InputsSpec
 from video3d_plugin.tasks import BUILT_IN, get
 from video3d_plugin.tasks.object_classes import Labels
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from video3d_plugin.geometry.boxes import box_of_points, pack_patches, proposal_patches, unpack_patches
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 
 def twin(points, boxes, spec, valid=None):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from video3d_plugin.geometry.patch_grid import covered_pixels, token_points
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 POOLINGS = ("bilinear", "average", "max")
 POINTS = ("average", "centre", "five", "nine", "minmax")

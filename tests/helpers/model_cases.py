@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from video3d_plugin.geometry.boxes import pack_patches
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.scene import Question, SceneInputs
 
 TEXTS = [
     "You are a helpful assistant. system user assistant",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video3d_plugin.model.compat import CACHE
+from video3d_plugin.compat import CACHE
 
 
 @torch.no_grad()

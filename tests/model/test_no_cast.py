@@ -6,7 +6,7 @@ import types
 
 import torch
 
-from video3d_plugin.model.no_cast import AsIs
+from video3d_plugin.model.no_cast import NoCast
 from video3d_plugin.training.dataset import GroupCollator
 
 
@@ -31,7 +31,7 @@ def test_coordinates_pass_a_trainer_that_casts_to_bfloat16(build, scenes, mixed)
 
 def test_pinning_and_unwrapping():
     value = [torch.zeros(2)]
-    assert AsIs(value).pin_memory().value is value
+    assert NoCast(value).pin_memory().value is value
 
 
 def test_the_host_cannot_make_the_tower_half(build):

@@ -57,7 +57,7 @@ def test_coordinates_keep_float32_in_a_half_precision_model():
 def test_layout_of_two_frames(newline, expected):
     layout = LayoutSpec("bilinear", 2, newline, True)
     grid = torch.arange(1.0, 9.0).view(2, 2, 2, 1)
-    assert vision.lay_out(grid, torch.zeros(1), layout)[:, 0].tolist() == expected
+    assert vision.flatten_with_newlines(grid, torch.zeros(1), layout)[:, 0].tolist() == expected
     assert vision.visual_length(2, 2, layout) == len(expected)
 
 

@@ -10,7 +10,7 @@ import pytest
 from model_cases import TEXTS, alone, question
 
 import video3d_plugin
-from video3d_plugin import prompts
+from video3d_plugin import prompts, questions
 from video3d_plugin.data.records import question_from_json, question_to_json
 from video3d_plugin.data.training_files import question_of, with_spatial_instruction
 from video3d_plugin.errors import DataError
@@ -125,7 +125,7 @@ def test_a_tokenizer_that_only_knows_the_token_is_an_error(tokenizer, monkeypatc
 
 
 def asked(text):
-    return prompts.text_question(text, 0, "a", prompts.ANSWER_PROMPT, ())
+    return questions.text_question(text, 0, "a", prompts.ANSWER_PROMPT, ())
 
 
 def item(prompt, answer="red", dataset="scanqa", **fields):
@@ -142,9 +142,9 @@ def stored(made):
 
 WAYS = {
     "a question": asked,
-    "a question as it is": lambda text: prompts.text_question(text, 0, "a", prompts.FREE_PROMPT, ()),
-    "a description": lambda text: prompts.ground_question(text, 0, "a", False),
-    "a description of several": lambda text: prompts.ground_question(text, 0, "a", True),
+    "a question as it is": lambda text: questions.text_question(text, 0, "a", prompts.FREE_PROMPT, ()),
+    "a description": lambda text: questions.ground_question(text, 0, "a", False),
+    "a description of several": lambda text: questions.ground_question(text, 0, "a", True),
     "a question of a benchmark": lambda text: Question(
         "scanqa", "1", "a", prompts.ANSWER_PROMPT.format(question=text), "red"
     ),
@@ -214,14 +214,14 @@ def test_the_system_message_is_text(pair):
 
 def test_a_prompt_of_the_caller_keeps_its_place_for_the_scene():
     with pytest.raises(DataError, match="let the prompt begin with <image>"):
-        prompts.text_question("an <image>", 0, "a", "{question} <image>", ())
+        questions.text_question("an <image>", 0, "a", "{question} <image>", ())
     with pytest.raises(DataError, match="several <image>"):
-        prompts.text_question("x", 0, "a", "<image> {question} <image>", ())
+        questions.text_question("x", 0, "a", "<image> {question} <image>", ())
     with pytest.raises(DataError, match="no place for the question"):
-        prompts.text_question("x", 0, "a", "<image> What?", ())
+        questions.text_question("x", 0, "a", "<image> What?", ())
     with pytest.raises(DataError, match="no points"):
-        prompts.text_question("x", 0, "a", "<image> {question} at <coord>", ())
-    assert prompts.text_question("{question}", 0, "a", "Say: {question}", ()).prompt == "<image> Say: {question}"
+        questions.text_question("x", 0, "a", "<image> {question} at <coord>", ())
+    assert questions.text_question("{question}", 0, "a", "Say: {question}", ()).prompt == "<image> Say: {question}"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.scene import InputsSpec, Omission
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.scene import Omission
 from video3d_plugin.serve import reading, worker
 from video3d_plugin.serve.worker import WorkerPool
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from video3d_plugin import load_model, load_scene
-from video3d_plugin.pipeline import default_checkpoint
+from video3d_plugin.loading import default_checkpoint
 
 QUESTIONS = ["How many chairs are there?", "What colour is the table?", "Is there a bed near the door?"]
 DESCRIPTIONS = ["the chair near the table", "the brown table", "the bed"]

@@ -25,14 +25,8 @@ from video3d_plugin.cli.common import (
     suggestion,
 )
 from video3d_plugin.errors import DataError, Video3DError
-from video3d_plugin.prompts import (
-    ANSWER_PROMPT,
-    CAPTION_PROMPT,
-    POINT_QUESTION,
-    as_point,
-    ground_question,
-    text_question,
-)
+from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT, POINT_QUESTION
+from video3d_plugin.questions import as_point, ground_question, text_question
 from video3d_plugin.scene import Question
 from video3d_plugin.tokens import COORD_TOKEN
 
@@ -233,7 +227,8 @@ def _open(args: argparse.Namespace) -> Chat:
         registry.get(args.sampler)
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
-    from video3d_plugin.pipeline import default_checkpoint, load_model
+    from video3d_plugin.loading import default_checkpoint
+    from video3d_plugin.pipeline import load_model
 
     checkpoint = args.model or default_checkpoint()
     with status("loading the model"):

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the data folder and print a table; return 0, also where the table lists omissions."""
     from video3d_plugin.data.prepare import PrepareOptions, prepare
     from video3d_plugin.data.prepare_scene import SceneOptions
-    from video3d_plugin.scene import InputsSpec
+    from video3d_plugin.inputs_spec import InputsSpec
 
     options = PrepareOptions(
         stages=tuple(stage for stage in args.stages.split(",") if stage),

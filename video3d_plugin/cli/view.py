@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def sampling_of(args: argparse.Namespace) -> tuple[str, int]:
     """Return the frame sampler and the largest number of frames: as given, else those of the checkpoint."""
-    from video3d_plugin.pipeline import MAX_FRAMES, default_checkpoint, trained_view
+    from video3d_plugin.loading import MAX_FRAMES, default_checkpoint, trained_view
 
     if args.model:
         from video3d_plugin.model.checkpoint.weights import local_folders

@@ -36,8 +36,9 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.archive import open_npz
 from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.files.schema import check, shown
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling.coverage import Coverage, Selection
-from video3d_plugin.scene import InputsSpec, Question, Scene, SceneInputs
+from video3d_plugin.scene import Question, Scene, SceneInputs
 from video3d_plugin.tasks import get, kinds, names
 
 _NAME = re.compile(r"\w+", re.ASCII)

@@ -22,9 +22,10 @@ from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
 from video3d_plugin.geometry.patch_grid import token_points
 from video3d_plugin.geometry.voxels import VoxelTable
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling import registry
 from video3d_plugin.sampling.coverage import VOXEL_SIZE_M, Coverage, Selection
-from video3d_plugin.scene import Frame, InputsSpec, Question, Scene, SceneInputs
+from video3d_plugin.scene import Frame, Question, Scene, SceneInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,8 +31,8 @@ from video3d_plugin.data.records import FORMAT, try_read_record
 from video3d_plugin.data.report import Report, SceneResult
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import is_ours, locked, remove_leftovers, write_json
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling.registry import check_without_question
-from video3d_plugin.scene import InputsSpec
 
 STAGES = ("scenes", "frames", "annotations")
 _SCENE_STAGES = {"scenes", "frames"}

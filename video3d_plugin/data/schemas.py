@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tasks.kinds import BOX, NAME, POINT, SCENE_ID
 
 LONGEST_IMAGE_SIDE = 16_384  # pixels

@@ -22,7 +22,8 @@ from video3d_plugin.data.schemas import STORE_HEADER
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import digest, write_bytes
 from video3d_plugin.files.schema import check
-from video3d_plugin.scene import POINTS_PER_TOKEN, InputsSpec, SceneInputs
+from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, InputsSpec
+from video3d_plugin.scene import SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
 _DELETE = "delete it; it is made again"

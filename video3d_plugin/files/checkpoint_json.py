@@ -1,6 +1,7 @@
-"""The small JSON files of a checkpoint's folder, which anybody may have written: read with bounds, checked by rules.
+"""JSON files of checkpoint folders, which are untrusted: read with size limits and checked against rules.
 
-A rule says which values of a field are taken, before transformers or PEFT sees them. Fields without a rule are theirs.
+A rule states which values of a field are accepted, before transformers or PEFT reads them. Fields without a rule are
+passed on unchecked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, quoted
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,17 @@ LARGE_BYTES = 256 << 20  # tokenizer.json, vocab.json, merges.txt, the index of 
 DEPTH = 32
 DOWNLOAD = "download it again"
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_QUOTED = 60  # letters of a value that a message repeats
-_LISTED = 4
 
 
 @dataclass(frozen=True)
 class Rule:
-    """fits(value) for a value that is not null; `expected` completes "expected ..."."""
+    """A rule for the value of a field.
+
+    Attributes:
+        expected: Completes "expected ..." in errors.
+        fits: Returns whether a value other than null is accepted.
+        null: Whether null is accepted.
+    """
 
     expected: str
     fits: Callable[[Any], bool]
@@ -38,24 +43,28 @@ class Rule:
 
 
 def whole(low: int, high: int) -> Rule:
+    """Accept whole numbers from `low` to `high`."""
     return Rule(f"a whole number from {low} to {high}", lambda v: type(v) is int and low <= v <= high)
 
 
 def number(low: float, high: float, above: bool = False) -> Rule:
-    """`above`: more than `low`, not `low` itself."""
+    """Accept finite numbers from `low` to `high`; with `above`, not `low` itself."""
     expected = f"a number {'above' if above else 'from'} {low:g} to {high:g}"
     return Rule(expected, lambda v: is_number(v) and (low < v if above else low <= v) and v <= high)
 
 
 def text(letters: int = 4096) -> Rule:
+    """Accept text of at most `letters` characters."""
     return Rule(f"text of at most {letters} letters", lambda v: is_text(v, letters))
 
 
 def one_of(*known: Any) -> Rule:
+    """Accept the texts `known`."""
     return Rule("one of " + ", ".join(map(str, known)), lambda v: isinstance(v, str) and v in known)
 
 
 def several(rule: Rule, most: int) -> Rule:
+    """Accept lists of at most `most` values that fit `rule`."""
     return Rule(
         f"a list of at most {most}, each {rule.expected}",
         lambda v: isinstance(v, list) and len(v) <= most and all(x is not None and rule.fits(x) for x in v),
@@ -63,10 +72,12 @@ def several(rule: Rule, most: int) -> Rule:
 
 
 def either(*rules: Rule) -> Rule:
+    """Accept values that fit one of the rules."""
     return Rule(" or ".join(rule.expected for rule in rules), lambda v: any(rule.fits(v) for rule in rules))
 
 
 def required(rule: Rule) -> Rule:
+    """Accept what `rule` does, without null."""
     return Rule(rule.expected, rule.fits, null=False)
 
 
@@ -75,15 +86,27 @@ OBJECT = Rule("an object", lambda v: isinstance(v, dict))
 
 
 def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number; booleans are not."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
 def is_text(value: Any, letters: int = 4096) -> bool:
+    """Return whether a value is text of at most `letters` characters without NUL."""
     return isinstance(value, str) and len(value) <= letters and "\0" not in value
 
 
 def check_fields(content: Mapping[str, Any], rules: Mapping[str, Rule], where: Path, remedy: str = DOWNLOAD) -> None:
-    """Raise DataError for the first field whose value its rule does not take."""
+    """Check the fields of an object.
+
+    Args:
+        content: The object.
+        rules: Rules by field name; absent fields are accepted.
+        where: The file, for errors.
+        remedy: What the user can do, for errors.
+
+    Raises:
+        DataError: A value does not fit its rule.
+    """
     for name, rule in rules.items():
         if name in content and not (content[name] is None and rule.null):
             if content[name] is None or not rule.fits(content[name]):
@@ -92,20 +115,17 @@ def check_fields(content: Mapping[str, Any], rules: Mapping[str, Rule], where: P
                 )
 
 
-def quoted(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}..."
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message: the first dozen, shortened, and how many more there are."""
-    names = list(names)
-    shown = ", ".join(name if len(name) <= 2 * _QUOTED else f"{name[: 2 * _QUOTED]}..." for name in names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
-
-
 def read_bounded(path: Path, most: int) -> bytes:
-    """The bytes of a regular file of at most `most` bytes that is no Git LFS pointer."""
+    """Read a file.
+
+    Args:
+        path: The file.
+        most: Bytes at most.
+
+    Raises:
+        MissingError: It does not exist.
+        DataError: It is not a regular file, too large, a Git LFS pointer, or cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
@@ -127,17 +147,29 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def check_state(state: os.stat_result, path: Path) -> None:
+    """Raise DataError unless the file is a regular one."""
     if not stat.S_ISREG(state.st_mode):
         raise DataError("is no regular file", where=path, remedy=DOWNLOAD)
 
 
 def check_pointer(beginning: bytes, path: Path) -> None:
+    """Raise DataError if a file begins like a Git LFS pointer."""
     if beginning.startswith(_POINTER):
         raise DataError("is a Git LFS pointer, not the file", where=path, remedy="run `git lfs pull` in its folder")
 
 
 def read_checkpoint_json(path: Path, most: int = SMALL_BYTES, remedy: str = DOWNLOAD) -> dict[str, Any]:
-    """The object in a JSON file of a checkpoint's folder: finite numbers, text, at most DEPTH levels."""
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        most: Bytes at most.
+        remedy: What the user can do, for errors.
+
+    Raises:
+        MissingError: It does not exist.
+        DataError: It is not JSON, not an object, nested too deeply, too large, or holds a number that is not finite.
+    """
     try:
         content = json.loads(read_bounded(path, most).decode("utf-8"), parse_constant=_refuse)
     except DataError:
@@ -284,7 +316,17 @@ _NOT_OF_A_FILE = (
 
 
 def check_config(content: Mapping[str, Any], cls: type, where: Path, remedy: str) -> None:
-    """Raise DataError unless `cls` can take what a config.json says."""
+    """Check the content of a config.json.
+
+    Args:
+        content: The object in the file.
+        cls: The configuration's class.
+        where: The file, for errors.
+        remedy: What the user can do, for errors.
+
+    Raises:
+        DataError: A field has a value that the class does not support.
+    """
     check_keys(content, cls, _NOT_OF_A_FILE, where, remedy)
     check_fields(content, CONFIG_RULES, where, remedy)
     for name in ("rope_scaling", "rope_parameters"):
@@ -301,7 +343,10 @@ def check_config(content: Mapping[str, Any], cls: type, where: Path, remedy: str
 
 
 def check_keys(content: Mapping[str, Any], cls: type, refused: Iterable[str], where: Path, remedy: str) -> None:
-    """Raise DataError for keys that would take the place of something that is no setting; `auto_map` gets a word."""
+    """Raise DataError for keys that would overwrite methods or other attributes that are no settings.
+
+    Logs a warning for `auto_map`, which names code that is never run.
+    """
     for name in content:
         own = getattr(cls, name, None) if isinstance(name, str) else None
         is_method = callable(own) or (isinstance(own, property) and own.fset is None)

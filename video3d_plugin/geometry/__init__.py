@@ -1,1 +1,1 @@
-"""Pure geometry: cameras, the token grid, boxes, voxels. Knows neither files, models nor hosts."""
+"""Geometry of cameras, the token grid, boxes and voxels, independent of files, models and hosts."""

@@ -1,43 +1,58 @@
-"""Axis-aligned boxes (centre xyz, size xyz; world frame, metres) and which patches lie in them.
+"""Axis-aligned boxes (centre xyz, size xyz; world frame, metres), and the patches that lie in them.
 
-Their overlap is in `video3d_plugin.metrics.iou`, beside the conventions that define it.
+Their overlap is computed in `video3d_plugin.metrics.iou`.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from video3d_plugin.geometry.patch_grid import covered_pixels
-
-if TYPE_CHECKING:
-    from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 _PAIRS_AT_ONCE = 4096  # patches tested pixel by pixel together: about 10 MB of coordinates
 
 
 def box_of_points(points: np.ndarray) -> np.ndarray:
-    """(6,) float64 centre and size of the points (K, 3), K >= 1, in their frame."""
+    """Return the bounding box of points.
+
+    Args:
+        points: (K, 3), K >= 1, in any frame.
+
+    Returns:
+        (6,) float64 centre and size, in the points' frame and unit.
+    """
     assert points.ndim == 2 and points.shape[1] == 3 and len(points), f"need (K, 3) points, got {points.shape}"
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     return np.concatenate([(low + high) / 2, high - low])
 
 
 def proposal_patches(
-    world_points: torch.Tensor,  # (V, S, S, 3) metres
-    boxes: torch.Tensor,  # (N, 6) centre, size, metres
+    world_points: torch.Tensor,
+    boxes: torch.Tensor,
     spec: InputsSpec,
-    valid: torch.Tensor | None = None,  # (V, S, S) bool; pixels that are False are in no box
+    valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """(N, V, n, n) bool: patches of which enough pixels lie inside the box, bounds included.
+    """Find the patches that lie in each box.
 
-    `patch14`: un-pooled patches of p x p pixels with at least int(p * p * 0.5) inside. `patch27`: pooled tokens'
-    cells of c x c pixels with at least int(c * c * 0.25) inside. Bounds are centre -/+ size / 2 in float32.
-    Source: Video-3D LLM, LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`. That program
-    tests every pixel against every box; here a patch's sorted coordinates decide almost every case (see
-    `_decide_by_rank`), and only the rest is looked at pixel by pixel. The result is the same, not an approximation.
+    "patch14": un-pooled patches of p x p pixels with at least int(p * p * 0.5) inside. "patch27": cells of pooled
+    tokens, c x c pixels, with at least int(c * c * 0.25) inside. The bounds centre -/+ size / 2, in float32, belong to
+    the box. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`, which tests each pixel
+    against every box. Here the sorted coordinates of a patch decide almost every case (`_decide_by_rank`), and only
+    the rest is tested pixel by pixel. The result is exactly the same.
+
+    Args:
+        world_points: (V, S, S, 3) points of all pixels, world frame, metres; S = spec.image_size.
+        boxes: (N, 6) centre and size, world frame, metres.
+        spec: Sizes, and the kind of patches.
+        valid: (V, S, S) bool; pixels that are False lie in no box.
+
+    Returns:
+        (N, V, n, n) bool, n = spec.object_grid_side.
+
+    Raises:
+        ValueError: The cells of "patch27" are not whole pixels.
     """
     side = spec.image_size
     assert world_points.ndim == 4 and world_points.shape[1:] == (side, side, 3), (
@@ -63,14 +78,29 @@ def proposal_patches(
 
 
 def pack_patches(inside: torch.Tensor) -> torch.Tensor:
-    """(N, V, n, n) bool -> (N, V, ceil(n * n / 8)) uint8: a frame's patches row by row, the first in the lowest bit."""
+    """Pack booleans to bits.
+
+    Args:
+        inside: (N, V, n, n) bool.
+
+    Returns:
+        (N, V, ceil(n * n / 8)) uint8: the patches of a frame row by row, the first in the lowest bit.
+    """
     flat = inside.flatten(2).to(torch.uint8)
     bits = torch.nn.functional.pad(flat, (0, -flat.shape[2] % 8)).unflatten(2, (-1, 8))
     return (bits << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(3, dtype=torch.uint8)
 
 
 def unpack_patches(bits: torch.Tensor, side: int) -> torch.Tensor:
-    """The inverse of `pack_patches` for patches of `side` rows and columns: (N, V, side, side) bool."""
+    """Invert `pack_patches`.
+
+    Args:
+        bits: (N, V, ceil(side * side / 8)) uint8.
+        side: Patches along a side.
+
+    Returns:
+        (N, V, side, side) bool.
+    """
     single = (bits[..., None] >> torch.arange(8, dtype=torch.uint8, device=bits.device)) & 1
     return single.flatten(2)[:, :, : side * side].unflatten(2, (side, side)).bool()
 
@@ -78,12 +108,21 @@ def unpack_patches(bits: torch.Tensor, side: int) -> torch.Tensor:
 def _decide_by_rank(
     planes: torch.Tensor, low: torch.Tensor, high: torch.Tensor, needed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, M) bool each: fewer than `needed` pixels of the patch are inside the box for sure; at least so many are.
+    """Decide by sorted coordinates whether at least `needed` pixels of a patch are inside a box.
 
-    Along an axis, if the needed-th smallest coordinate is above the box, fewer than `needed` are not above it; if
-    at most a sixth of what may be missing lies below the box and at most so much above, on all three axes, then
-    enough is inside. Ranks ignore the few pixels that depth holes throw to the camera; extremes would not. NaN sorts
+    If, along an axis, the needed-th smallest coordinate is above the box, fewer than `needed` pixels are inside. If on
+    each axis at most a sixth of the spare pixels lies below the box and at most a sixth above, enough are inside. Ranks
+    are robust to the few pixels that depth holes project to the camera's centre; minima and maxima are not. NaN sorts
     last and compares false, so it counts as outside.
+
+    Args:
+        planes: (3, M, k) coordinates of the k pixels of M patches.
+        low: (3, N) lower bounds of the boxes.
+        high: (3, N) upper bounds.
+        needed: Pixels that must be inside.
+
+    Returns:
+        (N, M) bool, True where there are certainly fewer; (N, M) bool, True where there are certainly enough.
     """
     pixels = planes.shape[2]
     spare = (pixels - needed) // 6
@@ -97,7 +136,7 @@ def _decide_by_rank(
 
 
 def _sorted(rows: torch.Tensor) -> torch.Tensor:
-    """Each row sorted. numpy's sort is vectorised where torch's CPU sort is not: 20 times faster."""
+    """Sort each row. NumPy's sort is vectorised and 20 times as fast as torch's on a CPU."""
     return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if rows.device.type == "cpu" else rows.sort(dim=1).values
 
 

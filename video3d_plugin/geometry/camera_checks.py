@@ -1,4 +1,4 @@
-"""Checks of intrinsics and poses that files give. NumPy only: readers need no torch."""
+"""Checks of intrinsics, poses and boxes that were read from files. NumPy only, so that readers need no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,15 @@ def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
 
 
 def check_depth_unit(unit_m: float, where: Path | str) -> float:
-    """The metres of one step of 16-bit depth, if the farthest depth is one that a camera measures; else DataError."""
+    """Check the metres of one step of 16-bit depth and return them.
+
+    Args:
+        unit_m: Metres a step.
+        where: What errors name.
+
+    Raises:
+        DataError: It is not between 1e-6 and 0.1 m, which would put the largest depth below 6.5 cm or above 6.5 km.
+    """
     if not (np.isfinite(unit_m) and _FINEST_UNIT_M <= unit_m <= _COARSEST_UNIT_M):
         what = f"a step of depth is {unit_m:g} m"
         raise DataError(what, where=where, remedy=f"expected {_FINEST_UNIT_M:g} to {_COARSEST_UNIT_M:g}, mostly 0.001")
@@ -54,9 +62,9 @@ def check_depth_unit(unit_m: float, where: Path | str) -> float:
 
 
 def world_pose_fault(pose: np.ndarray) -> str | None:
-    """Why a (4, 4) camera pose in the world frame cannot be used; None for one that can.
+    """Return why a (4, 4) camera pose in the world frame cannot be used, or None.
 
-    Points are float32: at 1e5 m they are exact to a centimetre, at 1e7 m to a metre.
+    Points are float32: exact to a centimetre at 1e5 m, to a metre at 1e7 m.
     """
     farthest = np.abs(pose[:3, 3]).max()
     if not np.isfinite(pose).all() or farthest > _FARTHEST_IN_WORLD_M:
@@ -65,14 +73,32 @@ def world_pose_fault(pose: np.ndarray) -> str | None:
 
 
 def check_points(points: np.ndarray, where: Path | str, what: str) -> np.ndarray:
-    """The coordinates of any shape, world frame, metres, if they are finite and those of a scan; else DataError."""
+    """Check coordinates of any shape, world frame, metres, and return them.
+
+    Args:
+        points: The coordinates.
+        where: What errors name.
+        what: What they belong to, for errors.
+
+    Raises:
+        DataError: A coordinate is not finite, or beyond 1e6 m.
+    """
     if points.size and not np.abs(points).max() <= _FARTHEST_IN_WORLD_M:  # false for NaN
         raise DataError(f"{what} has coordinates that are not finite or beyond {_FARTHEST_IN_WORLD_M:g} m", where=where)
     return points
 
 
 def check_boxes(boxes: np.ndarray, where: Path | str, what: str) -> np.ndarray:
-    """(N, 6) boxes, centre and size, if they are finite, not inside out and of a scan; else DataError."""
+    """Check boxes (N, 6), centre and size, world frame, metres, and return them.
+
+    Args:
+        boxes: The boxes.
+        where: What errors name.
+        what: What they belong to, for errors.
+
+    Raises:
+        DataError: A number is not finite or beyond 1e6 m, or a size is negative.
+    """
     check_points(boxes, where, what)
     if boxes.size and boxes[:, 3:].min() < 0:
         raise DataError(f"{what} has a size below zero", where=where)
@@ -80,7 +106,16 @@ def check_boxes(boxes: np.ndarray, where: Path | str, what: str) -> np.ndarray:
 
 
 def resized_intrinsics(matrix: np.ndarray, size: tuple[int, int], new_size: tuple[int, int]) -> np.ndarray:
-    """(4, 4) intrinsics, pixels, of an image of `size` (height, width) for the same view at `new_size`."""
+    """Scale intrinsics with the image.
+
+    Args:
+        matrix: (4, 4) intrinsics, pixels.
+        size: (height, width) of their image.
+        new_size: (height, width) of the resized image.
+
+    Returns:
+        (4, 4) float64 intrinsics of the resized image.
+    """
     down, across = new_size[0] / size[0], new_size[1] / size[1]
     resized = np.array(matrix, np.float64)
     resized[0, 0], resized[1, 1] = matrix[0, 0] * across, matrix[1, 1] * down
@@ -90,14 +125,14 @@ def resized_intrinsics(matrix: np.ndarray, size: tuple[int, int], new_size: tupl
 
 
 def pose_fault(pose: np.ndarray) -> str | None:
-    """Why a (4, 4) pose, scan from camera, cannot be used; None for one that can."""
+    """Return why a (4, 4) pose, scan from camera, cannot be used, or None."""
     if not np.isfinite(pose).all():
         return "pose is not finite (tracking was lost)"
     return None if is_rigid(pose) else "pose is not a rotation and a translation"
 
 
 def is_rigid(matrix: np.ndarray, tolerance: float = 0.05) -> bool:
-    """Whether a (4, 4) matrix is a rotation and a translation, metres, up to the rounding of text files."""
+    """Return whether a (4, 4) matrix is a rotation and a translation in metres, up to the rounding of text files."""
     if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > tolerance:
         return False
     if np.abs(matrix[:3, 3]).max() > _FARTHEST_M:

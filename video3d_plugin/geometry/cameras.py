@@ -1,7 +1,7 @@
-"""Pinhole cameras: which source pixel a cropped pixel is, and where in the world it lies.
+"""Pinhole cameras: resizing and cropping images, and back-projecting depth to world points.
 
-Conventions (the one place that states them): pixel centres lie at integer coordinates, u to the right and v down;
-the camera frame is x right, y down, z forward; depth is z, not distance along the ray. All lengths are metres.
+Conventions: pixel centres lie at integer coordinates, u to the right and v down. The camera frame has x right, y down,
+z forward. Depth is z, not the distance along the ray. All lengths are metres.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ import torch
 
 @dataclass(frozen=True)
 class CropPlan:
-    """How an image becomes the square that the vision tower sees: resized to (height, width), then cropped.
+    """How an image becomes the tower's square input: resized, then cropped at the centre.
 
-    All numbers are pixels. The short side of the image ends at `side`; the crop is centred on the long side.
+    Attributes:
+        source_height: Height of the image, pixels.
+        source_width: Width of the image, pixels.
+        resized_height: Height after resizing; the shorter side becomes `side`.
+        resized_width: Width after resizing.
+        top: First row of the crop in the resized image.
+        left: First column of the crop.
+        side: Height and width of the crop.
     """
 
     source_height: int
@@ -29,23 +36,31 @@ class CropPlan:
 
     @property
     def rows(self) -> np.ndarray:
-        """(side,) int64: the source row that each row of the crop takes under nearest-neighbour resizing."""
+        """(side,) int64 source row of each row of the crop, under nearest-neighbour resizing."""
         index = nearest_source_index(self.source_height, self.resized_height)
         return index[self.top : self.top + self.side]
 
     @property
     def columns(self) -> np.ndarray:
-        """(side,) int64: the source column that each column of the crop takes."""
+        """(side,) int64 source column of each column of the crop, under nearest-neighbour resizing."""
         index = nearest_source_index(self.source_width, self.resized_width)
         return index[self.left : self.left + self.side]
 
 
 def centre_crop_plan(height: int, width: int, side: int) -> CropPlan:
-    """The plan for an image of `height` x `width` pixels and a crop of `side` pixels.
+    """Plan the centre crop of an image.
 
-    Landscape and square images as in Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/video_utils.py,
-    strategy "center_crop"): height becomes `side`, width is truncated, the margin is halved rounding down.
-    That program has no meaningful result for portrait images; here they are treated the same way, turned.
+    Landscape and square images are treated as in LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/video_utils.py, strategy
+    "center_crop": the height becomes `side`, the width is truncated, and half the margin is rounded down. The reference
+    has no meaningful result for portrait images; here height and width change roles.
+
+    Args:
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        side: Side of the crop, pixels.
+
+    Raises:
+        ValueError: A number is below 1.
     """
     if min(height, width, side) < 1:
         raise ValueError(f"image {width}x{height} and crop {side} must be at least one pixel")
@@ -67,27 +82,42 @@ def centre_crop_plan(height: int, width: int, side: int) -> CropPlan:
 
 
 def nearest_source_index(source: int, target: int) -> np.ndarray:
-    """(target,) int64: source index of each target index, as OpenCV's INTER_NEAREST chooses: floor of i times the step.
+    """Return the source index of each target index under OpenCV's INTER_NEAREST: the floor of i times the step.
 
     The step is the reciprocal of the scale in double precision, because OpenCV rounds in that order.
+
+    Args:
+        source: Pixels along the axis before resizing.
+        target: Pixels after resizing.
+
+    Returns:
+        (target,) int64.
     """
     step = 1.0 / (target / source)
     return np.minimum(np.floor(np.arange(target) * step).astype(np.int64), source - 1)
 
 
 def back_project(
-    depth_m: torch.Tensor,  # (V, H, W) metres
-    intrinsics: torch.Tensor,  # (V, 4, 4) pixels
-    world_from_camera: torch.Tensor,  # (V, 4, 4) rigid
-    rows: torch.Tensor | None = None,  # (H,) pixel row v of each row of depth_m
-    columns: torch.Tensor | None = None,  # (W,) pixel column u of each column of depth_m
+    depth_m: torch.Tensor,
+    intrinsics: torch.Tensor,
+    world_from_camera: torch.Tensor,
+    rows: torch.Tensor | None = None,
+    columns: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """World points (V, H, W, 3) float32, metres, of depth images; depth 0 lands on the camera centre.
+    """Back-project depth images to world points. Depth 0 becomes the camera's centre.
 
-    `rows` and `columns` say which pixels of the full image the given depths are (all of them by default), so a
-    resized and cropped depth image is back-projected without ever touching the pixels that the crop drops.
-    Source: the pinhole model x = (u - cx) z / fx, evaluated in float32 in the order of Video-3D LLM's `unproject`
-    (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/video_utils.py).
+    The pinhole model x = (u - cx) z / fx is evaluated in float32, in the order of `unproject` in LaVi-Lab/Video-3D-LLM
+    at 3ff70e8, llava/video_utils.py.
+
+    Args:
+        depth_m: (V, H, W) depth along z, metres.
+        intrinsics: (V, 4, 4) of the full depth image, pixels.
+        world_from_camera: (V, 4, 4) rigid transforms, metres.
+        rows: (H,) row v of the full image for each row of `depth_m`, for resized and cropped images; by default all.
+        columns: (W,) column u of the full image for each column of `depth_m`.
+
+    Returns:
+        (V, H, W, 3) float32, world frame, metres.
     """
     frames, height, width = _shape_of_depth(depth_m)
     for name, matrix in (("intrinsics", intrinsics), ("world_from_camera", world_from_camera)):

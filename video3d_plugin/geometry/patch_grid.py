@@ -1,44 +1,49 @@
-"""The token grid: which pixels of the crop a visual token covers, and the 3D points that stand for them.
+"""The token grid: the pixels that a visual token covers, and the 3D points that represent them.
 
-With p the patch size and n the un-pooled patches along a side, n * p pixels are used; the remainder at the right and
-bottom is not. Bilinear pooling spreads g = ceil(n / stride) cells over all used pixels (SigLIP-384: 14 cells of 27
-pixels); average and max pooling keep g = floor(n / stride) cells of stride * p pixels (13 cells of 28).
+With patch size p and n un-pooled patches along a side, n * p pixels are used; the remainder at the right and bottom is
+not. Bilinear pooling spreads g = ceil(n / stride) cells over all used pixels (SigLIP-384: 14 cells of 27 pixels).
+Average and max pooling have g = floor(n / stride) cells of stride * p pixels (13 cells of 28).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 
-if TYPE_CHECKING:
-    from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 # Of the nine points of a 3 x 3 grid, row by row, the five are the corners and the centre; the one is the centre.
 _OF_NINE = {"nine": tuple(range(9)), "five": (0, 2, 4, 6, 8), "centre": (4,)}
 
 
 def covered_pixels(spec: InputsSpec) -> int:
-    """Pixels along a side that the pooled grid covers (378 of 384 for SigLIP-384 with bilinear pooling)."""
+    """Return the pixels along a side that the pooled grid covers (378 of 384 for SigLIP-384 with bilinear pooling)."""
     if spec.pooling == "bilinear":
         return spec.used_side
     return spec.grid_side * spec.pool_stride * spec.patch_size
 
 
 def token_points(
-    world_points: torch.Tensor,  # (V, S, S, 3) metres
+    world_points: torch.Tensor,
     spec: InputsSpec,
-    valid: torch.Tensor | None = None,  # (V, S, S) bool
+    valid: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The P points of every token: ((V, g, g, P, 3) float32 world metres, (V, g, g) bool valid).
+    """Compute the P points of each token.
 
-    Without `valid`, depth holes enter as they are (they lie at the camera centre), as in the published weights.
-    With it, averages and extremes run over valid pixels only, a sampled pixel that is a hole is replaced by the
-    average of its cell's valid ones, and a cell without any gets the origin and False.
+    Without `valid`, depth holes count as points at the camera's centre, as in the published weights' training. With it,
+    averages and extremes are taken over valid pixels, a sampled pixel that is a hole is replaced by the average of its
+    cell, and a cell without valid pixels gets the origin.
 
-    Source: Video-3D LLM, LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py (average_coordinate_in_patch,
-    minmax_coordinate_in_patch, sample_n_points), with the sizes derived from the specification.
+    Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py (average_coordinate_in_patch,
+    minmax_coordinate_in_patch, sample_n_points), with sizes derived from the specification.
+
+    Args:
+        world_points: (V, S, S, 3) points of all pixels, world frame, metres; S = spec.image_size.
+        spec: Sizes, pooling and which points.
+        valid: (V, S, S) bool, False where depth is missing.
+
+    Returns:
+        (V, g, g, P, 3) float32 points, world frame, metres; (V, g, g) bool, False where a cell has no valid pixel.
     """
     side = spec.image_size
     assert world_points.ndim == 4 and world_points.shape[1:] == (side, side, 3), (
@@ -86,7 +91,7 @@ def _masked(points: torch.Tensor, valid: torch.Tensor, spec: InputsSpec) -> tupl
 
 
 def _average(planes: torch.Tensor, grid: int) -> torch.Tensor:
-    """(V, C, S, S) -> (V, C, g, g). Cells of unequal size (a side that g does not divide) overlap by a pixel."""
+    """(V, C, S, S) -> (V, C, g, g). If g does not divide S, neighbouring cells overlap by a pixel."""
     cell, rest = divmod(planes.shape[-1], grid)
     if rest:
         return F.adaptive_avg_pool2d(planes, grid)
@@ -101,7 +106,7 @@ def _maximum(planes: torch.Tensor, grid: int) -> torch.Tensor:
 
 
 def _sampled(pixels: torch.Tensor, spec: InputsSpec) -> torch.Tensor:
-    """(V, S, S, C) -> (V, g, g, P, C): the middle pixels of each cell's thirds, row by row."""
+    """(V, S, S, C) -> (V, g, g, P, C): the middle pixels of the thirds of each cell, row by row."""
     grid, used = spec.grid_side, pixels.shape[1]
     third = torch.arange(3 * grid, device=pixels.device)
     index = ((2 * third + 1) * used) // (6 * grid)  # floor((third + 1/2) * cell / 3) in integers

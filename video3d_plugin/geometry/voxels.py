@@ -1,4 +1,4 @@
-"""Voxels: integer cells of a regular grid, as small integers that sort and compare fast."""
+"""Voxels: integer cells of a regular grid, and look-up tables of sets of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ _MAX_CELLS = 1 << 27  # 134 million cells = 512 MB of look-up table: above it th
 
 
 def voxel_indices(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(..., 3) int32 cells of (..., 3) points in metres: the nearest multiple of the size, ties to even.
+    """Round points to voxels, ties to even; a voxel is centred on a multiple of its size.
 
-    Float32 arithmetic as in Video-3D LLM (LaVi-Lab/Video-3D-LLM at 3ff70e8, convert_pcd_to_voxel.py), so a cell is
-    centred on a multiple of the size.
+    float32 arithmetic as in LaVi-Lab/Video-3D-LLM at 3ff70e8, convert_pcd_to_voxel.py.
+
+    Args:
+        points: (..., 3) metres.
+        voxel_size_m: Side of a voxel, metres.
+
+    Returns:
+        (..., 3) int32.
     """
     assert points.shape[-1] == 3, f"points must be (..., 3), got {points.shape}"
     return np.rint(np.asarray(points, np.float32) / np.float32(voxel_size_m)).astype(np.int32)
 
 
 def unique_voxels(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(K, 3) int32 distinct cells of (M, 3) finite points, in lexicographic order."""
+    """Return the distinct voxels of finite points (M, 3), metres: (K, 3) int32 in lexicographic order."""
     cells = voxel_indices(points.reshape(-1, 3), voxel_size_m).astype(np.int64)
     if not len(cells):
         return np.zeros((0, 3), np.int32)
@@ -38,20 +44,34 @@ def unique_voxels(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class VoxelTable:
-    """A set of K cells with a dense look-up table: cell -> its rank in `cells`, -1 for cells not in the set.
+    """A set of K voxels with a dense look-up table.
 
-    The table spans the bounding box of the set and one cell around it, so that clipping an index sends every
-    point outside the box to a cell that is not in the set.
+    The table spans the set's bounding box and one voxel around it, so that clipping an index maps every point outside
+    the box to a voxel that is not in the set.
+
+    Attributes:
+        cells: (K, 3) int32 voxels, in lexicographic order.
+        origin: (3,) int32 voxel of the table's first entry.
+        table: (X, Y, Z) int32 rank of each voxel in `cells`, -1 for voxels that are not in the set.
+        voxel_size_m: Side of a voxel, metres.
     """
 
-    cells: np.ndarray  # (K, 3) int32, lexicographic
-    origin: np.ndarray  # (3,) int32
-    table: np.ndarray  # (X, Y, Z) int32
+    cells: np.ndarray
+    origin: np.ndarray
+    table: np.ndarray
     voxel_size_m: float
 
     @classmethod
     def build(cls, cells: np.ndarray, voxel_size_m: float) -> VoxelTable:
-        """From (K, 3) distinct cells, K >= 1; ValueError if they span more than 134 million cells."""
+        """Build the table of a set of voxels.
+
+        Args:
+            cells: (K, 3) distinct voxels, K >= 1.
+            voxel_size_m: Side of a voxel, metres.
+
+        Raises:
+            ValueError: There are none, or they span more than 134 million voxels.
+        """
         cells = np.asarray(cells, np.int32).reshape(-1, 3)
         if not len(cells):
             raise ValueError("a voxel table needs at least one voxel")
@@ -65,7 +85,7 @@ class VoxelTable:
         return cls(cells, origin, table, float(voxel_size_m))
 
     def seen_by(self, points: np.ndarray) -> np.ndarray:
-        """Ranks, ascending int32, of the set's cells that hold at least one of the (M, 3) float32 points, metres."""
+        """Return the ranks, ascending int32, of the voxels that contain at least one of the points (M, 3), metres."""
         planes = np.ascontiguousarray(points.reshape(-1, 3).T, np.float32)
         seen = np.zeros(len(self.cells) + 1, bool)
         self._mark(planes, seen)
@@ -73,14 +93,22 @@ class VoxelTable:
 
     def seen_through(
         self,
-        depth_m: np.ndarray,  # (H, W) float32 metres, 0 where nothing was measured
-        intrinsics: np.ndarray,  # (4, 4) pixels
-        world_from_camera: np.ndarray,  # (4, 4) rigid
+        depth_m: np.ndarray,
+        intrinsics: np.ndarray,
+        world_from_camera: np.ndarray,
     ) -> np.ndarray:
-        """`seen_by` the measured pixels of a depth image, without keeping its points.
+        """Return the ranks of the voxels that a depth image sees.
 
-        The arithmetic is that of `cameras.back_project`, a few rows at a time so that they stay in the cache; a point
-        within a rounding error of a cell's edge may fall on the other side.
+        Computes the points as `cameras.back_project` does, but a few rows at a time, so that they stay in the CPU's
+        cache. A point within a rounding error of a voxel's face may fall on its other side.
+
+        Args:
+            depth_m: (H, W) float32 depth along z, metres; 0 where it was not measured.
+            intrinsics: (4, 4) pixels.
+            world_from_camera: (4, 4) rigid transform, metres.
+
+        Returns:
+            Ascending int32.
         """
         assert depth_m.ndim == 2, f"depth_m must be (H, W), got {depth_m.shape}"
         height, width = depth_m.shape
@@ -105,7 +133,7 @@ class VoxelTable:
         return np.nonzero(seen[:-1])[0].astype(np.int32)
 
     def _mark(self, planes: np.ndarray, seen: np.ndarray) -> None:
-        """Mark the ranks that the points (3, M) fall on; points outside mark the extra last entry. Overwrites them."""
+        """Set `seen` at the ranks of the points (3, M), and its extra last entry for others. Overwrites the points."""
         flat = np.zeros(planes.shape[1], np.int32)
         for plane, size, first in zip(planes, self.table.shape, self.origin, strict=True):
             plane /= np.float32(self.voxel_size_m)

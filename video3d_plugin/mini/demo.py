@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.pipeline import default_checkpoint
+from video3d_plugin.loading import default_checkpoint
 
 TASKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 # What the table shows: task -> (metric, its name in print, the guess beside it in mini.rooms.baselines)

@@ -1,7 +1,8 @@
-"""Grounding: features of proposals, a score for each, and the loss over them.
+"""The grounding head: features of proposals, their scores, and the loss.
 
 Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/language_model/llava_qwen.py (`predict_box`) and llava_arch.py
-(`object_features`). Parameter names are the reference's: they lie on the model itself, as `ground_head*`.
+(`object_features`). Parameter names are the reference's: they are registered on the model itself, as `ground_head*`.
+Shapes: N proposals, Q queries, M patches of a scene, hidden size H.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from video3d_plugin.config import HeadSpec
-from video3d_plugin.model.distributed.rank_sync import once
+from video3d_plugin.model.distributed.rank_sync import apply_joined
 
 _SCORE_WIDTH = 1024  # the reference's inner width of the `score` head; its checkpoints have parameters of this size
 
 
 def add_head(model: nn.Module, spec: HeadSpec, size: int) -> None:
-    """Register the head's parameters on `model` under the reference's names."""
+    """Register the head's parameters under the reference's names.
+
+    Args:
+        model: The model, changed in place.
+        spec: Kind of the head.
+        size: Hidden size H.
+    """
     if spec.kind == "mlp":
         model.ground_head = _relu_then_norm(size)
         return
@@ -41,14 +48,18 @@ def _norm_then_relu(size: int, inner: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, inner), nn.LayerNorm(inner), nn.ReLU(), nn.Linear(inner, out))
 
 
-def proposal_features(
-    patches: torch.Tensor,  # (M, H) features of all patches of all frames
-    inside: torch.Tensor,  # (N, M) bool
-) -> torch.Tensor:
-    """(N, H): the mean feature of the patches inside each proposal; zero where there is none.
+def proposal_features(patches: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Average the patches inside each proposal.
 
-    One product of a 0-1 matrix with the patches: N M H multiplications on a GPU. On a CPU, where the zeros would cost
-    more than a loop over proposals, a sparse product (`embedding_bag`): as many additions as there are ones, times H.
+    On a GPU this is a product of a 0-1 matrix with the patches. On a CPU its zeros would cost more than a loop over
+    proposals, so a sparse product (`embedding_bag`) adds only what is inside.
+
+    Args:
+        patches: (M, H) features of all patches of all frames.
+        inside: (N, M) bool, True for patches inside the proposal.
+
+    Returns:
+        (N, H) mean features; zero for a proposal without patches.
     """
     if patches.device.type == "cpu" and len(inside):
         _, index = inside.nonzero(as_tuple=True)
@@ -58,7 +69,7 @@ def proposal_features(
 
 
 def pooled(patches: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """`proposal_features` as a dense product."""
+    """Compute `proposal_features` as a dense product."""
     count = inside.sum(1, keepdim=True)
     return (inside.to(patches.dtype) @ patches / count.clamp(min=1)).to(patches.dtype)
 
@@ -66,37 +77,56 @@ def pooled(patches: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
 def score_proposals(
     model: nn.Module,
     spec: HeadSpec,
-    queries: torch.Tensor,  # (Q, H) hidden states of the <ground> tokens of one scene
-    features: torch.Tensor,  # (N, H)
+    queries: torch.Tensor,
+    features: torch.Tensor,
 ) -> torch.Tensor:
-    """(Q, N) scores; for infonce (Q, N + 1), cosines with the zero-target slot last."""
+    """Score the proposals of one scene.
+
+    Args:
+        model: The model that holds the head.
+        spec: Kind of the head.
+        queries: (Q, H) hidden states of <ground> tokens.
+        features: (N, H) features of the proposals.
+
+    Returns:
+        (Q, N) scores. For an InfoNCE head (Q, N + 1) cosines, with the zero-target slot ("no such object") last.
+    """
     return score_scenes(model, spec, [(queries, features)])[0]
 
 
 def score_scenes(
     model: nn.Module, spec: HeadSpec, scenes: Sequence[tuple[torch.Tensor, torch.Tensor]]
 ) -> list[torch.Tensor]:
-    """`score_proposals` of several scenes' (queries, features); each part of the head runs once."""
+    """Score the proposals of several scenes, given as (queries, features); each module of the head runs once."""
     queries = [query for query, _ in scenes]
     features = [own.to(query) for query, own in scenes]
     if spec.kind == "mlp":
-        return [wanted @ own.T for wanted, own in zip(once(model.ground_head, queries), features, strict=True)]
+        return [wanted @ own.T for wanted, own in zip(apply_joined(model.ground_head, queries), features, strict=True)]
     if spec.has_zero_target:
         zero_target = model.ground_head_zero_target[None]
         features = [torch.cat([own, zero_target.to(own)]) for own in features]
-    objects, wanted = once(model.ground_head_obj, features), once(model.ground_head_query, queries)
+    objects, wanted = apply_joined(model.ground_head_obj, features), apply_joined(model.ground_head_query, queries)
     if spec.kind == "score":
         pairs = [(w[:, None] * o[None]).flatten(0, 1) for w, o in zip(wanted, objects, strict=True)]
-        scores = once(model.ground_head_score, pairs)
+        scores = apply_joined(model.ground_head_score, pairs)
         return [own.view(len(w), len(o)) for own, w, o in zip(scores, wanted, objects, strict=True)]
     return [F.normalize(w, dim=-1) @ F.normalize(o, dim=-1).T for w, o in zip(wanted, objects, strict=True)]
 
 
 def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> torch.Tensor:
-    """Loss of one item. scores (N,) or (N + 1,); targets (K,) proposal indices, K may be 0; a repeated one counts once.
+    """Compute the grounding loss of one item.
 
-    infonce: -log of the targets' share of sum exp(score / temperature); no target means the zero-target slot.
-    Others: binary cross-entropy, the K positives weighted by (N - K) / K, averaged over the N proposals.
+    InfoNCE: -log of the targets' share of sum exp(score / temperature); the zero-target slot is the target of an item
+    without targets. Other heads: binary cross-entropy, the K positives weighted by (N - K) / K, averaged over the N
+    proposals.
+
+    Args:
+        scores: (N,), or (N + 1,) with the zero-target slot last.
+        targets: (K,) indices of proposals; K may be 0, and repeated indices count once.
+        spec: Kind of the head, and InfoNCE's temperature.
+
+    Returns:
+        () float32.
     """
     scores, targets = scores.float(), targets.unique()
     if spec.has_zero_target:

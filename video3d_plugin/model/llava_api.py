@@ -1,6 +1,6 @@
-"""What LLaVA-NeXT's training script calls on a model, as a mix-in: the same class trains under the host's trainer.
+"""The methods that LLaVA-NeXT's training script calls on a model.
 
-Source of the calls: LLaVA-NeXT at df17966, llava/train/train.py.
+Source: LLaVA-NeXT at df17966, llava/train/train.py.
 """
 
 from __future__ import annotations
@@ -16,19 +16,31 @@ from video3d_plugin.model.registry import new_parts
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
 
-class HostMethods:
-    """Mixed into Video3DForCausalLM."""
+class LlavaTrainingAPI:
+    """Mix-in of Video3DForCausalLM, so that it trains under LLaVA-NeXT's own trainer."""
 
     def get_model(self):
+        """Return the language model with tower, projector and position embedding (Video3DModel)."""
         return self.model
 
     def get_vision_tower(self):
+        """Return the vision tower."""
         return self.model.get_vision_tower()
 
     def initialize_vision_tokenizer(self, model_args: Any, tokenizer: Any) -> None:
-        """Add the tokens that the model reads; called by the host with its tokenizer, after it froze what is not to be
-        trained. Position embedding, grounding head and the new parts of a subclass train whatever `mm_tunable_parts`
-        says, as in the reference (train_3d.py), and with LoRA so does everything that an adapter does not hold."""
+        """Add the special tokens, and unfreeze the parts that always train; the host calls this after freezing others.
+
+        Position embedding, grounding head and the new parts of a subclass train whatever `mm_tunable_parts` says, as in
+        the reference (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/train/train_3d.py). With LoRA, so do all parts that an
+        adapter does not store.
+
+        Args:
+            model_args: The host's model arguments.
+            tokenizer: The host's tokenizer, changed in place.
+
+        Raises:
+            DataError: `mm_use_im_start_end` is set.
+        """
         if getattr(model_args, "mm_use_im_start_end", False):
             raise DataError("mm_use_im_start_end is not supported", remedy="leave it at False")
         self.add_tokens(tokenizer)
@@ -39,9 +51,17 @@ class HostMethods:
             train_in_full(self)
 
     def add_tokens(self, tokenizer: Any) -> list[str]:
-        """Give `tokenizer` <image>, <ground> and <coord> where it lacks them, grow the embeddings to its length, and
-        note the ids in the configuration. New tokens start as the mean of the old ones, also in rows that were there
-        to spare (Qwen2 has more rows than tokens, never trained). Returns the tokens that were new."""
+        """Add <image>, <ground> and <coord> to a tokenizer, and rows for them to the embeddings.
+
+        New tokens start as the mean of the old ones, also in spare rows (Qwen2 has more rows than tokens, which were
+        never trained). The ids of <ground> and <coord> are stored in the configuration.
+
+        Args:
+            tokenizer: A tokenizer of transformers, changed in place.
+
+        Returns:
+            The tokens that it lacked.
+        """
         known = tokenizer.get_vocab()
         new = [token for token in SPATIAL_TOKENS if token not in known]
         tokenizer.add_tokens(new)
@@ -63,7 +83,7 @@ class HostMethods:
             p.requires_grad_(trainable.get(name, True))
 
     def _start_from_mean(self, old: int, end: int) -> None:
-        """Rows `old` to `end` of both embeddings become the mean of the rows before them."""
+        """Set rows `old` to `end` of both embeddings to the mean of the rows before them."""
         layers = (self.get_input_embeddings(), self.get_output_embeddings())
         with torch.no_grad(), zero3.gathered(layer.weight for layer in layers):
             for layer in layers:

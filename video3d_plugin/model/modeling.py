@@ -1,7 +1,7 @@
-"""Video3DForCausalLM: Qwen2 that reads posed RGB-D video, with LLaVA-NeXT's parameter names.
+"""Video3DForCausalLM: Qwen2 with posed RGB-D video as input, under LLaVA-NeXT's parameter names.
 
-Source: Video-3D LLM, arXiv 2412.00493; LaVi-Lab/Video-3D-LLM at 3ff70e8. What this class adds to the reference: any
-batch (text and grounding items, several scenes, ragged), a loss per item, and several questions in one row.
+Source: Video-3D LLM, arXiv 2412.00493; LaVi-Lab/Video-3D-LLM at 3ff70e8. Beyond the reference, a batch may mix text and
+grounding items of several scenes and lengths, each item has a loss, and a row may pack several questions.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM, Qwen2Model
 from transformers.modeling_outputs import ModelOutput
 
+from video3d_plugin.compat import CACHE
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import registry
 from video3d_plugin.model import sequence as seq
-from video3d_plugin.model.attention.packed import extend, is_mark, mask_of
-from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.attention.packed import attention_mask_for, enable_packed_attention, is_segment_mask
 from video3d_plugin.model.distributed import zero3
-from video3d_plugin.model.distributed.rank_sync import Lockstep, nothing
+from video3d_plugin.model.distributed.rank_sync import RankSync, zero_loss
 from video3d_plugin.model.grounding import add_head, ground_loss, score_proposals, score_scenes
-from video3d_plugin.model.llava_api import HostMethods
+from video3d_plugin.model.llava_api import LlavaTrainingAPI
 from video3d_plugin.model.no_cast import unwrap
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.processing import Video3DProcessor  # noqa: F401  (known to AutoProcessor where the model is)
@@ -38,10 +38,16 @@ SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
 
 @dataclass
 class Video3DOutput(ModelOutput):
-    """loss is the mean of item_losses (I,). ground_scores: for each item (N,) or (N + 1,) scores, None for text items.
+    """Output of the model for a batch of I items in R rows of length L.
 
-    logits (R, L, vocabulary); in training with labels (K, vocabulary) of the K labelled positions only, which is all
-    that the loss needs.
+    Attributes:
+        loss: () mean of `item_losses`.
+        item_losses: (I,) loss of each item; 0 for an item without labels.
+        logits: (R, L, vocabulary). In training with labels (K, vocabulary), of the K labelled positions only.
+        ground_scores: For each item (N,) or (N + 1,) scores of the proposals; None for text items.
+        cache: Cache of keys and values; `past_key_values` before transformers 5.24.
+        hidden_states: As in transformers.
+        attentions: As in transformers.
     """
 
     loss: torch.Tensor | None = None
@@ -57,7 +63,12 @@ class Video3DOutput(ModelOutput):
 
 
 class Video3DModel(Qwen2Model):
-    """Qwen2 with tower, projector, newline token and position embedding, under LLaVA-NeXT's names."""
+    """Qwen2 with vision tower, projector, newline token and position embedding, under LLaVA-NeXT's names.
+
+    Attributes:
+        packed_attention_enabled: Whether packed rows use `model.attention.packed`. False masks them instead, with the
+            same result.
+    """
 
     config_class = Video3DConfig
 
@@ -73,13 +84,14 @@ class Video3DModel(Qwen2Model):
             self.world_position_embedding = build_position(config.hidden_size, config.position)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             _keep_own_initialisation(part)
-        self.reads_marks = extend(self.layers)  # False: rows of several items are masked; can be set, to compare
+        self.packed_attention_enabled = enable_packed_attention(self.layers)
 
     def get_vision_tower(self) -> VisionTower:
+        """Return the vision tower."""
         return self.vision_tower
 
     def initialize_vision_modules(self, model_args: Any, fsdp: Any = None) -> None:
-        """Called by LLaVA-NeXT's training script. Tower and projector exist already: only settings are taken over."""
+        """Store settings of LLaVA-NeXT's training script, which calls this to build tower and projector."""
         self.config.use_mm_proj = True
         self.config.mm_hidden_size = self.vision_tower.hidden_size
         for name in ("mm_vision_select_layer", "mm_vision_select_feature"):
@@ -88,12 +100,17 @@ class Video3DModel(Qwen2Model):
         self.vision_tower.keeps_dtype = True
 
 
-class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
-    """See the module. Batches come from `Video3DProcessor`; checkpoints load with `from_pretrained`.
+class Video3DForCausalLM(LlavaTrainingAPI, RankSync, Qwen2ForCausalLM):
+    """The model, with a language-model head and optionally a grounding head.
+
+    `Video3DProcessor` makes its batches, and `from_pretrained` loads checkpoints.
+
+    Args:
+        config: The configuration.
 
     Attributes:
-        new_parts: Beginnings of the names of parameters that a published checkpoint may lack. Each part is loaded as a
-            whole or initialised as a whole. A subclass lists its own alone; its parents' parts count too.
+        new_parts: Prefixes of the names of parameters that a published checkpoint may lack. Each part is loaded as a
+            whole or initialised as a whole. A subclass lists its own parts only; its parents' parts count too.
         forward_is_for_training: Set by a subclass that overrides `forward` for training alone, for instance to add a
             loss: answering questions does not call `forward`.
     """
@@ -122,7 +139,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The language model as Qwen2 starts; everything that it is extended by as torch does."""
+        """Initialise Qwen2's modules as Qwen2 does, and all others as torch does."""
         if not getattr(module, _OWN_INITIALISATION, False):
             super()._init_weights(module)
             return
@@ -172,17 +189,27 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         num_logits_to_keep: int = 0,
         cache: Any = None,
     ) -> Video3DOutput:
-        """A batch of items, or (without `scenes`) one step of the language model, as generation calls it.
+        """Run a batch of items or, without `scenes`, one step of the language model, as generation does.
 
-        input_ids        (R, W), seq.IMAGE_ID once a row
-        attention_mask   (R, W), 0 on padding, either side
-        labels           (R, W), -100 where none; an item with a <ground> token has the grounding loss only
-        scenes           S dicts of SceneInputs.tensors()
-        scene_index      (R,) which scene a row sees; by default the scenes in order
-        coords           (C, 3) world frame, metres: the points of all <coord> tokens, row by row
-        targets          for each item the right proposals' indices; read for grounding items that have labels
-        segments         (R, W) where rows pack several items, see `model.sequence`
-        cache            the same as `past_key_values`, under the name that transformers 5.24 gave it
+        The arguments that are not listed are those of Qwen2ForCausalLM.
+
+        Args:
+            input_ids: (R, W) token ids, with seq.IMAGE_ID once a row.
+            attention_mask: (R, W) 0 on padding, on either side.
+            labels: (R, W) token ids, -100 for tokens without loss. Items with a <ground> token have the grounding loss
+                only.
+            scenes: For each scene `SceneInputs.tensors()`.
+            scene_index: (R,) index of each row's scene; by default the scenes in order.
+            coords: (C, 3) points of all <coord> tokens, row by row; world frame, metres.
+            targets: For each item the indices of the correct proposals; read for grounding items with labels.
+            segments: (R, W) items of packed rows; see `model.sequence`.
+            cache: The same as `past_key_values`, under its name since transformers 5.24.
+
+        Returns:
+            The output, or a tuple with `return_dict=False`.
+
+        Raises:
+            DataError: The batch is inconsistent; the message names the item.
         """
         rows = None
         scenes, coords, targets = unwrap(scenes), unwrap(coords), unwrap(targets)
@@ -194,9 +221,10 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 input_ids, tokens, scene_index, attention_mask, labels, coords, segments, left=None
             )
             inputs_embeds, input_ids = rows.embeds, None
-            marks, kind = self.model.reads_marks and not output_attentions, self.config._attn_implementation
-            attention_mask, position_ids = mask_of(rows, kind, marks), rows.position_ids
-            use_cache = False if is_mark(attention_mask) else use_cache
+            packed = self.model.packed_attention_enabled and not output_attentions
+            attention_mask = attention_mask_for(rows, self.config._attn_implementation, packed)
+            position_ids = rows.position_ids
+            use_cache = False if is_segment_mask(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
         outputs = self.model(
@@ -239,10 +267,24 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         coords: torch.Tensor | None = None,
         segments: torch.Tensor | None = None,
         left: bool | None = None,
-    ) -> tuple[seq.Rows, list[int]]:
-        """What enters the language model, and for each row the index of its scene.
+    ) -> tuple[seq.PackedBatch, list[int]]:
+        """Build the input rows of the language model.
 
-        left: pad on the left; None keeps the side that `attention_mask` shows.
+        Args:
+            input_ids: (R, W) token ids, with seq.IMAGE_ID once a row.
+            scenes: The encoded scenes.
+            scene_index: (R,) index of each row's scene; by default the scenes in order.
+            attention_mask: (R, W) 0 on padding; by default there is none.
+            labels: (R, W) or None.
+            coords: (C, 3) points of all <coord> tokens, row by row; world frame, metres.
+            segments: (R, W) items of packed rows, or None.
+            left: Pad on the left; None: on the side where `attention_mask` has padding.
+
+        Returns:
+            The padded rows, and for each row the index of its scene.
+
+        Raises:
+            DataError: Placeholders, points, lengths or scene indices do not fit.
         """
         input_ids, attention_mask, labels, segments = (
             None if part is None else part.to(self.device) for part in (input_ids, attention_mask, labels, segments)
@@ -259,7 +301,19 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         return seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left), scene_of
 
     def embed_text(self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None) -> torch.Tensor:
-        """(R, W, H): token embeddings, with the position embedding of its point added to each <coord> token."""
+        """Embed tokens, and add to each <coord> token the position embedding of its point.
+
+        Args:
+            input_ids: (R, W) token ids.
+            mask: (R, W) bool, False on padding.
+            coords: (C, 3) points of all <coord> tokens, row by row, world frame, metres; None if there are none.
+
+        Returns:
+            (R, W, H).
+
+        Raises:
+            DataError: The number of points differs from that of <coord> tokens, or a point is not finite.
+        """
         embeds = self.model.embed_tokens(input_ids.clamp(min=0))
         wanted = 0 if coords is None else len(coords)
         coord_id = self.config.coord_token_id
@@ -270,9 +324,9 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 f"the batch has {int(at.sum())} <coord> tokens (by item: {per_item}) and {wanted} points",
                 remedy="give one point for each <coord>, in the order of the items",
             )
-        if self.config.position is not None and not wanted and self.in_lockstep:
+        if self.config.position is not None and not wanted and self.rank_sync_enabled:
             coords = embeds.new_zeros(1, self.config.position.points_per_token, 3)  # for the other ranks' sake
-            return embeds + nothing(self.model.world_position_embedding(coords)).to(embeds)
+            return embeds + zero_loss(self.model.world_position_embedding(coords)).to(embeds)
         if not wanted or self.config.position is None:
             return embeds
         if coords.shape[1:] != (3,):
@@ -295,7 +349,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         return index
 
     def _scenes_to_ground(self, input_ids, scenes, scene_index) -> set[int]:
-        """Indices of the scenes of which a grounding item asks: only these need proposal features."""
+        """Return the indices of scenes with a grounding item, the only ones that need proposal features."""
         if self.config.head is None or self.config.ground_token_id is None:
             return set()
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
@@ -307,14 +361,14 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         rows = [", ".join(str(row) for row, own in enumerate(scene_of) if own == i) for i in range(len(scenes))]
         names = [f"item {own} of the batch (scene {i})" for i, own in enumerate(rows)]
         grounded = [i in with_proposals for i in range(len(scenes))]
-        if self.in_lockstep:
-            return encode_scenes(self, scenes, grounded, names, lockstep=True)
+        if self.rank_sync_enabled:
+            return encode_scenes(self, scenes, grounded, names, rank_sync=True)
         return [encode_scene_tokens(self, *part) for part in zip(scenes, grounded, names, strict=True)]
 
     # -- from hidden states to scores and losses ----------------------------------------------------------------
 
     def _continue(self, hidden, labels, kept: int | torch.Tensor) -> dict[str, Any]:
-        """A step of the language model alone: logits of the last `kept` positions (0: of all)."""
+        """Compute logits of the last `kept` positions (0: all), and the loss, of a step of the language model alone."""
         logits = self.lm_head(hidden[:, kept if isinstance(kept, torch.Tensor) else slice(-kept or None, None)])
         loss = None
         if labels is not None:
@@ -322,11 +376,13 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), shifted, ignore_index=seq.IGNORE)
         return {"loss": loss, "logits": logits}
 
-    def _score_items(self, hidden, rows: seq.Rows, tokens, scene_of: list[int], targets) -> dict[str, Any]:
-        """loss, item_losses, logits and ground_scores of the output."""
+    def _score_items(self, hidden, rows: seq.PackedBatch, tokens, scene_of: list[int], targets) -> dict[str, Any]:
+        """Compute loss, item_losses, logits and ground_scores of the output."""
         hidden = hidden.to(rows.embeds.device)  # a model over several devices ends on another one than it starts
         places = seq.item_places(rows.mask, rows.segments)
-        unused: list[torch.Tensor] = []  # results of parts that ran for the other ranks' sake, see model.lockstep
+        unused: list[
+            torch.Tensor
+        ] = []  # results of parts that ran for the other ranks' sake, see model.distributed.rank_sync
         all_scores = self._ground_scores(hidden, rows, places, tokens, scene_of, unused)
         if rows.labels is None:
             return {"logits": self.lm_head(hidden), "ground_scores": all_scores}
@@ -341,14 +397,14 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 losses[item] = ground_loss(scores, chosen, self.config.head).to(hidden.device)
         item_losses = torch.stack(losses)
         return {
-            "loss": item_losses.mean() + self._touch_unused() + sum(nothing(result) for result in unused),
+            "loss": item_losses.mean() + self._touch_unused() + sum(zero_loss(result) for result in unused),
             "item_losses": item_losses,
             "logits": labelled if self.training else self.lm_head(hidden),
             "ground_scores": all_scores,
         }
 
     def _text_losses(self, hidden, labels, places, unused: list) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(logits of the K labelled positions of all items, for each item the mean over its own)."""
+        """Return the logits (K, vocabulary) of all labelled positions, and the mean loss of each item."""
         wanted = [labels[row, columns[1:]] for row, columns in places]
         kept = [label != seq.IGNORE for label in wanted]
         counts = [int(own.sum()) for own in kept]
@@ -356,7 +412,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
         # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
         states = hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0]
-        more = hidden[: int(self.in_lockstep), 0]  # a row that no item needs, or none
+        more = hidden[: int(self.rank_sync_enabled), 0]  # a row that no item needs, or none
         logits = self.lm_head(torch.cat([states, more]) if len(more) else states)
         if len(more):
             logits, made_up = logits.split([sum(counts), 1])
@@ -367,7 +423,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         return logits, [own.sum() / max(len(own), 1) for own in terms.split(counts)]
 
     def _ground_scores(self, hidden, rows, places, tokens, scene_of, unused: list) -> list[torch.Tensor | None]:
-        """Scores of the items that hold a <ground> token, computed scene by scene."""
+        """Score the items that contain a <ground> token, scene by scene."""
         scores: list[torch.Tensor | None] = [None] * len(places)
         if self.config.head is None or self.config.ground_token_id is None:
             return scores
@@ -384,7 +440,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
                 raise DataError(f"item {items} of the batch asks to ground in a scene without proposals",
                                 remedy="give the scene's proposal boxes")  # fmt: skip
         pairs = [(_states(hidden, own), tokens[scene].proposals) for scene, own in asked.items()]
-        if self.in_lockstep:
+        if self.rank_sync_enabled:
             together = score_scenes(self, self.config.head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
             unused += [] if pairs else together
         else:
@@ -396,7 +452,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
 
     @staticmethod
     def _targets(item: int, targets, count: int, device: torch.device) -> torch.Tensor:
-        """The item's targets, checked against the number of proposals."""
+        """Return the item's targets (K,), after checking them against the number of proposals."""
         if targets is None or item >= len(targets):
             raise DataError(f"item {item} of the batch asks to ground, but has no targets", remedy="pass targets")
         chosen = torch.as_tensor(targets[item], dtype=torch.long, device=device)
@@ -422,9 +478,24 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
         targets: Any = None,
         **kwargs: Any,
     ):
-        """As transformers' `generate`, on a batch of the processor; returns the new tokens only (R, at most new).
+        """Generate text for a batch, as `generate` of transformers does.
 
-        Items are padded on the left whatever side the batch was padded on. `labels` and `targets` are not read.
+        Args:
+            inputs: The same as `input_ids`.
+            input_ids: (R, W) token ids.
+            attention_mask: (R, W) 0 on padding, on either side; rows are padded on the left for generation.
+            scenes: As in `forward`.
+            scene_index: As in `forward`.
+            coords: As in `forward`.
+            labels: Ignored.
+            targets: Ignored.
+            **kwargs: Options of transformers.
+
+        Returns:
+            (R, new tokens) the generated tokens only; without scenes, what transformers returns.
+
+        Raises:
+            DataError: A scene is missing, or rows pack several items.
         """
         ids = inputs if input_ids is None else input_ids
         if scenes is None:
@@ -439,9 +510,9 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers', for folders as LLaVA-NeXT publishes them too: see `model.checkpoint.weights.load`.
+        """Load a checkpoint of this package or of LLaVA-NeXT; see `model.checkpoint.weights.load`.
 
-        The result is of the class that the config.json names, or of the subclass this is called on.
+        The result is of the class that config.json names, or of the subclass this is called on.
         """
         from video3d_plugin.model.checkpoint.weights import load
 
@@ -449,7 +520,7 @@ class Video3DForCausalLM(HostMethods, Lockstep, Qwen2ForCausalLM):
 
 
 def _states(hidden: torch.Tensor, queries: list[tuple[int, int, torch.Tensor]]) -> torch.Tensor:
-    """(Q, H): the hidden states of (item, row, column) queries, in one go."""
+    """Return the hidden states (Q, H) of queries (item, row, column)."""
     return hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
 
 
@@ -459,7 +530,7 @@ def _keep_own_initialisation(part: nn.Module | None) -> None:
 
 
 def _longest_items(mask: torch.Tensor, segments: torch.Tensor) -> list[int]:
-    """For each row the length of its longest item, prefix included."""
+    """Return for each row the length of its longest item, prefix included."""
     longest = [0] * len(mask)
     for row, columns in seq.item_places(mask, segments.masked_fill(~mask, -1)):
         longest[row] = max(longest[row], len(columns))

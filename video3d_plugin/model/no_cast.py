@@ -1,24 +1,29 @@
-"""Values that hosts must hand to the model as they are."""
+"""Batch entries that a host must pass to the model without casting them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class AsIs:
-    """Wraps one entry of a batch, so that nothing converts it on its way to the model.
+class NoCast:
+    """Wraps a batch entry so that the Trainer neither casts nor moves it.
 
-    Under DeepSpeed, transformers' Trainer casts every float tensor of a batch to the training's number format: in
-    bfloat16 a coordinate of 5.06 m becomes 5.0625 m, and the voxel it is rounded to another. The model moves what it
-    needs to its device by itself.
+    Under DeepSpeed, transformers' Trainer casts every float tensor of a batch to the training's number format. In
+    bfloat16 a coordinate of 5.06 m becomes 5.0625 m, which may round to another voxel. The model moves the tensors that
+    it needs to its device itself.
+
+    Args:
+        value: The entry.
     """
 
     def __init__(self, value: Any):
         self.value = value
 
-    def pin_memory(self) -> AsIs:
-        return self  # called by torch's DataLoader; the large part (pixels) may lie in memory-mapped files
+    def pin_memory(self) -> NoCast:
+        """Return itself; torch's DataLoader calls this, but the pixels may be memory-mapped files."""
+        return self
 
 
 def unwrap(value: Any) -> Any:
-    return value.value if isinstance(value, AsIs) else value
+    """Return the entry that a NoCast holds, or the value itself."""
+    return value.value if isinstance(value, NoCast) else value

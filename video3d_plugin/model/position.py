@@ -1,4 +1,4 @@
-"""3D position embeddings: world points in metres -> vectors that are added to tokens.
+"""3D position embeddings: points in the world frame, metres, become vectors that are added to visual tokens.
 
 Source: Video-3D LLM, arXiv 2412.00493, section 3.2; LaVi-Lab/Video-3D-LLM at 3ff70e8,
 llava/model/position_encoding.py and `discrete_coords` in llava_arch.py.
@@ -17,15 +17,31 @@ _MLP_WIDTH = 512  # the reference's inner width; its checkpoints have parameters
 
 
 def discretise(points: torch.Tensor, spec: PositionSpec) -> torch.Tensor:
-    """(..., 3) metres, clamped to the range, as whole voxels counted from its low corner; halves round to even."""
+    """Clamp points to the range of `spec` and round them to voxels.
+
+    Args:
+        points: (..., 3) world frame, metres.
+        spec: Range and voxel size, metres.
+
+    Returns:
+        (..., 3) whole numbers: voxels counted from the range's low corner; halves round to even.
+    """
     low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
     return ((points.clamp(low, high) - low) / spec.voxel_size).round()
 
 
 def sine_position(points: torch.Tensor, size: int) -> torch.Tensor:
-    """(..., P, 3) -> (..., size): for each point and axis n = size // (3 P) sines and cosines in turn, then zeros.
+    """Embed points by sines and cosines of their coordinates.
 
-    Entry i of an axis is sin (even i) or cos (odd i) of coordinate / 10000^(2 (i // 2) / n).
+    Each of the 3 P coordinates gets n = size // (3 P) entries: entry i is the sine (even i) or the cosine (odd i) of
+    coordinate / 10000^(2 (i // 2) / n). Zeros fill the rest.
+
+    Args:
+        points: (..., P, 3) metres or voxels.
+        size: Length of the embedding.
+
+    Returns:
+        (..., size) float32.
     """
     count = size // (3 * points.shape[-2])
     index = torch.arange(count, dtype=torch.float32, device=points.device)
@@ -35,7 +51,7 @@ def sine_position(points: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class _Float32Linear(nn.Linear):
-    """A linear layer on coordinates: its product is taken in float32 whatever its weights are kept in."""
+    """A linear layer on coordinates, computed in float32 whatever the format of its weights."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.float()
@@ -44,21 +60,30 @@ class _Float32Linear(nn.Linear):
 
 
 class SinePosition(nn.Module):
-    """`sine_position` of (discretised) points; no parameters."""
+    """Sine embedding of points (..., P, 3), metres -> (..., H) float32; has no parameters.
+
+    Args:
+        size: Hidden size H.
+        spec: Which points, and whether they are rounded to voxels.
+    """
 
     def __init__(self, size: int, spec: PositionSpec):
         super().__init__()
         self.size, self.spec = size, spec
 
-    def forward(self, points: torch.Tensor) -> torch.Tensor:  # (..., P, 3) metres -> (..., H) float32
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
         return sine_position(discretise(points.float(), self.spec) if self.spec.discretised else points, self.size)
 
 
 class MlpPosition(nn.Module):
-    """A two-layer perceptron on each (discretised) point; several points of a token are averaged afterwards.
+    """Two-layer perceptron on each point (..., P, 3), metres -> (..., H), averaged over the P points of a token.
 
-    The reference fails for more than one point (an undefined name). Its layers take one point each, so the average of
-    the points' embeddings is what its parameters can express.
+    The reference implementation fails for more than one point (an undefined name). Its layers take a single point, so
+    the embeddings of several are averaged.
+
+    Args:
+        size: Hidden size H.
+        spec: Which points, and whether they are rounded to voxels.
     """
 
     def __init__(self, size: int, spec: PositionSpec):
@@ -68,11 +93,16 @@ class MlpPosition(nn.Module):
             _Float32Linear(3, _MLP_WIDTH), nn.LayerNorm(_MLP_WIDTH), nn.ReLU(), nn.Linear(_MLP_WIDTH, size)
         )
 
-    def forward(self, points: torch.Tensor) -> torch.Tensor:  # (..., P, 3) metres -> (..., H)
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
         points = points.float()
         return self.mlp(discretise(points, self.spec) if self.spec.discretised else points).mean(-2)
 
 
 def build_position(size: int, spec: PositionSpec) -> nn.Module:
-    """The module that LLaVA-NeXT's names call `world_position_embedding`."""
+    """Build the module that checkpoints name `world_position_embedding`.
+
+    Args:
+        size: Hidden size of the language model.
+        spec: The parsed option `world_position_embedding_type` with range and voxel size.
+    """
     return SinePosition(size, spec) if spec.encoding == "sine" else MlpPosition(size, spec)

@@ -1,7 +1,7 @@
-"""Video3DProcessor: questions and scenes -> the batch that the model takes.
+"""Video3DProcessor: makes batches of questions and scenes.
 
-The chat layout is that of the published checkpoint (conversation `qwen_1_5`): system message, user turn with the
-visual placeholder followed by a newline token, assistant turn. Every id comes from the tokenizer.
+The chat format is that of the published checkpoint (conversation `qwen_1_5`): system message, user turn with the visual
+placeholder and a newline, assistant turn.
 """
 
 from __future__ import annotations
@@ -31,11 +31,18 @@ LabelStyle = Literal["llava_next", "answer"]
 
 
 class Video3DProcessor:
-    """Tokenizer and configuration together. `label_style` says which tokens are trained on:
+    """Tokenizes questions and assembles batches.
 
-    llava_next  what LLaVA-NeXT's preprocess_qwen leaves: the assistant's turn with its header, and every chat mark and
-                newline anywhere (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/train/train_3d.py)
-    answer      the answer, its end mark and the newline after it
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+        config: The checkpoint's configuration.
+        system_message: Text of the system turn.
+        label_style: Which tokens have a loss. "llava_next": as in LLaVA-NeXT's preprocess_qwen (LaVi-Lab/Video-3D-LLM
+            at 3ff70e8, llava/train/train_3d.py), the assistant's turn with its header, and all chat tokens and
+            newlines. "answer": the answer, its end token and the newline after it.
+
+    Raises:
+        DataError: The label style is unknown, or the tokenizer lacks a chat token.
     """
 
     def __init__(
@@ -58,15 +65,23 @@ class Video3DProcessor:
     # -- one item --------------------------------------------------------------------------------------------------
 
     def prefix_ids(self) -> list[int]:
-        """System message and user header up to and with the placeholder and its newline: the same for all questions."""
+        """Return the ids that precede every question: system turn, user header, placeholder and newline."""
         return [*self._turn_start("system"), *self._encode(self.system_message), self._end, *self._newline,
                 *self._turn_start("user"), IMAGE_ID, *self._newline]  # fmt: skip
 
     def suffix_ids(self, question: Question, *, answered: bool) -> tuple[list[int], int]:
-        """(ids after the prefix, how many of them precede the assistant's turn).
+        """Tokenize what follows the prefix.
 
-        answered: with answer and end mark; else it ends where generation starts. A grounding item is always answered:
-        its score is read at the <ground> token.
+        Args:
+            question: The question.
+            answered: Append answer and end token; else the ids end where generation starts. Grounding questions are
+                always answered, because their scores are read at the <ground> token.
+
+        Returns:
+            The ids, and how many of them precede the assistant's turn.
+
+        Raises:
+            DataError: The prompt lacks <image> or has another number of <coord> than points, or there is no answer.
         """
         _, text = self._split(question)
         ask = [*self._encode_prompt(text, question), self._end, *self._newline]
@@ -82,7 +97,15 @@ class Video3DProcessor:
         return [*ask, *header, *answer], len(ask)
 
     def encode(self, question: Question, *, answered: bool) -> tuple[list[int], list[int]]:
-        """(ids, labels) of one item, IMAGE_ID where the visual tokens go."""
+        """Tokenize one item.
+
+        Args:
+            question: The question.
+            answered: As for `suffix_ids`.
+
+        Returns:
+            Ids, with IMAGE_ID as the placeholder of the visual tokens; labels, IGNORE for tokens without loss.
+        """
         before, _ = self._split(question)
         prefix = self.prefix_ids()
         if before:  # text between the user header and the image
@@ -92,7 +115,7 @@ class Video3DProcessor:
         return prefix + suffix, self._labels(prefix, suffix, asked)
 
     def _labels(self, prefix: list[int], suffix: list[int], asked: int) -> list[int]:
-        """Labels of prefix and suffix; the assistant's turn starts `asked` ids into the suffix."""
+        """Return labels of prefix and suffix; the assistant's turn starts at index `asked` of the suffix."""
         turn = suffix[asked:]
         if self.label_style == "answer":
             header = len(self._turn_start("assistant"))
@@ -101,7 +124,7 @@ class Video3DProcessor:
         return [i if i in marks else IGNORE for i in prefix + suffix[:asked]] + turn
 
     def _split(self, question: Question) -> tuple[str, str]:
-        """The prompt before and after its first <image>; a line break directly after that is the placeholder's own."""
+        """Split the prompt at its first <image>; a line break directly after it belongs to the placeholder."""
         before, image, after = question.prompt.partition(IMAGE_TOKEN)
         if not image:
             raise self._error(question, f"has no {IMAGE_TOKEN} in its prompt", f"put {IMAGE_TOKEN} once in it")
@@ -118,11 +141,11 @@ class Video3DProcessor:
         return [self._start, *self._encode(role), *self._newline]
 
     def _encode_prompt(self, text: str, question: Question) -> list[int]:
-        """Ids of a part of the prompt: <coord> is a token where the question has points, and text where not."""
+        """Tokenize a part of the prompt; <coord> is special only if the question has points."""
         return self.encode_text(text, text.count(COORD_TOKEN) if question.coords else 0)
 
     def encode_text(self, text: str, points: int = 0) -> list[int]:
-        """Ids of text, whose first `points` <coord> are tokens; all else that reads as a special token is letters."""
+        """Tokenize text in which the first `points` <coord> are special tokens; all others are plain text."""
         return encode_with_token(self.tokenizer, text, COORD_TOKEN, points)
 
     def _encode(self, text: str) -> list[int]:
@@ -145,10 +168,23 @@ class Video3DProcessor:
         padding_side: Literal["left", "right"] = "right",
         shared: bool = False,
     ) -> dict[str, Any]:
-        """The batch for `forward` and `generate`; CPU tensors.
+        """Make a batch.
 
-        shared: one row a scene with all its questions, `segments` telling them apart; items then come scene by scene,
-        in the order of `scenes`, and within a scene in the order of `questions`.
+        Args:
+            questions: The questions.
+            scenes: Inputs of their scenes, each once.
+            with_labels: For training: append answers, and add labels and targets.
+            padding_side: "left" or "right".
+            shared: Pack all questions of a scene in one row, distinguished by `segments`. Items are then ordered by
+                scene, and within a scene as in `questions`.
+
+        Returns:
+            Arguments of the model's `forward` and `generate`, as CPU tensors.
+
+        Raises:
+            ArgumentError: An argument has a wrong type.
+            DataError: A scene is missing or given twice, inputs were made for another model, a target is not among the
+                proposals, or a prompt does not fit.
         """
         check_items("questions", questions, Question, "a Question")
         check_items("scenes", scenes, SceneInputs, "SceneInputs")
@@ -221,7 +257,7 @@ class Video3DProcessor:
         return index
 
     def _targets(self, question: Question, scene: SceneInputs) -> torch.Tensor:
-        """Object ids -> indices of the scene's proposals."""
+        """Map the question's object ids to indices of the scene's proposals."""
         place = {int(object_id): i for i, object_id in enumerate(scene.proposal_ids.tolist()) if object_id >= 0}
         unknown = [object_id for object_id in question.targets or () if object_id not in place]
         if unknown:
@@ -241,12 +277,12 @@ class Video3DProcessor:
 
     @property
     def stop_ids(self) -> list[int]:
-        """Ids at which an answer ends."""
+        """Ids of the tokens that end an answer."""
         eos = self.tokenizer.eos_token_id
         return [self._end] if eos in (None, self._end) else [self._end, eos]
 
     def decode(self, tokens: torch.Tensor | Iterable[int]) -> str:
-        """An answer's text: up to its end mark, without special tokens, stripped (as in the reference's scripts)."""
+        """Decode an answer up to its end token, without special tokens and outer spaces, as the reference does."""
         kept = []
         for token in (int(t) for t in tokens):
             if token in self.stop_ids:
@@ -255,12 +291,17 @@ class Video3DProcessor:
         return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
     def batch_decode(self, sequences: Iterable[Any]) -> list[str]:
+        """Decode several answers."""
         return [self.decode(tokens) for tokens in sequences]
 
     # -- files -------------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
-        """Tokenizer, configuration and processor_config.json, which names this class for AutoProcessor."""
+        """Write tokenizer, config.json (if there is none) and processor_config.json, which names the class.
+
+        Args:
+            save_directory: Folder to write to; it is made if it is missing.
+        """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         save_tokenizer(self.tokenizer, folder)
@@ -275,7 +316,16 @@ class Video3DProcessor:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Video3DProcessor:
-        """From a folder written by `save_pretrained`, or any checkpoint folder with a tokenizer and a config.json."""
+        """Load the processor of a checkpoint.
+
+        Args:
+            pretrained_model_name_or_path: A folder with tokenizer and config.json, or a hub name.
+            **kwargs: `config`: a configuration to use instead of config.json.
+
+        Raises:
+            MissingError: The folder has no tokenizer.
+            DataError: A file of it cannot be used.
+        """
         path = str(pretrained_model_name_or_path)
         folder = Path(path)
         if folder.is_dir() and not any((folder / n).is_file() for n in ("tokenizer.json", "vocab.json")):

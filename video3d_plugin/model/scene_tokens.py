@@ -1,4 +1,4 @@
-"""Scenes' tensors -> their visual tokens and proposals' features. Nothing here depends on the question."""
+"""Encodes scenes: their tensors become visual tokens and proposal features, independent of any question."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import torch
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
-from video3d_plugin.model.distributed.rank_sync import once
+from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.model.vision import lay_out, normalise_pixels, pool_grid
+from video3d_plugin.model.vision import flatten_with_newlines, normalise_pixels, pool_grid
 
 
 @dataclass(frozen=True)
 class SceneTokens:
-    """visual (T, H): the sequence in place of `<image>`; proposals (N, H): what enters the grounding head.
+    """An encoded scene.
 
-    proposals is (0, H) where no grounding item asked for them or the scene has none.
+    Attributes:
+        visual: (T, H) the embeddings that replace <image>.
+        proposals: (N, H) input features of the grounding head; (0, H) where no item of the batch grounds in the scene,
+            or it has no proposals.
     """
 
     visual: torch.Tensor
@@ -32,9 +35,16 @@ def encode_scene_tokens(
     with_proposals: bool = True,
     name: str = "the scene",
 ) -> SceneTokens:
-    """`scene` is SceneInputs.tensors(), on any device; see `video3d_plugin.scene.SceneInputs` for shapes.
+    """Encode one scene.
 
-    Errors call it by `name`.
+    Args:
+        model: A Video3DForCausalLM.
+        scene: `SceneInputs.tensors()`, on any device; see there for the shapes.
+        with_proposals: Whether to compute proposal features.
+        name: The scene's name in errors.
+
+    Raises:
+        DataError: A tensor has another shape than the model's `inputs_spec` requires, or is not finite.
     """
     return encode_scenes(model, [scene], [with_proposals], [name])[0]
 
@@ -44,21 +54,31 @@ def encode_scenes(
     scenes: Sequence[dict[str, torch.Tensor]],
     with_proposals: Sequence[bool],
     names: Sequence[str],
-    lockstep: bool = False,
+    rank_sync: bool = False,
 ) -> list[SceneTokens]:
-    """As `encode_scene_tokens`; each part of the model runs once, on all scenes together.
+    """Encode several scenes; each module of the model runs once, on all of them joined.
 
-    lockstep: where no scene needs its proposals, the first one gets a made-up one, see `model.distributed.rank_sync`.
+    Args:
+        model: A Video3DForCausalLM.
+        scenes: For each scene `SceneInputs.tensors()`.
+        with_proposals: For each scene whether to compute proposal features.
+        names: The scenes' names in errors.
+        rank_sync: Give the first scene a dummy proposal where none is needed; see `model.distributed.rank_sync`.
+
+    Raises:
+        DataError: As for `encode_scene_tokens`.
     """
     inner, config = model.get_model(), model.config
     for scene, proposals, name in zip(scenes, with_proposals, names, strict=True):
         _check(scene, config, proposals, name)
     # Projected patches keep their own grid for proposals; the pooled grid becomes tokens.
-    patches = once(lambda pixels: inner.mm_projector(inner.vision_tower(pixels)), _pixels(scenes, inner.vision_tower))
+    patches = apply_joined(
+        lambda pixels: inner.mm_projector(inner.vision_tower(pixels)), _pixels(scenes, inner.vision_tower)
+    )
     grids = [pool_grid(own, config.layout) for own in patches]
     newline = inner.image_newline if config.layout.has_newline else None
     placed = grids if config.position is None else _placed(inner, config, grids, scenes)
-    visual = [lay_out(grid, newline, config.layout) for grid in placed]
+    visual = [flatten_with_newlines(grid, newline, config.layout) for grid in placed]
     features = [tokens.new_zeros(0, tokens.shape[1]) for tokens in visual]
     for index, scene in enumerate(scenes):
         if with_proposals[index]:
@@ -68,19 +88,19 @@ def encode_scenes(
             features[index] = proposal_features(source.flatten(0, 1), inside)
     some = [index for index, own in enumerate(features) if len(own)]
     centres = [scenes[index]["proposals"].to(features[index].device).float()[:, :3] for index in some]
-    if lockstep and not any(with_proposals):
+    if rank_sync and not any(with_proposals):
         some, features[0] = [0], patches[0][0, :1]
         centres = [torch.zeros(1, 3, device=features[0].device)]
     if config.position is not None and some:  # proposals saw features without positions: they get their centre's
         points = [own[:, None].expand(-1, config.position.points_per_token, -1) for own in centres]
-        for index, embedding in zip(some, once(inner.world_position_embedding, points), strict=True):
+        for index, embedding in zip(some, apply_joined(inner.world_position_embedding, points), strict=True):
             features[index] = features[index] + embedding.to(features[index])
     encoded = [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
     return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
 
 
 def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tensor]:
-    """Of one kind, so that they can be joined: normalised floats where some scene has them."""
+    """Return the scenes' pixels in one number format, so that they can be joined: floats where a scene has floats."""
     pixels = [scene["pixels"].to(tower.device, non_blocking=True) for scene in scenes]
     if len({one.dtype for one in pixels}) == 1:
         return pixels
@@ -88,10 +108,10 @@ def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tens
 
 
 def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
-    """The grids with the position embedding of each cell's points added."""
+    """Add to each cell of the grids the position embedding of its points."""
     points = [scene["token_points"].to(grid.device) for grid, scene in zip(grids, scenes, strict=True)]
     placed = []
-    for grid, embedding, scene in zip(grids, once(inner.world_position_embedding, points), scenes, strict=True):
+    for grid, embedding, scene in zip(grids, apply_joined(inner.world_position_embedding, points), scenes, strict=True):
         embedding = embedding.to(grid)
         if "token_valid" in scene and config.mask_invalid_depth:
             embedding = embedding * scene["token_valid"].to(grid.device)[..., None]
@@ -100,7 +120,7 @@ def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str,
 
 
 def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: str) -> None:
-    """Raise a DataError that says what does not fit, before anything is computed."""
+    """Raise DataError for tensors that do not fit the model."""
     frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:
         raise DataError("no frames", where=name, remedy="give at least one posed RGB-D frame")

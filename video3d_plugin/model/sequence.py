@@ -1,8 +1,10 @@
-"""From token ids and scenes to what enters the language model, and back to the items.
+"""Sequences of the language model: inserting visual tokens, positions and masks of packed rows.
 
-A *row* is one sequence of the batch; an *item* is one question. Usually they are the same. A row that packs several
-questions of one scene carries `segments`: 0 for the shared prefix, k = 1, 2, ... for the k-th item; each item attends
-to the prefix and to itself, at the positions that it would have alone.
+A *row* is one sequence of the batch, an *item* one question. By default a row is an item. A row that packs several
+questions of one scene has `segments`: 0 for the shared prefix, k = 1, 2, ... for the k-th item, -1 for padding. Each
+item attends to the prefix and to itself, at the positions that it would have alone.
+
+Shapes: R rows, W tokens of a row before and L after the visual tokens are inserted, hidden size H.
 """
 
 from __future__ import annotations
@@ -14,27 +16,46 @@ from torch.nn.utils.rnn import pad_sequence
 
 from video3d_plugin.errors import DataError
 
-IMAGE_ID = -200  # LLaVA-NeXT's IMAGE_TOKEN_INDEX: stands in input_ids for all visual tokens of a scene
-IGNORE = -100  # a label that does not count
+IMAGE_ID = -200  # LLaVA-NeXT's IMAGE_TOKEN_INDEX: the placeholder of a scene's visual tokens in input_ids
+IGNORE = -100  # label of a token without loss
 
 
 @dataclass
-class Rows:
-    """R sequences of length L, padded. `position_ids` count within an item; `segments` is -1 on padding."""
+class PackedBatch:
+    """Padded rows, as they enter the language model.
 
-    embeds: torch.Tensor  # (R, L, H)
-    ids: torch.Tensor  # (R, L) token ids, IMAGE_ID on visual tokens and padding
-    mask: torch.Tensor  # (R, L) long, 1 where there is a token
-    labels: torch.Tensor | None  # (R, L), IGNORE where there is none
-    segments: torch.Tensor | None  # (R, L)
+    Attributes:
+        embeds: (R, L, H) input embeddings.
+        ids: (R, L) token ids; IMAGE_ID on visual tokens and padding.
+        mask: (R, L) long, 1 where there is a token.
+        labels: (R, L) token ids; IGNORE where a token has no loss.
+        segments: (R, L) the item of each token in packed rows, -1 on padding; None if each row is one item.
+    """
+
+    embeds: torch.Tensor
+    ids: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor | None
+    segments: torch.Tensor | None
 
     @property
     def position_ids(self) -> torch.Tensor:
+        """(R, L) position of each token within its item; 0 on padding."""
         return positions(self.mask, self.segments)
 
 
 def check_prompts(input_ids: torch.Tensor, mask: torch.Tensor, lengths: list[int], longest: int) -> None:
-    """Raise if an item lacks its `<image>` (or has several), or is longer than the model was made for."""
+    """Check placeholders and lengths of the rows.
+
+    Args:
+        input_ids: (R, W) token ids.
+        mask: (R, W) bool, False on padding.
+        lengths: For each row the positions of its longest item, visual tokens included.
+        longest: Positions that the model supports.
+
+    Raises:
+        DataError: A row has no <image> or several, or is too long.
+    """
     placeholders = ((input_ids == IMAGE_ID) & mask).sum(1).tolist()
     for item, count in enumerate(placeholders):
         if count != 1:
@@ -50,15 +71,25 @@ def check_prompts(input_ids: torch.Tensor, mask: torch.Tensor, lengths: list[int
 
 
 def insert_visual(
-    embeds: torch.Tensor,  # (R, W, H) of input_ids; anything at the placeholder
-    input_ids: torch.Tensor,  # (R, W)
-    mask: torch.Tensor,  # (R, W) bool
-    visual: list[torch.Tensor],  # R times (T, H)
+    embeds: torch.Tensor,
+    input_ids: torch.Tensor,
+    mask: torch.Tensor,
+    visual: list[torch.Tensor],
     labels: torch.Tensor | None,
     segments: torch.Tensor | None,
     left: bool,
-) -> Rows:
-    """Put each row's visual tokens in place of its placeholder, drop the old padding, pad anew."""
+) -> PackedBatch:
+    """Replace each row's placeholder by its visual tokens, and pad the rows anew.
+
+    Args:
+        embeds: (R, W, H) embeddings of `input_ids`; the placeholder's are ignored.
+        input_ids: (R, W) token ids with IMAGE_ID once a row.
+        mask: (R, W) bool, False on padding.
+        visual: For each row (T, H) visual tokens; T may differ.
+        labels: (R, W) or None.
+        segments: (R, W) or None.
+        left: Pad on the left.
+    """
     columns: dict[str, list[torch.Tensor]] = {"embeds": [], "ids": [], "mask": [], "labels": [], "segments": []}
     for row, tokens in enumerate(visual):
         kept = mask[row].nonzero()[:, 0]
@@ -76,7 +107,7 @@ def insert_visual(
         if segments is not None:
             columns["segments"].append(spread(segments, 0))
     fill = {"embeds": 0.0, "ids": IMAGE_ID, "mask": 0, "labels": IGNORE, "segments": -1}
-    return Rows(**{name: _pad(values, fill[name], left) if values else None for name, values in columns.items()})
+    return PackedBatch(**{name: _pad(values, fill[name], left) if values else None for name, values in columns.items()})
 
 
 def _pad(values: list[torch.Tensor], fill: float, left: bool) -> torch.Tensor:
@@ -86,7 +117,15 @@ def _pad(values: list[torch.Tensor], fill: float, left: bool) -> torch.Tensor:
 
 
 def positions(mask: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
-    """(R, L) position of every token: its count within the row, or within prefix and own segment; 0 on padding."""
+    """Compute the position of each token within its item.
+
+    Args:
+        mask: (R, L) 1 where there is a token.
+        segments: (R, L) items of packed rows, or None.
+
+    Returns:
+        (R, L) long: the token's count in its row; in packed rows, in the prefix followed by its own item. 0 on padding.
+    """
     mask = mask.long()
     if segments is None:
         return (mask.cumsum(1) - 1).clamp(min=0)
@@ -100,7 +139,15 @@ def positions(mask: torch.Tensor, segments: torch.Tensor | None = None) -> torch
 
 
 def item_places(mask: torch.Tensor, segments: torch.Tensor | None) -> list[tuple[int, torch.Tensor]]:
-    """For every item its row and the columns of its tokens, in order: the shared prefix, then its own."""
+    """Locate the tokens of each item.
+
+    Args:
+        mask: (R, L) 1 where there is a token.
+        segments: (R, L) items of packed rows, or None.
+
+    Returns:
+        For each item its row, and the columns of its tokens in order: those of the prefix, then its own.
+    """
     if segments is None:
         return [(row, mask[row].nonzero()[:, 0]) for row in range(len(mask))]
     places = []
@@ -112,7 +159,14 @@ def item_places(mask: torch.Tensor, segments: torch.Tensor | None) -> list[tuple
 
 
 def allowed_pairs(segments: torch.Tensor) -> torch.Tensor:
-    """(R, L) segments -> (R, L, L) bool: query i may attend to key j. Padding sees itself only, to stay finite."""
+    """Compute which tokens may attend to which.
+
+    Args:
+        segments: (R, L) items of packed rows, -1 on padding.
+
+    Returns:
+        (R, L, L) bool, True where query i may attend to key j. Padding attends to itself, to keep its softmax finite.
+    """
     index = torch.arange(segments.shape[1], device=segments.device)
     earlier = index[:, None] >= index[None, :]
     query, key = segments[:, :, None], segments[:, None, :]
@@ -121,7 +175,15 @@ def allowed_pairs(segments: torch.Tensor) -> torch.Tensor:
 
 
 def additive_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(R, 1, L, L): 0 where `allowed_pairs`, else the lowest number of `dtype`: for eager and sdpa attention."""
+    """Return the additive mask of packed rows for eager and sdpa attention.
+
+    Args:
+        segments: (R, L) items of packed rows, -1 on padding.
+        dtype: Number format of the mask.
+
+    Returns:
+        (R, 1, L, L): 0 where `allowed_pairs`, else the lowest number of `dtype`.
+    """
     allowed = allowed_pairs(segments)[:, None]
     return torch.zeros(allowed.shape, dtype=dtype, device=segments.device).masked_fill_(
         ~allowed, torch.finfo(dtype).min
@@ -129,7 +191,7 @@ def additive_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def flex_mask(segments: torch.Tensor):
-    """The same as a FlexAttention BlockMask, which skips blocks that hold nothing."""
+    """Return `allowed_pairs` (R, L) as a BlockMask of FlexAttention, which skips empty blocks."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     def allowed(row, head, query, key):

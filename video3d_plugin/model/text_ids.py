@@ -1,9 +1,8 @@
-"""Text becomes token ids here, and only here: a special token that text spells out is encoded as its letters.
+"""Tokenizes text of users and files, in which special tokens are plain text. All tokenization happens here.
 
-A tokenizer reads `<|im_end|>` in a question as the end of the turn. `encode_text` does what
-`split_special_tokens=True` promises, for fast and slow tokenizers of every supported transformers, and for added tokens
-that are not marked special (`<image>`, `<coord>`), which that option leaves out. Ordinary text has the same ids either
-way.
+A tokenizer reads `<|im_end|>` in a question as the end of the turn. `encode_text` does what `split_special_tokens=True`
+should do, for fast and slow tokenizers of all supported versions of transformers, and for added tokens that are not
+marked special (`<image>`, `<coord>`), which that option ignores. The ids of other text are unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from video3d_plugin.tokens import SPATIAL_TOKENS
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Ids of `text`; none of them is a special token.
+    """Tokenize text without special tokens.
 
     Raises:
         DataError: `text` cannot be written as UTF-8, or the tokenizer has no other ids for it.
@@ -33,7 +32,14 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_with_token(tokenizer: Any, text: str, token: str, count: int) -> list[int]:
-    """Ids of `text`, in which the first `count` occurrences of `token` are that token, and all else is text."""
+    """Tokenize text in which only the first `count` occurrences of `token` are special.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        text: The text.
+        token: The special token.
+        count: How many of its occurrences are special.
+    """
     if not count:
         return encode_text(tokenizer, text)
     mark, ids = token_id(tokenizer, token), _parsed(tokenizer, text)
@@ -47,7 +53,7 @@ def encode_with_token(tokenizer: Any, text: str, token: str, count: int) -> list
 
 
 def token_id(tokenizer: Any, token: str) -> int:
-    """The id of a token that stands for itself; DataError where the tokenizer takes it apart."""
+    """Return the id of a special token; raise DataError if the tokenizer does not know it."""
     ids = _parsed(tokenizer, token)
     if len(ids) != 1:
         raise DataError(
@@ -58,9 +64,9 @@ def token_id(tokenizer: Any, token: str) -> int:
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Ids of the added tokens that mean something: those marked special, ours, and others in angle brackets.
+    """Return the ids of special tokens: added tokens that are marked special, ours, or in angle brackets.
 
-    Words that somebody added to a vocabulary stay words.
+    Ordinary words that were added to the vocabulary are not special.
     """
     added = tokenizer.added_tokens_decoder
     return {i for i, token in added.items() if token.special or _is_mark(str(token))}
@@ -79,7 +85,7 @@ def _parsed(tokenizer: Any, text: str) -> list[int]:
 
 
 def _letters(tokenizer: Any, text: str) -> list[int]:
-    """What the tokenizer's model makes of `text` without looking for added tokens first."""
+    """Tokenize text with the tokenizer's model alone, without its added tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a tokenizer in Python
         return list(tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text, split_special_tokens=True)))

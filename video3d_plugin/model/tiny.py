@@ -1,4 +1,4 @@
-"""Small models from scratch, of the same classes and parameter names as the large ones: for the demo and for tests."""
+"""Builds small models with random weights, of the same classes as the large ones, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -49,9 +49,14 @@ PAPER: dict[str, Any] = {  # the published checkpoint's options
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024):
-    """A Qwen2-format byte-level BPE tokenizer learnt from `texts`, with Qwen2's chat marks and the spatial tokens.
+    """Train a byte-level BPE tokenizer in Qwen2's format, with its chat tokens and the spatial tokens.
 
-    `vocab_size` counts everything; fewer if the texts give fewer merges. Deterministic in the texts' order.
+    Args:
+        texts: Training texts; the result depends on their order.
+        vocab_size: Tokens at most, before the spatial tokens are added.
+
+    Returns:
+        A tokenizer of transformers.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -96,9 +101,17 @@ def build_tiny(
     attn_implementation: str = "sdpa",
     **overrides: Any,
 ) -> tuple[Video3DForCausalLM, Video3DProcessor]:
-    """(model, processor) with random weights. `overrides` are keys of the configuration, `vision` of the tower.
+    """Build a small model with random weights, and its processor.
 
-    With a seed, weights repeat and torch's global generator is left as it was; None draws from it.
+    Args:
+        tokenizer: A tokenizer of transformers; the special tokens that it lacks are added.
+        vision: Sizes of the tower that differ from TINY_VISION.
+        seed: Seed of the weights, independent of torch's global generator; None draws from that generator.
+        attn_implementation: Attention of the language model.
+        **overrides: Keys of the configuration that differ from TINY_LANGUAGE and PAPER.
+
+    Returns:
+        The model, in evaluation mode, and its processor.
     """
     config = Video3DConfig(
         **{

@@ -1,4 +1,4 @@
-"""The visual half up to the token sequence: SigLIP tower, projector, pooling of the grid, newline tokens.
+"""The vision part of the model: SigLIP tower, projector, pooling of the patch grid, newline tokens.
 
 Parameter names are LLaVA-NeXT's (`vision_tower.vision_tower.vision_model.*`, `mm_projector.*`). Sizes come from the
 tower's configuration.
@@ -28,10 +28,10 @@ _FRAMES_AT_ONCE_ON_CPU = 4
 
 
 class VisionModel(nn.Module):
-    """SigLIP's embeddings and all encoder layers but the last; `post_layernorm` is carried, not applied.
+    """SigLIP without its last layer and pooling head. `post_layernorm` is a parameter, but not applied.
 
-    Source: LLaVA-NeXT at df17966, llava/model/multimodal_encoder/siglip_encoder.py: the last layer and the pooling
-    head are removed and the last hidden state is taken before the final norm.
+    Source: LLaVA-NeXT at df17966, llava/model/multimodal_encoder/siglip_encoder.py, which takes the last hidden state
+    before the final norm.
     """
 
     def __init__(self, config: SiglipVisionConfig):
@@ -43,10 +43,11 @@ class VisionModel(nn.Module):
         self.encoder = SiglipEncoder(shortened)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:  # (V, 3, U, U) in [-1, 1] -> (V, n * n, C)
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(V, 3, U, U) in [-1, 1] -> (V, n * n, C) patch features."""
         patches = self.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        # All positions in order: SigLIP's position_ids buffer is not saved and is garbage after a meta-device load.
-        # Asked of the layer and not of its weight, which under ZeRO-3 is whole only while the layer runs.
+        # All positions in order: SigLIP's position_ids buffer is not saved and undefined after loading on "meta".
+        # The layer is called instead of indexing its weight, which ZeRO-3 gathers only while the layer runs.
         places = torch.arange(patches.shape[1], device=patches.device)
         patches = patches + self.embeddings.position_embedding(places)
         return self.encoder(inputs_embeds=patches)[0]
@@ -61,7 +62,17 @@ class _Tower(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """What LLaVA-NeXT's training script expects of a tower (`config`, `is_loaded`, `num_patches_per_side`, ...)."""
+    """The SigLIP tower, with the attributes that LLaVA-NeXT's training script reads.
+
+    Args:
+        sizes: Arguments of SiglipVisionConfig.
+        name: Name or folder of the tower in the configuration.
+        attention: The language model's attention implementation; "flex_attention" and others made for its masks are
+            replaced by "sdpa".
+
+    Raises:
+        DataError: The tower has fewer than two layers.
+    """
 
     def __init__(self, sizes: dict[str, Any], name: str | None = None, attention: str | None = None):
         super().__init__()
@@ -78,27 +89,42 @@ class VisionTower(nn.Module):
         self.keeps_dtype = False  # set under LLaVA-NeXT's training script, see `to`
 
     def load_model(self, device_map: Any = None) -> None:
-        """Called by the host; the weights are part of the checkpoint here, so there is nothing left to do."""
+        """Do nothing. The host calls this to load the tower, whose weights are part of the checkpoint here."""
 
     def to(self, *args: Any, **kwargs: Any) -> VisionTower:
-        """As torch's, but for LLaVA-NeXT's training script, which asks for float16 in all runs without bf16: there only
-        the device changes, so that float32 runs stay float32 and float16 ones keep float32 weights to train."""
+        """Move the tower as torch does; with `keeps_dtype`, change the device only.
+
+        LLaVA-NeXT's training script requests float16 in all runs without bf16. Ignoring that keeps float32 runs in
+        float32, and float32 weights to train in float16 runs.
+        """
         if self.keeps_dtype:
             kwargs.pop("dtype", None)
             args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
         return super().to(*args, **kwargs) if args or kwargs else self
 
     def compile_layers(self, **options: Any) -> None:
-        """torch.compile the layers, in place, names unchanged; options are torch.compile's. The first call takes
-        minutes. Measured on one CPU core it does not pay (benchmarks/vision_tower.py --compile 1)."""
+        """Compile the layers in place with torch.compile; parameter names stay the same.
+
+        The first forward pass then takes minutes. On one CPU core the gain does not make up for it
+        (benchmarks/vision_tower.py --compile 1).
+
+        Args:
+            **options: Options of torch.compile.
+        """
         self.vision_tower.vision_model.encoder.compile(**options)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(V, U, U, 3) uint8, or float in [-1, 1] -> (V, n * n, C) patch features; U = n * p, the pixels of n patches.
+        """Encode frames.
 
-        The rest of a crop that the patch size does not divide changes nothing: the convolution has no padding.
-        All frames at once; where nothing is trained on a CPU a few at a time, which is as fast there and takes less
-        memory (benchmarks/vision_tower.py).
+        All frames run together; for inference on a CPU four at a time, which is as fast and takes less memory
+        (benchmarks/vision_tower.py).
+
+        Args:
+            pixels: (V, U, U, 3) uint8 RGB, or floats in [-1, 1]; U = n * p pixels of n patches of size p. Further
+                pixels would change nothing, because the convolution has no padding.
+
+        Returns:
+            (V, n * n, C) patch features, row by row.
         """
         few = self.device.type == "cpu" and not torch.is_grad_enabled()
         parts = pixels.split(_FRAMES_AT_ONCE_ON_CPU if few else max(1, len(pixels)))
@@ -140,7 +166,16 @@ class VisionTower(nn.Module):
 
 
 def normalise_pixels(pixels: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(V, U, U, 3) uint8 RGB -> (V, 3, U, U) in [-1, 1], on the device. Floats are taken as normalised already."""
+    """Normalise pixels to [-1, 1].
+
+    Args:
+        pixels: (V, U, U, 3) uint8 RGB; floats count as normalised already.
+        dtype: Number format of the result.
+        device: Its device.
+
+    Returns:
+        (V, 3, U, U).
+    """
     pixels = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
     if not pixels.is_floating_point():
         pixels = pixels.float() / 127.5 - 1.0
@@ -159,7 +194,13 @@ class _ResidualBlock(nn.Module):
 
 
 def build_projector(kind: str, vision_size: int, hidden_size: int) -> nn.Module:
-    """LLaVA-NeXT's `mm_projector` by its option string, with its parameter names."""
+    """Build LLaVA-NeXT's `mm_projector`, with its parameter names.
+
+    Args:
+        kind: The option `mm_projector_type`; see `config.parse_projector`.
+        vision_size: Hidden size of the tower.
+        hidden_size: Hidden size of the language model.
+    """
     layers, residuals = parse_projector(kind)
     if layers == 0:
         return nn.Identity()
@@ -173,10 +214,17 @@ def build_projector(kind: str, vision_size: int, hidden_size: int) -> nn.Module:
 
 
 def pool_grid(patches: torch.Tensor, layout: LayoutSpec) -> torch.Tensor:
-    """(V, n * n, H) patch features -> (V, g, g, H) pooled grid, row by row.
+    """Pool the patch grid by `layout.pool_stride`.
 
-    Source: LLaVA-NeXT at df17966, llava_arch.py, get_2dPool: bilinear interpolation to ceil(n / stride), or average or
-    max pooling, which drop a last odd row and column.
+    Bilinear interpolation to g = ceil(n / stride), or average or max pooling to g = floor(n / stride). Source:
+    LLaVA-NeXT at df17966, llava_arch.py, get_2dPool.
+
+    Args:
+        patches: (V, n * n, H) patch features, row by row.
+        layout: Pooling and stride.
+
+    Returns:
+        (V, g, g, H).
     """
     side, stride = round(patches.shape[1] ** 0.5), layout.pool_stride
     grid = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
@@ -189,11 +237,17 @@ def pool_grid(patches: torch.Tensor, layout: LayoutSpec) -> torch.Tensor:
     return grid.permute(0, 2, 3, 1)
 
 
-def lay_out(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec) -> torch.Tensor:
-    """(V, g, g, H) -> (T, H): frames in order, row by row, with the newline token where `layout` puts it.
+def flatten_with_newlines(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec) -> torch.Tensor:
+    """Flatten the grids of all frames to one sequence, and insert the newline token.
 
-    grid: after every row, T = V g (g + 1). frame: after every frame, T = V (g g + 1). one_token: once at the end,
-    T = V g g + 1. no_token: nowhere, T = V g g.
+    Args:
+        grid: (V, g, g, H).
+        newline: (H,) the learned newline token, or None if the model has none.
+        layout: Where it goes: "grid" after every row, "frame" after every frame, "one_token" at the end, "no_token"
+            nowhere.
+
+    Returns:
+        (T, H), frames in order, row by row. T is V g (g + 1), V (g g + 1), V g g + 1 or V g g.
     """
     frames, side, _, width = grid.shape
     if layout.newline == "grid":
@@ -207,6 +261,6 @@ def lay_out(grid: torch.Tensor, newline: torch.Tensor | None, layout: LayoutSpec
 
 
 def visual_length(frames: int, side: int, layout: LayoutSpec) -> int:
-    """Tokens that `lay_out` makes of `frames` grids of `side` x `side`."""
+    """Return the tokens that `flatten_with_newlines` makes of `frames` grids of `side` x `side` cells."""
     extra = {"grid": frames * side, "frame": frames, "one_token": 1, "no_token": 0}[layout.newline]
     return frames * side * side + extra

@@ -29,8 +29,9 @@ from video3d_plugin.data.proposals import with_proposals
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling import registry
-from video3d_plugin.scene import InputsSpec, Omission, Scene, SceneInputs
+from video3d_plugin.scene import Omission, Scene, SceneInputs
 from video3d_plugin.view.scene_view import SceneView, gather
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from video3d_plugin.errors import DataError, MissingError, Video3DError
 
 _MAX_REPLY = 1 << 30  # bytes; a scene with 100 frames and 32 inputs is some 60 MB
 _RECORD_MODULES = (
+    "video3d_plugin.inputs_spec",
     "video3d_plugin.scene",
     "video3d_plugin.serve.reading",
     "video3d_plugin.view.cloud",

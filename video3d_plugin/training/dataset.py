@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.no_cast import AsIs
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.model.no_cast import NoCast
 from video3d_plugin.sampling.registry import check_without_question
-from video3d_plugin.scene import InputsSpec, Question, SceneInputs
+from video3d_plugin.scene import Question, SceneInputs
 
 if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
@@ -130,4 +131,4 @@ class GroupCollator:
         questions = [question for _, group in groups for question in group]
         batch = self._processor(questions, list(scenes.values()), with_labels=True, shared=self._shared)
         wrapped = ("scenes", "coords", "targets") if self._as_is else ()
-        return {name: AsIs(part) if name in wrapped else part for name, part in batch.items()}
+        return {name: NoCast(part) if name in wrapped else part for name, part in batch.items()}

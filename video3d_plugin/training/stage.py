@@ -71,6 +71,8 @@ def run_stage(stage: Stage, output: str | Path, settings: TrainSettings, *, resu
     """
     from transformers.trainer_utils import get_last_checkpoint
 
+    from video3d_plugin.compat import numpy_random_state_allowed
+
     folder = Path(output) / _FOLDER / stage.name.replace(" ", "-")
     checkpoint = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
     with stage.context():
@@ -141,18 +143,3 @@ def remove_stage_checkpoints(output: Path) -> None:
     """Remove the checkpoints of the first stages from `output`, if there are any."""
     if has_stage_checkpoints(output):
         shutil.rmtree(output / _FOLDER)
-
-
-def numpy_random_state_allowed() -> AbstractContextManager[Any]:
-    """Let torch's safe loader read the numpy random state that a Trainer checkpoint holds.
-
-    transformers before 4.46 does not allow it by itself, and no run could resume under torch 2.6 or later.
-    """
-    import numpy as np
-
-    if not hasattr(torch.serialization, "safe_globals"):  # torch before 2.5 loads it without this
-        return nullcontext()
-    core = np._core if hasattr(np, "_core") else np.core
-    return torch.serialization.safe_globals(
-        [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    )

@@ -17,7 +17,6 @@ from video3d_plugin.training.settings import TrainSettings
 from video3d_plugin.training.stage import (
     Stage,
     has_stage_checkpoints,
-    numpy_random_state_allowed,
     remove_stage_checkpoints,
     run_stage,
 )
@@ -96,6 +95,8 @@ def train(
     """
     from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
+
+    from video3d_plugin.compat import numpy_random_state_allowed
 
     output = Path(output)
     set_seed(settings.seed)

@@ -17,9 +17,9 @@ from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.patch_grid import token_points
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
-from video3d_plugin.scene import InputsSpec
 
 FRAMES = 3
 GROUND_ID, COORD_ID = 198, 199

@@ -19,7 +19,8 @@ from video3d_plugin.data.inputs import boxes_of, crops, sample
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import read_json
-from video3d_plugin.scene import InputsSpec, Scene
+from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.scene import Scene
 from video3d_plugin.verify import CaseResult
 
 KIND = "video_processor"

@@ -20,7 +20,7 @@ import numpy as np
 
 from video3d_plugin.grounding_result import Grounding
 from video3d_plugin.metrics.iou import as_boxes, iou_matrix
-from video3d_plugin.prompts import as_point
+from video3d_plugin.questions import as_point
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks import get
 

@@ -12,7 +12,7 @@ from video3d_plugin.data.inputs import crops, sample, scene_inputs
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.scene import InputsSpec
+from video3d_plugin.inputs_spec import InputsSpec
 
 
 @pytest.fixture

@@ -76,13 +76,13 @@ def test_flex_attention_gives_the_same(build, scenes, by_scene):
         assert torch.allclose(found, plain(**batch).item_losses, rtol=1e-4)
 
 
-def test_without_marks_flash_attention_is_refused_for_shared_rows(pair, scenes, by_scene, monkeypatch):
+def test_without_packed_attention_flash_attention_is_refused_for_shared_rows(pair, scenes, by_scene, monkeypatch):
     model, processor = pair
     monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2", raising=False)
     shared = processor(by_scene, scenes, with_labels=True, shared=True)
     with torch.no_grad():
-        assert torch.isfinite(model(**shared).loss)  # marks need no kernel that takes masks
-    monkeypatch.setattr(model.model, "reads_marks", False)
+        assert torch.isfinite(model(**shared).loss)  # packed attention needs no kernel that takes masks
+    monkeypatch.setattr(model.model, "packed_attention_enabled", False)
     with pytest.raises(DataError, match="flash_attention_2.*sdpa"):
         model(**shared)
 
@@ -100,16 +100,16 @@ def test_shared_rows_are_not_continued(pair, scenes, by_scene):
 
 
 def both_ways(model, batch):
-    """(losses and gradients with marks, the same with a mask of all pairs)."""
+    """(losses and gradients with packed attention, the same with a mask of all pairs)."""
     found = []
     for reads in (True, False):
-        model.model.reads_marks = reads
+        model.model.packed_attention_enabled = reads
         try:
             model.zero_grad()
             output = model(**batch)
             output.loss.backward()
         finally:
-            model.model.reads_marks = True
+            model.model.packed_attention_enabled = True
         found.append(
             (output.item_losses.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None})
         )
@@ -118,7 +118,7 @@ def both_ways(model, batch):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("case", ["all tasks, two lengths", "one question", "one frame", "no proposals"])
-def test_marks_give_the_losses_and_gradients_of_a_mask(build, scenes, by_scene, case, side):
+def test_packed_attention_gives_the_losses_and_gradients_of_a_mask(build, scenes, by_scene, case, side):
     model, processor = build()
     spec = model.config.inputs_spec
     chosen, items = list(scenes), by_scene
@@ -137,16 +137,16 @@ def test_marks_give_the_losses_and_gradients_of_a_mask(build, scenes, by_scene, 
         assert float((gradient - masked[name]).norm()) <= 1e-5 * float(masked[name].norm()) + 1e-7, name
 
 
-def test_marks_in_bfloat16_stay_near_the_mask(build, scenes, by_scene):
+def test_packed_attention_in_bfloat16_is_near_the_mask(build, scenes, by_scene):
     model, processor = build()
     batch = processor(by_scene, scenes, with_labels=True, shared=True)
     exact = both_ways(model, batch)[0][1]
     (losses, marked), (masked_losses, masked) = both_ways(model.bfloat16(), batch)
     assert torch.allclose(losses, masked_losses, atol=0.05, rtol=0.05)
-    whole, by_marks, by_mask = (
+    whole, by_packed, by_mask = (
         torch.cat([part[name].float().flatten() for name in exact]) for part in (exact, marked, masked)
     )
-    error, other = float((by_marks - whole).norm()), float((by_mask - whole).norm())
+    error, other = float((by_packed - whole).norm()), float((by_mask - whole).norm())
     assert 0 < error <= 1.5 * other  # as near to float32 as the mask is
 
 
@@ -163,7 +163,7 @@ def test_the_fast_way_is_taken(pair, scenes, by_scene, monkeypatch):
 
 def test_rows_in_another_order_are_not_marked():
     def mark(*row):
-        found = packed.mark_of(torch.tensor([row]))
+        found = packed.segment_mask(torch.tensor([row]))
         return None if found is None else found[0, 0, 0].tolist()
 
     padding = packed._PADDING
@@ -175,7 +175,7 @@ def test_rows_in_another_order_are_not_marked():
 def test_attention_with_dropout_keeps_the_mask(build, scenes, by_scene):
     model, processor = build(attention_dropout=0.1)
     plain, _ = build()
-    assert not model.model.reads_marks and plain.model.reads_marks
+    assert not model.model.packed_attention_enabled and plain.model.packed_attention_enabled
     batch = processor(by_scene, scenes, with_labels=True, shared=True)
     with torch.no_grad():
         assert torch.allclose(model(**batch).item_losses, plain(**batch).item_losses, rtol=1e-5)

@@ -276,7 +276,7 @@ def test_a_changed_byte_of_a_bin_file_is_seen(tmp_path):
         checks.read_bin(tmp_path / "a.bin")
 
 
-def test_messages_list_a_dozen_names(folder):
+def test_messages_show_a_few_names_and_count_the_rest(folder):
     weights = load_file(str(folder / "model.safetensors"))
     weights |= {f"other.{i}" + "x" * 3000: torch.zeros(1) for i in range(50)}
     save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})

@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
+from video3d_plugin.compat import numpy_random_state_allowed
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.pipeline import load_model
-from video3d_plugin.training.stage import numpy_random_state_allowed
 
 pytest.importorskip("peft")
 

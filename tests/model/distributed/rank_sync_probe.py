@@ -1,4 +1,4 @@
-"""Run by test_lockstep.py under torchrun on two CPU ranks: four steps of ZeRO-2 or 3 beside the same steps without it.
+"""Run by test_rank_sync.py under torchrun on two CPU ranks: four steps of ZeRO-2 or 3 beside the same steps without it.
 
 Every rank has other kinds of items and other numbers of scenes. With SGD and no clipping the change of a weight is the
 sum of its gradients, so that equal weights mean equal gradients.
@@ -42,7 +42,7 @@ def plain(build) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Losses of all ranks and the weights after the last step, as data parallel training has them, in one process."""
     model, processor = build()
     model.train()
-    Video3DForCausalLM.in_lockstep = False  # scene by scene, and nothing that no item needs
+    Video3DForCausalLM.rank_sync_enabled = False  # scene by scene, and nothing that no item needs
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=RATE)
     losses = []
     for ranks in batches(model, processor):

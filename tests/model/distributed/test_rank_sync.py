@@ -34,11 +34,11 @@ BATCHES = {
 
 
 @pytest.fixture
-def lockstep(monkeypatch):
+def rank_sync(monkeypatch):
     """Several ranks, as far as the model can see. Returns a switch."""
 
     def switch(on: bool) -> None:
-        monkeypatch.setattr(Video3DForCausalLM, "in_lockstep", on)
+        monkeypatch.setattr(Video3DForCausalLM, "rank_sync_enabled", on)
 
     switch(True)
     return switch
@@ -67,7 +67,7 @@ def order_of(model, batch) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("overrides", HEADS)
-def test_any_batch_runs_the_same_modules_and_gets_its_gradients_in_the_same_order(build, lockstep, overrides):
+def test_any_batch_runs_the_same_modules_and_gets_its_gradients_in_the_same_order(build, rank_sync, overrides):
     model, processor = build(**overrides)
     seen = {name: order_of(model, batch_of(processor, name)) for name in BATCHES}
     first = seen["one text"]
@@ -76,22 +76,22 @@ def test_any_batch_runs_the_same_modules_and_gets_its_gradients_in_the_same_orde
         assert orders == first, name
 
 
-def test_without_it_they_differ(build, lockstep):
-    lockstep(False)
+def test_without_it_they_differ(build, rank_sync):
+    rank_sync(False)
     model, processor = build()
     seen = [order_of(model, batch_of(processor, name)) for name in ("one text", "one to ground")]
     assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1]
 
 
 @pytest.mark.parametrize("overrides", HEADS)
-def test_losses_and_gradients_are_those_of_scene_by_scene(build, lockstep, overrides):
+def test_losses_and_gradients_are_those_of_scene_by_scene(build, rank_sync, overrides):
     model, processor = build(**overrides)
     model.train()
     for name in BATCHES:
         batch = batch_of(processor, name)
-        lockstep(True)
+        rank_sync(True)
         found, together = gradients(model, batch), model(**batch)
-        lockstep(False)
+        rank_sync(False)
         expected, apart = gradients(model, batch), model(**batch)
         assert torch.allclose(together.item_losses, apart.item_losses, rtol=1e-5), name
         assert together.logits.shape == apart.logits.shape
@@ -100,7 +100,7 @@ def test_losses_and_gradients_are_those_of_scene_by_scene(build, lockstep, overr
             assert float((gradient - expected[parameter]).norm()) <= 1e-4 * norm + 1e-6, (name, parameter)
 
 
-def test_normalised_and_raw_pixels_may_meet(build, lockstep):
+def test_normalised_and_raw_pixels_may_meet(build, rank_sync):
     model, processor = build()
     batch = batch_of(processor, "texts of two scenes")
     expected = model.train()(**batch).item_losses

@@ -1,4 +1,4 @@
-"""What LLaVA-NeXT leaves out of a checkpoint, and what resuming from one needs."""
+"""What LLaVA-NeXT leaves out of a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,18 +40,3 @@ class SaveWhole(TrainerCallback):
     def _save_processor(self, state: Any, folder: Path) -> None:
         if state.is_world_process_zero:
             self.processor.save_pretrained(folder)
-
-
-def allow_resuming() -> None:
-    """transformers 4.45 reads the random states of a checkpoint with torch.load, which since torch 2.6 refuses numpy's
-    types; later versions allow them as is done here. Nothing but these types is allowed."""
-    import numpy as np
-    import torch
-    import transformers.trainer
-
-    if hasattr(transformers.trainer, "safe_globals") or not hasattr(torch.serialization, "add_safe_globals"):
-        return
-    core = getattr(np, "_core", None) or np.core
-    torch.serialization.add_safe_globals(
-        [core.multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
-    )

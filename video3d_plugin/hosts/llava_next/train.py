@@ -123,7 +123,8 @@ def load_checkpoint(run: Any, model_args: Any, training_args: Any, bnb_model_fro
 
 def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) -> dict[str, Any]:
     """In the place of the script's make_supervised_data_module; what it returns goes to LLaVATrainer as it is."""
-    from video3d_plugin.hosts.llava_next.saving import SaveWhole, allow_resuming
+    from video3d_plugin.compat import allow_numpy_random_state
+    from video3d_plugin.hosts.llava_next.saving import SaveWhole
     from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 
@@ -140,7 +141,7 @@ def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) ->
         proposals="gt",
         seed=run.seed,
     )
-    allow_resuming()
+    allow_numpy_random_state()
     return {
         "train_dataset": dataset,
         "eval_dataset": None,

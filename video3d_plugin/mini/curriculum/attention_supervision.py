@@ -20,7 +20,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.mini.curriculum.attention_losses import LOG_ZERO, added, attention_loss, log_attention
 from video3d_plugin.mini.curriculum.object_questions import ObjectNames
 from video3d_plugin.mini.curriculum.vocabulary import Vocabulary
-from video3d_plugin.model.attention.packed import mask_of
+from video3d_plugin.model.attention.packed import attention_mask_for
 from video3d_plugin.model.grounding import ground_loss, score_proposals
 from video3d_plugin.model.scene_tokens import SceneTokens, encode_scene_tokens
 
@@ -151,7 +151,7 @@ class AttentionSupervision(nn.Module):
         inner = model.get_model()
         outputs = inner(
             inputs_embeds=rows.embeds,
-            attention_mask=mask_of(rows, model.config._attn_implementation, inner.reads_marks),
+            attention_mask=attention_mask_for(rows, model.config._attn_implementation, inner.packed_attention_enabled),
             position_ids=rows.position_ids,
             output_hidden_states=True,
             use_cache=False,

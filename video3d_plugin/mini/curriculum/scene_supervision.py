@@ -16,7 +16,7 @@ from video3d_plugin.mini.curriculum.phrases import Phrase, phrases, with_synonym
 from video3d_plugin.mini.curriculum.question_phrases import NO_SYNONYMS, Synonyms, question_phrases
 from video3d_plugin.mini.curriculum.vocabulary import NONE, Vocabulary
 from video3d_plugin.model.sequence import IMAGE_ID
-from video3d_plugin.model.vision import lay_out
+from video3d_plugin.model.vision import flatten_with_newlines
 from video3d_plugin.scene import Question, SceneInputs
 
 if TYPE_CHECKING:
@@ -245,6 +245,6 @@ def _cell_columns(inputs: SceneInputs, processor: Video3DProcessor) -> torch.Ten
     """(C,): the column of each cell of the grids (frames, rows, columns) in the sequence that the model assembles."""
     frames, side = inputs.token_points.shape[:2]
     numbers = torch.arange(float(frames * side * side)).reshape(frames, side, side, 1)
-    order = lay_out(numbers, torch.tensor([-1.0]), processor.config.layout)[:, 0]
+    order = flatten_with_newlines(numbers, torch.tensor([-1.0]), processor.config.layout)[:, 0]
     columns = (order >= 0).nonzero()[:, 0]
     return columns[order[columns].argsort()] + processor.prefix_ids().index(IMAGE_ID)

@@ -19,12 +19,13 @@ from torch import nn
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
+from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.mini.curriculum.augment import turn_and_shift
 from video3d_plugin.mini.curriculum.object_questions import ObjectNames
 from video3d_plugin.mini.curriculum.vocabulary import NONE, Vocabulary
 from video3d_plugin.mini.optimizer import TOWER_LAYERS, build_optimizer
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.scene import InputsSpec, SceneInputs
+from video3d_plugin.scene import SceneInputs
 from video3d_plugin.training.stage import Stage
 
 if TYPE_CHECKING:

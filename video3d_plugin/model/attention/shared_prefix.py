@@ -1,14 +1,14 @@
-"""Attention in two parts: over keys that all questions share, and over a question's own; joined by log-sum-exp.
+"""Attention in two parts, over the prefix that all questions share and over each question's own tokens.
 
-Softmax over the union of two sets of keys is the mean of the softmaxes over each, weighted by their sums of
-exponentials. So the queries of all questions attend to the prefix in one product, as the rows of one matrix, without
-a copy of its keys for each question, and only the short rest is done question by question.
+Softmax over the union of two sets of keys is the mean of the softmaxes over each set, weighted by their sums of
+exponentials. So the queries of all questions attend to the prefix in one matrix product, without a copy of its keys for
+each question. Only the short rest is computed question by question, and both parts are joined by log-sum-exp.
 
-Cost for T queries of all questions, P keys of the prefix, d numbers a head: 4 T P d operations a head and one reading
-of the P keys, where an expanded cache reads (and first writes) P keys for every question.
+For T queries of all questions, P keys of the prefix and head size d, this takes 4 T P d operations a head and reads P
+keys once; an expanded cache writes and reads P keys for every question.
 
-Source of the joining: Dao et al., FlashAttention (arXiv 2205.14135), section 3.1; of its use for shared prefixes:
-Juravsky et al., Hydragen (arXiv 2402.05099). `attend_plain` is the readable twin of `attend`.
+Sources: Dao et al., FlashAttention (arXiv 2205.14135), section 3.1, for joining; Juravsky et al., Hydragen
+(arXiv 2402.05099), for shared prefixes. `attend_plain` is the reference implementation of `attend`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ _SCORES_AT_ONCE = 1 << 24  # numbers of one block of scores: 64 MB in float32
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """query (G, T, d), key and value (G, P, d) -> out (G, T, d), log of the sum of exponentials (G, T) float32.
+    """Attend, and return the log-sum-exp of the scores q . k / sqrt(d) too.
 
-    Every query sees every key; causal (T == P): the i-th sees the first i + 1. Scores are q . k / sqrt(d). On a CPU
-    the fused kernel that `scaled_dot_product_attention` uses there, asked for its second result; else `attend_plain`.
+    On a CPU this calls the fused kernel behind `scaled_dot_product_attention`; elsewhere `attend_plain`.
+
+    Args:
+        query: (G, T, d).
+        key: (G, P, d).
+        value: (G, P, d).
+        causal: With T == P: query i attends to the keys up to i. Else every query attends to every key.
+
+    Returns:
+        Output (G, T, d); log-sum-exp (G, T) float32.
     """
     kernel = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     if query.device.type != "cpu" or kernel is None:
@@ -38,7 +46,7 @@ def attend(
 def attend_plain(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`attend` as two matrix products, some queries at a time: the scores of all would take G T P numbers.
+    """Compute `attend` by two matrix products, for blocks of queries, so that the scores stay small.
 
     In half precision the scores are rounded before the softmax, as in transformers' eager attention.
     """
@@ -52,10 +60,22 @@ def attend_plain(
 
 
 def attend_backward(grad, query, key, value, out, lse, causal: bool = False) -> tuple[torch.Tensor, ...]:
-    """Gradients for (query, key, value) of this part of an attention, shapes as in `attend`.
+    """Compute the gradients of one part of an attention.
 
-    `out` and `lse` are those of the *whole* attention: with them each part's share of the weights is
-    exp(score - lse), and the parts' gradients add up (as in ring attention).
+    `out` and `lse` are those of the *whole* attention. With them the weights of each part are exp(score - lse), and the
+    gradients of the parts add up, as in ring attention.
+
+    Args:
+        grad: (G, T, d) gradient of the whole attention's output.
+        query: (G, T, d).
+        key: (G, P, d) of this part.
+        value: (G, P, d) of this part.
+        out: (G, T, d) output of the whole attention.
+        lse: (G, T) float32 log-sum-exp of the whole attention.
+        causal: As in `attend`.
+
+    Returns:
+        Gradients of query, key and value.
     """
     kernel = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
     if query.device.type != "cpu" or kernel is None:
@@ -66,7 +86,7 @@ def attend_backward(grad, query, key, value, out, lse, causal: bool = False) -> 
 
 
 def attend_backward_plain(grad, query, key, value, out, lse, causal: bool = False) -> tuple[torch.Tensor, ...]:
-    """`attend_backward`, some queries at a time."""
+    """Compute `attend_backward` by matrix products, for blocks of queries."""
     scale = query.shape[-1] ** -0.5
     of_query, of_key, of_value = [], torch.zeros_like(key.float()), torch.zeros_like(value.float())
     for start, part in _blocks(query, key):
@@ -80,7 +100,14 @@ def attend_backward_plain(grad, query, key, value, out, lse, causal: bool = Fals
 
 
 def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """[(out (..., d), lse (...)), ...] over disjoint sets of keys -> the same over their union; float32 inside."""
+    """Join attention over disjoint sets of keys, in float32.
+
+    Args:
+        parts: For each set the output (..., d) and log-sum-exp (...).
+
+    Returns:
+        Output and log-sum-exp over the union.
+    """
     sums = torch.stack([lse for _, lse in parts])
     total = sums.logsumexp(0)
     joined = sum(out.float() * (lse - total).exp()[..., None] for out, lse in parts)
@@ -88,7 +115,7 @@ def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, 
 
 
 def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding, in Qwen2's order of halves: states (..., heads, d), cos and sin (..., d)."""
+    """Apply Qwen2's rotary embedding to states (..., heads, d), given cos and sin (..., d)."""
     first, second = states.chunk(2, -1)
     cos, sin = (t.to(states.device).unsqueeze(-2) for t in (cos, sin))
     return states * cos + torch.cat((-second, first), -1) * sin
@@ -96,12 +123,13 @@ def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
 
 @dataclass(frozen=True)
 class Layout:
-    """Where T queries of B questions lie, packed without padding.
+    """Places of T queries of B questions that are packed without padding.
 
-    rows     (T,) whose question a token is of
-    columns  (T,) its place in it, counted from the question's first token
-    longest  queries of the question that has most
-    first    (B,) column of each question's first query: 0, or the number of its tokens that came before
+    Attributes:
+        rows: (T,) the question of each query.
+        columns: (T,) its position in the question.
+        longest: Queries of the question that has most.
+        first: (B,) position of each question's first query: 0, or the number of its earlier tokens.
     """
 
     rows: torch.Tensor
@@ -111,7 +139,7 @@ class Layout:
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> Layout:
-        """Questions of these lengths, whole."""
+        """Return the layout of whole questions of these lengths."""
         counts = torch.tensor(lengths, device=device)
         rows = torch.arange(len(lengths), device=device).repeat_interleave(counts)
         starts = counts.cumsum(0) - counts
@@ -120,27 +148,27 @@ class Layout:
 
     @classmethod
     def next_token(cls, lengths: torch.Tensor) -> Layout:
-        """One more token after each of the questions' `lengths` (B,)."""
+        """Return the layout of one more token for each question of `lengths` (B,)."""
         return cls(torch.arange(len(lengths), device=lengths.device), lengths, 1, lengths)
 
     def to(self, device: torch.device) -> Layout:
-        """Itself, or a copy on another device."""
+        """Return the layout on a device."""
         if self.rows.device == device:
             return self
         return Layout(self.rows.to(device), self.columns.to(device), self.longest, self.first.to(device))
 
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
-        """(T, ...) -> (B, longest, ...), zero where a question has no query."""
+        """Unpack (T, ...) -> (B, longest, ...), with zeros where a question has no query."""
         result = packed.new_zeros(len(self.first), self.longest, *packed.shape[1:])
         result[self.rows, self.columns - self.first[self.rows]] = packed
         return result
 
     def pack(self, spread: torch.Tensor) -> torch.Tensor:
-        """(B, longest, ...) -> (T, ...), the inverse."""
+        """Pack (B, longest, ...) -> (T, ...), the inverse of `spread`."""
         return spread[self.rows, self.columns - self.first[self.rows]]
 
     def visible(self, keys: int) -> torch.Tensor:
-        """(B, longest, keys) bool: a query sees its question's tokens up to its own."""
+        """Return (B, longest, keys) bool: a query attends to its question's tokens up to itself."""
         own = self.first[:, None] + torch.arange(self.longest, device=self.first.device)
         return torch.arange(keys, device=own.device) <= own[..., None]
 
@@ -148,10 +176,16 @@ class Layout:
 def attend_own(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention within the questions, a few at a time. Products of small matrices: questions are short.
+    """Attend within each question, for blocks of questions.
 
-    query (B, L, K, G, d): K key-value heads with G query heads each; key and value (B, S, K, d); visible (B, L, S)
-    -> out (B, L, K, G, d), lse (B, L, K, G) float32.
+    Args:
+        query: (B, L, K, G, d), K key-value heads with G query heads each.
+        key: (B, S, K, d).
+        value: (B, S, K, d).
+        visible: (B, L, S) bool, True where a query attends to a key.
+
+    Returns:
+        Output (B, L, K, G, d); log-sum-exp (B, L, K, G) float32.
     """
     outs, sums = [], []
     for rows in _row_blocks(query, key):
@@ -164,13 +198,13 @@ def attend_own(
 
 
 def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    """(B, K, G, L, S) float32, the lowest number where a key is not visible."""
+    """Return scores (B, K, G, L, S) float32, the lowest number where a key is not visible."""
     scores = torch.einsum("blkgd,bskd->bkgls", query.float(), key.float()).float() * query.shape[-1] ** -0.5
     return scores.masked_fill_(~visible[:, None, None], torch.finfo(torch.float32).min)
 
 
 def _scores(query: torch.Tensor, key: torch.Tensor, first: int | None) -> torch.Tensor:
-    """(G, T, P) float32; `first`: the queries are the first-th and the following, and see no later key."""
+    """Return scores (G, T, P) float32; with `first`, the position of the first query, later keys are masked."""
     scores = (query @ key.transpose(1, 2)).float() * query.shape[-1] ** -0.5
     if first is None:
         return scores
@@ -180,7 +214,7 @@ def _scores(query: torch.Tensor, key: torch.Tensor, first: int | None) -> torch.
 
 
 def _slopes(weights, grad, value, out) -> torch.Tensor:
-    """The gradient for the scores: weights * (grad . value - grad . out)."""
+    """Return the gradient of the scores: weights * (grad . value - grad . out)."""
     inner = grad.float() @ value.float().transpose(1, 2)
     return weights * (inner - (grad.float() * out.float()).sum(-1, keepdim=True))
 

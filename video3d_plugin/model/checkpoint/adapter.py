@@ -1,4 +1,4 @@
-"""adapter_config.json and the adapter's weights, checked before PEFT sees them.
+"""Reads LoRA adapters: adapter_config.json and the weights, checked before PEFT reads them.
 
 PEFT imports modules, builds methods and runs regular expressions that this file names. Taken here are LoRA and DoRA on
 modules of the model, with values of checked types; the modules are listed by name, so that PEFT matches no pattern.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     FLAG,
     OBJECT,
@@ -23,10 +23,8 @@ from video3d_plugin.files.checkpoint_json import (
     check_fields,
     either,
     is_number,
-    listed,
     number,
     one_of,
-    quoted,
     read_checkpoint_json,
     required,
     several,
@@ -96,7 +94,10 @@ IGNORED: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Adapter:
-    """settings: READ fields of its adapter_config.json, as given; weights: the file with its matrices."""
+    """An adapter's folder.
+
+    `settings` holds the READ fields of its adapter_config.json, `weights` is the file with its matrices.
+    """
 
     folder: Path
     settings: dict[str, Any]
@@ -104,7 +105,7 @@ class Adapter:
 
     @property
     def base(self) -> str:
-        """The base checkpoint that it names."""
+        """The base checkpoint, a folder or a hub name."""
         name = self.settings.get("base_model_name_or_path")
         if not name:
             raise DataError(
@@ -113,7 +114,7 @@ class Adapter:
         return name
 
     def modules(self, names: Collection[str]) -> list[str]:
-        """Which of a model's modules it changes, of those (`names`) that LoRA can change.
+        """Return the modules that the adapter changes, among those (`names`) that LoRA can change.
 
         A list or pattern of the file may also fit parts that the model had not when the adapter was trained (LLaVA adds
         its tower later): a part, other than the language model, of which nothing is stored is left as it is.
@@ -133,7 +134,7 @@ class Adapter:
         else:
             missing = [one for one in wanted if not any(_ends(name, one) for name in names)]
             if missing:
-                what = f"target_modules names what the model lacks: {listed(missing)}"
+                what = f"target_modules names what the model lacks: {joined_names(missing)}"
                 raise DataError(what, where=path, remedy="use the base model of this adapter")
             found = [name for name in names if any(_ends(name, one) for one in wanted)]
         layers = self.settings.get("layers_to_transform")
@@ -147,7 +148,7 @@ class Adapter:
         return found
 
     def of_module(self, pattern: str, name: str, default: Any) -> Any:
-        """The rank or alpha of a module: that of `rank_pattern` or `alpha_pattern`, else the adapter's."""
+        """Return rank or alpha of a module, from `rank_pattern` or `alpha_pattern`, else the adapter's."""
         own = self.settings.get(pattern) or {}
         return next((value for key, value in own.items() if _ends(name, key)), default)
 
@@ -162,7 +163,7 @@ class Adapter:
 
 
 def _part(name: str) -> str:
-    """The part of the model that a module belongs to: model.layers, model.vision_tower, lm_head, ..."""
+    """Return the part of the model that a module belongs to: model.layers, model.vision_tower, lm_head, ..."""
     words = name.split(".")
     return ".".join(words[: 2 if words[0] == "model" else 1])
 
@@ -172,7 +173,12 @@ def _ends(name: str, part: str) -> bool:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter of a folder; DataError or MissingError where it is damaged, no LoRA, or asks for more than LoRA."""
+    """Read an adapter's configuration, and check it.
+
+    Raises:
+        MissingError: A file is missing.
+        DataError: A file is damaged, or describes something other than plain LoRA.
+    """
     path = folder / CONFIG
     if not path.exists():
         raise MissingError("no adapter here", where=folder, remedy=f"a LoRA folder has {CONFIG}")
@@ -191,7 +197,7 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def _is_off(value: Any) -> bool:
-    """Whether a field that this version does not know is one that PEFT saves because it is not used."""
+    """Return whether a field unknown to this version has a value with which PEFT marks it as unused."""
     return value is None or value is False or value in ({}, [], "") or (is_number(value) and value == 0)
 
 
@@ -203,7 +209,7 @@ def _weights(folder: Path) -> Path:
 
 
 def peft_settings(adapter: Adapter, modules: Iterable[str]) -> dict[str, Any]:
-    """Arguments of PEFT's LoraConfig: modules by their full names, ranks and alphas as well."""
+    """Return the arguments of PEFT's LoraConfig, with modules, ranks and alphas by full names."""
     modules, own = list(modules), adapter.settings
     rank, alpha = own["r"], own["lora_alpha"]
     ranks = {name: adapter.of_module("rank_pattern", name, rank) for name in modules}

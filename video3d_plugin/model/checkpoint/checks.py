@@ -1,4 +1,4 @@
-"""The files of a checkpoint's folder as data of strangers: checked before transformers, tokenizers or torch read them.
+"""Checks the files of a checkpoint's folder, which are untrusted, before transformers, tokenizers or torch read them.
 
 Nothing is unpickled but tensors, no code that a folder brings is run, and no file outside it is opened.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     DOWNLOAD,
     FLAG,
@@ -28,10 +28,8 @@ from video3d_plugin.files.checkpoint_json import (
     check_state,
     either,
     is_text,
-    listed,
     number,
     one_of,
-    quoted,
     read_bounded,
     read_checkpoint_json,
     several,
@@ -100,7 +98,7 @@ def _is_map(value: Any, rule: Rule) -> bool:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Raise DataError for what a tokenizer's files must not say; a folder without them is not looked at."""
+    """Raise DataError if a folder's tokenizer files hold unsupported values; absent files are accepted."""
     for name in ("tokenizer.json", "vocab.json", "merges.txt"):
         if os.path.lexists(folder / name):
             read_bounded(folder / name, LARGE_BYTES)
@@ -128,11 +126,11 @@ def _check_names(content: Mapping[str, Any], path: Path) -> None:
         check_keys(content, type("Any", (), {}), _TOKENIZER_REFUSED, path, "remove it, or do not use this folder")
         clash = [name for name in content if callable(getattr(PreTrainedTokenizerBase, name, None))]
         if clash:
-            raise DataError(f"{listed(clash)}: no setting of a tokenizer", where=path, remedy=DOWNLOAD)
+            raise DataError(f"{joined_names(clash)}: no setting of a tokenizer", where=path, remedy=DOWNLOAD)
 
 
 def check_generation_config(folder: Path) -> None:
-    """Raise DataError unless transformers can take the folder's generation_config.json; none is fine."""
+    """Raise DataError if the folder has a generation_config.json that transformers cannot use."""
     path = folder / "generation_config.json"
     if not os.path.lexists(path):
         return
@@ -158,7 +156,7 @@ def read_processor_config(path: Path) -> dict[str, Any]:
 
 
 def check_weight_file(path: Path) -> None:
-    """Raise unless it is a regular file with something in it that is no Git LFS pointer."""
+    """Raise DataError or MissingError unless it is a regular file, not empty, and no Git LFS pointer."""
     try:
         state = os.stat(path)
     except OSError as error:
@@ -172,7 +170,12 @@ def check_weight_file(path: Path) -> None:
 
 
 def shapes_of(path: Path, floats: bool = True) -> Shapes:
-    """Name and shape of every stored tensor, from the file's header. floats: integers are an error."""
+    """Read names and shapes of the tensors in a weight file.
+
+    Args:
+        path: A .safetensors or .bin file.
+        floats: Raise DataError for tensors that are not floating-point.
+    """
     check_weight_file(path)
     if path.suffix != ".safetensors":
         tensors = read_bin(path, "meta")
@@ -196,14 +199,14 @@ def shapes_of(path: Path, floats: bool = True) -> Shapes:
 
 def _check_floats(kinds: Mapping[str, str], path: Path) -> None:
     if kinds:
-        found = listed(f"{name} ({kind})" for name, kind in kinds.items())
+        found = joined_names(f"{name} ({kind})" for name, kind in kinds.items())
         raise DataError(
             f"weights that are no floating-point numbers: {found}", where=path, remedy="save them as floats"
         )
 
 
 def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Tensors of a .bin file by name, and nothing else: what is pickled beside tensors is refused by torch.
+    """Read the tensors of a .bin file by name; torch refuses any other pickled object.
 
     Raises:
         DataError: the file is damaged, compressed, holds something else, or a tensor larger than the file.
@@ -218,7 +221,7 @@ def read_bin(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
         raise DataError(f"cannot be read: {type(error).__name__}: {reason}", where=path, remedy=DOWNLOAD) from error
     wrong = [k for k, v in tensors.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if wrong:
-        raise DataError(f"holds what is no tensor: {listed(map(str, wrong))}", where=path, remedy=DOWNLOAD)
+        raise DataError(f"holds what is no tensor: {joined_names(map(str, wrong))}", where=path, remedy=DOWNLOAD)
     size = path.stat().st_size
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or math.prod(tensor.shape) * tensor.element_size() > size:
@@ -244,4 +247,4 @@ def _load(path: Path, device: str) -> dict[Any, Any]:
 def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise DataError(f"not all finite: {listed(broken)}", where=path, remedy="use a checkpoint of before that")
+        raise DataError(f"not all finite: {joined_names(broken)}", where=path, remedy="use a checkpoint of before that")

@@ -1,4 +1,4 @@
-"""Checkpoints for LLaVA-NeXT's own loader: the same weights, a config.json in its terms."""
+"""Exports checkpoints for LLaVA-NeXT's own loader: the same weights, with a config.json in its format."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
 
 
 def check_new(folder: Path) -> None:
-    """Raise if `folder` holds something already; what a killed run left of its own is nothing."""
+    """Raise DataError if `folder` has content, except for what a killed export left behind."""
     if folder.exists() and (not folder.is_dir() or any(not is_ours(entry.name) for entry in folder.iterdir())):
         raise DataError("exists and is not an empty folder", where=folder, remedy="give a new folder")
 
 
 def host_config(config: Video3DConfig) -> dict[str, Any]:
-    """The configuration as LLaVA-NeXT's scripts write it."""
+    """Return the configuration as LLaVA-NeXT's scripts write it."""
     content = {key: value for key, value in config.to_dict().items() if key not in _DROPPED and value is not None}
     dtype = config.to_dict().get("dtype") or content.get("torch_dtype") or "float32"
     return {
@@ -91,7 +91,7 @@ def host_config(config: Video3DConfig) -> dict[str, Any]:
 
 
 def _write_tower(config: Video3DConfig, files: list[Path], source: Path, target: Path) -> None:
-    """A SigLIP checkpoint of the tower. The layer that both programs drop is unknown here and written as zeros."""
+    """Write a SigLIP checkpoint of the tower. Its last layer, which neither program uses, is written as zeros."""
     own = tower_folder(config.mm_vision_tower, source) if config.mm_vision_tower else None
     folder = target / _TOWER_FOLDER
     if own is not None:

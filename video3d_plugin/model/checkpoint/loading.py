@@ -1,4 +1,4 @@
-"""Model and processor of a checkpoint folder, with an adapter where there is one."""
+"""Loads model and processor of a checkpoint, and merges an adapter."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.config import Video3DConfig
-from video3d_plugin.errors import DataError
-from video3d_plugin.files.checkpoint_json import listed
+from video3d_plugin.errors import DataError, joined_names
 from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.lora import config_folder, merge_lora
@@ -18,11 +17,21 @@ from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
 
 
 def load_pair(path: str | Path, *, lora: str | Path | None = None, model_class: str | None = None, **options: Any):
-    """(model, processor) of a checkpoint folder or hub name; with `lora`, an adapter folder merged into it.
+    """Load model and processor.
 
-    An adapter folder given as `path` is merged into the base checkpoint that it names. The model's class is the one
-    that wrote the checkpoint, or the registered one called `model_class`, which may start from a checkpoint without
-    its new parts.
+    Args:
+        path: A checkpoint's folder or hub name, or an adapter's folder, which is merged into its base checkpoint.
+        lora: An adapter's folder, to be merged into the checkpoint.
+        model_class: Name of a registered model to load the checkpoint as, which may have parts that the checkpoint
+            lacks; by default the one that wrote it.
+        **options: Passed to `from_pretrained`.
+
+    Returns:
+        The model and its processor.
+
+    Raises:
+        MissingError: A file or folder is missing.
+        DataError: The checkpoint, adapter or tokenizer cannot be used, or they do not belong together.
     """
     kind = Video3DForCausalLM if model_class is None else registry.get(model_class)
     folder, adapter = local_folders(path, lora, options)
@@ -34,7 +43,8 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, model_class: 
         model = kind.from_pretrained(str(folder), config=settings, **options)
         model = merge_lora(model, adapter)
         if settings == adapter and model.initialised_parts:
-            what = f"its config.json asks for parts that neither it nor its base has: {listed(model.initialised_parts)}"
+            parts = joined_names(model.initialised_parts)
+            what = f"its config.json asks for parts that neither it nor its base has: {parts}"
             raise DataError(what, where=adapter, remedy="add its non_lora_trainables.bin")
         words = adapter if (adapter / "tokenizer_config.json").is_file() else folder
     processor = Video3DProcessor.from_pretrained(words, config=model.config)
@@ -43,7 +53,7 @@ def load_pair(path: str | Path, *, lora: str | Path | None = None, model_class: 
 
 
 def _check_words(processor: Video3DProcessor, config: Video3DConfig, folder: Path) -> None:
-    """Raise unless the tokenizer is the one that the weights were trained with, as far as that shows."""
+    """Raise DataError if the tokenizer has more tokens than the weights, or other ids of the special tokens."""
     remedy = "use the tokenizer that was saved with these weights"
     highest = max(processor.tokenizer.get_vocab().values()) + 1
     if highest > config.vocab_size:

@@ -1,4 +1,4 @@
-"""LoRA: train an adapter on the language model with heads and embeddings in full; load and merge one.
+"""LoRA: makes, saves, loads and merges adapters of the language model; heads and embeddings train in full.
 
 The folder is as LLaVA-NeXT's training script leaves it: adapter_config.json, adapter_model.safetensors (PEFT), and
 non_lora_trainables.bin with what was trained in full. Needs `peft` (extra `train`).
@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names
 from video3d_plugin.files.atomic import replacing
-from video3d_plugin.files.checkpoint_json import listed
 from video3d_plugin.model.checkpoint.adapter import TARGETS, Adapter, peft_settings, read_adapter
 from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
@@ -27,7 +26,7 @@ _TRAINED_IN_FULL = ("embed_tokens", "lm_head", "mm_projector", "image_newline")
 
 
 def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
-    """A PEFT model: adapters on the linear layers of the language model, heads and embeddings trainable as they are.
+    """Add an adapter to the linear layers of the language model; heads and embeddings stay trainable in full.
 
     Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
     calls to resume) reads what was trained in full as well.
@@ -49,7 +48,7 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.
 
 
 def train_in_full(model: Any) -> None:
-    """Unfreeze what is trained in full beside an adapter."""
+    """Unfreeze the parameters that train in full beside an adapter."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     new = new_parts(type(base))
     for name, parameter in base.named_parameters():
@@ -60,7 +59,7 @@ def train_in_full(model: Any) -> None:
 
 
 def _peft_class() -> type:
-    """PEFT's model class with the second file; made here because importing peft takes seconds."""
+    """Return PEFT's model class, extended to save non_lora_trainables.bin; lazily, as importing peft takes seconds."""
     from peft import PeftModelForCausalLM
 
     class LoraModel(PeftModelForCausalLM):
@@ -80,7 +79,7 @@ def _peft_class() -> type:
 
 
 def save_full(wrapped: Any, folder: Path) -> None:
-    """Beside the adapter: what was trained in full, and the configuration."""
+    """Save the parameters that were trained in full, and the configuration, beside an adapter."""
     kept = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
     with zero3.gathered(kept.values()):
         full = {name: p.detach().cpu().clone() for name, p in kept.items()}
@@ -93,12 +92,12 @@ def save_full(wrapped: Any, folder: Path) -> None:
 
 
 def config_folder(folder: Path, base: Path) -> Path:
-    """Where the configuration is: saved with the adapter (it knows the heads), else with the base checkpoint."""
+    """Return the folder with the configuration: the adapter's if it has one, else the base checkpoint's."""
     return folder if (folder / "config.json").is_file() else base
 
 
 def merge_lora(model: Any, folder: str | Path) -> Any:
-    """The model with the adapter merged in and the fully trained parameters in place.
+    """Merge an adapter and its fully trained parameters into a model.
 
     Raises:
         DataError: the adapter is damaged or no LoRA, a weight has no place in the model, or a place has no weight.
@@ -132,7 +131,7 @@ def merge_lora(model: Any, folder: str | Path) -> Any:
 
 
 def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, ...]]) -> None:
-    """Raise unless every weight of the adapter has its place, and every place its weight."""
+    """Raise DataError if weights of the adapter are missing, unexpected or of another shape."""
     from peft import get_peft_model_state_dict
 
     places = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
@@ -144,14 +143,16 @@ def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, .
     known = {**whole, **wanted}
     other = [f"{n} {stored[n]}, expected {known[n]}" for n in stored if n in known and stored[n] != known[n]]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
-    problems = [f"{what}: {listed(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names]
+    problems = [
+        f"{what}: {joined_names(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names
+    ]
     if problems:
         remedy = "use the base model of this adapter, and its adapter_config.json"
         raise DataError("; ".join(problems), where=adapter.weights, remedy=remedy)
 
 
 def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None:
-    """Resize the model's embeddings to stored ones."""
+    """Resize the model's embeddings to the stored ones."""
     words, out = stored.get("model.embed_tokens.weight"), stored.get("lm_head.weight")
     if words is not None and words.dim() == 2 and len(words) != model.config.vocab_size:
         if out is not None and len(out) != len(words):
@@ -162,7 +163,11 @@ def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None
 
 @torch.no_grad()
 def load_full(model: Any, path: Path) -> None:
-    """Copy the parameters of non_lora_trainables.bin; a name that the model lacks is an error that lists it."""
+    """Copy the parameters of non_lora_trainables.bin into a model.
+
+    Raises:
+        DataError: The file cannot be used, or has parameters that the model lacks.
+    """
     shapes_of(path)
     tensors = read_bin(path)
     check_finite(tensors, path)
@@ -171,7 +176,7 @@ def load_full(model: Any, path: Path) -> None:
     own = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
     unknown = sorted(set(stored) - set(own))
     if unknown:
-        raise DataError(f"unexpected: {listed(unknown)}", where=path, remedy="use the base model of this adapter")
+        raise DataError(f"unexpected: {joined_names(unknown)}", where=path, remedy="use the base model of this adapter")
     for name, value in stored.items():
         if own[name].shape != value.shape:
             raise DataError(

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from video3d_plugin.compat import TRANSFORMERS_VERSION
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.atomic import write_json
 from video3d_plugin.files.json import read_object
@@ -87,7 +87,7 @@ def load_tokenizer(path: str | Path) -> Any:
         DataError: The files cannot be read.
     """
     try:
-        if int(transformers.__version__.split(".")[0]) >= 5:
+        if TRANSFORMERS_VERSION >= (5, 0):
             return AutoTokenizer.from_pretrained(str(path), config=Qwen2Config(), trust_remote_code=False)
         return _load_with_transformers_4(path)
     except Video3DError:

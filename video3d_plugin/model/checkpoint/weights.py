@@ -1,8 +1,8 @@
-"""Loading checkpoints: ours, and LLaVA-NeXT's folders as they are published.
+"""Loads checkpoints of this package and of LLaVA-NeXT, as they are published.
 
-`Video3DForCausalLM.from_pretrained` comes through `load`, which looks at the weights' names and shapes first: the
-vocabulary is the weights', what is missing or left over is an error that lists it, and a base checkpoint without
-grounding head or position embedding gets fresh ones. Nothing is unpickled but tensors.
+`Video3DForCausalLM.from_pretrained` calls `load`, which first reads names and shapes of the weights. The vocabulary
+size is that of the weights; missing or unexpected parameters are an error that lists them; a base checkpoint without
+grounding head or position embedding gets newly initialised ones. Only tensors are unpickled.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import safe_open
 
+from video3d_plugin.compat import loading_arguments
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
-from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.errors import DataError, MissingError, Video3DError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     LARGE_BYTES,
     OBJECT,
     check_fields,
     is_text,
-    listed,
-    quoted,
     read_checkpoint_json,
     required,
 )
@@ -56,9 +54,23 @@ def load(
     output_loading_info: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """What `from_pretrained` does. `model.initialised_parts` names the parameters that the checkpoint did not have.
+    """Load a model for `from_pretrained`.
 
-    config    a configuration, or a folder with one that takes the place of the checkpoint's own
+    Args:
+        cls: The model's class.
+        transformers_load: `from_pretrained` of transformers, bound to the class.
+        path: A checkpoint's folder or a hub name.
+        *args: Passed on.
+        config: A configuration, or a folder with one, to use instead of the checkpoint's.
+        output_loading_info: Return transformers' loading information too.
+        **kwargs: Passed on, with `load_in_4bit` and `load_in_8bit` as in LLaVA-NeXT.
+
+    Returns:
+        The model; its `initialised_parts` lists the parameters that the checkpoint lacks.
+
+    Raises:
+        MissingError: The checkpoint or a file of it is missing.
+        DataError: A file cannot be used, or parameters are missing or unexpected.
     """
     if path is None or kwargs.get("state_dict") is not None:
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
@@ -82,7 +94,7 @@ def load(
     config.vision_config = _vision(config, folder)
     fresh = _compare(cls, config, shapes, folder)
     try:
-        options = _dtype_name(kwargs)
+        options = loading_arguments(kwargs, low_memory=not zero3.enabled())
         model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
     except RuntimeError as error:
         is_bin = all(file.suffix == ".bin" for file in weight_files(folder))
@@ -104,7 +116,16 @@ def load(
 def local_folders(
     path: str | Path, lora: str | Path | None = None, options: dict[str, Any] | None = None
 ) -> tuple[Path, Path | None]:
-    """(checkpoint, adapter or None) as folders of this machine; an adapter given as `path` goes with its base."""
+    """Find the folders of a checkpoint and an adapter.
+
+    Args:
+        path: A checkpoint's folder, an adapter's folder, which is used with its base checkpoint, or a hub name.
+        lora: An adapter's folder.
+        options: `revision`, `cache_dir` and `token` for the hub.
+
+    Returns:
+        The checkpoint's folder; the adapter's folder or None.
+    """
     folder = local_folder(path, options)
     if lora is not None:
         return folder, Path(lora).expanduser()
@@ -114,7 +135,15 @@ def local_folders(
 
 
 def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Path:
-    """The folder itself, or the snapshot of a hub name (from the cache where there is no network)."""
+    """Return a folder itself, or the local snapshot of a hub name.
+
+    Args:
+        path: A folder or a hub name.
+        options: `revision`, `cache_dir` and `token` for the hub.
+
+    Raises:
+        MissingError: There is no such folder, and neither the hub nor its cache has the name.
+    """
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -138,14 +167,19 @@ def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Pat
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The checkpoint's weight files, safetensors before .bin; a missing shard is an error that names it."""
+    """Return the weight files of a checkpoint, safetensors rather than .bin.
+
+    Raises:
+        MissingError: There are none, or a shard is missing.
+        DataError: The index of the shards cannot be used.
+    """
     for single, index in _INDEX.items():
         if (folder / index).is_file():
             names = _shards(folder / index)
             missing = [name for name in names if not (folder / name).is_file()]
             if missing:
                 raise MissingError(
-                    f"{len(missing)} of {len(names)} shards are missing: {listed(missing)}",
+                    f"{len(missing)} of {len(names)} shards are missing: {joined_names(missing)}",
                     where=folder,
                     remedy="download them again",
                 )
@@ -158,7 +192,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index names; they lie beside it."""
+    """Return the files that an index lists; they must lie in its folder."""
     content = read_checkpoint_json(index, LARGE_BYTES)
     names = content.get("weight_map")
     if not isinstance(names, dict) or not names:
@@ -178,13 +212,21 @@ def _has_weights(folder: Path) -> bool:
 
 
 def weight_shapes(folder: Path, floats: bool = True) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every stored tensor, from the files' headers."""
+    """Read names and shapes of all stored tensors.
+
+    Args:
+        folder: The checkpoint.
+        floats: Require floating-point tensors; False for quantised weights.
+
+    Raises:
+        DataError: A file cannot be used, or two shards hold the same tensor.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
         own = shapes_of(path, floats)
         if twice := shapes.keys() & own.keys():
             raise DataError(
-                f"holds again what another shard holds: {listed(twice)}", where=path, remedy="download it again"
+                f"holds again what another shard holds: {joined_names(twice)}", where=path, remedy="download it again"
             )
         shapes |= own
     return shapes
@@ -209,7 +251,7 @@ def _vision(config: Video3DConfig, folder: Path) -> dict[str, Any]:
 
 
 def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path) -> list[str]:
-    """Names that must be initialised or come from the tower's own folder. Anything else that differs is an error."""
+    """Return the parameters to initialise, or to load from the tower's folder; other differences are a DataError."""
     wanted = _shapes_by(cls, config, folder)
     if config.tie_word_embeddings and "lm_head.weight" not in shapes:
         wanted.pop("lm_head.weight")
@@ -227,14 +269,14 @@ def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]
             fresh += whole
     missing = [name for name in missing if name not in fresh]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
-    problems = [f"{what}: {listed(names)}" for what, names in lists.items() if names]
+    problems = [f"{what}: {joined_names(names)}" for what, names in lists.items() if names]
     if problems:
         raise DataError("; ".join(problems), where=folder, remedy=SAVED_WITH)
     return fresh
 
 
 def _shapes_by(cls: type, config: Video3DConfig, folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that the configuration asks for."""
+    """Return name and shape of each tensor of a model with this configuration."""
     try:
         with torch.device("meta"):  # of a copy: building a model settles its attention in the configuration
             model = cls(copy.deepcopy(config))
@@ -247,7 +289,17 @@ def _shapes_by(cls: type, config: Video3DConfig, folder: Path) -> dict[str, tupl
 
 
 def load_tower(model: Any, name: str | None, beside: Path) -> None:
-    """Fill the vision tower from a SigLIP checkpoint: a local folder, or a hub name (never guessed to be CLIP)."""
+    """Load the vision tower's weights from a SigLIP checkpoint.
+
+    Args:
+        model: The model, changed in place.
+        name: The tower's folder, absolute or relative to `beside`, or its hub name.
+        beside: The checkpoint's folder.
+
+    Raises:
+        MissingError: There is no name, or no such tower.
+        DataError: Its sizes differ, or weights are missing.
+    """
     if not name:
         raise MissingError("the weights hold no vision tower and the config names none", where=beside,
                            remedy="set mm_vision_tower to a SigLIP folder or hub name")  # fmt: skip
@@ -268,7 +320,7 @@ def load_tower(model: Any, name: str | None, beside: Path) -> None:
                 found[name] = tensor
     missing = sorted(wanted - set(found))
     if missing:
-        raise DataError(f"missing: {listed(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
+        raise DataError(f"missing: {joined_names(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
     with zero3.gathered(vision.parameters()):
         vision.load_state_dict(found)
 
@@ -287,12 +339,12 @@ def _check_parameters(model: torch.nn.Module, names: Iterable[str]) -> None:
     """Raise for a buffer in a new part: what to fill it with is nowhere said."""
     buffers = dict(model.named_buffers())
     if wrong := [name for name in names if name in buffers]:
-        what = f"{type(model).__name__}: new_parts hold buffers: {listed(wrong)}"
+        what = f"{type(model).__name__}: new_parts hold buffers: {joined_names(wrong)}"
         raise DataError(what, remedy="make them parameters, or register them with persistent=False")
 
 
 def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
-    """Room for parameters that the checkpoint did not have: transformers before 4.5x may leave them on `meta`."""
+    """Allocate parameters that the checkpoint lacks: some versions of transformers leave them on "meta"."""
     for name in names:
         owner, _, leaf = name.rpartition(".")
         parameter = model.get_parameter(name)
@@ -303,7 +355,12 @@ def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
 
 @torch.no_grad()
 def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
-    """Fresh values for the named parameters: modules as torch initialises them, single vectors from a normal."""
+    """Initialise parameters: modules as torch does, vectors on the model itself from a normal distribution.
+
+    Args:
+        model: The model, changed in place.
+        names: Names of the parameters.
+    """
     names = list(names)
     resets = {owner: _reset_of(model, owner) for owner in sorted({name.rpartition(".")[0] for name in names})}
     with zero3.gathered(model.get_parameter(name) for name in names):
@@ -321,26 +378,13 @@ def _reset_of(model: torch.nn.Module, owner: str) -> Callable[[], None] | None:
     return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
 
 
-def _dtype_name(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`dtype` was called `torch_dtype` before transformers 4.56. And no second copy of the weights on versions
-    that would make one by default."""
-    kwargs = dict(kwargs)
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    old, new = ("dtype", "torch_dtype") if (major, minor) < (4, 56) else ("torch_dtype", "dtype")
-    if old in kwargs:
-        kwargs.setdefault(new, kwargs.pop(old))
-    if major < 5 and not zero3.enabled():
-        kwargs.setdefault("low_cpu_mem_usage", True)
-    return kwargs
-
-
 # Small, new, or read by their weights' number format: kept out of 8- and 4-bit.
 _NOT_QUANTISED = ["lm_head", "vision_tower", "mm_projector", "world_position_embedding"]
 _NOT_QUANTISED += ["ground_head", "ground_head_obj", "ground_head_query", "ground_head_score"]
 
 
 def _quantised(kwargs: dict[str, Any], new_parts: Iterable[str]) -> dict[str, Any]:
-    """`load_in_4bit` and `load_in_8bit` (as LLaVA-NeXT's loader takes them) become a quantization_config."""
+    """Replace `load_in_4bit` and `load_in_8bit`, arguments of LLaVA-NeXT's loader, by a quantization_config."""
     kwargs = dict(kwargs)
     bits = {name: kwargs.pop(name) for name in ("load_in_4bit", "load_in_8bit") if name in kwargs}
     if not any(bits.values()) or kwargs.get("quantization_config") is not None:
@@ -360,6 +404,6 @@ def _quantised(kwargs: dict[str, Any], new_parts: Iterable[str]) -> dict[str, An
 
 
 def _summary(names: list[str]) -> str:
-    """The parts that parameter names belong to."""
+    """Summarise parameter names by the modules that they belong to."""
     count = {True: 1, False: 2}
     return ", ".join(sorted({".".join(name.split(".")[: count[name.startswith("ground")]]) for name in names}))

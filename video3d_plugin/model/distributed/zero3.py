@@ -1,4 +1,4 @@
-"""Parameters under DeepSpeed ZeRO-3 are scattered over the ranks; to be written they must be gathered first."""
+"""DeepSpeed ZeRO-3: parameters are sharded over the ranks and must be gathered before they are read or written."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import torch
 
 
 def enabled() -> bool:
-    """Whether this process trains under ZeRO-3 (as transformers' integration knows it)."""
+    """Return whether this process trains under ZeRO-3, according to transformers."""
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     return bool(is_deepspeed_zero3_enabled())
 
 
 def join_process_group() -> None:
-    """Let DeepSpeed use the process group that torch has started (transformers does so for CPU runs, without telling
-    DeepSpeed, which then takes itself to be alone)."""
+    """Let DeepSpeed use the process group that torch has initialised.
+
+    transformers initialises it for CPU runs without DeepSpeed's knowledge, which would then run as a single process.
+    """
     if enabled() and torch.distributed.is_initialized():
         from deepspeed import comm
 
@@ -26,17 +28,21 @@ def join_process_group() -> None:
 
 
 def scattered(model: torch.nn.Module) -> bool:
-    """Whether the model's parameters are scattered: calling one of its modules then is a collective."""
+    """Return whether the model's parameters are sharded, so that calling one of its modules is a collective."""
     return hasattr(next(model.parameters()), "ds_id")
 
 
 def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
-    """The parameter's shape; a scattered one's own is that of nothing."""
+    """Return a parameter's full shape. Under ZeRO-3 its own `shape` is (0,)."""
     return getattr(parameter, "ds_shape", parameter.shape)
 
 
 def gathered(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager:
-    """A context in which the parameters are whole; what rank 0 writes reaches all. Without ZeRO-3 it does nothing."""
+    """Gather parameters inside a context; all ranks receive what rank 0 writes to them.
+
+    Args:
+        parameters: Parameters of one model. Those that are not sharded are left alone.
+    """
     scattered_ones = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not scattered_ones:
         return nullcontext()

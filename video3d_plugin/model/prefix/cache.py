@@ -1,4 +1,4 @@
-"""Encoded scenes kept for the next question: the least recently used go first when they get too large together."""
+"""A least-recently-used cache of encoded scenes, bounded by their size in bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 from video3d_plugin.scene import FileSlice, Scene
 
 if TYPE_CHECKING:
-    from video3d_plugin.model.prefix.inference import ScenePrefix
+    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 
 DEFAULT_BYTES = 2 << 30  # four scenes of 32 frames with Qwen2-7B in bfloat16; hundreds with a small model
 
 
 class PrefixCache:
-    """Prefixes by key, at most `max_bytes` of them together; the newest is kept whatever its size, 0 keeps none.
+    """Encoded scenes by key.
 
-    `holder` is anything that must stay alive as long as the entry (an object whose id() is part of the key).
+    Args:
+        max_bytes: Size of all entries together at most. The newest entry stays whatever its size; 0 disables the cache.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES):
@@ -28,7 +29,13 @@ class PrefixCache:
         self._entries: OrderedDict[Hashable, tuple[ScenePrefix, Any]] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], ScenePrefix], holder: Any = None) -> ScenePrefix:
-        """The entry of `key`, made if there is none."""
+        """Return an entry, and make it if there is none.
+
+        Args:
+            key: Identifies the scene, the model and the device.
+            make: Called without arguments if the cache has no such entry.
+            holder: An object that must live as long as the entry, because its id() is part of the key.
+        """
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key][0]
@@ -41,19 +48,22 @@ class PrefixCache:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all entries together."""
         return sum(prefix.nbytes for prefix, _ in self._entries.values())
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def clear(self) -> None:
+        """Remove all entries."""
         self._entries.clear()
 
 
 def scene_key(scene: Scene) -> str:
-    """Identifies what a model can see of a scene: files with their sizes and dates, poses, cameras, boxes.
+    """Return a key of everything that a model can read of a scene.
 
-    Two readings of the same folder have the same key; a frame that was written anew changes it.
+    It covers the images' files with their sizes and modification times, poses, cameras and boxes. A folder that is read
+    twice has the same key both times; a frame that is rewritten changes it.
     """
     digest = hashlib.blake2b(digest_size=16)
     for frame in scene.frames:

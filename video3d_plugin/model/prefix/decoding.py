@@ -1,32 +1,47 @@
-"""Decoding of questions against an encoded scene, layer by layer: the state behind `prefix.inference`.
+"""Decodes questions against an encoded scene.
 
-Two classes with one interface. `Cascade` packs the questions' tokens in one row without padding and attends to the
-prefix once for all of them (`model.attention.shared_prefix`). `Expanded` is the plain twin: a batch with transformers'
-own forward pass, and a cache that starts with a copy of the prefix for every question.
+Two classes with the same interface hold the state of a batch. `Cascade` packs the questions' tokens in one row without
+padding, and attends to the prefix once for all of them (`model.attention.shared_prefix`). `Expanded` is the reference
+implementation: the forward pass of transformers with a cache that starts with a copy of the prefix for every question.
+
+Shapes: B questions, T tokens of all questions, P tokens of the prefix, hidden size H, K key-value heads with G query
+heads each, head size d.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from transformers import DynamicCache
 
+from video3d_plugin.compat import CACHE
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.attention.shared_prefix import Layout, attend, attend_own, join, rotated
-from video3d_plugin.model.compat import CACHE
+from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.sequence import IMAGE_ID
 
-if TYPE_CHECKING:
-    from video3d_plugin.model.prefix.inference import ScenePrefix
-
 PrefixAttention = Literal["cascade", "expanded"]
-_ROOM = 32  # tokens by which the questions' own cache grows
+_ROOM = 32  # tokens by which the cache of the questions grows
 
 
 def start(model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None, how: PrefixAttention):
-    """The state after reading `suffixes`; `hidden` (B, H) is that of each question's last token."""
+    """Run the questions' tokens through the language model.
+
+    Args:
+        model: A Video3DForCausalLM.
+        prefix: The encoded scene.
+        suffixes: For each question the token ids after the prefix.
+        points: (C, 3) points of all <coord> tokens in order, world frame, metres, or None.
+        how: "cascade" or "expanded". Models that do not run layer by layer use "expanded" in either case.
+
+    Returns:
+        The state: `hidden` (B, H) is the last hidden state of each question, `advance(ids)` appends one token to each.
+
+    Raises:
+        DataError: `how` is unknown, a question is too long or contains <image>.
+    """
     if how not in ("cascade", "expanded"):
         raise DataError(f"prefix_attention {how!r} is unknown", remedy="known: cascade, expanded")
     longest, limit = max(map(len, suffixes)), model.config.longest_sequence
@@ -43,16 +58,23 @@ def start(model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.T
 
 
 def runs_by_layer(inner) -> bool:
-    """Whether the layers can be run one by one here: full attention everywhere, and all weights in memory."""
+    """Return whether the layers may run one by one: full attention everywhere, and no weights offloaded."""
     sliding = bool(getattr(inner.config, "use_sliding_window", False))
     return not sliding and not any(p.is_meta for p in inner.layers.parameters())
 
 
 def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    """(P, H) -> for each layer the keys (1, K, P, d), rotated, and the values.
+    """Compute the cache of a prefix.
 
-    As transformers' forward pass leaves them in its cache, without what is never read: of the last layer only keys and
-    values are computed, not its attention nor its MLP (a share of 1 / layers).
+    The result is that of transformers' forward pass. Attention and MLP of the last layer are skipped, because only its
+    keys and values are read.
+
+    Args:
+        inner: The Video3DModel.
+        embeds: (P, H) input embeddings.
+
+    Returns:
+        For each layer keys (1, K, P, d), rotated to their positions; for each layer values (1, K, P, d).
     """
     rotation = _rotation(inner, embeds, torch.arange(len(embeds), device=embeds.device))
     keys, values, hidden = [], [], embeds
@@ -67,7 +89,7 @@ def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ..
 
 
 def _attended_causally(layer, hidden: torch.Tensor, rotation, only_keys: bool):
-    """(heads' outputs (T, heads, d), or None with only_keys; keys (1, K, T, d); values likewise)."""
+    """Return outputs of the heads (T, heads, d), or None with `only_keys`; keys (1, K, T, d); values (1, K, T, d)."""
     query, key, value = _projected(layer, hidden, rotation)
     key, value = (t.transpose(0, 1)[None].contiguous() for t in (key, value))
     if only_keys:
@@ -78,10 +100,12 @@ def _attended_causally(layer, hidden: torch.Tensor, rotation, only_keys: bool):
 
 
 class Cascade:
-    """Questions packed in one row. Memory beyond the prefix: the questions' own keys and values, and activations of
-    their tokens (T, H)."""
+    """State of a batch whose questions are packed in one row and share the prefix.
 
-    drops = True  # questions that have ended cost nothing more
+    Memory beyond the prefix: keys and values of the questions, and activations (T, H) of their tokens.
+    """
+
+    drops = True  # `keep` removes questions that have ended
 
     def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
         self._inner, self._start = model.model, len(prefix)
@@ -96,13 +120,13 @@ class Cascade:
         self.hidden = self._run(embeds, layout)[self._lengths.cumsum(0) - 1]
 
     def advance(self, ids: torch.Tensor) -> None:
-        """One more token a question."""
+        """Append one token (B,) to each question."""
         layout = Layout.next_token(self._lengths)
         self._lengths, self._longest = self._lengths + 1, self._longest + 1
         self.hidden = self._run(self._inner.embed_tokens(ids), layout)
 
     def keep(self, kept: torch.Tensor) -> None:
-        """Go on with the questions `kept` (K,) only."""
+        """Continue with the questions at the indices `kept` only."""
         self._lengths, self.hidden = self._lengths[kept.to(self._lengths.device)], self.hidden[kept]
         self._own = [(key[kept.to(key.device)], value[kept.to(value.device)]) for key, value in self._own]
 
@@ -127,7 +151,7 @@ class Cascade:
         return join([(out, lse), (own[0], own[1])])[0].flatten(1, 2)
 
     def _grown(self, index: int, key, value, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
-        """The questions' own keys and values (B, S, K, d) with the new tokens in place, S the longest question."""
+        """Store keys and values of the new tokens, and return all of the questions' (B, S, K, d), S the longest."""
         if index == len(self._own):
             self._own.append(tuple(_empty(len(self._lengths), self._longest + _ROOM, like=t) for t in (key, value)))
         elif self._own[index][0].shape[1] < self._longest:
@@ -138,7 +162,10 @@ class Cascade:
 
 
 class Expanded:
-    """Rows are aligned at their ends: padding lies between prefix and question. Memory: a prefix for every question."""
+    """State of a batch with one row a question, each with a copy of the prefix.
+
+    Rows are aligned at their ends, so that padding lies between prefix and question.
+    """
 
     drops = False
 
@@ -154,7 +181,7 @@ class Expanded:
         self._run(embeds, (len(prefix) + mask.cumsum(1) - 1).clamp(min=0))
 
     def advance(self, ids: torch.Tensor) -> None:
-        """One more token a question."""
+        """Append one token (B,) to each question."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], 1)
         self._run(self._inner.embed_tokens(ids[:, None]), self._next[:, None])
         self._next = self._next + 1
@@ -172,7 +199,7 @@ class Expanded:
 
 
 def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:
-    """A cache that starts with the prefix for every row. It grows by concatenation: the prefix is not written to."""
+    """Make a cache that starts with the prefix in every row. It grows by concatenation; the prefix is not changed."""
     cache = DynamicCache()
     for index, layer in enumerate(_placed(prefix, inner)):
         cache.update(*(part.expand(rows, -1, -1, -1) for part in layer), index)
@@ -180,7 +207,7 @@ def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:
 
 
 def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """For each layer the prefix's keys and values (1, K, P, d), where the layer is and in the model's numbers."""
+    """Return the prefix's keys and values (1, K, P, d) by layer, on the layer's device and in the model's format."""
     dtype, layers = inner.embed_tokens.weight.dtype, []
     for layer, key, value in zip(inner.layers, prefix.keys, prefix.values, strict=True):
         device = _device_of(layer)
@@ -188,11 +215,11 @@ def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor
     return layers
 
 
-# -- one layer of Qwen2, taken apart: the same modules in every transformers from 4.45 to 5 -------------------------
+# -- the steps of a Qwen2 layer, whose modules are the same in transformers 4.45 to 5 ---------------------------------
 
 
 def _rotation(inner, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin (T, d) of the rotary embedding at `positions` (T,)."""
+    """Return cos and sin (T, d) of the rotary embedding at positions (T,)."""
     cos, sin = inner.rotary_emb(like[None], positions[None])
     return cos[0], sin[0]
 
@@ -210,7 +237,7 @@ def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, tor
 
 
 def _rest_of_layer(layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-    """From the heads' outputs (T, heads, d) to the layer's output (T, H)."""
+    """Output projection, residual and MLP: outputs of the heads (T, heads, d) -> output of the layer (T, H)."""
     hidden = hidden + layer.self_attn.o_proj(mixed.flatten(1))
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 

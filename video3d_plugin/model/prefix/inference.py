@@ -1,31 +1,32 @@
-"""Encode a scene once, ask it any number of questions.
+"""Encodes a scene once and answers any number of questions about it.
 
 System message, user header and visual tokens precede every question and do not depend on it. `encode_scene` runs them
-through the language model once and keeps their keys and values; `answer` and `ground` run the questions alone, in
-batches, against them. Results are those of the full computation.
+through the language model once and stores their keys and values. `answer` and `ground` run only the questions, in
+batches. The results are those of the full computation.
 
-prefix_attention says how a batch of questions reads the prefix: "cascade" in one product for all, without copies;
-"expanded", the plain twin, through transformers' forward pass and a copy of the prefix for each question. Models that
-cannot be run layer by layer (sliding windows, weights offloaded to disk) use the second whatever is asked for.
+`prefix_attention` selects how a batch of questions attends to the prefix: "cascade" in one product for all questions,
+without copies; "expanded", the reference implementation, through the forward pass of transformers with a copy of the
+prefix for each question. Models that cannot run layer by layer (sliding windows, offloaded weights) always use
+"expanded".
 
-Memory of a prefix, a token: 2 * layers * key-value heads * head size numbers for the cache and `hidden_size` for the
-embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, so 0.43 GB for the 6,733 tokens of 32 frames.
+Memory of a prefix: for each token 2 * layers * key-value heads * head size numbers of the cache, and `hidden_size` of
+the embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, which is 0.43 GB for the 6,733 tokens of 32 frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
 
+from video3d_plugin.compat import CACHE, cache_tensors
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.compat import CACHE
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix.decoding import PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.prefix.key import prefix_key
+from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
 
 if TYPE_CHECKING:
@@ -34,53 +35,21 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Question, SceneInputs
 
 
-@dataclass(frozen=True)
-class ScenePrefix:
-    """A scene as the language model has read it; never changed by use.
-
-    embeds     (P, H) what entered the language model
-    keys       for each layer (1, key-value heads, P, head size), rotated to their positions; values likewise
-    proposals  (N, H) what enters the grounding head
-    boxes      (N, 6) float32 the proposals, centre and size, world frame, metres
-    made_by    the `prefix_key` of what made it; None where that says nothing (a copy in another number format)
-    """
-
-    scene_id: str
-    embeds: torch.Tensor
-    keys: tuple[torch.Tensor, ...]
-    values: tuple[torch.Tensor, ...]
-    proposals: torch.Tensor
-    boxes: torch.Tensor
-    made_by: str | None = None
-
-    def __len__(self) -> int:
-        """Positions that the prefix takes."""
-        return len(self.embeds)
-
-    @property
-    def nbytes(self) -> int:
-        tensors = (self.embeds, *self.keys, *self.values, self.proposals, self.boxes)
-        return sum(t.element_size() * t.nelement() for t in tensors)
-
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> ScenePrefix:
-        """A copy on another device or in another number format (boxes stay float32)."""
-        return replace(
-            self,
-            embeds=self.embeds.to(device=device, dtype=dtype),
-            keys=tuple(t.to(device=device, dtype=dtype) for t in self.keys),
-            values=tuple(t.to(device=device, dtype=dtype) for t in self.values),
-            proposals=self.proposals.to(device=device, dtype=dtype),
-            boxes=self.boxes.to(device=device),
-            made_by=self.made_by if dtype is None else None,
-        )
-
-
 @torch.inference_mode()
 def encode_scene(
     model: Video3DForCausalLM, processor: Video3DProcessor, inputs: SceneInputs, by_layer: bool = True
 ) -> ScenePrefix:
-    """Run the part before the question through tower and language model. by_layer: without the end of the last layer,
-    which nothing reads; else (the plain twin) by transformers' forward pass."""
+    """Run everything that precedes a question through tower and language model.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        inputs: The scene.
+        by_layer: Skip the end of the last layer, which is never read. False: use the forward pass of transformers.
+
+    Raises:
+        DataError: The inputs do not fit the model.
+    """
     scene = inputs.tensors()
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
@@ -95,7 +64,7 @@ def encode_scene(
             return_dict=True,
             **{CACHE: DynamicCache()},
         )
-        keys, values = _tensors(output[CACHE])
+        keys, values = cache_tensors(output[CACHE])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)
@@ -109,7 +78,21 @@ def ground(
     questions: Sequence[Question],
     prefix_attention: PrefixAttention = "cascade",
 ) -> list[torch.Tensor]:
-    """For every question the scores (N,) of the proposals, or (N + 1,) with the zero-target slot last; float32."""
+    """Score the scene's proposals for each question.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        prefix: The encoded scene.
+        questions: Grounding questions, decoded as one batch.
+        prefix_attention: "cascade" or "expanded".
+
+    Returns:
+        For each question (N,) float32 scores, or (N + 1,) with the zero-target slot last.
+
+    Raises:
+        DataError: The model has no grounding head, the scene no proposals, or a question asks for text.
+    """
     if model.config.head is None:
         raise DataError("this model has no grounding head", remedy="load a checkpoint with ground_head_type")
     if not questions:
@@ -142,7 +125,27 @@ def answer(
     generator: torch.Generator | None = None,
     prefix_attention: PrefixAttention = "cascade",
 ) -> list[str]:
-    """The answers' texts: greedy, or sampled."""
+    """Generate the answers of text questions.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        prefix: The encoded scene.
+        questions: Text questions, decoded as one batch.
+        max_new_tokens: Tokens of an answer at most.
+        do_sample: Sample instead of decoding greedily.
+        temperature: Divides the logits when sampling.
+        top_p: Samples from the most probable tokens that together reach this probability.
+        top_k: Samples from this many tokens; 0: all.
+        generator: Random state for sampling.
+        prefix_attention: "cascade" or "expanded".
+
+    Returns:
+        The answers' texts.
+
+    Raises:
+        DataError: A question is a grounding question or too long.
+    """
     tokens = answer_tokens(
         model,
         processor,
@@ -165,9 +168,20 @@ def answer_tokens(
     choose=None,
     prefix_attention: PrefixAttention = "cascade",
 ) -> list[list[int]]:
-    """As `answer`, token ids up to and with the end mark. choose: (B, vocabulary) logits -> (B,) ids, or greedy.
+    """Generate answers as token ids, up to and including the end token.
 
-    Questions that have ended leave the batch, but not where `choose` draws: what the others draw would change.
+    Args:
+        model: A Video3DForCausalLM.
+        processor: Its processor.
+        prefix: The encoded scene.
+        questions: Text questions, decoded as one batch.
+        max_new_tokens: Tokens of an answer at most.
+        choose: Maps logits (B, vocabulary) to token ids (B,); None: greedy. With a function, questions that have ended
+            stay in the batch, because removing them would change what a sampler draws for the others.
+        prefix_attention: "cascade" or "expanded".
+
+    Raises:
+        DataError: A question is a grounding question or too long.
     """
     if not questions or max_new_tokens < 1:
         return [[] for _ in questions]
@@ -192,13 +206,6 @@ def answer_tokens(
             step.keep(kept)
             ids, running = ids[kept], [running[place] for place in going]
         step.advance(ids)
-
-
-def _tensors(cache) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    """Keys and values by layer, of transformers' cache before and after 4.54."""
-    if hasattr(cache, "layers"):
-        return tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers)
-    return tuple(cache.key_cache), tuple(cache.value_cache)
 
 
 def _points(questions: Sequence[Question]) -> torch.Tensor | None:

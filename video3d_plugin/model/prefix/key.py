@@ -1,7 +1,7 @@
-"""What decides how a scene is encoded, as one short text: while it stays, a prefix made before fits.
+"""A key of everything that determines how a scene is encoded. A prefix may be reused while its key stays the same.
 
-Torch's version counter does not see every change of a weight: fused optimisers, `.data` and PEFT's merging write past
-it. So the weights themselves are read, every time.
+The key is computed from the weights each time, because torch's version counter misses changes: fused optimisers, writes
+through `.data` and PEFT's merging do not advance it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,28 @@ if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
 
-# Of a module: whether dropout is on, and what PEFT's layers say of their adapters.
+# Attributes of a module: whether dropout is on, and the state of PEFT's adapters.
 _SWITCHES = ("training", "_disable_adapters", "_active_adapter", "scaling")
 
 
 def prefix_key(model: Video3DForCausalLM, processor: Video3DProcessor) -> str:
-    """Changes with everything that a prefix is made with: the weights that it depends on (all but the output layer and
-    the grounding head), adapters switched or scaled, dropout, what the data is asked for and how it is laid out, and
-    the words before the question. Of an add-on's class all weights count, and which class it is.
+    """Return the key of the prefixes that a model and a processor make now.
 
-    The weights' bits are summed as whole numbers: no change is too small to be seen, and nothing is rounded.
-    That reads every weight once, as each generated token does: 0.4 to 0.8 of a token's time on one CPU core (5 MB and
-    1.4 GB of weights). On a GPU (not measured) it waits once, for one number a weight. Not seen: numbers of one weight
-    that change places, other changes that cancel in its sum, and weights that accelerate has put away (`meta`).
+    It covers the weights that a prefix depends on (all but the output layer and the grounding head), active and scaled
+    adapters, dropout, the inputs' specification, the token layout, and the text before the question. For an add-on's
+    class it covers all weights, and the class.
+
+    The bits of the weights are summed as integers, so that no change is too small to count. This reads every weight
+    once, as generating a token does: 0.4 to 0.8 of a token's time on one CPU core (5 MB and 1.4 GB of weights). Changes
+    that leave a weight's sum the same, such as a permutation of its numbers, are missed, and so are weights that
+    accelerate has offloaded (`meta`).
+
+    Args:
+        model: The model.
+        processor: Its processor.
+
+    Returns:
+        32 hexadecimal digits.
     """
     inner, config = model.get_model(), model.config
     switches = [[vars(module).get(name) for name in _SWITCHES] for module in inner.modules()]
@@ -43,7 +52,7 @@ def prefix_key(model: Video3DForCausalLM, processor: Video3DProcessor) -> str:
 
 @torch.no_grad()
 def _sums(module: torch.nn.Module) -> list[list[int]]:
-    """For each device, `sum_of_bits` of the weights there."""
+    """Return `sum_of_bits` of each weight, device by device."""
     by_device: dict[torch.device, list[torch.Tensor]] = {}
     for weight in module.parameters():
         if not weight.is_meta:
@@ -52,8 +61,16 @@ def _sums(module: torch.nn.Module) -> list[list[int]]:
 
 
 def sum_of_bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's memory read as 64-bit numbers, their sum modulo 2^64: () int64, on its device. In place: a sum that
-    converts its input would copy it first, and take thirty times as long on a CPU."""
+    """Sum a tensor's memory as 64-bit integers, modulo 2^64.
+
+    The memory is reinterpreted, not converted: a conversion copies it and takes thirty times as long on a CPU.
+
+    Args:
+        tensor: A tensor of any shape and number format.
+
+    Returns:
+        () int64, on the tensor's device.
+    """
     if hasattr(tensor, "__tensor_flatten__"):  # several tensors in one, as torchao's quantised weights are
         return sum(sum_of_bits(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     memory = tensor.contiguous().flatten().view(torch.uint8)

@@ -1,0 +1,156 @@
+"""Opens a checkpoint for `load_model`: device, number format, adapter, and the frames that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from video3d_plugin.arguments import check_kind, check_path, check_text
+from video3d_plugin.errors import DataError, MissingError
+
+if TYPE_CHECKING:
+    import torch
+
+    from video3d_plugin.model.modeling import Video3DForCausalLM
+    from video3d_plugin.model.processing import Video3DProcessor
+
+MAX_FRAMES = 32
+SAMPLER = "uniform"
+NUMBER_FORMATS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model, its processor, and how scenes were sampled in its training.
+
+    Attributes:
+        model: The model, on its device.
+        processor: The processor that belongs to it.
+        sampler: Name of the frame sampler; "uniform" where the checkpoint names none.
+        max_frames: Frames of a scene at most; 32 where the checkpoint gives no number.
+    """
+
+    model: Video3DForCausalLM
+    processor: Video3DProcessor
+    sampler: str = SAMPLER
+    max_frames: int = MAX_FRAMES
+
+
+def default_checkpoint() -> Path:
+    """Return the folder of the small checkpoint that the package ships, which was trained on synthetic rooms.
+
+    Raises:
+        MissingError: The installation lacks it.
+    """
+    folder = Path(__file__).resolve().parent / "mini" / "checkpoint"
+    if not (folder / "config.json").is_file():
+        raise MissingError(
+            "this installation has no small checkpoint",
+            where=folder,
+            remedy="name one (--model CHECKPOINT, or load_model(CHECKPOINT)): a folder that `video3d train` wrote, "
+            "or published weights",
+        )
+    return folder
+
+
+def load_checkpoint(
+    path: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: str = "sdpa",
+    lora: str | Path | None = None,
+    model_class: str | None = None,
+    **options: Any,
+) -> LoadedCheckpoint:
+    """Load model and processor; the arguments are those of `pipeline.load_model`.
+
+    Returns:
+        The model on its device, its processor, and its training's sampler and number of frames.
+
+    Raises:
+        ArgumentError: An argument has a wrong type.
+        MissingError: The checkpoint or a file of it is missing.
+        DataError: The checkpoint, the device or the number format cannot be used.
+    """
+    check_path("path", path, optional=True)
+    check_path("lora", lora, optional=True)
+    check_text("attn_implementation", attn_implementation)
+    check_text("model_class", model_class, optional=True)
+    path = default_checkpoint() if path is None else path
+    import torch
+
+    check_kind("dtype", dtype, (str, torch.dtype, type(None)), f"one of {', '.join(NUMBER_FORMATS)}, or a torch.dtype")
+    check_kind("device", device, (str, torch.device, type(None)), "text as cpu or cuda:0, or a torch.device")
+
+    from video3d_plugin.model.checkpoint.loading import load_pair
+    from video3d_plugin.model.checkpoint.weights import local_folders
+
+    folder, adapter = local_folders(path, lora, options)
+    if device is None and "device_map" not in options:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device is not None:
+        _check_device(device)
+    dtype = _number_format(dtype, device)
+    given = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
+    model, processor = load_pair(folder, lora=adapter, model_class=model_class, **given)
+    if device is not None and not getattr(model, "is_quantized", False):
+        model = model.to(device)
+    return LoadedCheckpoint(model, processor, **trained_view(folder, adapter))
+
+
+def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
+    """Read from training.json how scenes were sampled in the training.
+
+    Args:
+        folder: The checkpoint's folder.
+        adapter: Folder of an adapter, whose training.json comes first.
+
+    Returns:
+        "sampler" and "max_frames", as far as one of the two files has them.
+
+    Raises:
+        DataError: A training.json cannot be read, or has other values there.
+    """
+    if adapter is not None and (view := trained_view(adapter)):
+        return view
+    path = folder / "training.json"
+    if not path.is_file():
+        return {}
+    from video3d_plugin.files.checkpoint_json import OBJECT, check_fields, text, whole
+    from video3d_plugin.files.json import read_json
+
+    remedy = "delete it: it only records how the checkpoint was trained"
+    content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was
+    check_fields(content, {"settings": OBJECT}, path, remedy)
+    settings = content.get("settings") or {}
+    check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)
+    return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
+
+
+def _number_format(dtype: str | torch.dtype | None, device: str | torch.device | None) -> torch.dtype:
+    """Return the torch.dtype of a name; by default bfloat16 where a GPU is used, else float32."""
+    import torch
+
+    if dtype is None:
+        return torch.bfloat16 if torch.cuda.is_available() and device != "cpu" else torch.float32
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in NUMBER_FORMATS:
+        raise DataError(f"dtype {dtype!r} is unknown", remedy=f"known: {', '.join(NUMBER_FORMATS)}")
+    return getattr(torch, dtype)
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise DataError if torch cannot put a tensor on the device; called before the weights are read."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError) as error:  # which of them differs by device
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"device {str(device)!r} cannot be used: {reason:.100}",
+            remedy="use cpu, or install a torch built for this GPU and its driver",
+        ) from error

@@ -1,0 +1,63 @@
+"""ScenePrefix: keys and values of everything that precedes a question about a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class ScenePrefix:
+    """A scene that the language model has encoded. Decoding reads it and never changes it.
+
+    P tokens precede the question, H is the hidden size, N the number of proposals.
+
+    Attributes:
+        scene_id: The scene's name.
+        embeds: (P, H) input embeddings of the language model.
+        keys: For each layer (1, key-value heads, P, head size), rotated to their positions.
+        values: For each layer (1, key-value heads, P, head size).
+        proposals: (N, H) features that enter the grounding head.
+        boxes: (N, 6) float32 centre and size of the proposals, world frame, metres.
+        made_by: The `prefix_key` of the model and processor that encoded it; None for a copy in another number format.
+    """
+
+    scene_id: str
+    embeds: torch.Tensor
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    proposals: torch.Tensor
+    boxes: torch.Tensor
+    made_by: str | None = None
+
+    def __len__(self) -> int:
+        """Return P, the number of positions that the prefix takes."""
+        return len(self.embeds)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        tensors = (self.embeds, *self.keys, *self.values, self.proposals, self.boxes)
+        return sum(t.element_size() * t.nelement() for t in tensors)
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> ScenePrefix:
+        """Copy to another device or number format.
+
+        Args:
+            device: Device of the copy; None leaves it.
+            dtype: Floating-point format of the copy; None leaves it. Boxes stay float32.
+
+        Returns:
+            The copy. With `dtype`, its `made_by` is None.
+        """
+        return replace(
+            self,
+            embeds=self.embeds.to(device=device, dtype=dtype),
+            keys=tuple(t.to(device=device, dtype=dtype) for t in self.keys),
+            values=tuple(t.to(device=device, dtype=dtype) for t in self.values),
+            proposals=self.proposals.to(device=device, dtype=dtype),
+            boxes=self.boxes.to(device=device),
+            made_by=self.made_by if dtype is None else None,
+        )
