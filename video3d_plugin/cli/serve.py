@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
+    from video3d_plugin.serve.limits import Limits
     from video3d_plugin.serve.reading import SceneSource
-    from video3d_plugin.serve.service import Limits
 
 EPILOG = """\
 Only this machine can reach the page, unless --host says otherwise. There is no password: whoever reaches it may ask and
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> Limits:
-    from video3d_plugin.serve.service import Limits
+    from video3d_plugin.serve.limits import Limits
 
     if args.max_upload_mb < 1:
         raise DataError(f"--max-upload-mb is {args.max_upload_mb}", remedy="give 1 or more, or --no-upload")

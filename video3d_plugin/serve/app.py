@@ -17,7 +17,8 @@ from typing import Any
 
 from video3d_plugin.errors import MissingError
 from video3d_plugin.grounding_result import FoundBox
-from video3d_plugin.serve.service import KINDS, BusyError, SceneService
+from video3d_plugin.serve.limits import BusyError
+from video3d_plugin.serve.service import KINDS, SceneService
 
 try:
     from starlette.applications import Starlette
@@ -57,9 +58,7 @@ def build(service: SceneService, hosts: Collection[str]) -> Starlette:
     ]
     if service.uploads_allowed:
         routes.append(Route("/api/uploads", show_errors(api.upload), methods=["POST"]))
-    app = Starlette(
-        routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts=hosts)], lifespan=api.forget_unused
-    )
+    app = Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts=hosts)], lifespan=api.drop_idle)
     app.router.redirect_slashes = False
     return app
 
@@ -78,20 +77,20 @@ class _Api:
     async def show(self, request: Request) -> Response:
         """POST /api/show {"scene"}: a view of the scene."""
         name = (await read_fields(request, ["scene"]))["scene"]
-        ready = await _finished(self._service.read(name))
-        return JSONResponse({"page": f"viewer/{self._service.show(name, ready)}"})
+        scene = await _finished(self._service.read(name))
+        return JSONResponse({"page": f"viewer/{self._service.show(name, scene)}"})
 
     async def ask(self, request: Request) -> Response:
         """POST /api/ask {"scene", "question", "show", "after"}: answer, boxes, and a view of both."""
         fields = await read_fields(request, ["scene", "question"], ["show", "after"])
-        ready = await _finished(self._service.read(fields["scene"]))
+        scene = await _finished(self._service.read(fields["scene"]))
         after = fields.get("after")
         reply = await _finished(
             self._service.ask(
                 fields["scene"],
                 fields["question"],
                 fields.get("show", KINDS[0]),
-                ready,
+                scene,
                 None if after is None else after.removeprefix("viewer/"),
             )
         )
@@ -120,11 +119,11 @@ class _Api:
         return HTMLResponse(await _finished(page), headers=_VIEWER_HEADERS)
 
     @contextlib.asynccontextmanager
-    async def forget_unused(self, app: Any) -> AsyncIterator[None]:
+    async def drop_idle(self, app: Any) -> AsyncIterator[None]:
         async def repeat() -> None:
             while True:
                 await asyncio.sleep(_FORGET_EVERY_S)
-                self._service.forget_unused()
+                self._service.drop_idle()
 
         task = asyncio.create_task(repeat())
         yield

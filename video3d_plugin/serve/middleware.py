@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.serve.limits import BusyError
 from video3d_plugin.serve.reading import without_paths
-from video3d_plugin.serve.service import BusyError
 
 MAX_BODY = 16 << 10  # bytes of a JSON request: a question has up to 1000 letters
 BODY_S = 10  # seconds in which a JSON request must arrive

@@ -15,7 +15,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # imported before the worker is forked, so that reading itself imports next to nothing
 import cv2  # noqa: F401
@@ -31,10 +31,8 @@ from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
 from video3d_plugin.sampling import registry
 from video3d_plugin.scene import InputsSpec, Omission, Scene, SceneInputs
+from video3d_plugin.serve.limits import Limits
 from video3d_plugin.view.scene_view import SceneView, gather
-
-if TYPE_CHECKING:
-    from video3d_plugin.serve.service import Limits
 
 PAGE_FRAMES = 100
 _PROGRAM_EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "socket.", "ctypes.")
