@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def manifests():
-    """lmms-eval calls this when its model registry is built, in every run of lmms-eval."""
+
+def manifests() -> list[Any]:
+    """Return the models of this package. lmms-eval calls this whenever it builds its model registry."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return [
