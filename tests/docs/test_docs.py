@@ -127,7 +127,7 @@ def test_every_entry_of_the_list_is_used():
 
 
 def test_no_command_hides_in_a_block_of_another_kind():
-    assert {block.language for block in BLOCKS} <= {"bash", "python", "text", "json", "yaml", "toml", ""}
+    assert {block.language for block in BLOCKS} <= {"bash", "python", "text", "json", "yaml", "toml", "nginx", ""}
     command = re.compile(r"(video3d|make|pip|python3?|lmms-eval|torchrun|accelerate|export) [\w./'-]", re.MULTILINE)
     hidden = [b.place for b in BLOCKS if b.language in ("text", "") and command.match(b.text)]
     assert hidden == [], "give these blocks the language bash"

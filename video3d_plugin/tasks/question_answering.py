@@ -18,6 +18,7 @@ from video3d_plugin.tasks.kinds import ID, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
 from video3d_plugin.tasks.scoring import Scores, match_score
 from video3d_plugin.tasks.spec import Record, TaskSpec
+from video3d_plugin.tokens import IMAGE_TOKEN
 
 FIELDS = {"scene_id": str, "question_id": (str, int), "question": str, "answer": str}
 
@@ -69,7 +70,7 @@ def question_answering(
         "docs": docs,
         "doc_fields": {"question_id": ID, "question": SENTENCE, "answer": SENTENCE},
         "questions": questions,
-        "plain_prompt": prompt.replace("<image>", "").strip(),
+        "plain_prompt": prompt.replace(IMAGE_TOKEN, "").strip(),
         "text_keys": ("answer",),
         "make_record": make_record,
         "score_records": score_records,
