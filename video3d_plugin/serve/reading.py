@@ -134,7 +134,9 @@ def inputs_of(read: ReadScene) -> SceneInputs:
     Args:
         read: The worker's result.
     """
-    values = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in read.inputs.items()}
+    values: dict[str, Any] = {
+        name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in read.inputs.items()
+    }
     return SceneInputs(**values)
 
 

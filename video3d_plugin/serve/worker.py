@@ -155,7 +155,7 @@ def _restrict(seconds: float, memory_bytes: int) -> None:
     tqdm.set_lock(threading.RLock())  # its default is a named semaphore, which a killed process leaves behind
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
     try:
         import resource
     except ImportError:  # Windows: the pool's timer alone ends the process
@@ -165,6 +165,11 @@ def _restrict(seconds: float, memory_bytes: int) -> None:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
+
+
+def _exit_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 class _Unpickler(pickle.Unpickler):
