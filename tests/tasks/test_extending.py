@@ -186,7 +186,7 @@ TASK = dataclasses.replace(get("scanqa"), name=__name__, yaml_folder=pathlib.Pat
         ("TASK = 'no spec'\n", "is a str, expected a TaskSpec"),
         ("from video3d_plugin.tasks.scanqa import TASK\n", "its TaskSpec is named 'scanqa'"),
         ("from video3d_plugin.tasks import TaskSpec\nTASK = TaskSpec(name='broken_5')\n", "required keyword-only"),
-        (NAMED.format("parent"), "holds installed distributions, not its own files alone"),
+        (NAMED.format("parent"), "holds installed distributions: use a folder of its own"),
     ],
     ids=["raises", "another type", "another name", "not whole", "no folder of its own"],
 )

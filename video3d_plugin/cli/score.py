@@ -10,7 +10,7 @@ from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.score import GroundTruth, Result, score
 from video3d_plugin.tasks import get, names
-from video3d_plugin.tasks.scoring import OF_OTHERS
+from video3d_plugin.tasks.scoring import UNOFFICIAL_PREFIXES
 
 # Not counts of something that went wrong, but sizes of groups.
 TROUBLE = (
@@ -69,7 +69,7 @@ def as_json(result: Result) -> str:
 def as_text(result: Result, everything: bool = False) -> str:
     """One number a line, then what was counted, then why numbers are missing."""
     values = result.scores.values
-    shown = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
+    shown = [name for name in values if everything or not name.startswith(UNOFFICIAL_PREFIXES)] or list(values)
     width = max(map(len, shown))
     lines = [f"{result.task}: {result.scores.counts.get('questions', 0)} questions, per cent (CIDEr x 100)"]
     for name in shown:

@@ -112,7 +112,7 @@ def _example(spec: TaskSpec, record: Mapping, score: float) -> str:
     rows = [("", f"{record['id']}: {score:.2f}" + ("" if record["status"] == "ok" else f", {record['status']}"))]
     rows += [(label, _text(record.get(key))) for label, key in spec.example_fields]
     if isinstance(record.get("prediction"), str) and spec.is_grounding:
-        rows.append(("said", record["prediction"]))
+        rows.append(("prediction", record["prediction"]))
     if record.get("reason"):
         rows.append(("reason", str(record["reason"])))
     items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text[:600])}</dd>" for label, text in rows)

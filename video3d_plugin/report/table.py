@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from video3d_plugin.report.published import AS_OF, PublishedSystem, published_systems
 from video3d_plugin.report.results import Run, TaskRun
 from video3d_plugin.tasks import get, usable
-from video3d_plugin.tasks.scoring import OF_OTHERS
+from video3d_plugin.tasks.scoring import UNOFFICIAL_PREFIXES
 
 
 def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) -> list[str]:
@@ -23,7 +23,7 @@ def shown_names(task: str, runs: Sequence[TaskRun], everything: bool = False) ->
     published = {name for numbers in spec.published.values() for name in numbers}
     names = [name for name in spec.names() if not name.startswith("count_")]
     first = [*spec.headline, *(name for name in names if name in published)]
-    official = [n for n in names if everything or not n.startswith(OF_OTHERS)]
+    official = [n for n in names if everything or not n.startswith(UNOFFICIAL_PREFIXES)]
     return [name for name in dict.fromkeys([*first, *official]) if name in available]
 
 
