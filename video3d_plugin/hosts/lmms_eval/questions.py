@@ -58,13 +58,14 @@ def question_from_doc(doc: dict) -> Question:
             where="--model video3d",
             remedy="choose among this package's tasks, e.g. --tasks video3d_all",
         )
+    points: Any = tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ())
     return Question(
         task=doc["task"],
         item_id=str(doc["item_id"]),
         scene_id=doc["scene_id"],
         prompt=doc["prompt"],
         answer=GROUND_ANSWER if is_grounding(doc["task"]) else None,
-        coords=tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ()),
+        coords=points,
     )
 
 
