@@ -191,9 +191,8 @@ class SceneStore:
         try:
             scene = self.workers.run(function, *args, self._model_view())
         except (DataError, MissingError) as error:
-            what, remedy = (
-                None if text is None else reading.without_paths(text, roots) for text in (error.what, error.remedy)
-            )
+            what = reading.without_paths(error.what, roots)
+            remedy = None if error.remedy is None else reading.without_paths(error.remedy, roots)
             raise type(error)(what, where=error.where, remedy=remedy) from None
         except RuntimeError as error:
             _log.error("%s", error)

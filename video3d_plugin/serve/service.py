@@ -169,7 +169,8 @@ class SceneService:
         self.scenes.drop_idle()
 
     def _answer(self, name: str, text: str, kind: str, scene: LoadedScene, items: tuple[dict[str, Any], ...]) -> Reply:
-        answer, boxes, item = "", (), {}
+        answer, item = "", {}
+        boxes: tuple[FoundBox, ...] = ()
         if kind != BOXES:
             answer = self.model.answer(scene.inputs, text, max_new_tokens=MAX_NEW_TOKENS)
             item = view.item_of_answer(text, answer, number=len(items))

@@ -105,7 +105,7 @@ class RunPlan:
         model: The model; None until it is loaded.
     """
 
-    model_class: type
+    model_class: Any
     config: Video3DConfig
     folder: DataFolder
     questions: list[Question]

@@ -83,7 +83,7 @@ def of_folder(folder: str | os.PathLike[str]) -> str:
     return _digest(lines)
 
 
-def of_checkpoint(path: str | os.PathLike[str], lora: str | os.PathLike[str] | None = None) -> str:
+def of_checkpoint(path: str | Path, lora: str | Path | None = None) -> str:
     """Digest the files of a checkpoint and of its adapter. Different names of one folder give the same digest.
 
     Args:

@@ -114,12 +114,13 @@ class Video3DLmms(lmms):
 
     def load_scene(self, scene_id: str) -> SceneInputs:
         """Read the model's inputs of a prepared scene."""
+        options: Any = self.options  # resolved: its sampler and max_frames are set
         return self.data.inputs(
             scene_id,
             self.video3d.spec,
-            sampler=self.options.sampler,
-            max_frames=self.options.max_frames,
-            proposals=self.options.proposals,
+            sampler=options.sampler,
+            max_frames=options.max_frames,
+            proposals=options.proposals,
         )
 
     def _question_requests(self, requests: Sequence[Instance]) -> list[QuestionRequest]:
@@ -201,7 +202,8 @@ def load(options: ModelOptions, device: Any) -> Video3D:
     """
     from video3d_plugin.pipeline import load_model
 
-    arguments = {
+    arguments: dict[str, Any] = {
+        "prefix_attention": options.prefix_attention,
         "dtype": None if options.dtype == "auto" else options.dtype,
         "attn_implementation": options.attn_implementation,
         "lora": options.lora,
@@ -209,7 +211,7 @@ def load(options: ModelOptions, device: Any) -> Video3D:
         "max_frames": options.max_frames,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
-    return load_model(options.pretrained, device=str(device), prefix_attention=options.prefix_attention, **arguments)
+    return load_model(options.pretrained, device=str(device), **arguments)
 
 
 def device_of_this_rank(device: str | None) -> Any:
