@@ -19,8 +19,8 @@ def changes(module: ModuleType) -> list[Replace]:
         raise PatchMismatch(f"patch llava_video3d: transformers' HfArgumentParser has no {', '.join(lacking)}")
     init, parse = (vars(HfArgumentParser)[name] for name in PARTS)
     return [
-        Replace(HfArgumentParser, "__init__", train.parser_init(init)),
-        Replace(HfArgumentParser, "parse_args_into_dataclasses", train.parser_parse(parse)),
+        Replace(HfArgumentParser, "__init__", train.wrap_parser_init(init)),
+        Replace(HfArgumentParser, "parse_args_into_dataclasses", train.wrap_parse_args(parse)),
     ]
 
 

@@ -10,7 +10,7 @@ from video3d_plugin.patches.base import Patch, Replace
 def changes(module: ModuleType) -> list[Replace]:
     from video3d_plugin.hosts.llava_next import train
 
-    wrapped = train.load_pretrained_model(module.load_pretrained_model)
+    wrapped = train.wrap_load_pretrained_model(module.load_pretrained_model)
     return [Replace(module, "load_pretrained_model", wrapped)]
 
 

@@ -118,7 +118,7 @@ def test_the_order_in_which_ranks_hand_over_records_does_not_matter(monkeypatch)
 def test_a_metric_asked_for_without_the_records_is_an_error_not_an_old_number():
     score("scanrefer", ["[]"])
     other = SceneTask("scanrefer").process_results(with_id("scanrefer", 7), ["[]"])["acc@0.5"]
-    with pytest.raises(Video3DError, match="acc@0.5 was asked for before acc@0.25"):
+    with pytest.raises(Video3DError, match="acc@0.5 was requested before acc@0.25"):
         SceneTask("scanrefer").aggregate([other])
 
 
@@ -266,7 +266,7 @@ def test_other_models_read_special_tokens_of_a_description_as_words(chosen):
 
 
 def test_cameras_are_described_where_they_are_and_where_they_look(chosen):
-    scene, frames = plain_prompts.chosen_frames(chosen.scene_ids[0], {"frames": 1})
+    scene, frames = plain_prompts.sampled_frames(chosen.scene_ids[0], {"frames": 1})
     world_from_camera = scene.world_from_scan @ frames[0].scan_from_camera
     line = plain_prompts.camera_line(1, scene, frames[0])
     position, forward = (json.loads(found) for found in re.findall(r"\[[^\]]*\]", line))
@@ -279,7 +279,7 @@ def test_depth_comes_with_the_frames_on_request(chosen):
     doc = chosen.docs("scanqa", "val")[0]
     images = SceneTask("scanqa").visual(doc, {"frames": 2, "depth": True})
     assert len(images) == 4 and images[1].mode == "RGB"
-    scene, frames = plain_prompts.chosen_frames(doc["scene_id"], {"frames": 2})
+    scene, frames = plain_prompts.sampled_frames(doc["scene_id"], {"frames": 2})
     from video3d_plugin.data.frames import read_depth
 
     depth_m = read_depth(frames[0]) * frames[0].depth_unit_m

@@ -241,14 +241,14 @@ def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"results": {"sqa3d": None}}, "results of sqa3d: expected a table, found NoneType"),
+        ({"results": {"sqa3d": None}}, "results of sqa3d: expected an object, found NoneType"),
         (
             {"results": {"sqa3d": {"count_missing,none": float("nan")}}},
             "`sqa3d: count_missing` is nan, expected a finite number from 0",
         ),
-        ({"n-samples": {"sqa3d": 5}}, "n-samples of sqa3d: expected a table, found int"),
-        ({"n-samples": [1]}, "n-samples: expected a table, found list"),
-        ({"config": "x"}, "config: expected a table, found str"),
+        ({"n-samples": {"sqa3d": 5}}, "n-samples of sqa3d: expected an object, found int"),
+        ({"n-samples": [1]}, "n-samples: expected an object, found list"),
+        ({"config": "x"}, "config: expected an object, found str"),
     ],
 )
 def test_a_results_file_of_another_shape_is_an_error_of_one_line(tmp_path, plain, change, message):

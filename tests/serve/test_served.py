@@ -165,7 +165,8 @@ BUSY = """
 import sys, threading, time
 from pathlib import Path
 from types import SimpleNamespace
-from video3d_plugin.serve import cli, server
+from video3d_plugin.cli import serve as cli
+from video3d_plugin.serve import server
 from video3d_plugin.serve.app import build
 from video3d_plugin.serve.service import SceneService
 

@@ -12,15 +12,18 @@ import time
 import zipfile
 from concurrent.futures import wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.cli import serve
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.serve import scenes as scenes_module
 from video3d_plugin.serve import service as service_module
+from video3d_plugin.serve.limits import BusyError, Limits
 from video3d_plugin.serve.reading import SceneSource, check_inside
-from video3d_plugin.serve.service import ANSWER, BOTH, BOXES, KEPT_PAGES, BusyError, Limits, Reply, SceneService
+from video3d_plugin.serve.service import ANSWER, BOTH, BOXES, MAX_PAGES, Reply, SceneService
 
 WAIT_S = 60  # for what takes a second or two on an idle machine
 
@@ -45,7 +48,7 @@ def make_service(model):
 
 @pytest.fixture
 def service(make_service, my_scan):
-    return make_service({"my_scan": SceneSource(my_scan)}, limits=Limits(kept=2))
+    return make_service({"my_scan": SceneSource(my_scan)}, limits=Limits(uploads=2))
 
 
 def ask(service: SceneService, name: str, text: str, kind: str = BOTH, after: str | None = None) -> Reply:
@@ -135,7 +138,7 @@ def test_an_unknown_scene_or_wish_is_refused(service):
     for name in (None, ["my_scan"], {"path": "/etc/passwd"}, 7, "\ud800"):  # what a program may send in place of a name
         with pytest.raises(DataError, match="the scene's name"):
             service.read(name)
-    with pytest.raises(DataError, match="'dance' is nothing to ask for"):
+    with pytest.raises(DataError, match="'dance' is not a kind of reply"):
         ask(service, "my_scan", "the chair", "dance")
     for kind in (None, ["answer"]):
         with pytest.raises(DataError, match="what to show is not text"):
@@ -143,15 +146,15 @@ def test_an_unknown_scene_or_wish_is_refused(service):
 
 
 def test_old_pages_are_forgotten(service, monkeypatch):
-    monkeypatch.setattr(service_module, "KEPT_PAGES", 3)
+    monkeypatch.setattr(service_module, "MAX_PAGES", 3)
     ready = service.read("my_scan").result(WAIT_S)
     tokens = [service.show("my_scan", ready) for _ in range(4)]
     assert service.page(tokens[0]) is None and page_of(service, tokens[1]) and service.page("made up") is None
-    assert KEPT_PAGES > 16  # a user's page outlives a few dozen requests of others
+    assert MAX_PAGES > 16  # a user's page outlives a few dozen requests of others
 
 
 def test_scenes_that_are_not_kept_are_read_again(make_service, my_scan, monkeypatch):
-    monkeypatch.setattr(service_module, "KEPT_SCENES", 1)
+    monkeypatch.setattr(scenes_module, "MAX_SCANS", 1)
     service = make_service({"a": SceneSource(my_scan), "b": SceneSource(my_scan)})
     first = service.read("a")
     first.result(WAIT_S), service.read("b").result(WAIT_S)
@@ -187,13 +190,18 @@ def test_the_oldest_upload_goes_when_there_are_too_many_and_its_pages_with_it(se
     assert all(service.read(name).done() for name in others)
 
 
-def test_an_upload_that_nobody_asks_about_is_forgotten(make_service, my_scan, tmp_path):
-    service = make_service(limits=Limits(kept_s=1000))
+def let_time_pass(monkeypatch, seconds: float) -> None:
+    later = time.monotonic() + seconds
+    monkeypatch.setattr(scenes_module, "time", SimpleNamespace(monotonic=lambda: later))
+
+
+def test_an_idle_upload_is_dropped(make_service, my_scan, tmp_path, monkeypatch):
+    service = make_service(limits=Limits(idle_s=1000))
     name = upload(service, zipped(my_scan, tmp_path / "a.zip"))
-    service.forget_unused()
+    service.drop_idle()
     assert service.read(name).done()
-    service._uploads[name].used -= 1001
-    service.forget_unused()
+    let_time_pass(monkeypatch, 1001)
+    service.drop_idle()
     with pytest.raises(MissingError):
         service.read(name)
 
@@ -258,13 +266,13 @@ def test_an_error_of_a_reader_loses_the_paths_in_it(make_service, my_scan, monke
     def fail(*_):
         raise DataError(f"12 MB do not fit {my_scan}/x", where="a.zip", remedy=f"free space in {my_scan.parent}/y")
 
-    monkeypatch.setattr(service._workers, "run", fail)
+    monkeypatch.setattr(service.scenes.workers, "run", fail)
     with pytest.raises(DataError) as stop:
         service.read("a b").result(WAIT_S)
     assert str(stop.value) == "a.zip: 12 MB do not fit x (free space in y)"
 
 
-def test_a_failed_reading_is_tried_again_later(make_service, tmp_path):
+def test_a_failed_reading_is_tried_again_later(make_service, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     service = make_service({"empty": SceneSource(tmp_path / "empty")})
     first = service.read("empty")
@@ -272,7 +280,7 @@ def test_a_failed_reading_is_tried_again_later(make_service, tmp_path):
         first.result(WAIT_S)
     assert str(tmp_path) not in str(stop.value)
     assert service.read("empty") is first
-    service._failed["empty"] = time.monotonic() - 1
+    let_time_pass(monkeypatch, scenes_module.RETRY_S + 1)
     assert service.read("empty") is not first
 
 
@@ -281,7 +289,7 @@ def test_closing_ends_readings_that_block(make_service, my_scan, monkeypatch):
     service = make_service({"stuck": SceneSource(my_scan)})
     reading = service.read("stuck")
     end = time.monotonic() + WAIT_S
-    while not service._workers.process_ids and time.monotonic() < end:
+    while not service.scenes.workers.process_ids and time.monotonic() < end:
         time.sleep(0.05)
     start = time.monotonic()
     service.close()

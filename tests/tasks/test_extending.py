@@ -186,7 +186,7 @@ TASK = dataclasses.replace(get("scanqa"), name=__name__, yaml_folder=pathlib.Pat
         ("TASK = 'no spec'\n", "is a str, expected a TaskSpec"),
         ("from video3d_plugin.tasks.scanqa import TASK\n", "its TaskSpec is named 'scanqa'"),
         ("from video3d_plugin.tasks import TaskSpec\nTASK = TaskSpec(name='broken_5')\n", "required keyword-only"),
-        (NAMED.format("parent"), "holds installed distributions, not its own files alone"),
+        (NAMED.format("parent"), "holds installed distributions: use a folder of its own"),
     ],
     ids=["raises", "another type", "another name", "not whole", "no folder of its own"],
 )
@@ -216,5 +216,5 @@ def test_a_name_that_cannot_be_one_of_files_is_refused(tmp_path, monkeypatch):
     module = NAMED.replace("__name__", "'a-b'").format("parent / 'yaml'")
     points = {"a-b": "broken_name:TASK"}
     monkeypatch.syspath_prepend(write_add_on(tmp_path, "video3d.tasks", points, {"broken_name.py": module}))
-    with pytest.raises(DataError, match="task 'a-b' .* other characters than letters, digits and _"):
+    with pytest.raises(DataError, match="task 'a-b' .* must have 1 to 100 letters, digits and _"):
         tasks.get("a-b")

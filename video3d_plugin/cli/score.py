@@ -11,7 +11,7 @@ from video3d_plugin.files.schema import finite
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.score import GroundTruth, Result, score
 from video3d_plugin.tasks import get, names
-from video3d_plugin.tasks.scoring import OF_OTHERS
+from video3d_plugin.tasks.scoring import UNOFFICIAL_PREFIXES
 
 EPILOG = """\
 examples:
@@ -104,7 +104,7 @@ def as_text(result: Result, everything: bool = False) -> str:
         everything: Whether to list the metrics of all conventions.
     """
     values = result.scores.values
-    shown = [name for name in values if everything or not name.startswith(OF_OTHERS)] or list(values)
+    shown = [name for name in values if everything or not name.startswith(UNOFFICIAL_PREFIXES)] or list(values)
     width = max(map(len, shown))
     lines = [f"{result.task}: {result.scores.counts.get('questions', 0)} questions, per cent (CIDEr x 100)"]
     for name in shown:

@@ -14,8 +14,8 @@ from video3d_plugin.cli.common import add_device_argument, add_model_argument
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
+    from video3d_plugin.serve.limits import Limits
     from video3d_plugin.serve.reading import SceneSource
-    from video3d_plugin.serve.service import Limits
 
 EPILOG = """\
 Only this machine can reach the page, unless --host names another address. There is no password: anyone who can reach
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> Limits:
-    from video3d_plugin.serve.service import Limits
+    from video3d_plugin.serve.limits import Limits
 
     if args.max_upload_mb < 1:
         raise DataError(f"--max-upload-mb is {args.max_upload_mb}", remedy="give 1 or more, or --no-upload")

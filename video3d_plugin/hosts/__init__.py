@@ -1,1 +1,1 @@
-"""Adapters to the hosts: lmms-eval (evaluation) and LLaVA-NeXT (training). They translate; others do the work."""
+"""Adapters to the host programs: lmms-eval for evaluation, LLaVA-NeXT for training."""

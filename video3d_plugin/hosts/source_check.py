@@ -1,4 +1,4 @@
-"""What a host's code looks like: digests of its functions, its version and commit. Reads; changes nothing."""
+"""Identifies a host's code: digests of its functions, its version and its commit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,34 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 
-def source_digest(function: Callable) -> str:
-    """16 hex digits of what a function's source means: comments, docstrings and layout do not count.
+def source_digest(function: Callable[..., Any]) -> str:
+    """Digest a function's syntax tree without comments, docstrings and layout.
 
-    Wrappers that name what they wrap (functools.wraps) are looked through. Raises OSError where there is no source.
+    Args:
+        function: Any function. Wrappers made with `functools.wraps` are unwrapped.
+
+    Returns:
+        16 hex digits, the same on every Python version.
+
+    Raises:
+        OSError: The function's source is not available.
     """
     return _digest(ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function)))))
 
 
 def digest_in_file(path: Path, name: str) -> str | None:
-    """`source_digest` of a module-level function without importing its file; None where it has no such function."""
+    """Return the `source_digest` of a module-level function without importing its file.
+
+    Args:
+        path: A Python file.
+        name: Name of the function.
+
+    Returns:
+        16 hex digits; None if the file has no such function.
+    """
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return _digest(ast.Module(body=[node], type_ignores=[]))
@@ -38,8 +54,8 @@ def _digest(tree: ast.Module) -> str:
     return hashlib.sha256(_dump(tree).encode()).hexdigest()[:16]
 
 
-def _dump(node: ast.AST | list | object) -> str:
-    """`ast.dump`, but the same text on every Python: fields that are empty or unset are left out (3.12 adds some)."""
+def _dump(node: object) -> str:
+    """Like `ast.dump`, without empty fields: Python 3.12 adds some, and the text must not depend on the version."""
     if isinstance(node, ast.AST):
         fields = [(n, _dump(v)) for n, v in ast.iter_fields(node) if v not in (None, []) and n != "kind"]
         return f"{type(node).__name__}({','.join(f'{n}={v}' for n, v in fields)})"
@@ -50,7 +66,14 @@ def _dump(node: ast.AST | list | object) -> str:
 
 @dataclass(frozen=True)
 class HostVersion:
-    """An installed host: where it lies, its version, and its commit where it is a git checkout or came from one."""
+    """An installed host.
+
+    Attributes:
+        name: Name of its distribution.
+        path: Folder of its package.
+        version: Its version; None if it has no metadata.
+        commit: Its commit if it is a git checkout or was installed from one, else None.
+    """
 
     name: str
     path: str
@@ -63,7 +86,15 @@ class HostVersion:
 
 
 def find_host(module: str, distribution: str | None = None) -> HostVersion | None:
-    """Look for a host without importing it; None where it is not installed."""
+    """Find a host without importing it.
+
+    Args:
+        module: Name of its package.
+        distribution: Name of its distribution; None if it is the package's name.
+
+    Returns:
+        The host; None if it is not installed.
+    """
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -73,16 +104,21 @@ def find_host(module: str, distribution: str | None = None) -> HostVersion | Non
     path = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ["."])))
     version, commit = None, None
     try:
-        found = metadata.distribution(distribution or module)
-        version = found.version
-        commit = json.loads(found.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
+        installed = metadata.distribution(distribution or module)
+        version = installed.version
+        commit = json.loads(installed.read_text("direct_url.json") or "{}").get("vcs_info", {}).get("commit_id")
     except metadata.PackageNotFoundError:
         version = None
     return HostVersion(distribution or module, str(path), version, commit or git_commit(path))
 
 
 def git_commit(path: Path) -> str | None:
-    """The commit checked out at `path`, where the checkout is of this very package (not a venv inside another one)."""
+    """Return the commit of a checkout.
+
+    Args:
+        path: Folder of the package, directly below the checkout's root. A virtual environment inside another checkout
+            does not count.
+    """
     if not (path.parent / ".git").exists():
         return None
     done = subprocess.run(

@@ -1,7 +1,6 @@
-"""Boxes in the text of any model: `[x, y, z, w, h, l]`, JSON, tagged or bare numbers, eight corners.
+"""Parses boxes in the text of any model: `[x, y, z, w, h, l]`, JSON, tagged or bare numbers, eight corners.
 
-Numbers are metres: centre x, y, z, then the sizes along x, y and z in that order, whatever they are called in the
-prompt. `parse_boxes` tells three things apart: boxes, a plain "there is none" ([]), and text it cannot read (None).
+Numbers are metres: the centre x, y, z, then the sizes along x, y and z in this order, whatever their names.
 """
 
 from __future__ import annotations
@@ -47,18 +46,25 @@ _SIDES = (
 
 
 def parse_boxes(text: str) -> list[list[float]] | None:
-    """Boxes (6,) in the order they appear; [] where the text says that there is none; None where it holds neither."""
+    """Parse the boxes in a text.
+
+    Args:
+        text: A model's answer. Only its first MAX_CHARACTERS are read.
+
+    Returns:
+        Boxes (6,) in the order of the text; [] if the text says that there is none; None if it cannot be parsed.
+    """
     text = _TAG.sub("\n", text[:MAX_CHARACTERS])
     if _NONE.fullmatch(text.strip()):
         return []
-    found = _json_boxes(text)
-    if found is None:
-        found = _bracketed_boxes(text) or _bare_box(text)
-    return found
+    boxes = _json_boxes(text)
+    if boxes is None:
+        boxes = _bracketed_boxes(text) or _bare_box(text)
+    return boxes
 
 
 def _json_boxes(text: str) -> list[list[float]] | None:
-    """Boxes of every JSON value in the text; [] only where the whole answer is one empty list of boxes."""
+    """Boxes of all JSON values in the text; [] only if the answer is one empty list of boxes."""
     decoder, position, boxes, values = json.JSONDecoder(), 0, [], []
     for _ in range(MAX_STARTS):
         start = re.compile(r"[\[{]").search(text, position)
@@ -140,8 +146,15 @@ def _box_of_list(value: list) -> list[float] | None:
 
 
 def box_of_numbers(numbers: list[float]) -> list[float] | None:
-    """A box of 6 numbers; of 7 with a yaw or 9 with Euler angles (radians, ZXY as EmbodiedScan) the box around the
-    turned one; of 24 the box around eight corners. None for any other count, and for numbers beyond a building."""
+    """Make an axis-aligned box of a list of numbers.
+
+    Args:
+        numbers: 6 numbers (centre, size); 7 with a yaw, or 9 with Euler angles, in radians, ZXY as in EmbodiedScan; or
+            24 (eight corners). A rotated box is replaced by the axis-aligned box around it.
+
+    Returns:
+        (6,) centre and size in metres; None for another count, and for numbers beyond the size of a building.
+    """
     if not all(abs(n) < FARTHEST_M for n in numbers):
         return None
     if len(numbers) == 6:
@@ -171,14 +184,14 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
 
 
 def _checked(box: Any) -> list[float] | None:
-    """Numbers within a building, sizes not negative: a pixel box or an id list is not a box in metres."""
+    """The box if it is plausible in metres, else None: a pixel box or a list of ids is not."""
     box = [float(v) for v in box]
     plausible = all(abs(v) < FARTHEST_M for v in box) and all(v >= 0 for v in box[3:])
     return box if plausible else None
 
 
 def _bracketed_boxes(text: str) -> list[list[float]] | None:
-    """A box in each pair of brackets; failing that, centre and size in one pair of brackets each."""
+    """A box in each pair of brackets; otherwise centre and size in a pair of brackets each."""
     groups = [_numbers_of_text(group) for group in _GROUP.findall(text)]
     boxes = [box for numbers in groups if (box := box_of_numbers(numbers)) is not None]
     if not boxes:
@@ -189,7 +202,7 @@ def _bracketed_boxes(text: str) -> list[list[float]] | None:
 
 
 def _bare_box(text: str) -> list[list[float]] | None:
-    """Six numbers without brackets: one box a line where lines hold just that; otherwise the whole text must."""
+    """Six numbers without brackets, in each line or in the whole text."""
     for parts in (text.splitlines(), [text]):
         lists = [numbers for part in parts if len(numbers := _numbers_of_text(part)) == 6]
         boxes = [box for numbers in lists if (box := box_of_numbers(numbers)) is not None]
@@ -199,5 +212,5 @@ def _bare_box(text: str) -> list[list[float]] | None:
 
 
 def _numbers_of_text(text: str) -> list[float]:
-    """Names such as `x1` or `bbox3d` are taken out first: their digits are no coordinates."""
+    """The numbers of a text. Names such as `x1` or `bbox3d` are removed first: their digits are no coordinates."""
     return [float(n) for n in _NUMBER.findall(_NAME.sub(" ", text))]

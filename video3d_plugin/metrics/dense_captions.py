@@ -1,11 +1,11 @@
-"""Scan2Cap's benchmark form: captions and boxes are predicted together, and scored by precision, recall and F1.
+"""Scan2Cap's benchmark: captions and boxes predicted together, scored by precision, recall and F1.
 
-Scan2Cap benchmark/eval.py (daveredrum/Scan2Cap b9e9610): in each scene the predicted boxes are assigned to the
-objects by the largest sum of generalised IoU, an object's caption is compared with all its descriptions
-(untruncated tokens), a sentence score counts where IoU >= threshold, and the sum of the counted scores is divided
-by the number of predictions (precision) and of objects (recall).
+Source: Scan2Cap benchmark/eval.py (daveredrum/Scan2Cap b9e9610). In each scene, predicted boxes are assigned to objects
+by the largest sum of generalised IoU. The caption of an object is compared with all its descriptions (tokens not
+truncated). Its sentence score counts if the IoU reaches the threshold. The sum of these scores is divided by the number
+of predictions (precision) and of objects (recall).
 
-A scene without predictions stops the original with an exception; here its objects count as not found.
+The original fails for a scene without predictions; here its objects count as not detected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ BENCHMARK_IOUS = (0.0, 0.25, 0.5)
 
 @dataclass(frozen=True)
 class DescribedObject:
-    """An object of the ground truth: box (6,) and the tokens of its descriptions."""
+    """An object of the ground truth.
+
+    Attributes:
+        scene_id: Its scene.
+        object_id: Its id in the scene.
+        box: (6,) centre and size in metres.
+        reference_tokens: Tokens of its descriptions.
+    """
 
     scene_id: str
     object_id: str
@@ -34,12 +41,18 @@ class DescribedObject:
 
     @property
     def key(self) -> str:
+        """Id of the object in the split."""
         return f"{self.scene_id}|{self.object_id}"
 
 
 @dataclass(frozen=True)
 class DenseCaption:
-    """A prediction: box (6,) and a sentence that is compared as it is, `sos ... eos` included."""
+    """A predicted caption.
+
+    Attributes:
+        box: (6,) centre and size in metres.
+        sentence: The sentence to compare, `sos ... eos` included.
+    """
 
     box: Sequence[float]
     sentence: str
@@ -47,28 +60,37 @@ class DenseCaption:
 
 @dataclass(frozen=True)
 class Assigned:
-    """The sentence that an object was given, and how well the box fits; iou None: no prediction was left for it."""
+    """The prediction assigned to an object.
+
+    Attributes:
+        sentence: The sentence to compare.
+        iou: IoU of the predicted box with the object's box; None if the scene has no predictions.
+    """
 
     sentence: str
     iou: float | None
 
 
 def assign(predicted: Sequence[DenseCaption], objects: Sequence[DescribedObject]) -> list[Assigned]:
-    """For each object of one scene, the prediction assigned to it.
+    """Assign the predictions of a scene to its objects.
 
-    With fewer predictions than objects, the original gives every object left over the scene's first prediction; its
-    IoU then decides as for any other.
+    As in the original, an object without an assigned prediction gets the scene's first one, whose IoU decides.
+
+    Args:
+        predicted: Predictions of the scene.
+        objects: Objects of the scene.
+
+    Returns:
+        The assigned prediction of each object.
     """
     if not predicted:
         return [Assigned(UNDETECTED, None) for _ in objects]
     boxes = as_boxes([p.box for p in predicted], "predicted boxes")
     cost = -giou_matrix(boxes, as_boxes([o.box for o in objects], "ground-truth boxes"))
     rows, columns = linear_sum_assignment(cost)
-    chosen = dict(zip(columns.tolist(), rows.tolist(), strict=True))
-    return [
-        Assigned(predicted[chosen.get(i, 0)].sentence, iou(predicted[chosen.get(i, 0)].box, target.box))
-        for i, target in enumerate(objects)
-    ]
+    prediction_of = dict(zip(columns.tolist(), rows.tolist(), strict=True))
+    pairs = [(predicted[prediction_of.get(i, 0)], target) for i, target in enumerate(objects)]
+    return [Assigned(prediction.sentence, iou(prediction.box, target.box)) for prediction, target in pairs]
 
 
 def benchmark(
@@ -77,17 +99,24 @@ def benchmark(
     score: Scorer,
     prefix: str = "benchmark_",
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """`{prefix}{metric}_{precision|recall|f1}@{iou}` in percent, and the reasons for what is missing.
+    """Compute the metrics of the benchmark.
 
-    predictions: {scene_id: captions}; scenes that the ground truth lacks are ignored, as in the original.
+    Args:
+        predictions: Captions by scene. Scenes without ground truth are ignored, as in the original.
+        objects: Objects of all scenes.
+        score: A running Scorer.
+        prefix: Prefix of the names.
+
+    Returns:
+        `{prefix}{metric}_{precision|recall|f1}@{iou}` in per cent, and the reasons for missing values by name.
     """
     scenes: dict[str, list[DescribedObject]] = {}
     for target in objects:
         scenes.setdefault(target.scene_id, []).append(target)
     assigned: dict[str, Assigned] = {}
     for scene_id, targets in scenes.items():
-        found = assign(predictions.get(scene_id, ()), targets)
-        assigned.update(zip((target.key for target in targets), found, strict=True))
+        of_scene = assign(predictions.get(scene_id, ()), targets)
+        assigned.update(zip((target.key for target in targets), of_scene, strict=True))
     total_predicted = sum(len(predictions.get(scene_id, ())) for scene_id in scenes)
     references = {o.key: [official_sentence(t, None) for t in o.reference_tokens] for o in objects}
     scores = score({key: a.sentence for key, a in assigned.items()}, {key: references[key] for key in assigned})
@@ -106,7 +135,7 @@ def benchmark(
 
 
 def _precision_recall(summed: float | None, predicted: int, objects: int) -> dict[str, float | None]:
-    """In percent; F1 is 0 where nothing counts (the original divides by zero)."""
+    """Precision, recall and F1 in per cent; F1 is 0 if both are 0, where the original divides by zero."""
     if summed is None:
         return dict.fromkeys(("precision", "recall", "f1"))
     precision, recall = (100 * summed / n if n else 0.0 for n in (predicted, objects))

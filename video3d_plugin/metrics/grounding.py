@@ -1,14 +1,14 @@
-"""ScanRefer and Multi3DRefer: what one prediction scores, and the numbers of a whole split.
+"""ScanRefer and Multi3DRefer: scores of single predictions and of a split.
 
-Aggregates are percentages by name. A plain name is the official evaluator's number; where another program defines
-it differently, its number carries a prefix:
+Aggregates are percentages by name. A plain name is the official evaluator's number; numbers of other programs have a
+prefix:
 
     (none)        ScanRefer benchmark/eval.py 9d74830; Multi3DRefer: M3DRef-CLIP babfcc4, whose authors made the set
     m3dref_       M3DRef-CLIP babfcc4 on ScanRefer: a query without a prediction is wrong
     v3d_          LaVi-Lab/Video-3D-LLM 3ff70e8
-    torchmetrics_ torchmetrics_ext 0.4.2: as M3DRef-CLIP, over the queries that were answered
+    torchmetrics_ torchmetrics_ext 0.4.2: as M3DRef-CLIP, over the answered queries
 
-How they differ: docs/metrics.md. Pure numpy and scipy.
+docs/metrics.md explains the differences.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ TARGET_TYPES = ("zt_w_d", "zt_wo_d", "st_w_d", "st_wo_d", "mt")
 
 @dataclass(frozen=True)
 class ScanReferItem:
-    """One ScanRefer description and what was predicted for it.
+    """The score of one ScanRefer description. An item of unknown group (None) counts in the overall number only.
 
-    multiple, others   the official grouping (18 classes): not the only one of its class; class "others"
-    v3d_multiple       grouping of Video-3D-LLM and M3DRef-CLIP (NYU40 ids): eval_type == "multiple"
-                       (None where the group is not known: the item counts in "all" alone)
-    submitted          False where no prediction was made at all (an empty or unreadable one is submitted, IoU 0)
-    known              False where a prediction names an item that the ground truth does not have
+    Attributes:
+        iou: IoU in float64 (`metrics.iou.iou`).
+        iou_float32: IoU in float32 (`metrics.iou.iou_float32`).
+        multiple: Whether the scene has another object of its class, by the official grouping (18 classes).
+        others: Whether its class is "others", by the official grouping.
+        v3d_multiple: `multiple` by the grouping of Video-3D-LLM and M3DRef-CLIP (NYU40 ids).
+        submitted: False without a prediction. Empty and unreadable predictions are submitted, with IoU 0.
+        known: False for a prediction of an item that the ground truth does not have.
     """
 
     iou: float
@@ -50,18 +53,25 @@ def _hits(items: Sequence[ScanReferItem], threshold: float, field: str = "iou") 
 
 
 def scanrefer_official(items: Iterable[ScanReferItem]) -> dict[str, float]:
-    """Mean over the submitted predictions, {all, unique, multiple} x {all, not_in_others, in_others}; empty group: 0.
+    """Compute the official accuracies and counts (benchmark/eval.py 9d74830).
 
-    A prediction for an unknown item counts with IoU 0.
+    Accuracies are means over the submitted predictions, in {all, unique, multiple} x {all, not_in_others, in_others}.
+    An empty group has accuracy 0. A prediction of an unknown item counts with IoU 0.
+
+    Args:
+        items: Items of the split.
+
+    Returns:
+        `{group}{other}acc@{iou}` in per cent, and `count_{group}{other}`.
     """
     items = [item for item in items if item.submitted]
     numbers = {}
     for group, in_group in _GROUPS.items():
         for other, in_other in _OTHERS.items():
-            chosen = [item for item in items if in_group(item.multiple) and in_other(item.others)]
+            members = [item for item in items if in_group(item.multiple) and in_other(item.others)]
             for t in THRESHOLDS:
-                numbers[f"{group}{other}acc@{t}"] = 100 * _hits(chosen, t) / len(chosen) if chosen else 0.0
-            numbers[f"count_{group}{other}".rstrip("_")] = float(len(chosen))
+                numbers[f"{group}{other}acc@{t}"] = 100 * _hits(members, t) / len(members) if members else 0.0
+            numbers[f"count_{group}{other}".rstrip("_")] = float(len(members))
     return numbers
 
 
@@ -78,29 +88,49 @@ _OTHERS = {
 
 
 def scanrefer_m3dref(items: Iterable[ScanReferItem]) -> dict[str, float | None]:
-    """Mean over the ground truth: what was not predicted is wrong. None for an empty group.
+    """Compute the accuracies of M3DRef-CLIP (babfcc4): means over the ground truth; a missing prediction is wrong.
 
-    M3DRef-CLIP leaves its sub-groups undefined when predictions are missing; here they follow the same rule.
+    M3DRef-CLIP leaves groups with missing predictions undefined; here they follow the same rule.
+
+    Args:
+        items: Items of the split.
+
+    Returns:
+        `m3dref_{group}acc@{iou}` in per cent; None for an empty group.
     """
     return _by_eval_type([item for item in items if item.known], "m3dref_", "iou_float32")
 
 
 def scanrefer_v3d(items: Iterable[ScanReferItem]) -> dict[str, float | None]:
-    """Mean over the lines of the output file, no "others". None for an empty group."""
+    """Compute the accuracies of Video-3D-LLM (3ff70e8): means over the submitted predictions.
+
+    Args:
+        items: Items of the split.
+
+    Returns:
+        `v3d_{group}acc@{iou}` in per cent; None for an empty group.
+    """
     return _by_eval_type([item for item in items if item.known and item.submitted], "v3d_", "iou")
 
 
 def _by_eval_type(items: list[ScanReferItem], prefix: str, field: str) -> dict[str, float | None]:
     numbers: dict[str, float | None] = {}
     for group, in_group in _GROUPS.items():
-        chosen = [item for item in items if in_group(item.v3d_multiple)]
+        members = [item for item in items if in_group(item.v3d_multiple)]
         for t in THRESHOLDS:
-            numbers[f"{prefix}{group}acc@{t}"] = 100 * _hits(chosen, t, field) / len(chosen) if chosen else None
+            numbers[f"{prefix}{group}acc@{t}"] = 100 * _hits(members, t, field) / len(members) if members else None
     return numbers
 
 
 def matched_ious(ious: np.ndarray) -> np.ndarray:
-    """IoU of each prediction with the box assigned to it (0 if none), for an (P, G) matrix: largest sum of IoU."""
+    """Assign predicted to true boxes by the largest sum of IoU.
+
+    Args:
+        ious: (P, G) IoU of predicted and true boxes.
+
+    Returns:
+        (P,) IoU of each prediction with its true box; 0 without one.
+    """
     side = max(ious.shape)
     square = np.zeros((side, side), np.float32)
     square[: ious.shape[0], : ious.shape[1]] = ious
@@ -115,31 +145,55 @@ def _f1(predicted: np.ndarray, truth: np.ndarray, ious: np.ndarray) -> tuple[flo
 
 
 def f1_v3d(predicted: Sequence | np.ndarray, truth: Sequence | np.ndarray) -> tuple[float, float]:
-    """F1 at IoU 0.25 and 0.5 of (P, 6) against (G, 6) boxes. Both empty: 1. One empty: 0. (Video-3D-LLM)
+    """Compute F1 as Video-3D-LLM does (eval_multi3drefer.py 3ff70e8).
 
-    The matrix is float64 IoU rounded to float32, so an exact 0.5 passes here though it fails in ScanRefer.
+    IoUs are computed in float64 and rounded to float32, so that an IoU of exactly 0.5 counts here though not in
+    ScanRefer.
+
+    Args:
+        predicted: (P, 6) predicted boxes.
+        truth: (G, 6) true boxes.
+
+    Returns:
+        F1 at IoU 0.25 and 0.5. It is 1 if both sets are empty, and 0 if one is.
     """
-    found, there = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
-    if not len(found) or not len(there):
-        both = float(len(found) == len(there))
-        return both, both
-    return _f1(found, there, iou_matrix(found, there))
+    predicted, truth = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
+    if not len(predicted) or not len(truth):
+        f1 = float(len(predicted) == len(truth))
+        return f1, f1
+    return _f1(predicted, truth, iou_matrix(predicted, truth))
 
 
 def f1_m3dref(predicted: Sequence | np.ndarray, truth: Sequence | np.ndarray, eval_type: str) -> tuple[float, float]:
-    """F1 at IoU 0.25 and 0.5; for the zero-target types 1 if nothing is predicted, else 0. (M3DRef-CLIP)"""
-    found, there = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
+    """Compute F1 as M3DRef-CLIP does (babfcc4), with IoUs in float32.
+
+    Args:
+        predicted: (P, 6) predicted boxes.
+        truth: (G, 6) true boxes.
+        eval_type: One of TARGET_TYPES.
+
+    Returns:
+        F1 at IoU 0.25 and 0.5. For the zero-target types it is 1 if nothing is predicted, else 0.
+    """
+    predicted, truth = as_boxes(predicted, "predicted boxes"), as_boxes(truth, "ground-truth boxes")
     if eval_type.startswith("zt"):
-        none = float(len(found) == 0)
-        return none, none
-    if not len(found) or not len(there):
+        f1 = float(len(predicted) == 0)
+        return f1, f1
+    if not len(predicted) or not len(truth):
         return 0.0, 0.0
-    return _f1(found, there, iou_matrix_float32(found, there))
+    return _f1(predicted, truth, iou_matrix_float32(predicted, truth))
 
 
 @dataclass(frozen=True)
 class Multi3DReferItem:
-    """F1 at 0.25 and 0.5 of one Multi3DRefer query in both conventions; `submitted` is False for a missing one."""
+    """The scores of one Multi3DRefer query.
+
+    Attributes:
+        eval_type: One of TARGET_TYPES.
+        m3dref: F1 at IoU 0.25 and 0.5 by M3DRef-CLIP.
+        v3d: F1 at IoU 0.25 and 0.5 by Video-3D-LLM.
+        submitted: False without a prediction.
+    """
 
     eval_type: str
     m3dref: tuple[float, float]
@@ -148,27 +202,53 @@ class Multi3DReferItem:
 
 
 def multi3drefer_official(items: Iterable[Multi3DReferItem], prefix: str = "") -> dict[str, float | None]:
-    """M3DRef-CLIP: a missing prediction scores 0, overall and in its type (where the original leaves it undefined)."""
+    """Average F1 as M3DRef-CLIP does (babfcc4). A missing prediction scores 0.
+
+    The original leaves the types of missing predictions undefined; here they follow the same rule.
+
+    Args:
+        items: Items of the split.
+        prefix: Prefix of the names.
+
+    Returns:
+        `{prefix}{type}_f1@{iou}` in per cent; None for a type without queries.
+    """
     return _f1_means([(item.eval_type, item.m3dref if item.submitted else (0.0, 0.0)) for item in items], prefix)
 
 
 def multi3drefer_torchmetrics(
     items: Iterable[Multi3DReferItem], prefix: str = "torchmetrics_"
 ) -> dict[str, float | None]:
-    """torchmetrics_ext: the same per query, averaged over the queries that were answered."""
+    """Average M3DRef-CLIP's F1 over the answered queries, as torchmetrics_ext 0.4.2 does.
+
+    Args:
+        items: Items of the split.
+        prefix: Prefix of the names.
+
+    Returns:
+        `{prefix}{type}_f1@{iou}` in per cent; None for a type without queries.
+    """
     return _f1_means([(item.eval_type, item.m3dref) for item in items if item.submitted], prefix)
 
 
 def multi3drefer_v3d(items: Iterable[Multi3DReferItem], prefix: str = "v3d_") -> dict[str, float | None]:
-    """Video-3D-LLM: over the lines of the output file."""
+    """Average Video-3D-LLM's F1 over the answered queries, as its evaluator does (3ff70e8).
+
+    Args:
+        items: Items of the split.
+        prefix: Prefix of the names.
+
+    Returns:
+        `{prefix}{type}_f1@{iou}` in per cent; None for a type without queries.
+    """
     return _f1_means([(item.eval_type, item.v3d) for item in items if item.submitted], prefix)
 
 
 def _f1_means(scored: list[tuple[str, tuple[float, float]]], prefix: str) -> dict[str, float | None]:
     numbers: dict[str, float | None] = {}
     for group in ("", *TARGET_TYPES):
-        chosen = [f1 for eval_type, f1 in scored if not group or eval_type == group]
+        members = [f1 for eval_type, f1 in scored if not group or eval_type == group]
         for i, t in enumerate(THRESHOLDS):
             name = f"{prefix}{group}_f1@{t}" if group else f"{prefix}f1@{t}"
-            numbers[name] = 100 * float(np.mean([f1[i] for f1 in chosen])) if chosen else None
+            numbers[name] = 100 * float(np.mean([f1[i] for f1 in members])) if members else None
     return numbers

@@ -1,7 +1,7 @@
 """Overlap of axis-aligned boxes as each benchmark's evaluator computes it.
 
-A box is (6,): centre x, y, z and size x, y, z, in metres, in any one frame. Corners are (8, 3). The evaluators
-differ in precision and in the term that keeps the quotient finite, which decides exact ties at a threshold:
+A box is (6,): centre x, y, z and size x, y, z, in metres, in any common frame. Corners are (8, 3). The evaluators
+differ in precision and in the term that avoids division by zero, which decides exact ties at a threshold:
 
     iou          float64, eps 1e-8        ScanRefer benchmark/eval.py (9d74830), Scan2Cap, Video-3D-LLM (3ff70e8)
     iou_float32  float32, eps 2**-23      M3DRef-CLIP (babfcc4), torchmetrics_ext 0.4.2
@@ -16,16 +16,25 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 
-LARGEST_M = 1e9  # no place on Earth is further off; products of three such numbers are far within float32
+LARGEST_M = 1e9  # beyond any scene; products of three such numbers are within float32
 _KINDS = {"b": "true or false", "U": "text", "S": "text", "c": "complex numbers"}
 _SIGNS = np.array([[1, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, 1, 1], [1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, -1]])
 
 
 def finite_numbers(values: Any, what: str, largest: float = LARGEST_M) -> np.ndarray:
-    """A float64 array of any shape; DataError where something is no number, not finite or beyond `largest`."""
+    """Convert values to a float64 array.
+
+    Args:
+        values: Numbers in any nesting that numpy takes.
+        what: Name of the values, for the error message.
+        largest: Largest absolute value.
+
+    Raises:
+        DataError: A value is not a number, not finite or beyond `largest`.
+    """
     try:
         array = np.asarray(values)
-        if array.dtype.kind not in "iuf" and array.size:  # text and truth values would pass as numbers
+        if array.dtype.kind not in "iuf" and array.size:  # numpy would convert text and booleans to numbers
             raise TypeError(_KINDS.get(array.dtype.kind, "values of several types"))
         array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -36,7 +45,18 @@ def finite_numbers(values: Any, what: str, largest: float = LARGEST_M) -> np.nda
 
 
 def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
-    """(N, 6) float64; an empty list gives (0, 6). DataError where the shape is another or a number no coordinate."""
+    """Convert boxes to an array.
+
+    Args:
+        boxes: (N, 6) boxes, one box (6,), or an empty list.
+        what: Name of the boxes, for the error message.
+
+    Returns:
+        (N, 6) float64.
+
+    Raises:
+        DataError: The shape is another, or a number is not a coordinate.
+    """
     array = finite_numbers(boxes, what)
     if array.size == 0:
         return np.zeros((0, 6))
@@ -48,7 +68,18 @@ def as_boxes(boxes: Sequence | np.ndarray, what: str = "boxes") -> np.ndarray:
 
 
 def as_box(box: Sequence | np.ndarray, what: str = "box") -> np.ndarray:
-    """(6,) float64 of six numbers, of a list of one such box, or of eight corners (8, 3); DataError otherwise."""
+    """Convert a box to an array.
+
+    Args:
+        box: Six numbers, a list of one such box, or eight corners (8, 3).
+        what: Name of the box, for the error message.
+
+    Returns:
+        (6,) float64.
+
+    Raises:
+        DataError: It is none of these.
+    """
     array = finite_numbers(box, what)
     if array.shape == (8, 3):
         return box_of_corners(array)
@@ -59,13 +90,30 @@ def as_box(box: Sequence | np.ndarray, what: str = "box") -> np.ndarray:
 
 
 def corners_of_box(box: Sequence[float] | np.ndarray) -> np.ndarray:
-    """(8, 3) corners of a (6,) box, in ScanRefer's order."""
+    """Return the corners of a box in ScanRefer's order.
+
+    Args:
+        box: (6,) centre and size.
+
+    Returns:
+        (8, 3) float64.
+    """
     numbers = np.asarray(box, dtype=np.float64)
     return numbers[:3] + _SIGNS * numbers[3:] / 2
 
 
 def box_of_corners(corners: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
-    """(6,) box around (K, 3) corners; the order of the corners does not matter."""
+    """Return the axis-aligned box around points.
+
+    Args:
+        corners: (K, 3) points in any order.
+
+    Returns:
+        (6,) centre and size.
+
+    Raises:
+        DataError: The shape is another, or a number is not a coordinate.
+    """
     points = finite_numbers(corners, "corners")
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise DataError(f"corners have shape {points.shape}, expected (8, 3)")
@@ -74,7 +122,14 @@ def box_of_corners(corners: Sequence[Sequence[float]] | np.ndarray) -> np.ndarra
 
 
 def bounds(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest corner, (..., 3) each. A negative size acts as positive, as in the evaluators."""
+    """Return the lowest and the highest corner of boxes. Negative sizes act as positive, as in the evaluators.
+
+    Args:
+        boxes: (..., 6) boxes.
+
+    Returns:
+        Two arrays (..., 3).
+    """
     half = np.abs(boxes[..., 3:]) / 2
     return boxes[..., :3] - half, boxes[..., :3] + half
 
@@ -89,25 +144,51 @@ def _pairwise(a: np.ndarray, b: np.ndarray, dtype: type[np.floating], eps: float
 
 
 def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) IoU in float64 with eps 1e-8: ScanRefer, Scan2Cap, Video-3D-LLM."""
+    """Compute the IoU of ScanRefer, Scan2Cap and Video-3D-LLM: float64 with eps 1e-8.
+
+    Args:
+        a: (N, 6) boxes.
+        b: (M, 6) boxes.
+
+    Returns:
+        (N, M) float64.
+    """
     return _pairwise(as_boxes(a), as_boxes(b), np.float64, 1e-8)
 
 
 def iou_matrix_float32(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) IoU in float32 with float32's machine epsilon: M3DRef-CLIP."""
+    """Compute the IoU of M3DRef-CLIP: float32 with its machine epsilon.
+
+    Args:
+        a: (N, 6) boxes.
+        b: (M, 6) boxes.
+
+    Returns:
+        (N, M) float32.
+    """
     return _pairwise(as_boxes(a), as_boxes(b), np.float32, float(np.finfo(np.float32).eps))
 
 
 def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Compute `iou_matrix` for two boxes (6,)."""
     return float(iou_matrix(np.asarray(a), np.asarray(b))[0, 0])
 
 
 def iou_float32(a: Sequence[float], b: Sequence[float]) -> float:
+    """Compute `iou_matrix_float32` for two boxes (6,)."""
     return float(iou_matrix_float32(np.asarray(a), np.asarray(b))[0, 0])
 
 
 def giou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) generalised IoU (Rezatofighi et al., 2019): IoU less the empty share of the smallest box around both."""
+    """Compute generalised IoU (Rezatofighi et al., 2019): IoU minus the empty share of the box around both.
+
+    Args:
+        a: (N, 6) boxes.
+        b: (M, 6) boxes.
+
+    Returns:
+        (N, M) float64, -1 to 1.
+    """
     a, b = as_boxes(a), as_boxes(b)
     (a_low, a_high), (b_low, b_high) = bounds(a), bounds(b)
     inter = np.clip(np.minimum(a_high[:, None], b_high) - np.maximum(a_low[:, None], b_low), 0, None).prod(-1)

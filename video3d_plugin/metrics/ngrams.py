@@ -1,8 +1,8 @@
-"""BLEU, METEOR, ROUGE-L and CIDEr of a corpus, by pycocoevalcap.
+"""BLEU, METEOR, ROUGE-L and CIDEr of a corpus, computed by pycocoevalcap.
 
-One hypothesis and one or more references for each key. Results are fractions as pycocoevalcap gives them (CIDEr up
-to 10); `named` turns them into percentages with names. Where Java fails, METEOR is None and `missing` says why; the
-other scores do not need it. Without pycocoevalcap all of them are None, with that reason.
+A corpus has one hypothesis and one or more references for each key. Scores are fractions as in pycocoevalcap (CIDEr up
+to 10); `CorpusScores.named` returns percentages. METEOR needs Java: without it, METEOR is None and `missing` holds the
+reason. Without pycocoevalcap, all scores are None.
 """
 
 from __future__ import annotations
@@ -23,26 +23,42 @@ NAMES = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider")
 
 @dataclass(frozen=True)
 class CorpusScores:
-    """Corpus scores and item scores by name of NAMES; items are (N,) in key order. None: could not be computed."""
+    """The scores of a corpus. A score that could not be computed is None.
+
+    Attributes:
+        corpus: Scores of the corpus, by name of NAMES.
+        items: (N,) scores of the items in key order, by name of NAMES.
+        missing: Reasons by name, for scores that are None.
+    """
 
     corpus: dict[str, float | None]
     items: dict[str, np.ndarray | None]
     missing: dict[str, str] = field(default_factory=dict)
 
     def named(self, prefix: str = "", suffix: str = "", names: Sequence[str] = NAMES) -> dict[str, float | None]:
-        """`{prefix}{name}{suffix}` -> 100 x the corpus score (CIDEr too, as papers print it), or None."""
-        chosen = {name: self.corpus[name] for name in names}
-        return {f"{prefix}{n}{suffix}": None if v is None else 100 * v for n, v in chosen.items()}
+        """Return the corpus scores in per cent (CIDEr x 100, as papers print it).
+
+        Args:
+            prefix: Prefix of the names.
+            suffix: Suffix of the names.
+            names: Scores to return.
+
+        Returns:
+            `{prefix}{name}{suffix}` to the score, or to None.
+        """
+        scores = {name: self.corpus[name] for name in names}
+        return {f"{prefix}{n}{suffix}": None if v is None else 100 * v for n, v in scores.items()}
 
     def why(self, prefix: str = "", suffix: str = "") -> dict[str, str]:
-        """The reasons for what is missing, under the names that `named` gives."""
+        """Return the reasons for missing scores, under the names of `named`."""
         return {f"{prefix}{name}{suffix}": reason for name, reason in self.missing.items()}
 
 
 class Scorer:
-    """Scores corpora; starts METEOR once, at the first corpus, and remembers why if it cannot.
+    """Scores corpora, with one METEOR process that starts at the first corpus.
 
-    without_meteor: a reason not to start it at all.
+    Args:
+        without_meteor: Reason for not computing METEOR; None to compute it.
     """
 
     def __init__(self, without_meteor: str | None = None) -> None:
@@ -50,20 +66,29 @@ class Scorer:
         self._no_meteor = without_meteor
 
     def close(self) -> None:
+        """End METEOR."""
         if self._meteor is not None:
             self._meteor.close()
             self._meteor = None
 
     def __call__(self, hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CorpusScores:
-        """Score `hypotheses` against `references[key]`; keys must agree and every item needs a reference."""
+        """Score a corpus.
+
+        Args:
+            hypotheses: A sentence by key.
+            references: One or more sentences for each of these keys.
+
+        Raises:
+            DataError: The keys differ, or an item has no reference.
+        """
         if hypotheses.keys() != references.keys():
             raise DataError("hypotheses and references do not have the same keys")
         without = [key for key, sentences in references.items() if not sentences]
         if without:
             raise DataError(f"{len(without)} items have no reference, the first is {without[0]!r}")
         if not hypotheses:
-            nothing = {name: "there is nothing to score" for name in NAMES}
-            return CorpusScores(dict.fromkeys(NAMES), dict.fromkeys(NAMES), nothing)
+            reasons = {name: "there is nothing to score" for name in NAMES}
+            return CorpusScores(dict.fromkeys(NAMES), dict.fromkeys(NAMES), reasons)
         try:
             corpus, items = _plain_scores(hypotheses, references)
         except MissingError as error:
@@ -88,7 +113,11 @@ class Scorer:
 
 @contextmanager
 def scorer(without_meteor: str | None = None) -> Iterator[Scorer]:
-    """A Scorer whose METEOR ends with the block."""
+    """Make a Scorer that is closed at the end of the block.
+
+    Args:
+        without_meteor: Reason for not computing METEOR; None to compute it.
+    """
     program = Scorer(without_meteor)
     try:
         yield program
@@ -98,7 +127,7 @@ def scorer(without_meteor: str | None = None) -> Iterator[Scorer]:
 
 @lru_cache(maxsize=1)
 def shared_scorer() -> Scorer:
-    """One Scorer for the rest of the process: METEOR starts once for all corpora, and ends with the interpreter."""
+    """Return the Scorer of this process, which is closed when the interpreter ends."""
     program = Scorer()
     atexit.register(program.close)
     return program
@@ -107,7 +136,7 @@ def shared_scorer() -> Scorer:
 def _plain_scores(
     hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, float | None], dict[str, np.ndarray | None]]:
-    """BLEU-1..4, ROUGE-L and CIDEr. Importing pycocoevalcap.bleu is quiet; `verbose=0` keeps its score quiet too."""
+    """BLEU-1 to BLEU-4, ROUGE-L and CIDEr. `verbose=0` keeps pycocoevalcap from printing."""
     try:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
@@ -128,10 +157,18 @@ def _plain_scores(
 
 
 def length_ratio(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> float:
-    """BLEU's words said over words in the closest references (ties: the shorter), as pycocoevalcap prints it."""
-    said = expected = 0
+    """Compute BLEU's length ratio, as pycocoevalcap prints it.
+
+    Args:
+        hypotheses: A sentence by key.
+        references: Sentences by key.
+
+    Returns:
+        Number of words in the hypotheses divided by that in the references of closest length (the shorter of two).
+    """
+    words = expected = 0
     for key, hypothesis in hypotheses.items():
         length = len(hypothesis.split())
-        said += length
+        words += length
         expected += min((abs(len(r.split()) - length), len(r.split())) for r in references[key])[1]
-    return (said + 1e-15) / (expected + 1e-9)
+    return (words + 1e-15) / (expected + 1e-9)

@@ -1,11 +1,11 @@
-"""From the scores of a model's proposals to the boxes that it is taken to predict.
+"""Selects predicted boxes by the scores of proposals.
 
-`scores` has one number a proposal and, where the model has one, a last one for "nothing is there" (the zero-target
-slot). The best one and the cumulative mass are the reference implementation's rules (LaVi-Lab/Video-3D-LLM 3ff70e8,
-model_scanrefer.py and eval_multi3drefer.py), the share of the best is ours; ties go to the earlier proposal.
+There is one score for each proposal and, if the model has a zero-target slot, a last one for "no object". The best
+proposal and the cumulative mass are rules of LaVi-Lab/Video-3D-LLM 3ff70e8 (model_scanrefer.py, eval_multi3drefer.py);
+the share of the best probability is a rule of this package. Ties go to the earlier proposal.
 
-Two objects that fit equally well have half of the softmax each, so a mass of 0.4, or the paper's 0.25, stops after one
-of them: the better a model, the less of several objects it names. Measured in docs/metrics.md.
+Two objects that fit equally well have a probability of one half each, so that a cumulative mass of 0.4, or the paper's
+0.25, selects only one of them: better models find fewer of several objects. docs/metrics.md has measurements.
 """
 
 from __future__ import annotations
@@ -20,13 +20,25 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.iou import finite_numbers
 
 SCRIPT_MASS = 0.4  # default of the reference's eval_multi3drefer.py
-PAPER_MASS = 0.25  # what arXiv 2412.00493 says
+PAPER_MASS = 0.25  # arXiv 2412.00493
 BEST_SHARE = 0.5
 TEMPERATURE = 0.07
 
 
 def object_scores(scores: Sequence[float], proposals: int, has_zero_target: bool) -> np.ndarray:
-    """The checked scores, (proposals,) or (proposals + 1,) float32; DataError where the count or a value is wrong."""
+    """Check scores and convert them to an array.
+
+    Args:
+        scores: Scores of the proposals, and of the zero-target slot if there is one.
+        proposals: Number of proposals.
+        has_zero_target: Whether the last score is that of the zero-target slot.
+
+    Returns:
+        (proposals,) or (proposals + 1,) float32.
+
+    Raises:
+        DataError: The number of scores or a value is not valid.
+    """
     array = finite_numbers(scores, "scores", float(np.finfo(np.float32).max)).astype(np.float32)
     expected = proposals + bool(has_zero_target)
     if array.shape != (expected,):
@@ -35,7 +47,16 @@ def object_scores(scores: Sequence[float], proposals: int, has_zero_target: bool
 
 
 def best_object(scores: Sequence[float], proposals: int, has_zero_target: bool) -> int | None:
-    """Index of the best proposal; the zero-target slot never wins. None where there is no proposal."""
+    """Return the index of the proposal with the highest score, whatever the score of the zero-target slot.
+
+    Args:
+        scores: As in `object_scores`.
+        proposals: Number of proposals.
+        has_zero_target: Whether there is a zero-target slot.
+
+    Returns:
+        The index; None without proposals.
+    """
     array = object_scores(scores, proposals, has_zero_target)[:proposals]
     return int(array.argmax()) if proposals else None
 
@@ -47,10 +68,20 @@ def objects_by_mass(
     mass: float = SCRIPT_MASS,
     temperature: float = TEMPERATURE,
 ) -> list[int]:
-    """Indices of the proposals that make up `mass` of the softmax of scores / temperature, best first.
+    """Select proposals up to a cumulative probability (Video-3D-LLM 3ff70e8, eval_multi3drefer.py).
 
-    Empty where the zero-target slot is the arg max or there is no proposal; otherwise at least one. The softmax
-    counts the zero-target slot, so a mass above what the proposals hold selects all of them.
+    Probabilities are the softmax of scores / temperature, including the zero-target slot. A mass above that of all
+    proposals selects all of them.
+
+    Args:
+        scores: As in `object_scores`.
+        proposals: Number of proposals.
+        has_zero_target: Whether there is a zero-target slot.
+        mass: The cumulative probability, above 0, at most 1.
+        temperature: Temperature of the softmax.
+
+    Returns:
+        Indices, best first: none if the zero-target slot has the highest score, otherwise at least one.
     """
     order, shares = _ranked(scores, proposals, has_zero_target, temperature)
     reached = np.flatnonzero(np.cumsum(shares) >= np.float32(mass))
@@ -64,16 +95,26 @@ def objects_by_share(
     share: float = BEST_SHARE,
     temperature: float = TEMPERATURE,
 ) -> list[int]:
-    """Indices of the proposals that are at least `share` times as probable as the best, best first; the probabilities
-    are the softmax of scores / temperature. Empty as in `objects_by_mass`."""
+    """Select proposals that are at least `share` times as probable as the best one.
+
+    Args:
+        scores: As in `object_scores`.
+        proposals: Number of proposals.
+        has_zero_target: Whether there is a zero-target slot.
+        share: Share of the best probability, 0 to 1.
+        temperature: Temperature of the softmax.
+
+    Returns:
+        Indices, best first: none if the zero-target slot has the highest score, otherwise at least one.
+    """
     order, shares = _ranked(scores, proposals, has_zero_target, temperature)
-    return [i for i, own in zip(order, shares, strict=True) if own >= share * shares[0]]
+    return [i for i, probability in zip(order, shares, strict=True) if probability >= share * shares[0]]
 
 
 def _ranked(
     scores: Sequence[float], proposals: int, has_zero_target: bool, temperature: float
 ) -> tuple[list[int], np.ndarray]:
-    """The proposals, best first, and the softmax of each; none where "nothing is there" is best."""
+    """The proposals, best first, and their probabilities; none if the zero-target slot has the highest score."""
     array = object_scores(scores, proposals, has_zero_target)
     if not proposals or (has_zero_target and int(array.argmax()) == proposals):
         return [], np.zeros(0, np.float32)
@@ -85,16 +126,28 @@ def _ranked(
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to choose Multi3DRefer's boxes: choose(scores, proposals, has_zero_target) -> indices, best first."""
+    """A rule for selecting boxes.
+
+    Attributes:
+        name: Prefix of the metrics computed with it.
+        choose: (scores, number of proposals, has_zero_target) -> indices, best first.
+    """
 
     name: str
     choose: Callable[[Sequence[float], int, bool], list[int]]
 
 
 def by_mass(mass: float) -> Rule:
-    """The rule of that cumulative mass; DataError where it does not lie between 0 and 1."""
+    """Return the rule `objects_by_mass` with a cumulative mass.
+
+    Args:
+        mass: The cumulative probability.
+
+    Raises:
+        DataError: It is not above 0 and at most 1.
+    """
     if not 0 < mass <= 1:
-        raise DataError(f"a cumulative mass of {mass}", remedy="it lies between 0 and 1")
+        raise DataError(f"the cumulative mass is {mass}", remedy="choose a number above 0 and up to 1")
     return Rule(f"mass{mass:g}", partial(objects_by_mass, mass=mass))
 
 

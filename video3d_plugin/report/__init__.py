@@ -1,5 +1,5 @@
-"""`video3d report RESULTS_DIR`: what lmms-eval wrote, beside the published numbers, as a table and as one page.
+"""`video3d report RESULTS_DIR`: results of lmms-eval beside published numbers, as a table and as an HTML page.
 
-`results` reads the folder, `published` holds the numbers of the papers, `table` prints, `worst` picks examples,
-`page` and `draw` make the HTML.
+`results` reads the folder, `published` collects the published numbers, `table` prints, `worst` selects examples, and
+`page` and `draw` write the HTML.
 """

@@ -1,4 +1,4 @@
-"""Boxes of one question from above, as an SVG: truth, prediction, and the other proposals faintly."""
+"""Draws the boxes of one question from above, as SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ MAX_PROPOSALS = 100
 
 
 def boxes_of(spec: TaskSpec, record: Mapping) -> tuple[list, list, list]:
-    """(truth, predicted, proposals) of a record."""
+    """Return the boxes of a record.
+
+    Args:
+        spec: The benchmark.
+        record: A record of it.
+
+    Returns:
+        (true boxes, predicted boxes, at most MAX_PROPOSALS proposals), each (6,): centre and size in metres.
+    """
     truth, predicted = spec.boxes(record)
     prediction = record.get("prediction")
     proposals = prediction.get("boxes") if isinstance(prediction, Mapping) else None
@@ -22,13 +30,21 @@ def boxes_of(spec: TaskSpec, record: Mapping) -> tuple[list, list, list]:
 
 
 def top_view(spec: TaskSpec, record: Mapping) -> str:
-    """SVG text; "" where there is no box to draw. x to the right, y up, one scale for both."""
+    """Draw the boxes of a record from above, x to the right and y up.
+
+    Args:
+        spec: The benchmark.
+        record: A record of it.
+
+    Returns:
+        SVG; "" if the record has no boxes.
+    """
     truth, predicted, proposals = boxes_of(spec, record)
-    every = [*truth, *predicted, *proposals]
-    if not every:
+    boxes = [*truth, *predicted, *proposals]
+    if not boxes:
         return ""
-    low = [min(b[i] - abs(b[i + 3]) / 2 for b in every) for i in (0, 1)]
-    high = [max(b[i] + abs(b[i + 3]) / 2 for b in every) for i in (0, 1)]
+    low = [min(b[i] - abs(b[i + 3]) / 2 for b in boxes) for i in (0, 1)]
+    high = [max(b[i] + abs(b[i + 3]) / 2 for b in boxes) for i in (0, 1)]
     extent = max(high[0] - low[0], high[1] - low[1], 1e-6)
     scale = (SIDE - 10) / extent
 

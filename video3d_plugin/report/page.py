@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the table, bars by type, and the worst examples. No script, nothing is fetched."""
+"""The report as one self-contained HTML page: table, bars by type and worst examples, without scripts."""
 
 from __future__ import annotations
 
@@ -31,11 +31,18 @@ dt { opacity: .75; font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre
 
 
 def write_page(runs: Sequence[Run], path: Path, examples: int = 12) -> None:
-    """Write the page; what is there is replaced only when the new one is complete."""
+    """Write the page. An existing file is replaced only once the new one is complete.
+
+    Args:
+        runs: Results (`report.results`).
+        path: The HTML file.
+        examples: Number of worst examples for each task and run.
+    """
     write_bytes(path, page(runs, examples).encode("utf-8", errors="replace"))
 
 
 def page(runs: Sequence[Run], examples: int = 12) -> str:
+    """Return the page that `write_page` writes."""
     sections = []
     for task in usable():
         for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
@@ -62,12 +69,12 @@ def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], exa
 
 def _table(task: str, ours: Sequence[tuple[Run, TaskRun]]) -> str:
     names = table.shown_names(task, [result for _, result in ours])
-    theirs = table.systems_with(task, names)
-    head = [*(f"<th>{escape(run.model)}</th>" for run, _ in ours), *(f"<th>{escape(s.name)}</th>" for s in theirs)]
+    systems = table.systems_with(task, names)
+    head = [*(f"<th>{escape(run.model)}</th>" for run, _ in ours), *(f"<th>{escape(s.name)}</th>" for s in systems)]
     rows = []
     for name in names:
         cells = [_own_cell(result, name) for _, result in ours]
-        cells += [f"<td>{table.number(s.numbers[task].get(name))}</td>" for s in theirs]
+        cells += [f"<td>{table.number(s.numbers[task].get(name))}</td>" for s in systems]
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     return f"<div class=wide><table><tr><th>metric</th>{''.join(head)}</tr>{''.join(rows)}</table></div>"
 
@@ -105,7 +112,7 @@ def _example(spec: TaskSpec, record: Mapping, score: float) -> str:
     rows = [("", f"{record['id']}: {score:.2f}" + ("" if record["status"] == "ok" else f", {record['status']}"))]
     rows += [(label, _text(record.get(key))) for label, key in spec.example_fields]
     if isinstance(record.get("prediction"), str) and spec.is_grounding:
-        rows.append(("said", record["prediction"]))
+        rows.append(("prediction", record["prediction"]))
     if record.get("reason"):
         rows.append(("reason", str(record["reason"])))
     items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text[:600])}</dd>" for label, text in rows)

@@ -1,7 +1,7 @@
-"""What lmms-eval left in a results folder: for each model and task the newest run, with its records if logged.
+"""Reads the results folder of lmms-eval: the newest run of each model and task, with its records if logged.
 
-lmms-eval writes RESULTS_DIR/<model>/<date>_results.json and, with --log_samples, <date>_samples_<task>.jsonl. The date,
-also `date` in the file, is of the time zone that --timezone names, Asia/Singapore by default, on every machine.
+lmms-eval writes RESULTS_DIR/<model>/<date>_results.json and, with --log_samples, <date>_samples_<task>.jsonl. The date
+is in the time zone of --timezone, Asia/Singapore by default.
 """
 
 from __future__ import annotations
@@ -26,16 +26,23 @@ _RESULTS: dict[str, Any] = {
     "config?": object,
 }
 _CONFIG: dict[str, Any] = {"model?": _NAME, "model_args?": _ARGUMENTS}
-# With room for the rounding of sums. CIDEr, which goes to 10, is printed x 100.
+# Upper bounds leave room for rounding. CIDEr, which goes up to 10, is multiplied by 100.
 _PER_CENT, _CIDER, _COUNT = Number(0, 100.001), Number(0, 1000.01), Number(0, 1e12)
 
 
 @dataclass(frozen=True)
 class TaskRun:
-    """One task of one run. `values` holds all conventions where records were logged, else what the host's table had.
+    """The results of one task in one run.
 
-    split_note    "mini", "test_w_obj", ... for the variants of a task, else ""
-    limited       (questions asked, questions there are) where --limit was used, else None
+    Attributes:
+        task: Name of the benchmark.
+        host_name: Name of lmms-eval's task, such as scanrefer_mini.
+        file: The results file.
+        values: Metrics by name, in per cent: of all conventions if records were logged, else those in the file.
+        counts: Numbers of questions by what is counted.
+        missing: Reasons by metric, for metrics that could not be computed.
+        records: Records of the questions; empty if not logged.
+        limited: (questions asked, questions of the task) if --limit was used, else None.
     """
 
     task: str
@@ -49,12 +56,19 @@ class TaskRun:
 
     @property
     def split_note(self) -> str:
+        """The variant of the task, such as mini or test_w_obj; "" for none."""
         return self.host_name.removeprefix(self.task).strip("_")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model's newest results, task by task."""
+    """The newest results of one model.
+
+    Attributes:
+        model: Name of the model.
+        model_args: Its arguments.
+        tasks: Results by lmms-eval's name of the task.
+    """
 
     model: str
     model_args: str
@@ -62,13 +76,27 @@ class Run:
 
 
 def read_results(folder: Path, score: Scorer) -> list[Run]:
-    """Every model of the folder, in order of name; MissingError where there is nothing that a task of ours wrote."""
+    """Read the results of all models in a folder.
+
+    Args:
+        folder: The --output_path of lmms-eval, or one results file.
+        score: A running Scorer for text metrics.
+
+    Returns:
+        A run for each model and its arguments, sorted by name.
+
+    Raises:
+        MissingError: There is no such folder, or it holds no results of this package's tasks.
+        DataError: A file is damaged.
+    """
     if not folder.exists():
         raise MissingError("no such folder of results", where=folder, remedy="give lmms-eval's --output_path")
     files = [folder] if folder.is_file() else folder.rglob("*_results.json")
     contents = {file: _read(file) for file in files}
     by_model: dict[tuple[str, str], dict[str, TaskRun]] = {}
-    for file in sorted(contents, key=lambda file: (_date(file, contents[file]), str(file))):  # the later one replaces
+    for file in sorted(
+        contents, key=lambda file: (_date(file, contents[file]), str(file))
+    ):  # later results replace earlier ones
         content = contents[file]
         config = _table(content, "config", file)
         check(config, _CONFIG, file, RUN_AGAIN, name="config")
@@ -80,7 +108,7 @@ def read_results(folder: Path, score: Scorer) -> list[Run]:
     runs = [Run(name, args, tasks) for (name, args), tasks in sorted(by_model.items()) if tasks]
     if not runs:
         raise MissingError(
-            f"no results of {', '.join(names())} in it",
+            f"the folder holds no results of {', '.join(names())}",
             where=folder,
             remedy="run lmms-eval with --output_path and --tasks",
         )
@@ -96,24 +124,24 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _date(file: Path, content: dict[str, Any]) -> str:
-    """20261122_090000, and more digits for fractions: as text, later ones sort behind earlier ones."""
+    """The date as text, such as 20261122_090000: later dates sort behind earlier ones."""
     return str(content.get("date") or file.name.removesuffix("_results.json"))
 
 
 def _table(content: dict[str, Any], name: str, file: Path, of: str = "") -> dict[str, Any]:
-    """`content[name]`, a JSON object; empty where there is none. `of`: what the content itself is a part of."""
+    """`content[name]`, a JSON object; empty if absent. `of` names the content in the error message."""
     value = content.get(name, {})
     if not isinstance(value, dict):
         what = f"{of} of {name}" if of else name
-        raise DataError(f"{what}: expected a table, found {type(value).__name__}", where=file)
+        raise DataError(f"{what}: expected an object, found {type(value).__name__}", where=file)
     return value
 
 
 def _task_run(task: str, host_name: str, file: Path, content: dict, score: Scorer) -> TaskRun:
-    numbers, counts = _of_the_host(host_name, file, content)
+    numbers, counts = _host_numbers(host_name, file, content)
     missing: dict[str, str] = {}
     samples = file.with_name(file.name.replace("_results.json", f"_samples_{host_name}.jsonl"))
-    records = [r for r in read_records(samples) if r["task"] == task] if samples.is_file() else []
+    records = list(read_records(samples, (task,))) if samples.is_file() else []
     if records:
         scores = get(task).scores(sorted(records, key=lambda record: record["id"]), score)
         numbers, counts, missing = scores.values, scores.counts, scores.missing
@@ -123,8 +151,8 @@ def _task_run(task: str, host_name: str, file: Path, content: dict, score: Score
     return TaskRun(task, host_name, file, numbers, counts, missing, records, limited)
 
 
-def _of_the_host(host_name: str, file: Path, content: dict) -> tuple[dict[str, float | None], dict[str, int]]:
-    """(numbers, counts) in the host's own table."""
+def _host_numbers(host_name: str, file: Path, content: dict) -> tuple[dict[str, float | None], dict[str, int]]:
+    """(metrics, counts) in the results file."""
     values = _table(content["results"], host_name, file, "results")
     table = {name.split(",")[0]: v for name, v in values.items() if "stderr" not in name and name != "alias"}
     numbers: dict[str, float | None] = {}

@@ -1,4 +1,4 @@
-"""Which examples to look at: the lowest scores of a task, spread over the questions where many are equally bad."""
+"""Selects the worst examples of a task."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from video3d_plugin.tasks import TaskSpec
 
 
 def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tuple[Mapping, float]]:
-    """The `count` lowest, by score and then by id; of those that tie at the last place, some from everywhere."""
+    """Return the records with the lowest scores, by score and then by id.
+
+    Args:
+        spec: The benchmark.
+        records: Its records.
+        count: Number of examples. Of records that tie at the last place, an even spread is taken.
+
+    Returns:
+        (record, score) pairs.
+    """
     if count <= 0:
         return []
-    known = {record["id"]: record for record in records if not record.get("extra")}
-    scores = spec.item_scores(list(known.values()))
+    by_id = {record["id"]: record for record in records if not record.get("extra")}
+    scores = spec.item_scores(list(by_id.values()))
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     if len(ordered) > count:
         limit = scores[ordered[count - 1]]
@@ -20,4 +29,4 @@ def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tupl
         tied = [key for key in ordered if scores[key] == limit]
         rest = count - len(below)
         ordered = below + [tied[i * len(tied) // rest] for i in range(rest)]
-    return [(known[key], scores[key]) for key in ordered]
+    return [(by_id[key], scores[key]) for key in ordered]

@@ -1,7 +1,7 @@
-"""Ground truth for offline scoring: from a prepared data folder, or from the official files alone.
+"""Ground truth for offline scoring, from a data folder or from official files.
 
-Some benchmarks need boxes (`TaskSpec.needs_boxes`), which their annotation files do not hold. They come from, in this
-order: the items themselves (`bbox` or `gt_box`, as in ScanRefer_filtered_*_gt_bbox.json), then a file of boxes:
+Some benchmarks need boxes (`TaskSpec.needs_boxes`), which their annotation files do not hold. Boxes are taken from the
+items (`bbox` or `gt_box`, as in ScanRefer_filtered_*_gt_bbox.json), else from a file of boxes:
 
     {scene_id: {object_id: box}}  or  {"scannet/<scene_id>": [box of object 0, box of object 1, ...]}
 
@@ -28,7 +28,7 @@ BOX_OR_CORNERS = (ANY_BOX, [POINT] * 8)
 
 
 class _AnyScene(Mapping):
-    """Scenes by id; one that is not known is there and empty, so that its questions are read all the same."""
+    """Scenes by id. An unknown scene is present and empty, so that its questions are read nevertheless."""
 
     def __init__(self, scenes: dict[str, Any], empty: Any) -> None:
         self._scenes, self._empty = scenes, empty
@@ -47,7 +47,13 @@ class _AnyScene(Mapping):
 
 
 def docs_of_folder(task: str, data: Path, split: str) -> list[dict]:
-    """The evaluation documents of a folder made by `video3d prepare`."""
+    """Read the evaluation documents of a data folder.
+
+    Args:
+        task: Name of the benchmark.
+        data: A folder made by `video3d prepare`.
+        split: The split.
+    """
     from video3d_plugin.data.folder import DataFolder
 
     return DataFolder.open(data).docs(task, split)
@@ -61,9 +67,22 @@ def docs_of_files(
     labels: Path | None = None,
     split: str = "val",
 ) -> tuple[list[dict], dict[str, int]]:
-    """Documents of the official files, and how many items were left out, by reason.
+    """Make evaluation documents from the official files.
 
-    proposals: boxes by scene, from which an oracle chooses one for an object to describe whose prediction has none.
+    Args:
+        spec: The benchmark.
+        annotations: Its official annotation files of one split.
+        boxes: A file of boxes of the annotated objects (see the module).
+        proposals: A file of boxes; for an object to describe, the one of largest IoU is its given box.
+        labels: ScanNet's scannetv2-labels.combined.tsv.
+        split: The split.
+
+    Returns:
+        The documents, and the number of items left out by reason.
+
+    Raises:
+        MissingError: A file is missing.
+        DataError: A file is damaged.
     """
     for path in annotations:
         if not path.is_file():
@@ -75,19 +94,25 @@ def docs_of_files(
             f"{spec.name} needs {expected} annotation file(s), {len(annotations)} given", remedy=f"such as {names}"
         )
     items = spec.read(annotations)
-    known = _boxes_of_items(items)
+    boxes_by_scene = _boxes_of_items(items)
     for scene, of_scene in (read_boxes(boxes) if boxes else {}).items():
-        known[scene] = {**of_scene, **known.get(scene, {})}
-    if spec.needs_boxes and items and not known:
+        boxes_by_scene[scene] = {**of_scene, **boxes_by_scene.get(scene, {})}
+    if spec.needs_boxes and items and not boxes_by_scene:
         raise MissingError(
             f"{spec.name}'s annotation file holds no boxes",
             where=annotations[0],
             remedy="give --boxes FILE, or --data DATA made by `video3d prepare`",
         )
-    proposed = {s: np.array(list(b.values())) for s, b in (read_boxes(proposals) if proposals else {}).items()}
-    nothing = np.zeros((0, 6))
-    scenes = {s: SceneBoxes(known.get(s, {}), proposed.get(s, nothing)) for s in {*known, *proposed}}
-    context = Context(_AnyScene(scenes, SceneBoxes({}, nothing)), Labels.read(labels) if labels else None)
+    proposals_by_scene = {
+        scene: np.array(list(of_scene.values()))
+        for scene, of_scene in (read_boxes(proposals) if proposals else {}).items()
+    }
+    no_boxes = np.zeros((0, 6))
+    scenes = {
+        scene: SceneBoxes(boxes_by_scene.get(scene, {}), proposals_by_scene.get(scene, no_boxes))
+        for scene in {*boxes_by_scene, *proposals_by_scene}
+    }
+    context = Context(_AnyScene(scenes, SceneBoxes({}, no_boxes)), Labels.read(labels) if labels else None)
     docs = spec.docs(items, split, context)
     left_out: dict[str, int] = {}
     for (reason, _), count in context.skipped.items():
@@ -96,41 +121,51 @@ def docs_of_files(
 
 
 def _boxes_of_items(items: Sequence[Mapping]) -> dict[str, dict[int, tuple[float, ...]]]:
-    known: dict[str, dict[int, tuple[float, ...]]] = {}
+    result: dict[str, dict[int, tuple[float, ...]]] = {}
     for item in items:
         box = item.get("gt_box", item.get("bbox"))
         if box is not None and "object_number" in item:
-            known.setdefault(item["scene_id"], {})[item["object_number"]] = _box(box, item["scene_id"])
-    return known
+            result.setdefault(item["scene_id"], {})[item["object_number"]] = _box(box, item["scene_id"])
+    return result
 
 
 def _box(box: Any, where: object) -> tuple[float, ...]:
-    if found := fault(box, (*BOX_OR_CORNERS, [BOX_OR_CORNERS[0]])):
-        raise DataError(f"{where}: box{' '.join(found)}")
+    if problem := fault(box, (*BOX_OR_CORNERS, [BOX_OR_CORNERS[0]])):
+        raise DataError(f"{where}: box{' '.join(problem)}")
     return tuple(as_box(box, f"{where}: box").tolist())
 
 
 def read_boxes(path: Path) -> dict[str, dict[int, tuple[float, ...]]]:
-    """{scene_id: {object_id: (6,) box}} of a file of boxes; an object without a box (null) is not in it."""
+    """Read a file of boxes.
+
+    Args:
+        path: The file, in one of the forms of the module.
+
+    Returns:
+        {scene_id: {object_id: (6,) box}}; objects without a box (null) are left out.
+
+    Raises:
+        DataError: The file has another form, or a box is not valid; the message names it.
+    """
     from video3d_plugin.files.json import read_json
 
     remedy = "expected {scene_id: {object_id: box}}"
     content = read_json(path, dict, remedy)
     check(content, Table((Table((BOX_OR_CORNERS, None)), [(BOX_OR_CORNERS, None)]), name=Text(512)), path, remedy)
-    known: dict[str, dict[int, tuple[float, ...]]] = {}
+    result: dict[str, dict[int, tuple[float, ...]]] = {}
     for scene, boxes in content.items():
         pairs = boxes.items() if isinstance(boxes, dict) else enumerate(boxes)
         name = scene.rsplit("/", 1)[-1]
-        known[name] = {
+        result[name] = {
             _object_id(i, path, scene): _box(box, f"{path}, {shown(scene)}, object {shown(i)}")
             for i, box in pairs
             if box is not None
         }
-    return known
+    return result
 
 
 def _object_id(text: str | int, path: Path, scene: str) -> int:
-    """The number of an object, which JSON writes as text; 01 and 1 are not the same entry."""
+    """The id of an object as a number. JSON keys are text; 01 is refused, since it is not the entry 1."""
     if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text):
         raise DataError(f"{shown(scene)} has an object {shown(text)}", where=path, remedy="expected a number, like 12")
     return int(text)

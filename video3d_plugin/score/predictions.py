@@ -1,16 +1,16 @@
-"""Files of predictions: our own lines, samples of lmms-eval, and each benchmark's official format.
+"""Reads files of predictions: this package's format, samples of lmms-eval, and the benchmarks' official formats.
 
-any task       JSON lines, a JSON list, or {id: prediction}: an item has `id` (or `item_id`) or the official ids,
-               and `prediction`, or the fields of a prediction themselves (see tasks.spec)
-any task       the `*_samples_<task>.jsonl` of lmms-eval: whole records, which need no annotations; with
-               --predict_only just texts, which do
+any task       JSON lines, a JSON list, or {id: prediction}. An item has `id` (or `item_id`) or the official ids,
+               and `prediction` or the fields of a prediction (see `tasks.spec`).
+any task       `*_samples_<task>.jsonl` of lmms-eval: records, which need no annotations; with --predict_only texts,
+               which do
+any task       lines of LaVi-Lab/Video-3D-LLM: "pred_response" (or "scores", "objects"), "gt_response"
 ScanRefer      [{"scene_id", "object_id", "ann_id", "bbox": 8x3, "unique_multiple", "others"}]
 Multi3DRefer   a folder of <scene_id>.json: [{"ann_id", "aabb": [8x3, ...]}]
-Scan2Cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: what is listed was detected), or
+Scan2Cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: a listed object counts as detected), or
                {scene_id: [{"caption", "box": 8x3, ...}]} (benchmark)
 ScanQA         [{"scene_id", "question_id", "answer_top10": [...]}]
 SQA3D          [{"scene_id", "situation", "question", "answer", ...}]
-any task       the lines that LaVi-Lab/Video-3D-LLM writes: "pred_response" (or "scores", "objects"), "gt_response"
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from video3d_plugin.files.schema import Anything, Number, OneOf, Text, Whole, ch
 from video3d_plugin.files.text import read_text
 from video3d_plugin.tasks import TaskSpec, usable
 from video3d_plugin.tasks.kinds import LONGEST_ANSWER
-from video3d_plugin.tasks.records import check_record, record_in
+from video3d_plugin.tasks.records import record_of_sample
 
-_SCORED = {"scores": list, "objects": list}  # what a line of Video-3D-LLM has in place of `pred_response`
+_SCORED = {"scores": list, "objects": list}  # in lines of Video-3D-LLM without `pred_response`
 _ID = (Text(2000), int, None)
 _WORDS = (Text(LONGEST_ANSWER), Number(), None)
-# What an item of any format may hold; what a model predicted as boxes is read as any prediction is.
+# Fields of an item of any format. Predicted boxes are checked when the prediction is parsed.
 _ITEM: dict[str, Any] = {
     **dict.fromkeys(("id?", "item_id?", "question_id?", "sample_id?", "scene_id?", "object_id?", "ann_id?"), _ID),
     **dict.fromkeys(("object_name?", "situation?", "question?", "question_type?", "scene?"), (Text(), int, None)),
@@ -52,11 +52,12 @@ _FIELDS = ("scores", "boxes", "box", "has_zero_target", "caption", "tokens", "an
 class Prediction:
     """One prediction of a file.
 
-    keys        names under which its question may be known, the best first
-    prediction  as TaskSpec.record takes it
-    flags       what an official file says of the item itself (ScanRefer's unique_multiple and others)
-    reference   the ground truth where the line carries it (Video-3D-LLM)
-    record      a whole record (a sample of lmms-eval), with which nothing else is needed
+    Attributes:
+        keys: Possible ids of its question, most specific first.
+        prediction: The prediction, as `TaskSpec.record` takes it.
+        flags: Properties of the item that an official file states (`unique_multiple` and `others` of ScanRefer).
+        reference: The ground truth, if the line holds it (Video-3D-LLM).
+        record: The complete record, if the line is a sample of lmms-eval.
     """
 
     keys: tuple[str, ...]
@@ -67,7 +68,16 @@ class Prediction:
 
 
 def read_predictions(spec: TaskSpec, path: Path) -> list[Prediction]:
-    """Every prediction of a file or folder, in order; DataError naming the line or item that cannot be used."""
+    """Read all predictions of a file or folder, in order.
+
+    Args:
+        spec: The benchmark.
+        path: The file, or a folder of <scene_id>.json files where the benchmark has such.
+
+    Raises:
+        MissingError: There is no such file.
+        DataError: A line or item cannot be used; the message names it.
+    """
     if path.is_dir():
         return _read_folder(spec, path)
     return [_prediction(spec, item, f"{path}, {where}") for where, item in _items(path)]
@@ -76,8 +86,8 @@ def read_predictions(spec: TaskSpec, path: Path) -> list[Prediction]:
 def _read_folder(spec: TaskSpec, path: Path) -> list[Prediction]:
     files = sorted(path.glob("*.json"))
     if not spec.predictions.folder_of_scenes or not files:
-        have = ", ".join(name for name, other in usable().items() if other.predictions.folder_of_scenes)
-        remedy = f"{have} takes one, of <scene_id>.json files"
+        supported = ", ".join(name for name, other in usable().items() if other.predictions.folder_of_scenes)
+        remedy = f"{supported} takes one, of <scene_id>.json files"
         raise DataError("a folder of predictions", where=path, remedy=remedy)
     return [
         _prediction(spec, {"scene_id": file.stem, **item}, f"{file}, {where}")
@@ -87,7 +97,7 @@ def _read_folder(spec: TaskSpec, path: Path) -> list[Prediction]:
 
 
 def _json(path: Path) -> Any:
-    """The content of a file that is one JSON value, or None."""
+    """The content of a file that is one JSON value, else None."""
     text = read_text(path, JSON_BYTES)
     try:
         return json.loads(text)
@@ -98,13 +108,13 @@ def _json(path: Path) -> Any:
 
 
 def _items(path: Path) -> Iterator[tuple[str, dict]]:
-    """(where, item) of a list, of {id: prediction}, or of JSON lines."""
+    """Yield (place, item) of a list, of {id: prediction}, or of JSON lines."""
     if not path.is_file():
         raise MissingError("no such file of predictions", where=path)
     content = None if path.suffix == ".jsonl" else _json(path)
-    one_line = isinstance(content, dict) and _looks_like_an_item(content)
-    if isinstance(content, list) or one_line:
-        for i, item in enumerate([content] if one_line else content):
+    is_one_item = isinstance(content, dict) and _looks_like_an_item(content)
+    if isinstance(content, list) or is_one_item:
+        for i, item in enumerate([content] if is_one_item else content):
             yield f"item {i}", _checked(item, path, f"item {i}")
     elif isinstance(content, dict):
         for key, value in content.items():
@@ -125,17 +135,16 @@ def _checked(item: Any, path: Path, where: str) -> dict:
 
 
 def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
-    record = record_in(item, (spec.name,))  # a sample of lmms-eval
+    record = record_of_sample(item, (spec.name,), where)
     if record is not None:
-        check_record(record, where)
         return Prediction(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
-        item = _of_sample(item)
+        item = _item_of_sample(item)
     check(item, _ITEM, where)
     keys = _keys(spec, item)
     if not keys:
         ids = ", or ".join(", ".join(names) for names in spec.id_fields)
-        raise DataError(f"no id that {spec.name} knows", where=where, remedy=f"expected `id`, or {ids}")
+        raise DataError(f"no id of a question of {spec.name}", where=where, remedy=f"expected `id`, or {ids}")
     flags = {name: item[name] for name in spec.predictions.flags if name in item}
     if _SCORED.keys() <= item.keys():
         check(item, _SCORED, where)
@@ -148,8 +157,8 @@ def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
     return Prediction(keys, _value(spec, item), flags, reference)
 
 
-def _of_sample(item: dict) -> dict:
-    """A sample of `lmms-eval --predict_only`: no record, but the ids in `target` and the model's text."""
+def _item_of_sample(item: dict) -> dict:
+    """The item of a sample of `lmms-eval --predict_only`, which has the ids in `target` and the model's text."""
     try:
         target = json.loads(item.get("target", ""))
     except (TypeError, ValueError, RecursionError):
@@ -161,7 +170,7 @@ def _of_sample(item: dict) -> dict:
 
 
 def _keys(spec: TaskSpec, item: Mapping) -> tuple[str, ...]:
-    """`id`, then the official names joined; "sample_id" of Video-3D-LLM last."""
+    """Ids of an item: `id`, then the official ids, then `sample_id` of Video-3D-LLM."""
     keys = [str(item[name]) for name in ("id", "item_id", "question_id") if item.get(name) is not None]
     keys += spec.keys(item)
     if item.get("sample_id") is not None:
@@ -170,7 +179,7 @@ def _keys(spec: TaskSpec, item: Mapping) -> tuple[str, ...]:
 
 
 def _value(spec: TaskSpec, item: Mapping) -> Any:
-    """What the item predicts, as TaskSpec.record takes it."""
+    """The prediction of an item, as `TaskSpec.record` takes it."""
     if "prediction" in item:
         return spec.predictions.read_value(item["prediction"])
     if _SCORED.keys() <= item.keys():

@@ -1,6 +1,13 @@
 """`video3d serve`: scenes, questions and boxes in a browser.
 
-`service` holds scenes, uploads and questions; `reading` is what runs in worker processes (`worker` bounds them); `app`
-is the HTTP API and the page over the service, `middleware` its guards, `server` the process around it. docs/security.md
-says what is promised.
+    app          the HTTP API and the page
+    middleware   guards of the API
+    server       the process, with bounds on connections
+    service      questions, answers and viewer pages, independent of HTTP
+    scenes       scans and uploads in memory
+    reading      reads a scan or an upload, in a worker process
+    worker       worker processes with bounds on time and memory
+    limits       bounds on uploads and on concurrent work
+
+docs/security.md describes what the server protects against.
 """

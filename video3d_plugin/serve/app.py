@@ -1,8 +1,7 @@
-"""The HTTP API over a SceneService, the page that uses it, and the viewer, which a sandboxed frame shows.
+"""The HTTP API of a SceneService, the page that uses it, and the viewer in a sandboxed frame.
 
-These are all routes; everything else is 404. No request names a file: scenes and pages go by names that the server
-gave out, an upload is the body of its request. The viewer's pages hold content of uploads, so they have an origin of
-their own: nothing in them can reach the rest.
+Every other path is 404. No request names a file: scenes and viewer pages have names made by the server, and an upload
+is the body of its request. Viewer pages hold content of uploads: each has an opaque origin and cannot reach the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import Any
 
 from video3d_plugin.errors import MissingError
 from video3d_plugin.grounding_result import FoundBox
-from video3d_plugin.serve.service import KINDS, BusyError, SceneService
+from video3d_plugin.serve.limits import BusyError
+from video3d_plugin.serve.service import KINDS, SceneService
 
 try:
     from starlette.applications import Starlette
@@ -30,8 +30,8 @@ try:
 except ImportError as error:
     raise MissingError("video3d serve needs starlette", remedy="pip install 'video3d-plugin[serve]'") from error
 
-MAX_ARRIVING = 4  # uploads that arrive at a time
-_FORGET_EVERY_S = 60
+MAX_ARRIVING = 4  # uploads received at a time
+_DROP_EVERY_S = 60
 _ASSETS = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
@@ -41,11 +41,11 @@ _VIEWER_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts; frame-ance
 
 
 def build(service: SceneService, hosts: Collection[str]) -> Starlette:
-    """The ASGI application.
+    """Make the ASGI application.
 
     Args:
-        service: What the application asks. With uploads turned off, there is no route for them.
-        hosts: Names and addresses under which it may be asked for; ["*"]: any.
+        service: Answers the requests. If it accepts no uploads, there is no route for them.
+        hosts: Host names and addresses that requests may use; ["*"] allows any.
     """
     api = _Api(service)
     routes = [Route(path, _asset(*asset), methods=["GET"]) for path, asset in _ASSETS.items()]
@@ -57,9 +57,7 @@ def build(service: SceneService, hosts: Collection[str]) -> Starlette:
     ]
     if service.uploads_allowed:
         routes.append(Route("/api/uploads", show_errors(api.upload), methods=["POST"]))
-    app = Starlette(
-        routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts=hosts)], lifespan=api.forget_unused
-    )
+    app = Starlette(routes=routes, middleware=[Middleware(SameOriginMiddleware, hosts=hosts)], lifespan=api.drop_idle)
     app.router.redirect_slashes = False
     return app
 
@@ -70,28 +68,28 @@ class _Api:
         self._arriving = 0
 
     async def scenes(self, request: Request) -> Response:
-        """GET /api/scenes: what there is to choose."""
+        """GET /api/scenes: names of the scenes, kinds of replies, and the size limit of uploads in bytes."""
         service = self._service
         upload_bytes = service.limits.bytes if service.uploads_allowed else 0
         return JSONResponse({"scenes": service.names, "show": list(KINDS), "max_upload_bytes": upload_bytes})
 
     async def show(self, request: Request) -> Response:
-        """POST /api/show {"scene"}: a view of the scene."""
+        """POST /api/show {"scene"}: the address of a viewer page of the scene."""
         name = (await read_fields(request, ["scene"]))["scene"]
-        ready = await _finished(self._service.read(name))
-        return JSONResponse({"page": f"viewer/{self._service.show(name, ready)}"})
+        scene = await _finished(self._service.read(name))
+        return JSONResponse({"page": f"viewer/{self._service.show(name, scene)}"})
 
     async def ask(self, request: Request) -> Response:
-        """POST /api/ask {"scene", "question", "show", "after"}: answer, boxes, and a view of both."""
+        """POST /api/ask {"scene", "question", "show", "after"}: the answer, the boxes and a viewer page of both."""
         fields = await read_fields(request, ["scene", "question"], ["show", "after"])
-        ready = await _finished(self._service.read(fields["scene"]))
+        scene = await _finished(self._service.read(fields["scene"]))
         after = fields.get("after")
         reply = await _finished(
             self._service.ask(
                 fields["scene"],
                 fields["question"],
                 fields.get("show", KINDS[0]),
-                ready,
+                scene,
                 None if after is None else after.removeprefix("viewer/"),
             )
         )
@@ -99,10 +97,10 @@ class _Api:
         return JSONResponse({"answer": reply.text, "boxes": boxes, "page": f"viewer/{reply.page}"})
 
     async def upload(self, request: Request) -> Response:
-        """POST /api/uploads?name=kitchen.zip, the zip file as the body: the name of the new scene."""
+        """POST /api/uploads?name=kitchen.zip with the zip file as body: the name of the new scene."""
         service = self._service
         if self._arriving >= MAX_ARRIVING:
-            raise BusyError("too many uploads arrive: try again in a minute")
+            raise BusyError("too many uploads at a time: try again in a minute")
         self._arriving += 1
         archive = service.folder / f"arriving-{secrets.token_hex(8)}"
         try:
@@ -113,18 +111,20 @@ class _Api:
         return JSONResponse({"scene": name})
 
     async def viewer(self, request: Request) -> Response:
-        """GET /viewer/{token}: the HTML page of a view."""
+        """GET /viewer/{token}: a viewer page."""
         page = self._service.page(request.path_params["token"])
         if page is None:
-            return PlainTextResponse("This view is gone: ask again.", status_code=404)
+            return PlainTextResponse("This view has expired: ask again.", status_code=404)
         return HTMLResponse(await _finished(page), headers=_VIEWER_HEADERS)
 
     @contextlib.asynccontextmanager
-    async def forget_unused(self, app: Any) -> AsyncIterator[None]:
+    async def drop_idle(self, app: Any) -> AsyncIterator[None]:
+        """Drop idle uploads every minute while the application runs (ASGI lifespan)."""
+
         async def repeat() -> None:
             while True:
-                await asyncio.sleep(_FORGET_EVERY_S)
-                self._service.forget_unused()
+                await asyncio.sleep(_DROP_EVERY_S)
+                self._service.drop_idle()
 
         task = asyncio.create_task(repeat())
         yield
@@ -132,7 +132,7 @@ class _Api:
 
 
 async def _finished(future: Future[Any]) -> Any:
-    """The future's result. A client that goes away cancels nothing: others may wait for the same work."""
+    """Wait for a future. A client that disconnects does not cancel it: others may wait for the same work."""
     return await asyncio.shield(asyncio.wrap_future(future))
 
 

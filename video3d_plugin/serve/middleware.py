@@ -1,4 +1,4 @@
-"""Guards in front of the app, and the checks of what a request brings."""
+"""Guards of the HTTP API: origin checks, security headers, bounded request bodies, and errors as JSON."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.serve.limits import BusyError
 from video3d_plugin.serve.reading import without_paths
-from video3d_plugin.serve.service import BusyError
 
-MAX_BODY = 16 << 10  # bytes of a JSON request: a question has up to 1000 letters
-BODY_S = 10  # seconds in which a JSON request must arrive
-CHUNK_S = 30  # seconds that an upload may pause
-UPLOAD_S = 1800  # seconds in which an upload must arrive
+MAX_BODY = 16 << 10  # bytes of a JSON request; a question has up to 1000 letters
+BODY_S = 10  # seconds for receiving a JSON request
+CHUNK_S = 30  # seconds between two parts of an upload
+UPLOAD_S = 1800  # seconds for receiving an upload
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -39,7 +39,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class RequestError(Video3DError):
-    """A request that is not one of this API; `status` is the HTTP status."""
+    """A request that the API does not accept.
+
+    Args:
+        status: The HTTP status.
+        what: The reason, in one line.
+    """
 
     def __init__(self, status: int, what: str):
         self.status = status
@@ -47,15 +52,15 @@ class RequestError(Video3DError):
 
 
 class SameOriginMiddleware:
-    """ASGI middleware that refuses what pages of other sites send, and adds the security headers.
+    """ASGI middleware that refuses requests of other sites' pages and adds security headers.
 
-    A browser says with `Origin` and `Sec-Fetch-Site` whose page asks; programs leave both out. A name of another site
-    that points to this address (DNS rebinding) is refused by `Host`. A proxy that changes `Host` names the original in
-    `X-Forwarded-Host`, which a page of another site cannot set.
+    Browsers name the requesting page in `Origin` and `Sec-Fetch-Site`; programs send neither. Another site's host name
+    that resolves to this address (DNS rebinding) is refused by `Host`. A proxy that changes `Host` passes the original
+    in `X-Forwarded-Host`, which a page of another site cannot set.
 
     Args:
         app: The application.
-        hosts: Names and addresses under which the server may be asked; ["*"] allows any.
+        hosts: Host names and addresses that requests may use; ["*"] allows any.
     """
 
     def __init__(self, app: Any, hosts: Collection[str]):
@@ -70,13 +75,13 @@ class SameOriginMiddleware:
         async def send_guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
-                given = {name.lower() for name, _ in headers}
-                extra = (*_HEADERS, (b"content-security-policy", _PAGE_POLICY))
-                message = {**message, "headers": headers + [pair for pair in extra if pair[0] not in given]}
+                present = {name.lower() for name, _ in headers}
+                defaults = (*_HEADERS, (b"content-security-policy", _PAGE_POLICY))
+                message = {**message, "headers": headers + [pair for pair in defaults if pair[0] not in present]}
             await send(message)
 
-        refused = self._refusal(scope)
-        await (refused or self.app)(scope, receive, send_guarded)
+        refusal = self._refusal(scope)
+        await (refusal or self.app)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Any) -> Response | None:
         headers: dict[bytes, list[bytes]] = {}
@@ -84,20 +89,24 @@ class SameOriginMiddleware:
             headers.setdefault(name.lower(), []).append(value)
         host = headers.get(b"host", [b""])
         if "*" not in self.hosts and (len(host) != 1 or _host_name(host[0]) not in self.hosts):
-            return PlainTextResponse("This server has another name.", status_code=400)
-        own = {*host, *headers.get(b"x-forwarded-host", [])}
+            return PlainTextResponse("This host name is not allowed.", status_code=400)
+        own_hosts = {*host, *headers.get(b"x-forwarded-host", [])}
         for origin in headers.get(b"origin", []):
             origin_host = origin.partition(b"://")[2]
-            if not origin_host or origin_host not in own:
-                return PlainTextResponse("A page of another site may not ask here.", status_code=403)
+            if not origin_host or origin_host not in own_hosts:
+                return PlainTextResponse("Requests from pages of other sites are not allowed.", status_code=403)
         site = headers.get(b"sec-fetch-site", [b"same-origin"])
         if scope["path"] != "/" and any(value not in (b"same-origin", b"none") for value in site):
-            return PlainTextResponse("A page of another site may not ask here.", status_code=403)
+            return PlainTextResponse("Requests from pages of other sites are not allowed.", status_code=403)
         return None
 
 
 def show_errors(handler: Handler) -> Handler:
-    """Turn the errors of a handler into JSON: {"error": one line without this machine's paths}."""
+    """Wrap a handler so that its errors become JSON: {"error": one line without paths of this machine}.
+
+    Args:
+        handler: Handles a request.
+    """
 
     @functools.wraps(handler)
     async def shown(request: Request) -> Response:
@@ -105,7 +114,7 @@ def show_errors(handler: Handler) -> Handler:
             return await handler(request)
         except ClientDisconnect:
             return Response(status_code=400)
-        except asyncio.CancelledError:  # the task ends here, as it is asked to
+        except asyncio.CancelledError:  # the server is shutting down: this is the task's end
             return error_response(503, "the server is stopping")
         except RequestError as error:
             return error_response(error.status, str(error))
@@ -125,6 +134,7 @@ def show_errors(handler: Handler) -> Handler:
 
 
 def error_response(status: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return {"error": what} with an HTTP status and further headers."""
     return JSONResponse({"error": what}, status_code=status, headers=dict(headers or {}))
 
 
@@ -134,15 +144,15 @@ def _one_line(error: DataError | MissingError) -> str:
 
 
 async def read_fields(request: Request, required: Collection[str], optional: Collection[str] = ()) -> dict[str, str]:
-    """The JSON object of a request, all of whose values are strings.
+    """Read a request's JSON object, whose values are strings.
 
     Args:
-        request: Must have the content type application/json, which no form of another site can send.
-        required: Names that must be there.
-        optional: Names that may be there. No others are taken.
+        request: The request. Its content type must be application/json, which forms of other sites cannot send.
+        required: Names of the required fields.
+        optional: Names of the optional fields. Other fields are refused.
 
     Raises:
-        RequestError: 408, 413, 415 or 422.
+        RequestError: The body is late (408), too large (413), of another type (415) or not such an object (422).
     """
     _need_type(request, "application/json")
     body = bytearray()
@@ -166,10 +176,15 @@ async def read_fields(request: Request, required: Collection[str], optional: Col
 
 
 async def read_file(request: Request, path: Path, max_bytes: int) -> None:
-    """Write the request's body to a new file. Whatever goes wrong, no file is left.
+    """Write a request's body to a new file. After an error there is no file.
+
+    Args:
+        request: The request. Its content type must be application/zip.
+        path: The file.
+        max_bytes: Maximum size of the body.
 
     Raises:
-        RequestError: 408, 413, 415 or 507.
+        RequestError: The body is late (408), too large (413) or of another type (415), or the disk is full (507).
     """
     _need_type(request, "application/zip")
     try:
@@ -185,7 +200,7 @@ async def read_file(request: Request, path: Path, max_bytes: int) -> None:
 
 
 async def _chunks(request: Request, max_bytes: int, pause_s: float, total_s: float) -> AsyncIterator[bytes]:
-    """The request's body in parts, with bounds on its size and its time."""
+    """Yield the request's body in parts, with bounds on its size and on the time it takes."""
     too_large = RequestError(413, f"the request is too large: at most {max_bytes} bytes")
     length = request.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()) or int(length[:20]) > max_bytes:
@@ -198,7 +213,7 @@ async def _chunks(request: Request, max_bytes: int, pause_s: float, total_s: flo
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:
-            raise RequestError(408, "the request came too slowly") from None
+            raise RequestError(408, "the request took too long to arrive") from None
         size += len(chunk)
         if size > max_bytes:
             raise too_large
@@ -211,7 +226,7 @@ def _need_type(request: Request, expected: str) -> None:
 
 
 def _host_name(header: bytes) -> str:
-    """The host of a Host header, without its port; IPv6 addresses without brackets; "" if it is none."""
+    """The host of a Host header without port and without IPv6 brackets; "" if the header is not valid."""
     match = re.fullmatch(
         r"(?:\[([0-9a-f:.]+)\]|([^\s/@:\[\]]+))(?::[0-9]{1,5})?", header.decode("latin-1").strip().lower()
     )

@@ -1,6 +1,7 @@
-"""What a worker process does for `serve`: read a scan or an upload, and return all that is shown and asked of it.
+"""Reads a scan or an upload in a worker process of `serve`.
 
-Afterwards the server opens none of the scan's files again: questions need the inputs, the page needs the view.
+The result holds everything for questions (the model's inputs) and for the viewer, so that the server never opens the
+scan's files itself.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# imported before the worker is forked, so that reading itself imports next to nothing
+# Imported before workers are forked, so that they import next to nothing.
 import cv2  # noqa: F401
 import numpy as np
 import PIL.Image  # noqa: F401
@@ -32,10 +33,8 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling import registry
 from video3d_plugin.scene import Omission, Scene, SceneInputs
+from video3d_plugin.serve.limits import Limits
 from video3d_plugin.view.scene_view import SceneView, gather
-
-if TYPE_CHECKING:
-    from video3d_plugin.serve.service import Limits
 
 PAGE_FRAMES = 100
 _PROGRAM_EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "socket.", "ctypes.")
@@ -44,7 +43,12 @@ _DATA_FOLDER_FILE = "video3d.json"
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Where a scan of the command line lies: the arguments of `load_scene`."""
+    """A scan of the command line: the arguments of `load_scene`.
+
+    Attributes:
+        path: Folder or file of the scan, or a data folder.
+        scene_id: The scene in a data folder; None for a scan.
+    """
 
     path: Path
     scene_id: str | None = None
@@ -52,7 +56,14 @@ class SceneSource:
 
 @dataclass(frozen=True)
 class ModelView:
-    """How a model sees scenes: its inputs, its frame sampler, and whether it chooses among boxes."""
+    """How a model sees scenes.
+
+    Attributes:
+        spec: Sizes and voxels of its inputs.
+        sampler: Name of its frame sampler.
+        max_frames: Maximum number of frames.
+        needs_boxes: Whether it has a grounding head, which needs box proposals.
+    """
 
     spec: InputsSpec
     sampler: str
@@ -62,10 +73,11 @@ class ModelView:
 
 @dataclass(frozen=True)
 class ReadScene:
-    """A scene as the server keeps it.
+    """A scene that was read.
 
-    inputs: Arguments of SceneInputs, tensors as numpy arrays (see `inputs_of`).
-    view: What the viewer shows. Its scene names no files.
+    Attributes:
+        inputs: Arguments of SceneInputs, with tensors as numpy arrays (see `inputs_of`).
+        view: What the viewer shows. Its scene has no file paths.
     """
 
     inputs: dict[str, Any]
@@ -73,7 +85,16 @@ class ReadScene:
 
 
 def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
-    """Read a scan that the command line names."""
+    """Read a scan of the command line.
+
+    Args:
+        source: The scan.
+        model: How the model sees it.
+
+    Raises:
+        DataError: The scan cannot be read.
+        MissingError: A file is missing.
+    """
     deny_programs()
     return _read(load_scene(source.path, source.scene_id), model)
 
@@ -82,16 +103,18 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
     """Unpack, check and read an uploaded recording.
 
     Args:
-        archive: The zip file that arrived.
+        archive: The zip file.
         folder: An existing empty folder to unpack into.
         name: The scene's name.
+        limits: Bounds on the archive.
+        model: How the model sees the scene.
 
     Raises:
-        DataError: What is wrong with the archive. It must be a plain recording: a prepared data folder is refused,
-            since its records name files, and so is a recording whose files lie elsewhere.
+        DataError: The archive is too large, or not a recording with all its files. A prepared data folder is refused,
+            since its records name files.
     """
     recording = unpack(archive, folder / name, max_bytes=limits.unpacked_bytes, max_files=limits.files)
-    registry.get(model.sampler)  # may import a plug-in's module
+    registry.get(model.sampler)  # an add-on's module must be imported before files are denied
     deny_programs()
     deny_files_outside(folder)
     for path in (folder / name).rglob("*"):
@@ -102,27 +125,41 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
     check_inside(scene, folder)
     if len(scene.frames) > limits.frames:
         what = f"{len(scene.frames)} frames, more than {limits.frames}"
-        raise DataError(what, remedy="zip every second one, or fewer")
+        raise DataError(what, remedy="zip every second frame, or fewer")
     return _read(scene, model)
 
 
 def inputs_of(read: ReadScene) -> SceneInputs:
-    """The SceneInputs of a scene that a worker read."""
-    values = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in read.inputs.items()}
+    """Return the model's inputs of a scene that a worker read.
+
+    Args:
+        read: The worker's result.
+    """
+    values: dict[str, Any] = {
+        name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in read.inputs.items()
+    }
     return SceneInputs(**values)
 
 
 def check_inside(scene: Scene, folder: Path) -> None:
-    """Raise DataError if a file of the scene lies outside of `folder`, links followed."""
+    """Check that all files of a scene lie inside a folder, links followed.
+
+    Args:
+        scene: The scene.
+        folder: The folder.
+
+    Raises:
+        DataError: A file lies outside; the message names the frame.
+    """
     root = folder.resolve()
     for frame in scene.frames:
-        for blob in (frame.color, frame.depth):
-            if not blob.path.resolve().is_relative_to(root):
+        for image in (frame.color, frame.depth):
+            if not image.path.resolve().is_relative_to(root):
                 raise DataError(f"frame {frame.name} names a file outside of the upload", remedy="zip the files too")
 
 
 def deny_programs() -> None:
-    """From now on, this process can start no program and open no connection from Python."""
+    """Deny this process, for the rest of its life, to start programs and to open connections from Python."""
 
     def hook(event: str, args: tuple) -> None:
         if event.startswith(_PROGRAM_EVENTS):
@@ -132,10 +169,13 @@ def deny_programs() -> None:
 
 
 def deny_files_outside(folder: Path) -> None:
-    """From now on, this process opens only files inside `folder`, and Python's own modules to read.
+    """Deny this process, for the rest of its life, to open other files than those in a folder and Python modules.
 
-    Python code that opens anything else gets PermissionError, as if the file were not readable. A second line of
-    defence behind the readers' own checks.
+    Python code that opens another file gets PermissionError. This is a second line of defence behind the readers'
+    checks.
+
+    Args:
+        folder: The folder, which may be read and written. Modules may be read.
     """
     root, modules = os.path.realpath(folder), _module_roots()
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -153,7 +193,12 @@ def deny_files_outside(folder: Path) -> None:
 
 
 def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
-    """The text with only the last part of each absolute path; `roots` are folders whose names may hold spaces."""
+    """Reduce each absolute path in a text to its last part.
+
+    Args:
+        text: A message.
+        roots: Folders to remove first, since their names may hold spaces.
+    """
     for root in sorted({str(root) for root in roots}, key=len, reverse=True):
         if len(root) > 1:
             text = text.replace(root + os.sep, "").replace(root, Path(root).name)
@@ -164,30 +209,30 @@ def _read(scene: Scene, model: ModelView) -> ReadScene:
     scene = without_broken_frames(scene, threads=4)
     if model.needs_boxes:
         scene = with_proposals(scene)
-    chosen = sample(scene, model.sampler, model.max_frames)
-    inputs = scene_inputs(scene, chosen, model.spec)
-    view = gather(scene, chosen, model.sampler, max_frames=PAGE_FRAMES)
+    frames = sample(scene, model.sampler, model.max_frames)
+    inputs = scene_inputs(scene, frames, model.spec)
+    view = gather(scene, frames, model.sampler, max_frames=PAGE_FRAMES)
     values = {field.name: getattr(inputs, field.name) for field in fields(SceneInputs)}
     arrays = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in values.items()}
-    return ReadScene(arrays, replace(view, scene=_shown(scene)))
+    return ReadScene(arrays, replace(view, scene=_without_files(scene)))
 
 
-def _shown(scene: Scene) -> Scene:
-    """The scene for the page: notes and reasons without this machine's paths, frames without their files."""
-    nowhere = [
+def _without_files(scene: Scene) -> Scene:
+    """The scene for the viewer: frames without their files, notes and reasons without paths of this machine."""
+    frames = [
         replace(frame, color=replace(frame.color, path=Path()), depth=replace(frame.depth, path=Path()))
         for frame in scene.frames
     ]
     omissions = tuple(Omission(without_paths(o.what), without_paths(o.reason)) for o in scene.omissions)
-    return replace(scene, frames=tuple(nowhere), omissions=omissions, notes=tuple(map(without_paths, scene.notes)))
+    return replace(scene, frames=tuple(frames), omissions=omissions, notes=tuple(map(without_paths, scene.notes)))
 
 
 def _module_roots() -> tuple[str, ...]:
-    """Where this package, the standard library and the installed packages lie."""
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {*site.getsitepackages(), site.getusersitepackages()}
-    places |= {str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).parents[1])}
-    return tuple(os.path.realpath(place) for place in places if place)
+    """Folders of this package, of the standard library and of the installed packages."""
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders |= {*site.getsitepackages(), site.getusersitepackages()}
+    folders |= {str(Path(__file__).resolve().parents[1]), str(Path(np.__file__).parents[1])}
+    return tuple(os.path.realpath(folder) for folder in folders if folder)
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:
@@ -195,7 +240,11 @@ def _is_below(path: str, roots: tuple[str, ...]) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or folder of an upload, whatever is left of it."""
+    """Delete a file or folder of an upload; nothing happens if it does not exist.
+
+    Args:
+        path: The file or folder.
+    """
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""The process around the app: uvicorn with bounds on connections, and an end within five seconds of a signal."""
+"""Runs the application in uvicorn, with bounds on connections, and ends within five seconds of a signal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 256
-HEADERS_S = 15  # seconds in which a connection must send a whole request's head
-FLUSH_S = 60  # seconds in which a client must take a response, or ask again
-GRACE_S = 2  # seconds for requests in progress, once the server is to end
+HEADERS_S = 15  # seconds for receiving a request's headers
+FLUSH_S = 60  # seconds for receiving a response, or until the next request
+GRACE_S = 2  # seconds for requests in progress at shutdown
 END_S = 4  # seconds after which the process ends, whatever still runs
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that is closed where it asks for nothing, or does not take what it asked for."""
+    """A connection that is closed if the client sends no request, or does not receive the response, in time."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -39,7 +39,7 @@ class BoundedConnection(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
-            self._stop_timer()  # a request is complete up to its body, which the app bounds
+            self._stop_timer()  # the headers are complete; the app bounds the body
 
     def on_response_complete(self) -> None:
         self._close_after(FLUSH_S)
@@ -56,7 +56,12 @@ class BoundedConnection(H11Protocol):
 
 
 class EndingServer(uvicorn.Server):
-    """A uvicorn server that calls `on_signal` before it begins to shut down."""
+    """A uvicorn server with a callback for signals.
+
+    Args:
+        config: Configuration of uvicorn.
+        on_signal: Called with the signal's number before the shutdown.
+    """
 
     def __init__(self, config: uvicorn.Config, on_signal: Callable[[int], None]):
         super().__init__(config)
@@ -68,10 +73,13 @@ class EndingServer(uvicorn.Server):
 
 
 class Ending:
-    """Ends the process after a signal: in order where that takes less than END_S seconds, at once where not.
+    """Ends the process after a signal: orderly if that takes less than END_S seconds, else at once.
 
-    Use as a context manager around all that the server does. After a signal, the process ends where the block ends,
-    without the interpreter's own clean-up: that takes seconds with torch loaded, and nothing can interrupt it.
+    Use it as a context manager around everything that the server does. After a signal, the process ends at the end of
+    the block without the interpreter's clean-up, which takes seconds with torch loaded and cannot be interrupted.
+
+    Attributes:
+        clean_up: Called at the end of the block.
     """
 
     def __init__(self) -> None:
@@ -79,12 +87,12 @@ class Ending:
         self._number: int | None = None
 
     def __enter__(self) -> Ending:
-        """Handle SIGTERM, SIGINT, and the SIGHUP of a closing terminal. A SIGHUP that is ignored (nohup) stays so."""
-        if threading.current_thread() is threading.main_thread():  # Python sets handlers in no other
+        """Handle SIGTERM, SIGINT, and the SIGHUP of a closing terminal unless it is ignored (nohup)."""
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._exit)
             if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # which uvicorn knows
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # which uvicorn handles
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -96,7 +104,11 @@ class Ending:
             os._exit(128 + self._number)
 
     def begin(self, number: int) -> None:
-        """Start the countdown; later signals change nothing."""
+        """Start the countdown of END_S seconds. Later signals have no effect.
+
+        Args:
+            number: The signal.
+        """
         if self._number is None:
             self._number = number
             threading.Thread(target=self._end, daemon=True).start()
@@ -116,12 +128,18 @@ class Ending:
 
 
 def run(app: Any, listener: Any, ending: Ending) -> None:
-    """Serve the app until a signal."""
+    """Serve the application until a signal.
+
+    Args:
+        app: The ASGI application.
+        listener: The listening socket.
+        ending: The active `Ending`.
+    """
     EndingServer(config_of(app), ending.begin).run(sockets=[listener])
 
 
 def config_of(app: Any) -> uvicorn.Config:
-    """HTTP/1.1 alone: no websockets, no trust in forwarded addresses, bounded connections."""
+    """Configure uvicorn: HTTP/1.1 only, without websockets and forwarded addresses, with bounded connections."""
     return uvicorn.Config(
         app,
         http=BoundedConnection,

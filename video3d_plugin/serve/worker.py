@@ -1,7 +1,7 @@
-"""Worker processes with a time limit and a memory limit, for code that reads files of strangers.
+"""Worker processes with limits on time and memory, for reading untrusted files.
 
-A worker bounds and isolates failures: whatever blocks or kills it, the server goes on. It runs as the same user as the
-server, so it is no sandbox against code execution.
+The server survives a worker that blocks or crashes. A worker runs as the same user as the server, so it is no sandbox
+against code execution.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _PATH_NAMES = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 
 
 class WorkerPool:
-    """Runs functions in processes of their own, one process for each call.
+    """Runs each call in a process of its own.
 
     Args:
-        seconds: How long a call may take before its process is killed.
-        memory_bytes: How much memory a process may allocate (enforced where the system has resource limits).
-        preload: Modules that are imported once, before the processes are forked.
+        seconds: Time after which the process of a call is killed.
+        memory_bytes: Memory that a process may allocate; enforced where the system has resource limits.
+        preload: Modules imported once, before the processes are forked.
     """
 
     def __init__(self, seconds: float, memory_bytes: int, preload: tuple[str, ...] = _PRELOAD):
@@ -59,12 +59,16 @@ class WorkerPool:
         self._closed = False
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a module-level function in a new process and return its result.
+        """Call a function in a new process and return its result.
+
+        Args:
+            function: A module-level function.
+            *args: Its arguments.
 
         Raises:
             DataError: The call took too long, needed too much memory, or its process ended early.
             Video3DError: As raised by the function.
-            RuntimeError: The function raised something else, or returned what is not a record; the message says more.
+            RuntimeError: The function raised another error, or returned a value that is not a record of this package.
         """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
@@ -100,12 +104,12 @@ class WorkerPool:
 
     @property
     def process_ids(self) -> list[int]:
-        """The processes that run now."""
+        """Ids of the running processes."""
         with self._lock:
             return [process.pid for process in self._running]
 
     def close(self) -> None:
-        """Kill all processes; calls that wait for one raise DataError."""
+        """Kill all processes. Calls that wait for one raise DataError."""
         with self._lock:
             self._closed = True
             running = list(self._running)
@@ -123,7 +127,7 @@ def _result(outcome: str, payload: Any) -> Any:
 
 
 def _work(sender: Connection, seconds: float, memory_bytes: int, function: Callable[..., Any], args: tuple) -> None:
-    """The body of a worker process: one call, whose outcome goes back through the pipe."""
+    """The main function of a worker process: make the call and send its outcome through the pipe."""
     _restrict(seconds, memory_bytes)
     outcome: tuple[str, Any]
     try:
@@ -143,16 +147,16 @@ def _work(sender: Connection, seconds: float, memory_bytes: int, function: Calla
 
 
 def _restrict(seconds: float, memory_bytes: int) -> None:
-    """Bound this process, and let it end with the server. What decoders print is dropped: strangers write it."""
+    """Limit this process, end it with the server, and drop what decoders print, since it comes from untrusted files."""
     sys.dont_write_bytecode = True
     quiet = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(quiet, descriptor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server kills its workers
-    tqdm.set_lock(threading.RLock())  # its own is a named semaphore, which a killed process leaves behind
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server ends its workers
+    tqdm.set_lock(threading.RLock())  # its default is a named semaphore, which a killed process leaves behind
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
     try:
         import resource
     except ImportError:  # Windows: the pool's timer alone ends the process
@@ -164,8 +168,13 @@ def _restrict(seconds: float, memory_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
 
 
+def _exit_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
 class _Unpickler(pickle.Unpickler):
-    """Takes this package's records and numpy arrays, and nothing else: a worker reads files of strangers."""
+    """Accepts this package's records and numpy arrays only, since a worker reads untrusted files."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in _RECORD_MODULES:

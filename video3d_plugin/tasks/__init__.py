@@ -1,9 +1,9 @@
-"""The benchmarks, one module each: `spec` says what one is made of, `registry` finds them.
+"""The benchmarks, one module each. `spec` defines a benchmark's record, `registry` finds benchmarks by name.
 
     from video3d_plugin import tasks
     tasks.names(), tasks.get("scanrefer"), tasks.usable()
 
-Names cost nothing; a benchmark's module is imported when it is asked for.
+A benchmark's module is imported when it is first used.
 """
 
 from video3d_plugin.tasks.registry import BUILT_IN, get, is_grounding, names, needs_point, of_host_name, usable

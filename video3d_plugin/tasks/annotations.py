@@ -1,4 +1,4 @@
-"""What the readers of annotation files share: checked items, boxes by object id, counted omissions."""
+"""Shared by the readers of annotation files: checked items, boxes by object id, and counts of omitted items."""
 
 from __future__ import annotations
 
@@ -20,27 +20,37 @@ from video3d_plugin.tasks.object_classes import Labels
 Item = dict[str, Any]
 Doc = dict[str, Any]
 Box = tuple[float, ...]
-UNKNOWN = "unknown"  # the group of an item of which the annotation file does not say it
+UNKNOWN = "unknown"  # group of an item for which the annotation file has none
 _REMEDY = "expected the benchmark's official file"
 
 
 @dataclass(frozen=True)
 class SceneBoxes:
-    """What annotations need of a scene: boxes (6,) by object id, and proposals (N, 6); world frame, metres."""
+    """The boxes of a scene, in the world frame, in metres.
+
+    Attributes:
+        boxes: (6,) boxes of the annotated objects by id.
+        proposals: (N, 6) predicted boxes.
+    """
 
     boxes: Mapping[int, Box]
     proposals: np.ndarray
 
     @classmethod
     def of(cls, scene: Scene) -> SceneBoxes:
+        """Return the boxes of a scene."""
         return cls({instance.object_id: instance.box for instance in scene.instances}, scene.proposals)
 
 
 @dataclass
 class Context:
-    """The scenes there are, ScanNet's label table (None: not there), and what had to be left out so far.
+    """What is needed to make documents and questions of annotations.
 
-    An item left out is counted by reason and by what it concerns, not listed: real files hold tens of thousands.
+    Attributes:
+        scenes: Boxes of the available scenes.
+        labels: ScanNet's label table; None if it is not available.
+        skipped: Number of omitted items by reason and by the scene or object. They are counted and not listed, since
+            official files have tens of thousands.
     """
 
     scenes: Mapping[str, SceneBoxes]
@@ -48,40 +58,51 @@ class Context:
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def skip(self, reason: str, concerns: str) -> None:
+        """Count an omitted item.
+
+        Args:
+            reason: Why it is omitted.
+            concerns: The scene or object.
+        """
         self.skipped[reason, concerns] += 1
 
     def has_scene(self, scene_id: str) -> bool:
-        """Whether the scene is there; counts the item as left out if not."""
+        """Return whether a scene is available; if not, count an omitted item."""
         if scene_id in self.scenes:
             return True
         self.skip("scene is not among the prepared ones", scene_id)
         return False
 
     def boxes_of(self, scene_id: str, object_ids: Iterable[int]) -> list[Box] | None:
-        """The boxes of the objects; None, and counted, if one of them has none."""
-        known = self.scenes[scene_id].boxes
+        """Return the boxes of objects. If one has none, count an omitted item and return None.
+
+        Args:
+            scene_id: An available scene.
+            object_ids: Ids of its objects.
+        """
+        boxes = self.scenes[scene_id].boxes
         ids = list(object_ids)
         for object_id in ids:
-            if object_id not in known:
+            if object_id not in boxes:
                 self.skip("object has no annotated box", f"{scene_id} object {object_id}")
                 return None
-        return [known[object_id] for object_id in ids]
+        return [boxes[object_id] for object_id in ids]
 
     def boxes_if_there(self, scene_id: str, object_ids: Iterable[int]) -> list[Box] | None:
-        """As `boxes_of`; None, and counted, also where the scene is not there."""
+        """Like `boxes_of`, for a scene that may not be available: then count an omitted item and return None."""
         return self.boxes_of(scene_id, object_ids) if self.has_scene(scene_id) else None
 
 
 def read_items(path: Path, fields: Mapping[str, Any], key: str | None = None) -> list[Item]:
-    """The list of items of a JSON file.
+    """Read the items of an annotation file.
 
     Args:
-        path: The file; a JSON list, or with `key` an object that holds the list.
-        fields: Name to type, or to a tuple of types: what every item must have.
-        key: Name of the list in the file's object.
+        path: A JSON list, or with `key` a JSON object that holds the list.
+        fields: Required fields, by name: a type or a tuple of types.
+        key: Name of the list in the object.
 
     Raises:
-        DataError: The file is not such a list; the message names the first item that is not whole.
+        DataError: The file is not such a list, or an item is not valid; the message names the first such item.
     """
     content = read_json(path, list if key is None else dict, _REMEDY)
     items = content if key is None else content.get(key)
@@ -100,7 +121,17 @@ def read_items(path: Path, fields: Mapping[str, Any], key: str | None = None) ->
 
 
 def check_lists(items: list[Item], name: str, kind: type, path: Path) -> None:
-    """DataError unless field `name` of every item is a list of the given kind (or absent)."""
+    """Check that a field of all items is a list of one type, or absent.
+
+    Args:
+        items: Items of an annotation file.
+        name: The field.
+        kind: Type of the list's elements.
+        path: The file, for the error message.
+
+    Raises:
+        DataError: The field of an item is something else.
+    """
     for index, item in enumerate(items):
         values = item.get(name, [])
         if not fits(values, [kind]):
@@ -108,7 +139,16 @@ def check_lists(items: list[Item], name: str, kind: type, path: Path) -> None:
 
 
 def object_number(text: Any, path: Path, index: int) -> int:
-    """ScanNet's object id as a number; annotation files write "5" or 5."""
+    """Convert ScanNet's object id to a number. Annotation files write "5" or 5.
+
+    Args:
+        text: The id.
+        path: The file, for the error message.
+        index: The item, for the error message.
+
+    Raises:
+        DataError: It is not an object id.
+    """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10:

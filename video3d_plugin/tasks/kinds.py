@@ -1,7 +1,7 @@
 """Kinds of values (`files.schema`) in annotation files, evaluation documents and records.
 
-Limits are far above what any official file has (the longest description has 700 characters) and keep what is computed
-from a record, such as the longest common subsequence of two texts, within seconds.
+Limits are far above the values of official files (the longest description has 700 characters), and low enough that
+computing a metric of a record, such as the longest common subsequence of two texts, takes seconds at most.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from video3d_plugin.files.schema import Anything, Number, Table, Text, Whole
 from video3d_plugin.metrics.iou import LARGEST_M
 
 LONGEST_ANSWER = 20_000  # characters of an answer or caption that are scored; longer ones count as unreadable
-LONGEST_REFERENCE = 5_000  # ROUGE takes the product of both lengths
+LONGEST_REFERENCE = 5_000  # ROUGE's time is proportional to the product of both lengths
 
 NAME = Text(128, shortest=1, one_line=True)
 SCENE_ID = NAME
@@ -23,19 +23,20 @@ SIZE = Number(0, LARGEST_M)
 POINT = [COORDINATE] * 3
 BOX: list[Any] = [COORDINATE] * 3 + [SIZE] * 3
 
-# In records. A predicted box may have negative sizes, which the evaluators take as positive.
+# In records. Predicted boxes may have negative sizes, which the evaluators take as positive.
 SAID = Text(LONGEST_ANSWER)
 REFERENCE = Text(LONGEST_REFERENCE)
 ANY_BOX: list[Any] = [COORDINATE] * 6
 OVERLAP = Number(0, 1.001)  # with room for rounding
 YES_NO = (bool, None)
 
-# Of an evaluation document of any task; what else it holds crosses to `datasets`, whose time doubles with each level.
+# Fields of an evaluation document of any task. Others are bounded in depth, since the time of `datasets` doubles with
+# each level of nesting.
 DOC: dict[str, Any] = {"task": NAME, "scene_id": SCENE_ID, "item_id": Text(1000, shortest=1), "prompt": Text()}
 DOC_VALUES = Table(Anything(depth=4), name=NAME)
 
-# What an item of an official annotation file, or of Video-3D LLM's processed ones, holds where it holds it; which
-# fields there must be is said by each benchmark's reader.
+# Fields of an item of an official annotation file, or of Video-3D LLM's processed files, where they are present. Each
+# benchmark's reader decides which are required.
 _TRAIT = (bool, Whole(0, 1), None)
 ANNOTATION: dict[str, Any] = {
     "scene_id?": SCENE_ID,

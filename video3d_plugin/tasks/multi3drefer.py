@@ -1,4 +1,4 @@
-"""Multi3DRefer (arXiv 2309.05251): find all objects that a description means: none, one or several.
+"""Multi3DRefer (arXiv 2309.05251): locate all objects that a description refers to: none, one or several.
 
 multi3drefer_{train,val,test}.json:
 
@@ -8,8 +8,8 @@ multi3drefer_{train,val,test}.json:
 Official scorer: https://github.com/3dlg-hcvc/M3DRef-CLIP/tree/babfcc4/m3drefclip/evaluation
 Prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_multi3drefer.py
 
-What a document holds for scoring: scene_id, ann_id, description, eval_type, gt_boxes (G, 6), object_ids (they tell a
-repeated id).
+Fields of a document for scoring: scene_id, ann_id, description, eval_type, gt_boxes (G, 6), object_ids (to find
+repeated ids).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _TRAITS = ("spatial", "color", "texture", "shape")
 
 
 def read(paths: Sequence[Path]) -> list[Item]:
-    """The items of the file, with numbers as object ids."""
+    """Read the annotation file; object ids become numbers (`TaskSpec.read`)."""
     items = read_items(paths[0], _FIELDS)
     for index, item in enumerate(items):
         item["object_ids"] = [object_number(value, paths[0], index) for value in item["object_ids"]]
@@ -58,7 +58,7 @@ def read(paths: Sequence[Path]) -> list[Item]:
 
 
 def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
-    """A document a description; gt_boxes has one box an object id, also where the file repeats an id."""
+    """Make a document of each description (`TaskSpec.docs`), with a box for each object id, also a repeated one."""
     result = []
     for item in items:
         boxes = context.boxes_if_there(item["scene_id"], item["object_ids"])
@@ -84,7 +84,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question a description; the answer are the objects, each once."""
+    """Make a question of each description (`TaskSpec.questions`); its targets are the objects, each once."""
     return [
         Question(
             task=NAME,
@@ -100,11 +100,12 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
 
 
 def item_id(item: Mapping[str, Any]) -> str:
-    """The official key: ann_id is unique within a scene."""
+    """Return the official id of a description: ann_id is unique within a scene."""
     return f"{item['scene_id']}|{item['ann_id']}"
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
+    """Read an item of a processed file (`ProcessedFiles.read`)."""
     metadata = conversation.item["metadata"]
     ids = [object_number(value, conversation.path, conversation.index) for value in metadata["object_id"]]
     return [
@@ -119,6 +120,7 @@ def read_processed(conversation: Conversation) -> list[Item]:
 
 
 def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
+    """Make the items of a processed file (`ProcessedFiles.write`)."""
     result = []
     for number, item in enumerate(items):
         boxes = context.boxes_if_there(item["scene_id"], item["object_ids"])
@@ -134,7 +136,15 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction, *, rules: Sequence[Rule] = RULES) -> Record:
-    """F1 pairs of both conventions by each rule. Text that cannot be read is no claim that nothing is there: F1 0."""
+    """Make the record of a question (`TaskSpec.make_record`), with F1 of both conventions for each rule.
+
+    An unreadable text does not count as "no object": its F1 is 0.
+
+    Args:
+        doc: The evaluation document.
+        prediction: The parsed prediction.
+        rules: Rules for selecting boxes from scores.
+    """
     status, selected = predicted_boxes(prediction, rules)
     truth, ids = [list(map(float, b)) for b in doc["gt_boxes"]], doc.get("object_ids")
     distinct = list(dict(zip(ids, truth, strict=True)).values()) if ids and len(ids) == len(truth) else truth
@@ -161,11 +171,12 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction, *, rules: 
 
 
 def plain_selection(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Boxes and F1 pairs of a record by the rule whose numbers have plain names."""
+    """Return boxes and F1 of a record by the first rule, whose metrics have names without a prefix."""
     return next(iter(record["chosen"].values()))
 
 
 def score_records(records: Sequence[Record], _score: Scorer, *, rules: Sequence[Rule] = RULES) -> Scores:
+    """Compute the metrics for each rule (`TaskSpec.score_records`)."""
     """The first rule under the plain names, another with its name before: `mass0.25_v3d_f1@0.5`, `half_f1@0.5`."""
     known = [r for r in records if not r.get("extra")]
     values: dict[str, float | None] = {}
@@ -188,6 +199,7 @@ def score_records(records: Sequence[Record], _score: Scorer, *, rules: Sequence[
 
 
 def item_score(record: Record) -> float:
+    """Return the official F1 at IoU 0.25 of one question."""
     return plain_selection(record)["m3dref"][0] if record["status"] != "missing" else 0.0
 
 
@@ -195,16 +207,19 @@ def item_score(record: Record) -> float:
 
 
 def reference_doc(item: Mapping[str, Any]) -> Doc:
+    """Make a document of a line of Video-3D-LLM's output (`PredictionFiles.reference_doc`)."""
     scene, sample = str(item.get("scene", "")), str(item.get("sample_id", ""))
     kind = str(item.get("question_type", ""))
     return {"scene_id": scene, "ann_id": sample, "gt_boxes": item["gt_response"], "eval_type": kind}
 
 
 def boxes(record: Mapping[str, Any]) -> tuple[Boxes, Boxes]:
+    """Return (true boxes, predicted boxes) of a record."""
     return record["gt_boxes"], plain_selection(record)["boxes"]
 
 
 def show(record: Record) -> dict[str, Any]:
+    """Return the fields for the viewer (`TaskSpec.show`)."""
     selected = plain_selection(record)
     return {
         "question": record["description"],
@@ -229,7 +244,11 @@ PUBLISHED = {
 
 
 def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
-    """The benchmark with boxes selected by this cumulative mass under the plain names; the other rules beside it."""
+    """Make the benchmark with boxes selected by a cumulative mass. Metrics of the other rules have prefixes.
+
+    Args:
+        mass: The cumulative probability of the selected boxes.
+    """
     rules = (by_mass(mass), *(rule for rule in RULES[1:] if rule.name != by_mass(mass).name))
     return TaskSpec(
         name=NAME,

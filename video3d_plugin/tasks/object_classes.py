@@ -1,8 +1,8 @@
-"""ScanRefer's groups: is the object the only one of its class in the scene, and is its class one of the named ones?
+"""ScanRefer's groups: whether an object is the only one of its class in the scene, and whether its class is "others".
 
-"Of the scene" means: among the objects that the split's annotations mention, not among all objects of the scan.
-Two definitions of class are in use. Both look `object_name` (with `_` as space) up in column raw_category of
-scannetv2-labels.combined.tsv and differ for walls and floors alone:
+Only objects that the split's annotations mention count, not all objects of the scan. Two definitions of the class are
+in use. Both look up `object_name` (with `_` as space) in column raw_category of scannetv2-labels.combined.tsv, and
+differ for walls and floors only:
 
     official   ScanRefer 9d74830 lib/dataset.py: nyu40class if it is one of 17 names, else "others"
     v3d        Video-3D-LLM 3ff70e8, M3DRef-CLIP babfcc4: nyu40id if it is one of 17 + wall + floor, else 39
@@ -37,14 +37,27 @@ _ROW = {"raw_category": _WORD, "nyu40class": _WORD, "nyu40id": Text(6, shortest=
 
 @dataclass(frozen=True)
 class Labels:
-    """raw_category -> nyu40 class name and id; a name that is not listed counts as "others"."""
+    """ScanNet's label table. Names that it does not list count as "others".
+
+    Attributes:
+        nyu40class: NYU40 class name by raw category.
+        nyu40id: NYU40 id by raw category.
+    """
 
     nyu40class: Mapping[str, str]
     nyu40id: Mapping[str, int]
 
     @classmethod
     def read(cls, path: str | Path) -> Labels:
-        """Read scannetv2-labels.combined.tsv (ScanNet)."""
+        """Read ScanNet's scannetv2-labels.combined.tsv.
+
+        Args:
+            path: The file.
+
+        Raises:
+            MissingError: There is no such file.
+            DataError: It is not the label table.
+        """
         path = Path(path)
         if not path.is_file():
             raise MissingError("no label table", where=path, remedy="it is scannetv2-labels.combined.tsv of ScanNet")
@@ -64,21 +77,28 @@ class Labels:
         return cls(names, {row["raw_category"]: int(row["nyu40id"]) for row in rows})
 
     def official_class(self, object_name: str) -> int:
-        """0..16, or 17 for "others"."""
+        """Return the index of an object's class in OFFICIAL_CLASSES: 0 to 16, or 17 for "others"."""
         name = self.nyu40class.get(object_name.replace("_", " "), "others")
         return OFFICIAL_CLASSES.index(name) if name in OFFICIAL_CLASSES else OTHERS
 
     def v3d_class(self, object_name: str) -> int:
-        """An NYU40 id of V3D_IDS; 39 for all else."""
+        """Return the NYU40 id of an object's class if it is in V3D_IDS, else 39."""
         nyu40id = self.nyu40id.get(object_name.replace("_", " "), V3D_OTHERS)
         return nyu40id if nyu40id in V3D_IDS else V3D_OTHERS
 
 
 def multiple_by_object(items: Iterable[Mapping], class_of: Callable[[str], int]) -> dict[tuple[str, str], bool]:
-    """(scene_id, object_id) -> True where the annotations mention another object of its class in the scene.
+    """Group the objects of a split into "unique" and "multiple".
 
-    items: ScanRefer annotations of ONE split, with scene_id, object_id, object_name. An object whose annotations
-    disagree about its name is counted under the first, and grouped under the last, as the official code does.
+    As in the official code, an object whose annotations differ in its name is counted under the first name, and grouped
+    by the last.
+
+    Args:
+        items: All ScanRefer annotations of one split, with scene_id, object_id and object_name.
+        class_of: Gives the class of an object name.
+
+    Returns:
+        (scene_id, object_id) to whether the annotations mention another object of its class in the scene.
     """
     items = list(items)
     first: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""Predictions in any form, taken apart: text, boxes, or the scores of a scene's proposals."""
+"""Parses predictions in any form: text, boxes, or scores of a scene's proposals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from video3d_plugin.tasks.kinds import LONGEST_ANSWER
 
 @dataclass(frozen=True)
 class ParsedPrediction:
-    """A prediction taken apart: a mapping in our own format, or text; neither where it is missing.
+    """A parsed prediction: fields or text, or neither if it is missing.
 
     Attributes:
-        text: What the model said.
-        fields: Scores, boxes or words by name.
+        text: The model's text.
+        fields: Scores, boxes or texts by name.
         reason: Why there is no prediction.
     """
 
@@ -32,21 +32,22 @@ class ParsedPrediction:
 
     @property
     def is_missing(self) -> bool:
+        """Whether no prediction was made."""
         return self.text is None and self.fields is None
 
     @property
     def has_scores(self) -> bool:
-        """Whether it has scores of proposals."""
+        """Whether it holds scores of proposals."""
         return self.fields is not None and self.fields.get("scores") is not None
 
 
 def parse_prediction(prediction: Any, text_keys: Sequence[str] = ()) -> ParsedPrediction:
-    """Take a prediction apart: None, a mapping, text, or a list of one of these (as from lmms-eval).
+    """Parse a prediction.
 
     Args:
-        prediction: As a host or a file gives it.
-        text_keys: What a mapping holds the words of an answer under; () for a task of boxes, for which any other list
-            is a box or several of them ([]: nothing is there).
+        prediction: None, a mapping, text, or a list of one of these, as in lmms-eval's responses.
+        text_keys: Names under which a mapping holds the answer's text; () for a benchmark of boxes, where another list
+            is a box or a list of boxes ([] for "no object").
     """
     if isinstance(prediction, list | tuple):
         if not text_keys and not (len(prediction) == 1 and isinstance(prediction[0], str | Mapping | None)):
@@ -62,8 +63,10 @@ def parse_prediction(prediction: Any, text_keys: Sequence[str] = ()) -> ParsedPr
 
 
 def _decoded(text: str, text_keys: Sequence[str]) -> Mapping | None:
-    """JSON with the scores of proposals, a reason why there is no answer, or words; any other JSON is another model's
-    answer, and left to the parser of boxes in text."""
+    """Decode JSON of this package: scores of proposals, a reason for a missing answer, or the answer's text.
+
+    None for other JSON, which is another model's text and left to the parser of boxes.
+    """
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -71,30 +74,45 @@ def _decoded(text: str, text_keys: Sequence[str]) -> Mapping | None:
     except (ValueError, RecursionError):
         return None
     keys = decoded.keys()
-    is_ours = keys >= {"scores", "boxes"} or keys == {"unanswered"} or any(key in keys for key in text_keys)
-    return decoded if is_ours else None
+    is_own_format = keys >= {"scores", "boxes"} or keys == {"unanswered"} or any(key in keys for key in text_keys)
+    return decoded if is_own_format else None
 
 
 def text_of(prediction: ParsedPrediction, key: str) -> tuple[str, str]:
-    """Status and words; a mapping holds them under `key`."""
+    """Return the text of a prediction.
+
+    Args:
+        prediction: The prediction.
+        key: Name of the text in its fields.
+
+    Returns:
+        The status (see `tasks.scoring`) and the text; "" unless the status is "ok" or "empty".
+    """
     if prediction.is_missing:
         return "missing", ""
     text = prediction.text if prediction.fields is None else prediction.fields.get(key)
-    if not is_words(text):
+    if not is_text(text):
         return "unreadable", ""
     text = "" if text is None else str(text)
     return ("ok" if text.strip() else "empty"), text
 
 
-def is_words(value: object) -> bool:
-    """Whether a value is text short enough to be scored, a number (an answer may be 5), or nothing."""
+def is_text(value: object) -> bool:
+    """Return whether a value can be scored as text: a text that is not too long, a number, or None."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value is None or abs(value) < LARGEST_M
     return isinstance(value, str) and len(value) <= LONGEST_ANSWER
 
 
 def predicted_box(prediction: ParsedPrediction) -> tuple[str, list[float] | None]:
-    """Status and box of a prediction of one object: the best proposal, or the first box in the text."""
+    """Return the predicted box of one object: the proposal with the best score, or the first box in the text.
+
+    Args:
+        prediction: The prediction.
+
+    Returns:
+        The status (see `tasks.scoring`), and the box (6,) or None.
+    """
     if not prediction.has_scores:
         status, boxes = _boxes_without_scores(prediction)
         return (status, boxes[0]) if boxes else ("empty" if status == "ok" else status, None)
@@ -107,7 +125,15 @@ def predicted_box(prediction: ParsedPrediction) -> tuple[str, list[float] | None
 
 
 def predicted_boxes(prediction: ParsedPrediction, rules: Sequence[Rule]) -> tuple[str, dict[str, list[list[float]]]]:
-    """Status, and the boxes that each rule selects, by its name; without scores, the same boxes for all."""
+    """Return the boxes that each rule selects.
+
+    Args:
+        prediction: The prediction. Without scores, all rules give the same boxes.
+        rules: Rules of selection.
+
+    Returns:
+        The status (see `tasks.scoring`), and boxes (6,) by name of the rule.
+    """
     names = [rule.name for rule in rules]
     if not prediction.has_scores:
         status, boxes = _boxes_without_scores(prediction)
@@ -135,18 +161,18 @@ def _boxes_without_scores(prediction: ParsedPrediction) -> tuple[str, list[list[
 
 
 def _direct_boxes(fields: Mapping) -> list[list[float]]:
-    """The boxes given outright, as `boxes`, `box` or `bbox`, one or several; None says that nothing is there."""
-    given = [fields[key] for key in ("boxes", "box", "bbox") if key in fields]
-    if not given:
-        raise DataError("no box in it", remedy="expected `boxes` or `box`")
-    boxes: Any = next((value for value in given if value is not None), [])
+    """One or several boxes of a field `boxes`, `box` or `bbox`; None in it means "no object"."""
+    values = [fields[key] for key in ("boxes", "box", "bbox") if key in fields]
+    if not values:
+        raise DataError("the prediction holds no box", remedy="expected `boxes` or `box`")
+    boxes: Any = next((value for value in values if value is not None), [])
     if not isinstance(boxes, list | tuple | np.ndarray):
         raise DataError(f"boxes are a {type(boxes).__name__}, expected a list")
     return [as_box(box, "predicted box").tolist() for box in ([boxes] if _is_one_box(boxes) else boxes)]
 
 
 def _is_one_box(value: Sequence | np.ndarray) -> bool:
-    """Six numbers or eight corners, and no list of boxes? `as_box` checks what is inside."""
+    """Whether a value has the form of one box, six numbers or eight corners; `as_box` checks its contents."""
     if not len(value):
         return False
     is_number = not isinstance(value[0], list | tuple | np.ndarray)
@@ -154,7 +180,7 @@ def _is_one_box(value: Sequence | np.ndarray) -> bool:
 
 
 def _proposals(prediction: ParsedPrediction) -> tuple[list, list, bool]:
-    """Scores, boxes, and whether there is a zero-target slot (if it is not said: by the number of scores)."""
+    """Scores, boxes, and whether there is a zero-target slot, which the number of scores tells by default."""
     fields = prediction.fields or {}
     scores, boxes = list(fields["scores"]), as_boxes(fields.get("boxes", ()), "proposals").tolist()
     return scores, boxes, bool(fields.get("has_zero_target", len(scores) == len(boxes) + 1))

@@ -1,15 +1,15 @@
-"""Video-3D LLM's processed files (`*_llava_style.json`): read where official files are not there, and written.
+"""Reads and writes Video-3D LLM's processed files (`*_llava_style.json`), which may replace official files.
 
     {"id": 0, "video": "scannet/scene0011_00", "conversations": [{"value": prompt, "from": "human"}, {"value": answer,
      "from": "gpt"}], "box": ..., "metadata": {"question_type": ..., "ann_id": ..., "object_id": ...}}
 
-They carry less than the official files: no object names and no tokens, so the official ScanRefer groups and Scan2Cap's
-official references cannot be computed from them, and SQA3D's situation and question are one text. Items come out like
-official ones with those fields empty; boxes are taken from the scans, not from these files.
+They hold less than the official files. Without object names and tokens, ScanRefer's official groups and Scan2Cap's
+official references cannot be computed; SQA3D's situation and question are one text. Items are read like official ones
+with these fields empty. Boxes come from the scans, not from these files.
 
-Written are the conversations that the reference trains and evaluates on (LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/
-preprocessing/process_*.py). `id` is the item's place in the official file, so items of scenes that are not there leave
-gaps. The context's scenes then hold boxes as Python floats and proposals in float64, as in the reference's own files.
+Written files hold the conversations that the reference trains and evaluates on (LaVi-Lab/Video-3D-LLM at 3ff70e8,
+scripts/3d/preprocessing/process_*.py). `id` is the item's position in the official file, so that unavailable scenes
+leave gaps. The context's scenes must hold boxes as Python floats and proposals in float64, as in the reference's files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ _SEVERAL = "\nThere may be no corresponding object"
 
 @dataclass(frozen=True)
 class Conversation:
-    """One item of a processed file, and where it stands."""
+    """One item of a processed file.
+
+    Attributes:
+        item: The item.
+        scene_id: Its scene.
+        prompt: Text of the question.
+        answer: Text of the answer.
+        path: The file.
+        index: The item's position in it.
+    """
 
     item: Item
     scene_id: str
@@ -49,7 +58,7 @@ class ProcessedFiles:
         pattern: Name of a file; {} is the split.
         read: An item -> items like those of the official file.
         write: (official items, split, context) -> the items of a processed file.
-        join: All items -> those that belong together joined.
+        join: All items that were read -> items, merged where the official file has one.
     """
 
     pattern: str
@@ -58,10 +67,14 @@ class ProcessedFiles:
     join: Callable[[list[Item]], list[Item]] = lambda items: items
 
     def load(self, task: str, path: Path) -> list[Item]:
-        """Items like those that the benchmark's own reader gives for the official file.
+        """Read a processed file as items like those of the official file.
+
+        Args:
+            task: Name of the benchmark.
+            path: The file.
 
         Raises:
-            DataError: An item is not one of this benchmark; it is named.
+            DataError: An item does not belong to this benchmark; the message names it.
         """
         items = []
         for index, item in enumerate(read_items(path, _FIELDS)):
@@ -72,18 +85,30 @@ class ProcessedFiles:
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 if isinstance(error, DataError):
                     raise
-                what = f"item {index} is not of the kind {task}: {error!r}"
+                what = f"item {index} does not belong to {task}: {error!r}"
                 raise DataError(what, where=path, remedy=_REMEDY) from None
         return self.join(items)
 
 
 def description_of(prompt: str) -> str:
-    """The description in a grounding prompt; IndexError where there is none."""
+    """Return the description in a grounding prompt.
+
+    Args:
+        prompt: A prompt of ScanRefer or Multi3DRefer.
+
+    Raises:
+        IndexError: The prompt holds no description.
+    """
     return prompt.split(_DESCRIPTION, 1)[1].split(_SEVERAL, 1)[0]
 
 
 def referring_item(conversation: Conversation, description: str) -> Item:
-    """An item as ScanRefer's file has them: one description of one object."""
+    """Make an item of ScanRefer's official form: one description of one object.
+
+    Args:
+        conversation: The item of the processed file.
+        description: The description.
+    """
     metadata = conversation.item["metadata"]
     return {
         "scene_id": conversation.scene_id,
@@ -97,7 +122,15 @@ def referring_item(conversation: Conversation, description: str) -> Item:
 
 
 def conversation_item(number: Any, scene_id: str, prompt: str, answer: str, **more: Any) -> Item:
-    """One item of a processed file."""
+    """Make an item of a processed file.
+
+    Args:
+        number: The item's id.
+        scene_id: Its scene.
+        prompt: Text of the question.
+        answer: Text of the answer.
+        **more: Further fields.
+    """
     return {
         "id": number,
         "video": f"scannet/{scene_id}",
@@ -107,6 +140,12 @@ def conversation_item(number: Any, scene_id: str, prompt: str, answer: str, **mo
 
 
 def referring_metadata(task: str, item: Mapping[str, Any], object_id: Any) -> dict[str, Any]:
-    """Metadata of an item about annotated objects."""
+    """Make the metadata of an item about annotated objects.
+
+    Args:
+        task: Name of the benchmark.
+        item: The official item.
+        object_id: The object's id, or a list of ids.
+    """
     kind = item.get("eval_type", UNKNOWN)
     return {"dataset": task, "question_type": kind, "ann_id": item["ann_id"], "object_id": object_id}

@@ -1,8 +1,8 @@
-"""A benchmark of questions with one answer each, made of one annotation file a split: the usual case, in one call.
+"""Makes the TaskSpec of a benchmark of questions with one answer each, and one annotation file for each split.
 
     [{"scene_id": "scene0011_00", "question_id": "17", "question": "How many chairs are there?", "answer": "3"}, ...]
 
-`dataclasses.replace` changes what is different in a benchmark.
+Fields in which a benchmark differs can be changed with `dataclasses.replace`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def question_answering(
     metrics: Sequence[str],
     **more: Any,
 ) -> TaskSpec:
-    """The TaskSpec of a benchmark of questions with one answer each.
+    """Make the TaskSpec of a benchmark of questions with one answer each.
 
     Args:
-        name: Of the benchmark.
-        files: Split to the name of its annotation file.
-        prompt: What the model is asked; {question} is filled in, and any other text field of an item.
-        score: (records) -> numbers by name, in per cent. A record has `question`, `answer` (the model's), `reference`
-            (the right one) and `status`; of no records, a number is None.
-        metrics: Names of the numbers, the main one first.
-        more: Other fields of TaskSpec.
+        name: Name of the benchmark.
+        files: Name of the annotation file by split.
+        prompt: The prompt. {question} and other text fields of an item are filled in.
+        score: (records) -> metrics by name, in per cent, or None if there are no records. A record has `question`,
+            `answer` (the model's), `reference` (the annotated one) and `status`.
+        metrics: Names of the metrics, the main one first.
+        **more: Other fields of TaskSpec.
     """
 
     def read(paths: Sequence[Path]) -> list[Item]:
@@ -78,7 +78,7 @@ def question_answering(
         "headline": (metrics[0],),
         "metrics": (*metrics, "count_missing"),
         "id_fields": (("question_id",),),
-        "example_fields": (("question", "question"), ("said", "answer"), ("answer", "reference")),
+        "example_fields": (("question", "question"), ("prediction", "answer"), ("answer", "reference")),
         "item_score": item_score,
         "score_meaning": "1 exact, 0.5 refined match",
         "show": show,
@@ -91,7 +91,7 @@ def _filled(prompt: str, item: Item) -> str:
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
-    """The record of one question."""
+    """Make the record of a question (`TaskSpec.make_record`)."""
     status, answer = text_of(prediction, "answer")
     return {
         "id": str(doc["question_id"]),
@@ -104,12 +104,12 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
 
 
 def item_score(record: Record) -> float:
-    """1 where the answer is the reference, 0.5 where one holds the other, else 0."""
+    """Return 1 if the answer equals the reference, 0.5 if one contains the other, else 0."""
     return match_score(record, [record["reference"]])
 
 
 def show(record: Record) -> dict[str, Any]:
-    """What the viewer says of a record."""
+    """Return what the viewer shows of a record (`TaskSpec.show`)."""
     return {
         "question": record["question"],
         "answer": record["answer"],

@@ -1,4 +1,4 @@
-"""Records as files hold them: read, and checked before they are scored."""
+"""Reads the records in samples files of lmms-eval, and checks them before they are scored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from video3d_plugin.tasks import registry
 from video3d_plugin.tasks.kinds import REFERENCE
 
 RUN_AGAIN = "run lmms-eval again, with --log_samples"
-# Of a record of any task; a benchmark's own fields: TaskSpec.record_fields.
-_EVERY: dict[str, Any] = {
+# Fields of a record of any task. Those of one benchmark are in TaskSpec.record_fields.
+_COMMON_FIELDS: dict[str, Any] = {
     "id": Text(2000, shortest=1),
     "status": OneOf(("ok", "missing", "empty", "unreadable")),
     "scene_id": Text(512),
@@ -28,31 +28,42 @@ _EVERY: dict[str, Any] = {
 }
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The record in each sample of a `<date>_samples_<task>.jsonl` of lmms-eval that has one of the known tasks.
+def read_records(path: Path, tasks: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the records of a samples file (`<date>_samples_<task>.jsonl`). Samples of other tasks are skipped.
+
+    Args:
+        path: The samples file.
+        tasks: Names of the benchmarks to read; None for all known ones.
 
     Raises:
-        DataError: A line is no sample, or a record is not whole.
+        DataError: A line is not a sample, or a record is not complete.
     """
-    known = registry.names()
+    names = registry.names() if tasks is None else tasks
     for number, sample in json_lines(path, dict, RUN_AGAIN):
-        record = record_in(sample, known)
+        record = record_of_sample(sample, names, f"{path}, line {number}")
         if record is not None:
-            check_record(record, f"{path}, line {number}")
             yield record
 
 
-def record_in(sample: Mapping[str, Any], known: Collection[str]) -> dict[str, Any] | None:
-    """The record in a sample, of one of the `known` tasks: the host puts it under the first metric, and names that in
-    it."""
+def record_of_sample(sample: Mapping[str, Any], tasks: Collection[str], where: str) -> dict[str, Any] | None:
+    """Return the record in a sample of lmms-eval, which stands under the task's first metric.
+
+    Args:
+        sample: One line of a samples file.
+        tasks: Names of the benchmarks to accept.
+        where: Place of the sample, for the error message.
+
+    Returns:
+        The record; None if the sample has none of these benchmarks.
+
+    Raises:
+        DataError: The record is not complete.
+    """
     for value in sample.values():
-        if isinstance(value, dict) and value.get("task") in tuple(known) and {"id", "status"} <= value.keys():
-            return {name: v for name, v in value.items() if name != "metric"}
+        if isinstance(value, dict) and value.get("task") in tuple(tasks) and {"id", "status"} <= value.keys():
+            record = {name: v for name, v in value.items() if name != "metric"}
+            task = record["task"]
+            fields = _COMMON_FIELDS | dict(registry.get(task).record_fields)
+            check(record, fields, where, f"the record of {task} is not complete: {RUN_AGAIN}")
+            return record
     return None
-
-
-def check_record(record: Mapping[str, Any], where: str) -> None:
-    """DataError where a record of a samples file cannot be scored."""
-    task = record["task"]
-    kinds = _EVERY | dict(registry.get(task).record_fields)
-    check(record, kinds, where, f"a record of {task} that is not whole: {RUN_AGAIN}")

@@ -1,4 +1,4 @@
-"""The benchmarks by name: the five built-in ones and add-ons of the entry-point group `video3d.tasks`."""
+"""Finds benchmarks by name: the built-in ones and add-ons of the entry-point group `video3d.tasks`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def _check(name: str, loaded: Any) -> None:
     if loaded.name != name:
         raise DataError(f"its TaskSpec is named {loaded.name!r}")
     if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
-        raise DataError("its name has other characters than letters, digits and _, or too many")
+        raise DataError("its name must have 1 to 100 letters, digits and _")
     folder = loaded.yaml_folder
     if folder is not None and any(folder.glob("*.dist-info")):  # lmms-eval would read every YAML file below
-        raise DataError(f"its yaml_folder {folder} holds installed distributions, not its own files alone")
+        raise DataError(f"its yaml_folder {folder} holds installed distributions: use a folder of its own")
 
 
 TASKS = ExtensionGroup(
@@ -35,32 +35,46 @@ BUILT_IN = tuple(TASKS.built_in)
 
 
 def names() -> tuple[str, ...]:
-    """All known benchmarks, the built-in ones first. Nothing is loaded."""
+    """Return the names of all benchmarks, the built-in ones first, without loading them."""
     return TASKS.names()
 
 
 def get(name: str) -> TaskSpec:
-    """The benchmark of this name; DataError for an unknown one, listing those that are known."""
+    """Return a benchmark.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        DataError: There is no benchmark of this name (the message lists the known ones), or it cannot be loaded.
+    """
     spec: TaskSpec = TASKS.get(name)
     return spec
 
 
 def usable() -> dict[str, TaskSpec]:
-    """Every benchmark that can be loaded, by name. A broken add-on is left out with a warning."""
+    """Return all benchmarks that can be loaded, by name. A broken add-on is omitted with a warning."""
     return TASKS.usable()
 
 
 def is_grounding(name: str) -> bool:
-    """Whether a question of this task is answered with boxes; False for a task that nobody knows."""
+    """Return whether questions of a benchmark are answered with boxes; False for an unknown benchmark."""
     return name in names() and get(name).is_grounding
 
 
 def needs_point(name: str) -> bool:
-    """Whether a question of this task is about a point; False for a task that nobody knows."""
+    """Return whether questions of a benchmark are about a point; False for an unknown benchmark."""
     return name in names() and get(name).needs_point
 
 
 def of_host_name(host_name: str) -> str | None:
-    """The benchmark of a task of the host: scanrefer, scanrefer_mini and scanrefer_test are one; None: none of ours."""
+    """Return the benchmark of one of lmms-eval's tasks.
+
+    Args:
+        host_name: Name of the task, such as scanrefer, scanrefer_mini or scanrefer_test.
+
+    Returns:
+        The benchmark's name; None if the task belongs to none.
+    """
     matching = (name for name in names() if host_name == name or host_name.startswith(f"{name}_"))
     return max(matching, key=len, default=None)

@@ -1,21 +1,21 @@
-"""Scan2Cap (arXiv 2012.02206): describe the object at a place. Made of ScanRefer's annotations: an object and all its
-descriptions, ScanRefer_filtered_{train,val}.json (see `tasks.scanrefer`).
+"""Scan2Cap (arXiv 2012.02206): describe the object at a position.
+
+It is made of ScanRefer's annotations (`tasks.scanrefer`, train and val): an object and all its descriptions.
 
     {"scene_id": "scene0011_00", "object_id": "5", "object_name": "chair", "gt_box": [...], "box": [...] or None,
      "references": ["there is a brown chair ...", ...], "token": [["there", "is", ...], ...]}
 
 Official scorer: https://github.com/DaveZhenyuChen/Scan2Cap/blob/b9e9610/lib/eval_helper.py
-Boxes and prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scan2cap.py: in evaluation the object
-is given by the proposal that overlaps it best, if that overlap is 0.5 or more (an oracle's choice); in training by its
-own box.
+Boxes and prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scan2cap.py. For evaluation, the
+object is given by the proposal of largest IoU with it, if that is at least 0.5 (an oracle); for training, by its
+annotated box.
 
-What a document holds for scoring: scene_id, object_id, object_name, gt_box (6,), references, token or reference_tokens
-(absent: split as ScanRefer does), box or input_box (6,) or None.
+Fields of a document for scoring: scene_id, object_id, object_name, gt_box (6,), references, token or reference_tokens
+(by default the references are split like ScanRefer's), box or input_box (6,) or None.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,16 +24,14 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.json import JSON_BYTES
-from video3d_plugin.files.schema import Table, Text, check, fits
-from video3d_plugin.files.text import read_text
+from video3d_plugin.files.schema import Text, fits
 from video3d_plugin.metrics import captions
 from video3d_plugin.metrics.dense_captions import DenseCaption, DescribedObject, benchmark
 from video3d_plugin.metrics.iou import as_box, iou, iou_matrix
-from video3d_plugin.metrics.ngrams import Scorer, scorer
+from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.prompts import CAPTION_PROMPT, PLAIN_BOX
 from video3d_plugin.scene import Question
-from video3d_plugin.tasks import scanrefer
+from video3d_plugin.tasks import scan2cap_scenes, scanrefer
 from video3d_plugin.tasks.annotations import Context, Doc, Item
 from video3d_plugin.tasks.kinds import ANY_BOX, BOX, OVERLAP, POINT, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
@@ -56,7 +54,7 @@ MIN_IOU = 0.5
 
 
 def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
-    """A document an object: `box` is the oracle's proposal (None: no proposal overlaps enough), `coords` its centre."""
+    """Make a document of each object (`TaskSpec.docs`): `box` is the oracle's proposal or None, `coords` its centre."""
     scanrefer.add_groups(items, context)
     by_object: dict[str, list[Item]] = {}
     for item in items:
@@ -91,7 +89,15 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def oracle_proposal(proposals: np.ndarray, box: Sequence[float]) -> tuple[list[float] | None, float | None]:
-    """(the proposal (6,) of largest IoU with `box`, that IoU), the first of equals; (None, None) below 0.5."""
+    """Return the proposal of largest IoU with a box; of equal ones the first.
+
+    Args:
+        proposals: (N, 6) boxes.
+        box: (6,) box.
+
+    Returns:
+        The proposal and its IoU; (None, None) if the IoU is below MIN_IOU.
+    """
     if not len(proposals):
         return None, None
     ious = iou_matrix(np.asarray(proposals, np.float64), np.asarray([box]))[:, 0]
@@ -102,7 +108,7 @@ def oracle_proposal(proposals: np.ndarray, box: Sequence[float]) -> tuple[list[f
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question a description, about the centre of the object's own box; the answer starts with a capital."""
+    """Make a question of each description, about the centre of the object's annotated box (`TaskSpec.questions`)."""
     result = []
     for item in items:
         boxes = context.boxes_if_there(item["scene_id"], [item["object_number"]])
@@ -123,28 +129,29 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
 
 
 def object_key(item: Mapping[str, Any]) -> str:
-    """The official key of an object."""
+    """Return the official id of an object."""
     return f"{item['scene_id']}|{item['object_id']}|{item['object_name']}"
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
+    """Read an item of a processed file (`ProcessedFiles.read`)."""
     descriptions = conversation.item.get("annotations", [conversation.answer])
     return [referring_item(conversation, str(description)) for description in descriptions]
 
 
 def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
-    """Every annotation in training; in evaluation an item an object, given by its oracle proposal."""
+    """Make the items of a processed file (`ProcessedFiles.write`): each description for training, else each object."""
     scanrefer.add_groups(items, context)
     descriptions: dict[str, list[str]] = {}
     for item in items:
         descriptions.setdefault(object_key(item), []).append(item["description"])
-    seen: set[str] = set()
+    objects: set[str] = set()
     result = []
     for number, item in enumerate(items):
         key = object_key(item)
-        if split != "train" and key in seen:
+        if split != "train" and key in objects:
             continue
-        seen.add(key)
+        objects.add(key)
         boxes = context.boxes_if_there(item["scene_id"], [item["object_number"]])
         if boxes is None:
             continue
@@ -155,8 +162,8 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
             box, _ = oracle_proposal(proposals, boxes[0])
             more = {"annotations": descriptions[key]}
         metadata, answer = referring_metadata(NAME, item, item["object_id"]), item["description"].capitalize()
-        of_item = {"box_input": box, "gt_box": list(boxes[0]), "metadata": metadata, **more}
-        result.append(conversation_item(number, item["scene_id"], CAPTION_PROMPT, answer, **of_item))
+        more = {"box_input": box, "gt_box": list(boxes[0]), "metadata": metadata, **more}
+        result.append(conversation_item(number, item["scene_id"], CAPTION_PROMPT, answer, **more))
     return result
 
 
@@ -164,15 +171,18 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
-    """The caption counts for the box it came with or, where it came as mere text, for the box the model was given."""
+    """Make the record of an object (`TaskSpec.make_record`).
+
+    The caption describes the box of the prediction, or for a text the box that the model was given.
+    """
     status, caption = text_of(prediction, "caption")
-    given = prediction.fields if prediction.fields is not None and "box" in prediction.fields else None
-    box = given["box"] if given is not None else doc.get("input_box", doc.get("box"))
-    tokens = None if prediction.fields is None else prediction.fields.get("tokens")
+    fields = prediction.fields or {}
+    box = fields["box"] if "box" in fields else doc.get("input_box", doc.get("box"))
+    tokens = fields.get("tokens")
     try:
         box = None if box is None else as_box(box, "caption's box").tolist()
         if tokens is not None and not fits(tokens, [Text(512)]):
-            raise DataError("the caption's tokens are no list of words")
+            raise DataError("the caption's tokens are not a list of texts")
     except DataError:
         box, status, tokens = None, "unreadable", None
     object_name = doc.get("object_name", "")
@@ -195,13 +205,13 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
 
 
 def _reference_tokens(doc: Mapping[str, Any]) -> list[list[str]]:
-    """The annotation file's tokens; where a description has none, it is split in their manner."""
+    """The annotation file's tokens; a description without tokens is split like them."""
     tokens = doc.get("reference_tokens", doc.get("token")) or [None] * len(doc["references"])
     return [list(t or captions.scanrefer_tokens(text)) for t, text in zip(tokens, doc["references"], strict=True)]
 
 
 def caption_item(record: Mapping[str, Any]) -> captions.Scan2CapItem:
-    """What the definitions in `metrics.captions` need of a record."""
+    """Return the item of a record for `metrics.captions`."""
     return captions.Scan2CapItem(
         key=record["id"],
         caption=record["caption"],
@@ -213,6 +223,7 @@ def caption_item(record: Mapping[str, Any]) -> captions.Scan2CapItem:
 
 
 def score_records(records: Sequence[Record], score: Scorer) -> Scores:
+    """Compute the metrics (`TaskSpec.score_records`)."""
     known = [r for r in records if not r.get("extra")]
     items = [caption_item(r) for r in known]
     lines = [caption_item(r) for r in known if r["status"] != "missing"]
@@ -229,7 +240,7 @@ def score_records(records: Sequence[Record], score: Scorer) -> Scores:
 
 
 def _dense_captions(records: Sequence[Record]) -> dict[str, list[DenseCaption]]:
-    """Each caption with a box is a prediction of its scene."""
+    """Predictions by scene: the captions with a box."""
     predictions: dict[str, list[DenseCaption]] = {}
     for r in records:
         if r["box"] is not None and r["status"] != "missing":
@@ -243,7 +254,7 @@ def _described_objects(records: Sequence[Record]) -> list[DescribedObject]:
 
 
 def corpus_scores(records: Sequence[Record]) -> dict[str, float]:
-    """CIDEr of each caption, which depends on all."""
+    """Return CIDEr by caption, which depends on all captions (`TaskSpec.corpus_scores`)."""
     hypotheses, references = captions.official_pairs([caption_item(record) for record in records])
     scores = Scorer(without_meteor="one item's score")(hypotheses, references).items["cider"]
     return {} if scores is None else dict(zip(hypotheses, map(float, scores), strict=True))
@@ -253,11 +264,12 @@ def corpus_scores(records: Sequence[Record]) -> dict[str, float]:
 
 
 def response_prediction(doc: Mapping[str, Any], response: str) -> dict[str, Any]:
+    """Make the prediction of a model's response: a caption of the given box."""
     return {"caption": response, "box": doc["box"]}
 
 
 def read_value(value: Any) -> Any:
-    """A list are the official validation's candidates; what is listed was detected."""
+    """Convert the value of `prediction` in a file. In the official form, a list, listed objects count as detected."""
     if not isinstance(value, list):
         return value
     words = value[0].split() if value and isinstance(value[0], str) else []
@@ -267,75 +279,38 @@ def read_value(value: Any) -> Any:
 
 
 def place(doc: Doc, prediction: Any) -> Any:
-    """A candidate of the official validation is listed only where it was detected: its box is the object's."""
+    """Set the box of a detected caption of the official form to the object's box (`PredictionFiles.place`)."""
     if isinstance(prediction, Mapping) and prediction.get("detected"):
         return {**prediction, "box": doc["gt_box"]}
     return prediction
 
 
 def reference_doc(item: Mapping[str, Any]) -> Doc:
-    """A caption that is there is one of a good proposal; the boxes are not in the line."""
+    """Make a document of a line of Video-3D-LLM's output (`PredictionFiles.reference_doc`).
+
+    The line has no boxes. A caption that is not empty belongs to a sufficient proposal.
+    """
     scene, sample = str(item.get("scene", "")), str(item.get("sample_id", ""))
     box = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
-    given = box if item.get("pred_response") else None
+    input_box = box if item.get("pred_response") else None
     ids = {"scene_id": scene, "object_id": sample, "object_name": ""}
-    return {**ids, "gt_box": box, "input_box": given, "references": item["gt_response"]}
+    return {**ids, "gt_box": box, "input_box": input_box, "references": item["gt_response"]}
 
 
 def score_scenes(path: Path, documents: Callable[[], Sequence[Doc]], score: Scorer | None) -> Scores | None:
-    """Scores of the benchmark's own form, {scene_id: [{"caption", "box"}]}: whole scenes are predicted at once, so
-    there are no records of single questions."""
-    content = _json_object(path)
-    if content is None or not all(map(_is_list_of_captions, content.values())):
-        return None
-    check(content, Table([{"caption": SAID}]), path)
-    predictions = {
-        scene: [
-            DenseCaption(as_box(c["box"], f"{path}, scene {scene!r}, caption {i}").tolist(), c["caption"])
-            for i, c in enumerate(of_scene)
-        ]
-        for scene, of_scene in content.items()
-    }
-    objects = _described_objects([TASK.record(doc, None) for doc in documents()])
-    scenes = {o.scene_id for o in objects}
-    counts = {
-        "questions": len(objects),
-        "predictions": sum(len(said) for scene, said in predictions.items() if scene in scenes),
-        "scenes_missing": len(scenes - set(predictions)),
-        "scenes_extra": len(set(predictions) - scenes),
-    }
-    if counts["scenes_missing"] == len(scenes):
-        raise DataError("the predictions are of none of the scenes of the annotations")
-    if score is not None:
-        values, missing = benchmark(predictions, objects, score)
-    else:
-        with scorer() as running:
-            values, missing = benchmark(predictions, objects, running)
-    return Scores(values, counts, missing)
+    """Score a file of captions of whole scenes (`PredictionFiles.score_scenes`)."""
 
+    def objects() -> list[DescribedObject]:
+        return _described_objects([TASK.record(doc, None) for doc in documents()])
 
-def _json_object(path: Path) -> dict[str, Any] | None:
-    """The content of a file that is one JSON object, with something in it; None of any other."""
-    if not path.is_file() or path.suffix == ".jsonl":
-        return None
-    text = read_text(path, JSON_BYTES)
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return None
-    except RecursionError:
-        raise DataError("nested too deeply", where=path) from None
-    return content if isinstance(content, dict) and content else None
-
-
-def _is_list_of_captions(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(c, dict) and {"caption", "box"} <= set(c) for c in value)
+    return scan2cap_scenes.score_file(path, objects, score)
 
 
 # Report and viewer
 
 
 def show(record: Record) -> dict[str, Any]:
+    """Return the fields for the viewer (`TaskSpec.show`)."""
     return {
         "question": f"Describe the object here ({record['object_name'] or record['object_id']})",
         "answer": record["caption"],
@@ -405,7 +380,7 @@ TASK = TaskSpec(
     question_count=2068,
     published=PUBLISHED,
     bars=tuple((f"{n} @{at}", f"{n}@{at}") for at in ("0.25", "0.5") for n in ("bleu4", "meteor", "rouge", "cider")),
-    example_fields=(("object", "object_name"), ("said", "caption"), ("descriptions", "references")),
+    example_fields=(("object", "object_name"), ("prediction", "caption"), ("descriptions", "references")),
     corpus_scores=corpus_scores,
     score_meaning="CIDEr x 10 of the official sentence",
     show=show,

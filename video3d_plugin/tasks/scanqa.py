@@ -1,18 +1,20 @@
-"""ScanQA (arXiv 2112.10482): answer a question about the scene. ScanQA_v1.0_{train,val,test_w_obj,test_wo_obj}.json
+"""ScanQA (arXiv 2112.10482): answer a question about the scene.
+
+ScanQA_v1.0_{train,val,test_w_obj,test_wo_obj}.json:
 
     {"scene_id": "scene0011_00", "question_id": "val-scene0011-0", "question": "What color is the chair?",
      "answers": ["dark brown", "brown"], "object_ids": [4, 5], "object_names": ["chair", "chair"]}
 
-The two test splits carry scene_id, question_id and question only.
+The two test splits have scene_id, question_id and question only.
 
 Official scorer: https://github.com/ATR-DBI/ScanQA/blob/0a9f162/scripts/score.py
 Prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scanqa.py
 
 Conventions by prefix: none official, `v3d_` Video-3D-LLM, `leo_` LEO, `llava3d_` LLaVA-3D, `chatscene_` Chat-Scene. A
-missing answer, on which the official script stops, counts as an empty one in the plain numbers; Video-3D-LLM scores the
-lines it finds, so `v3d_` leaves it out.
+missing answer, for which the official script fails, counts as an empty one in the metrics without a prefix.
+Video-3D-LLM scores the lines of its output, so that `v3d_` metrics omit missing answers.
 
-What a document holds for scoring: question_id, scene_id, question, answers.
+Fields of a document for scoring: question_id, scene_id, question, answers.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from video3d_plugin.prompts import ANSWER_PROMPT
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks.annotations import Context, Doc, Item, check_lists, read_items
 from video3d_plugin.tasks.kinds import ID, REFERENCE, SAID, SENTENCE
-from video3d_plugin.tasks.predictions import ParsedPrediction, is_words, text_of
+from video3d_plugin.tasks.predictions import ParsedPrediction, is_text, text_of
 from video3d_plugin.tasks.processed import Conversation, ProcessedFiles, conversation_item
 from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Pairs, Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
@@ -45,7 +47,7 @@ _BEFORE, _AFTER = ANSWER_PROMPT.split("{question}")
 
 
 def read(paths: Sequence[Path]) -> list[Item]:
-    """The items of the file; those of the test splits have no answers."""
+    """Read the annotation file (`TaskSpec.read`); items of the test splits have no answers."""
     with_answers = "test_w" not in paths[0].name
     items = read_items(paths[0], {**_FIELDS, "answers": list} if with_answers else _FIELDS)
     for name, kind in (("answers", str), ("object_ids", int), ("object_names", str)):
@@ -54,7 +56,7 @@ def read(paths: Sequence[Path]) -> list[Item]:
 
 
 def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
-    """A document a question; answers is empty in the test splits."""
+    """Make a document of each question (`TaskSpec.docs`); answers is empty in the test splits."""
     return [
         {
             "task": NAME,
@@ -74,7 +76,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question an answer, as the reference trains: a question with two answers is seen with each."""
+    """Make a question of each answer (`TaskSpec.questions`), as the reference does for training."""
     return [
         Question(
             task=NAME,
@@ -90,38 +92,39 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
+    """Read an item of a processed file (`ProcessedFiles.read`)."""
     question = conversation.prompt.removeprefix(_BEFORE).removesuffix(_AFTER)
-    said = [str(value) for value in conversation.item["metadata"].get("answers", [conversation.answer])]
+    texts = [str(value) for value in conversation.item["metadata"].get("answers", [conversation.answer])]
     number = question_id_of_sample(str(conversation.item["id"]))
-    return [{"scene_id": conversation.scene_id, "question_id": number, "question": question, "answers": said}]
+    return [{"scene_id": conversation.scene_id, "question_id": number, "question": question, "answers": texts}]
 
 
 def question_id_of_sample(sample_id: str) -> str:
-    """scanqa_val-scene0011-0_1, the question's second answer -> val-scene0011-0; another id as it is."""
+    """Convert the id of an answer (scanqa_val-scene0011-0_1) to that of its question (val-scene0011-0)."""
     prefix = f"{NAME}_"
     return sample_id.removeprefix(prefix).rsplit("_", 1)[0] if sample_id.startswith(prefix) else sample_id
 
 
 def join_answers(items: list[Item]) -> list[Item]:
-    """Training files have an item an answer: the answers of a question belong together again."""
+    """Merge the answers of a question: processed training files have an item for each answer."""
     by_id: dict[Any, Item] = {}
     for item in items:
-        if (known := by_id.setdefault(item["question_id"], item)) is not item:
-            known["answers"] += item["answers"]
+        if (first := by_id.setdefault(item["question_id"], item)) is not item:
+            first["answers"] += item["answers"]
     return list(by_id.values())
 
 
 def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
-    """Every answer in training; in evaluation the first, with all of them beside it."""
+    """Make the items of a processed file (`ProcessedFiles.write`): every answer for training, else the first one."""
     result = []
     for item in items:
         if not context.has_scene(item["scene_id"]):
             continue
-        known = item.get("answers", [])
-        for index, answer in enumerate(known if split == "train" else known[:1]):
+        texts = item.get("answers", [])
+        for index, answer in enumerate(texts if split == "train" else texts[:1]):
             metadata = {"dataset": "scanQA", "question_type": "unknow"}  # spelled so in the reference's files
             if split != "train":
-                metadata["answers"] = known
+                metadata["answers"] = texts
             number, prompt = f"{NAME}_{item['question_id']}_{index}", ANSWER_PROMPT.format(question=item["question"])
             result.append(conversation_item(number, item["scene_id"], prompt, answer, metadata=metadata))
     return result
@@ -131,11 +134,11 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
-    """`answers_top10`, best first, where the model ranks answers (official: EM@10)."""
+    """Make the record of a question (`TaskSpec.make_record`), with `answers_top10` if the model ranks answers."""
     status, answer = text_of(prediction, "answer")
-    given = prediction.fields.get("answers") if prediction.fields is not None else None
-    ranked = given if isinstance(given, list | tuple) else [given] if given is not None else []
-    top10 = [str(a) for a in ranked[:10]] if all(a is not None and is_words(a) for a in ranked[:10]) else []
+    value = prediction.fields.get("answers") if prediction.fields is not None else None
+    ranked = value if isinstance(value, list | tuple) else [value] if value is not None else []
+    top10 = [str(a) for a in ranked[:10]] if all(a is not None and is_text(a) for a in ranked[:10]) else []
     if ranked and not top10:
         answer, status = "", "unreadable"
     elif top10:
@@ -152,6 +155,7 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
 
 
 def score_records(records: Sequence[Record], score: Scorer) -> Scores:
+    """Compute the metrics (`TaskSpec.score_records`)."""
     known = [r for r in records if not r.get("extra") and r["answers"]]
     lines = [r for r in known if r["status"] != "missing"]
     ranked = bool(known) and all(r["answers_top10"] for r in known)
@@ -191,7 +195,7 @@ def _refined(
     clean: Callable[[str], str],
     clean_reference: Callable[[str], str],
 ) -> dict[str, float | None]:
-    """EM and refined EM. A missing answer is wrong: refined EM would find an empty one in any reference."""
+    """EM and refined EM. A missing answer is wrong, though an empty text is contained in every reference."""
     wrong = (0, 0)
     pairs = [
         wrong if r["status"] == "missing" else match(clean(r["answer"]), [clean_reference(a) for a in r["answers"]])
@@ -211,6 +215,7 @@ def _pairs(records: Sequence[Record], clean: Callable[[str], str], clean_referen
 
 
 def item_score(record: Record) -> float:
+    """Return 1 for an exact match, 0.5 for Chat-Scene's refined match, else 0."""
     if record["status"] == "missing":
         return 0.0
     refined = answers.chatscene_match(clean_answer(record["answer"]), [clean_answer(a) for a in record["answers"]])[1]
@@ -221,16 +226,18 @@ def item_score(record: Record) -> float:
 
 
 def read_value(value: Any) -> Any:
+    """Convert the value of `prediction` in a file: a list holds ranked answers."""
     return {"answers": value} if isinstance(value, list) else value
 
 
 def submission(doc: Doc, prediction: Any) -> dict[str, Any]:
-    """An item of the benchmark's own prediction file (its README)."""
+    """Make an item of the prediction file for the benchmark's server (ScanQA's README)."""
     answer = "" if isinstance(prediction, dict) else prediction
     return {"scene_id": doc["scene_id"], "question_id": doc["question_id"], "answer_top10": [answer]}
 
 
 def show(record: Record) -> dict[str, Any]:
+    """Return the fields for the viewer (`TaskSpec.show`)."""
     return {
         "question": record["question"],
         "answer": record["answer"],
@@ -284,7 +291,7 @@ TASK = TaskSpec(
     question_count=4675,
     published=PUBLISHED,
     bars=tuple((f"EM@1, {kind.replace('_', ' ')}", f"em@1_{kind}") for kind in answers.SCANQA_TYPES),
-    example_fields=(("question", "question"), ("said", "answer"), ("answers", "answers")),
+    example_fields=(("question", "question"), ("prediction", "answer"), ("answers", "answers")),
     item_score=item_score,
     score_meaning="1 exact, 0.5 refined match",
     show=show,

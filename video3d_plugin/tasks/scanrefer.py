@@ -1,4 +1,6 @@
-"""ScanRefer (arXiv 1912.08830): find the one object that a description means. ScanRefer_filtered_{train,val,test}.json
+"""ScanRefer (arXiv 1912.08830): locate the object that a description refers to.
+
+ScanRefer_filtered_{train,val,test}.json:
 
     {"scene_id": "scene0011_00", "object_id": "5", "object_name": "kitchen_cabinets", "ann_id": "3",
      "description": "there is a brown chair. it is next to the  table .", "token": ["there", "is", ...]}
@@ -6,9 +8,9 @@
 Official scorer: https://github.com/daveredrum/ScanRefer/blob/9d74830/benchmark/eval.py
 Prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scanrefer.py
 
-What a document holds for scoring: scene_id, object_id, ann_id, description, gt_box (6,); eval_type "unique" or
-"multiple" (NYU40 ids, as Video-3D-LLM); multiple (bool) or unique_multiple ("unique", "multiple", 0 or 1): the official
-grouping by 18 classes, absent: eval_type; others (bool). A group that is not known counts in the overall number alone.
+Fields of a document for scoring: scene_id, object_id, ann_id, description, gt_box (6,); eval_type "unique" or
+"multiple" (NYU40 ids, as Video-3D-LLM); multiple (bool) or unique_multiple ("unique", "multiple", 0 or 1), the official
+grouping by 18 classes, by default eval_type; others (bool). Items of unknown group count in the overall number only.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
 
 NAME = "scanrefer"
-RIGHT_IOU = 0.5  # what the viewer calls right: the stricter of the two numbers
+RIGHT_IOU = 0.5  # IoU from which the viewer shows an answer as right
 _FIELDS = {"scene_id": str, "object_id": (str, int), "object_name": str, "ann_id": (str, int), "description": str}
 
 
@@ -50,7 +52,7 @@ _FIELDS = {"scene_id": str, "object_id": (str, int), "object_name": str, "ann_id
 
 
 def read(paths: Sequence[Path]) -> list[Item]:
-    """The items of the file, with the object's id as a number under `object_number`."""
+    """Read the annotation file (`TaskSpec.read`); `object_number` is the object's id as a number."""
     items = read_items(paths[0], _FIELDS)
     if items and "token" in items[0]:
         items = read_items(paths[0], {**_FIELDS, "token": list})
@@ -61,10 +63,14 @@ def read(paths: Sequence[Path]) -> list[Item]:
 
 
 def add_groups(items: list[Item], context: Context) -> None:
-    """Set eval_type ("unique"/"multiple", NYU40 ids), and the official `multiple` and `others` (18 classes).
+    """Set eval_type ("unique" or "multiple", by NYU40 ids), and the official `multiple` and `others` (18 classes).
 
-    They depend on all annotations of the split, also those of scenes that are not there. Without the label table
-    eval_type is what the file says, else "unknown", and the official two are None.
+    Without the label table, eval_type is that of the file or "unknown", and the other two are None.
+
+    Args:
+        items: All items of the split, also those of unavailable scenes, since the groups depend on them. Changed in
+            place.
+        context: Holds the label table.
     """
     labels = context.labels
     if labels is None:
@@ -82,7 +88,7 @@ def add_groups(items: list[Item], context: Context) -> None:
 
 
 def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
-    """A document an annotation. The test split has no boxes: gt_box is None there."""
+    """Make a document of each annotation (`TaskSpec.docs`); gt_box is None in the test split."""
     add_groups(items, context)
     result = []
     for item in items:
@@ -116,7 +122,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """A question a description; the answer is the object."""
+    """Make a question of each description (`TaskSpec.questions`); its target is the object."""
     return [
         Question(
             task=NAME,
@@ -132,15 +138,17 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
 
 
 def item_id(item: Mapping[str, Any]) -> str:
-    """The official key of a description."""
+    """Return the official id of a description."""
     return f"{item['scene_id']}|{item['object_id']}|{item['ann_id']}"
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
+    """Read an item of a processed file (`ProcessedFiles.read`)."""
     return [referring_item(conversation, description_of(conversation.prompt))]
 
 
 def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
+    """Make the items of a processed file (`ProcessedFiles.write`)."""
     add_groups(items, context)
     result = []
     for number, item in enumerate(items):
@@ -156,6 +164,7 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
+    """Make the record of a question (`TaskSpec.make_record`)."""
     status, box = predicted_box(prediction)
     v3d_multiple = _group(doc.get("eval_type"))
     official = next((doc[key] for key in ("unique_multiple", "multiple") if doc.get(key) is not None), v3d_multiple)
@@ -177,7 +186,7 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
 
 
 def _group(value: object) -> bool | None:
-    """Is it "multiple" (or in "others")? Words, truth values, the 0 / 1 of ScanRefer's prediction files; else None."""
+    """A group as a boolean: of words, booleans, or the 0 and 1 of ScanRefer's prediction files; None if not known."""
     words = {"unique": False, "multiple": True}
     if isinstance(value, str):
         return words.get(value)
@@ -185,6 +194,7 @@ def _group(value: object) -> bool | None:
 
 
 def score_records(records: Sequence[Record], _score: Scorer) -> Scores:
+    """Compute the metrics (`TaskSpec.score_records`)."""
     items = [
         grounding.ScanReferItem(
             iou=r["iou"],
@@ -207,19 +217,20 @@ def score_records(records: Sequence[Record], _score: Scorer) -> Scores:
 
 
 def extra_record(flags: Mapping[str, Any]) -> Record:
-    """A prediction for a description that the ground truth does not have is a miss, in the groups that it names."""
-    groups = {ours: bool(flags.get(official, 1)) for official, ours in FLAGS.items()}
+    """Make the fields of a prediction without a question: a miss in the groups that the file states."""
+    groups = {name: bool(flags.get(official, 1)) for official, name in FLAGS.items()}
     return {**groups, "v3d_multiple": None, "box": None, "iou": 0.0, "iou_float32": 0.0}
 
 
 def reference_doc(item: Mapping[str, Any]) -> Doc:
+    """Make a document of a line of Video-3D-LLM's output (`PredictionFiles.reference_doc`)."""
     scene, sample = str(item.get("scene", "")), str(item.get("sample_id", ""))
     kind = str(item.get("question_type", ""))
     return {"scene_id": scene, "object_id": "", "ann_id": sample, "gt_box": item["gt_response"], "eval_type": kind}
 
 
 def submission(doc: Doc, prediction: Any) -> dict[str, Any]:
-    """An item of the benchmark's own prediction file (benchmark/predict.py): eight corners, and the two groups."""
+    """Make an item of the prediction file for the benchmark's server (benchmark/predict.py): corners and groups."""
     _, box = predicted_box(parse_prediction(prediction))
     box = box or [0.0] * 6
     axes = [(centre - size / 2, centre + size / 2) for centre, size in zip(box[:3], box[3:], strict=True)]
@@ -237,6 +248,7 @@ def submission(doc: Doc, prediction: Any) -> dict[str, Any]:
 
 
 def show(record: Record) -> dict[str, Any]:
+    """Return the fields for the viewer (`TaskSpec.show`)."""
     right = record["box"] is not None and record["iou"] >= RIGHT_IOU
     return {"question": record["description"], "verdict": "right" if right else "wrong"}
 

@@ -1,13 +1,12 @@
-"""From records to numbers: what the benchmarks' score functions return and share.
+"""Shared by the benchmarks' score functions: the result, counts, and collection of text metrics.
 
-A record is a plain dict that JSON can hold, with everything needed to score it again. `status` says what became of
-the prediction:
+A record is a dict of JSON values with everything needed to score it again. Its `status` is one of:
 
-    ok           scored
-    missing      no prediction was made (None, or {"unanswered": reason}); each convention has its own rule for these
-    empty        a prediction without content
-    unreadable   text in which no box was found or that is too long, words that are no text, or scores that do not fit
-                 the proposals; scored as wrong
+    ok           the prediction was scored
+    missing      no prediction was made (None, or {"unanswered": reason}); each convention has its own rule
+    empty        the prediction has no content
+    unreadable   the text is too long or holds no box, a value is not text, or the number of scores does not fit the
+                 proposals; scored as wrong
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from video3d_plugin.metrics.java import JavaMissing
 from video3d_plugin.metrics.ngrams import NAMES, Scorer
 
 STATUSES = ("missing", "empty", "unreadable", "duplicate", "extra")
-FORMAT_FLAGS = ("multi_line", "non_ascii")  # texts that are scored, but that some evaluators stumble over
-# What the names of numbers begin with that are not the official evaluator's.
-OF_OTHERS = tuple("v3d_ m3dref_ leo_ llava3d_ chatscene_ torchmetrics_ mass half_ llm_ benchmark_".split())
+FORMAT_FLAGS = ("multi_line", "non_ascii")  # texts that are scored here, but that some evaluators misread
+# Prefixes of metrics that are not those of the official evaluator.
+UNOFFICIAL_PREFIXES = tuple("v3d_ m3dref_ leo_ llava3d_ chatscene_ torchmetrics_ mass half_ llm_ benchmark_".split())
 LEO_NAMES = ("bleu4", "meteor", "rouge", "cider")
 Pairs = tuple[dict[str, str], dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of many records.
+    """The metrics of many records.
 
     Attributes:
-        values: Numbers by name, in per cent; None where one cannot be computed.
-        counts: What was scored, by name.
-        missing: Why a value is None, by its name.
+        values: Metrics by name, in per cent; None if one cannot be computed.
+        counts: Numbers of records by what is counted.
+        missing: Reasons by name, for values that are None.
     """
 
     values: dict[str, float | None]
@@ -43,17 +42,23 @@ class Scores:
     missing: dict[str, str] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float | None]:
-        """Values, then the counts as `count_<what>`."""
+        """Return the values, and the counts as `count_<what>`."""
         return {**self.values, **{f"count_{name}": float(n) for name, n in self.counts.items()}}
 
 
 def distinct(records: Sequence[dict]) -> list[dict]:
-    """One record an id: a later one replaces an earlier one."""
+    """Return one record for each id. A later record replaces an earlier one."""
     return list({record["id"]: record for record in records}.values())
 
 
 def with_counts(scores: Scores, records: Sequence[dict], repeated: int) -> Scores:
-    """The scores, with what became of the predictions counted, and a reason for every value that is missing."""
+    """Add the counts by status, and a reason for every missing value.
+
+    Args:
+        scores: Scores of the records.
+        records: The records.
+        repeated: Number of records that were replaced by later ones.
+    """
     status = Counter(record["status"] for record in records)
     status["duplicate"] = repeated
     status["extra"] = sum(bool(record.get("extra")) for record in records)
@@ -65,13 +70,21 @@ def with_counts(scores: Scores, records: Sequence[dict], repeated: int) -> Score
 
 
 def format_flags(text: str) -> list[str]:
-    """Which of FORMAT_FLAGS a prediction's text has."""
-    is_so = (len(text.strip().splitlines()) > 1, not text.isascii())
-    return [name for name, flag in zip(FORMAT_FLAGS, is_so, strict=True) if flag]
+    """Return which of FORMAT_FLAGS apply to the text of a prediction."""
+    flags = (len(text.strip().splitlines()) > 1, not text.isascii())
+    return [name for name, flag in zip(FORMAT_FLAGS, flags, strict=True) if flag]
 
 
 class CorpusNumbers:
-    """Collects n-gram scores, and the reasons for missing ones, over several corpora."""
+    """Collects text metrics of several corpora, and the reasons for missing ones.
+
+    Args:
+        score: A running Scorer.
+
+    Attributes:
+        values: Metrics by name, in per cent; None if one cannot be computed.
+        missing: Reasons by name, for values that are None.
+    """
 
     def __init__(self, score: Scorer) -> None:
         self.score = score
@@ -79,7 +92,14 @@ class CorpusNumbers:
         self.missing: dict[str, str] = {}
 
     def add(self, pairs: Callable[[], Pairs], prefix: str, suffix: str = "", names: Sequence[str] = NAMES) -> None:
-        """Score the corpus that `pairs` makes; where making it needs a Java that is not there, all of it is missing."""
+        """Score a corpus.
+
+        Args:
+            pairs: Makes the hypotheses and references. If it raises JavaMissing, all metrics of the corpus are missing.
+            prefix: Prefix of the metrics' names.
+            suffix: Suffix of the metrics' names.
+            names: Metrics to add.
+        """
         try:
             scores = self.score(*pairs())
         except JavaMissing as error:
@@ -92,7 +112,15 @@ class CorpusNumbers:
 
 
 def match_score(record: Mapping, references: Sequence[str]) -> float:
-    """Of one answer, both sides cleaned: 1 where it is a reference, 0.5 where the refined match finds one, else 0."""
+    """Score one answer, both sides cleaned (`metrics.answers`).
+
+    Args:
+        record: A record with `status` and `answer`.
+        references: The annotated answers.
+
+    Returns:
+        1 for an exact match, 0.5 for Chat-Scene's refined match, else 0.
+    """
     if record["status"] == "missing":
         return 0.0
     clean = answers.clean_answer

@@ -1,25 +1,25 @@
-"""TaskSpec: everything in which one benchmark differs from another, in one record.
+"""TaskSpec: the record of everything in which benchmarks differ.
 
-A benchmark is a module with such a record; every table elsewhere is derived from the records of all benchmarks
-(`tasks.registry`). Adding one: docs/extending.md.
+A benchmark is a module with such a record. All tables elsewhere are derived from the records (`tasks.registry`).
+docs/extending.md shows how to add a benchmark.
 
     from video3d_plugin import tasks
     spec = tasks.get("scanrefer")
-    record = spec.record(doc, prediction)   # a plain dict: ids, boxes, status, what the question scored
+    record = spec.record(doc, prediction)   # a dict: ids, boxes, status, scores of the question
     numbers = spec.aggregate(records)       # {"acc@0.25": 58.1, ..., "count_missing": 0}
-    scores = spec.scores(records)           # values, counts, and why a value is missing
-    spec.names()                            # every name of a number; spec.headline: those to show first
+    scores = spec.scores(records)           # values, counts, and reasons for missing values
+    spec.names()                            # names of all metrics; spec.headline: those to show first
 
-Numbers are percentages, CIDEr x 100 as papers print it. A plain name is the official evaluator's number; other
-programs' numbers have a prefix (`v3d_`, `m3dref_`, `leo_`, ...). None: it could not be computed.
+Metrics are percentages, CIDEr x 100 as papers print it, or None if they could not be computed. A plain name is the
+official evaluator's metric; those of other programs have a prefix (`v3d_`, `m3dref_`, `leo_`, ...).
 
-What a prediction may be: None or {"unanswered": reason} (missing); text; a dict; a list of one. Scores and words may
-also come as a dict in JSON text; any other JSON text is read by `metrics.box_text`.
+A prediction is None or {"unanswered": reason} (missing), text, a dict, or a list of one of these. Scores and texts may
+also come as a dict in JSON text; other JSON text is parsed by `metrics.box_text`.
 
     boxes      {"scores": [N or N+1], "boxes": [[6] x N], "has_zero_target": bool}; a box or a list of boxes, also as
                {"boxes": ...} or {"box": ...}, each six numbers or eight corners; or text with boxes
-    captions   {"caption": str, "box": [6] or None}, or text for the box that the document gives
-    answers    text, {"answer": str}, for benchmarks that rank answers also {"answers": [best, second, ...]}
+    captions   {"caption": str, "box": [6] or None}, or text about the box in the document
+    answers    text or {"answer": str}; for benchmarks with ranked answers also {"answers": [best, second, ...]}
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ Boxes = list[list[float]]
 
 @dataclass(frozen=True)
 class PredictionFiles:
-    """How files of predictions hold them, beside the project's own lines and lmms-eval's samples.
+    """Official formats of a benchmark's files of predictions.
 
     Attributes:
-        official_names: Names under which the official files hold a prediction, to the names used here.
-        read_value: Turns what stands under `prediction` into a prediction.
-        flags: What an official file says of an item itself, to the document's name of the same.
-        folder_of_scenes: Whether a folder of <scene_id>.json files is one of the official forms.
-        sample_key: Turns the `sample_id` of a line of Video-3D-LLM's output into a key.
-        value_kind: Kind (see `files.schema`) of what stands under `prediction` where it is a list.
-        reference_kind: Kind of `gt_response` in such a line; None: any.
-        reference_doc: Makes a document of such a line, which holds the truth beside the prediction.
-        place: (doc, prediction) -> the prediction with what only its document knows.
-        extra_record: Given the line's flags, the fields of the record of a prediction that no question asked for.
-        score_scenes: (path, documents, scorer) -> scores of a file that predicts whole scenes at once, or None where
-            the file has another form. `documents` is a function: only such a file needs them.
+        official_names: Names of predictions in official files, to the names used here.
+        read_value: Converts the value of `prediction` in a file to a prediction.
+        value_kind: Kind (`files.schema`) of that value if it is a list.
+        flags: Properties of an item that official files state, to their names in documents.
+        folder_of_scenes: Whether a folder of <scene_id>.json files is an official format.
+        sample_key: Converts `sample_id` in a line of Video-3D-LLM's output to an id.
+        reference_kind: Kind (`files.schema`) of `gt_response` in such a line; None for any.
+        reference_doc: Makes a document of such a line, which holds the ground truth; None if that is not possible.
+        place: (doc, prediction) -> the prediction, completed with values of its document.
+        extra_record: (flags) -> record fields of a prediction without a question.
+        score_scenes: (path, documents, scorer) -> scores of a file with predictions of whole scenes, or None if the
+            file has another format. `documents` is a function, since only such files need them.
     """
 
     official_names: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class PredictionFiles:
 
 
 def boxes_of_record(record: Mapping[str, Any]) -> tuple[Boxes, Boxes]:
-    """(true boxes, predicted boxes) of a record with one of each at most."""
+    """Return (true boxes, predicted boxes) of a record that has at most one of each."""
     truth, predicted = record.get("gt_box"), record.get("box")
     return [truth] if truth else [], [predicted] if predicted else []
 
@@ -85,49 +85,49 @@ class TaskSpec:
     """One benchmark.
 
     Attributes:
-        name: As hosts and data folders call it; letters, digits and underscores.
-        files: Split to the names of the annotation files that it needs, as officially published.
+        name: Name of the benchmark: letters, digits and underscores.
+        files: Names of the official annotation files by split.
         eval_split: The split that papers report.
-        hidden_splits: Splits whose answers are not public: documents are made of them, training questions are not.
-        is_grounding: Answered with boxes; the model's answer is `<ground>` and a score for each proposal.
-        needs_boxes: Boxes are part of the truth, which therefore needs the scans and not the annotations alone.
-        needs_point: A question is about a point: its prompt holds one `<coord>`. Without a point it cannot be asked.
+        hidden_splits: Splits without public answers. They have evaluation documents, but no training questions.
+        is_grounding: Whether questions are answered with boxes: the model answers `<ground>` and scores the proposals.
+        needs_boxes: Whether the ground truth holds boxes, which come from the scans and not from the annotations.
+        needs_point: Whether a question is about a point, with one `<coord>` in its prompt. Without a point it cannot
+            be asked.
 
-        read: (paths of a split's files) -> items, checked.
-        doc_fields: Kinds of the documents' fields that are read when they are asked and scored.
-        docs: (items, split, context) -> evaluation documents: `task`, `split`, `item_id`, `scene_id`, `prompt`, and
-            whatever else `make_record` reads; `coords` where the prompt holds `<coord>`.
+        read: (paths of a split's files) -> checked items.
+        doc_fields: Kinds (`files.schema`) of the fields of documents that are read for asking and scoring.
+        docs: (items, split, context) -> evaluation documents with `task`, `split`, `item_id`, `scene_id`, `prompt`,
+            `coords` if the prompt holds `<coord>`, and everything that `make_record` reads.
         questions: (items, split, context) -> training questions.
-        processed: Video-3D LLM's processed files of the benchmark; None where it has none.
+        processed: Video-3D LLM's processed files of the benchmark; None if there are none.
 
-        plain_prompt: The question for a model that was not trained on it; names of a document's text fields, and
-            {box}, are filled in.
-        text_keys: Names under which a prediction that is a mapping holds its words; () for boxes.
+        plain_prompt: Prompt for models that were not trained on the benchmark. Text fields of the document and {box}
+            are filled in.
+        text_keys: Names of the text in a prediction that is a mapping; () for benchmarks of boxes.
         response_prediction: (doc, a model's response) -> the prediction.
-        truth_fields: Fields of a document that lmms-eval's samples list as the target, where a document has them.
+        truth_fields: Fields of a document that lmms-eval's samples hold as the target, if the document has them.
 
-        make_record: (doc, prediction) -> the record's own fields: at least `id`, `scene_id`, `status`.
+        make_record: (doc, prediction) -> fields of the record, at least `id`, `scene_id` and `status`.
         score_records: (records, scorer) -> scores.
-        record_fields: Fields that are read when a record is scored, with their kinds (see `files.schema`).
-        headline: The numbers to show first.
-        metrics: The numbers in the host's table, in order. The first carries the records.
-        with_mass: The same benchmark with boxes selected by another cumulative mass; None where none are selected so.
+        record_fields: Kinds (`files.schema`) of the fields that are read for scoring a record.
+        headline: Names of the metrics to show first.
+        metrics: Names of the metrics in lmms-eval's table, in order. The first one holds the records.
+        with_mass: Returns the benchmark with boxes selected by another cumulative mass; None if it has no such rule.
 
-        id_fields: Official ids of a question, best first: each a tuple of a document's fields, joined by "|".
-        predictions: How files of predictions hold them.
-        submission: (doc, prediction) -> an item of the file for the benchmark's own server; None where it has none.
+        id_fields: Official ids of a question, most specific first: each a tuple of fields, joined by "|".
+        predictions: Official formats of files of predictions.
+        submission: (doc, prediction) -> an item of the prediction file for the benchmark's server; None if it has none.
 
-        question_count: How many questions the split that papers report has; None: not known.
-        published: System (`tasks.systems`) to its numbers by name.
-        bars: (label, name of a number) of each bar in the report.
-        example_fields: (label, field of the record) of what the report shows of an example.
-        item_score: Score of one record, higher is better, by which the worst examples are found.
-        corpus_scores: (records) -> {id: score}, in place of `item_score` where one item has no score of its own.
-        score_meaning: What such a score is.
-        boxes: (record) -> true and predicted boxes, to be drawn.
-        show: (record) -> what the viewer says of it: `question`, `answer`, `expected`, `verdict`, `point`; see
-            `view.items`.
-        yaml_folder: Folder in which an add-on has its YAML files for lmms-eval.
+        question_count: Number of questions of `eval_split`; None if not known.
+        published: Metrics by name of a published system (`tasks.systems`).
+        bars: (label, metric) of each bar in the report.
+        example_fields: (label, field of the record) of each line of an example in the report.
+        item_score: Score of one record for selecting the worst examples; higher is better.
+        corpus_scores: (records) -> {id: score}, instead of `item_score` if scores depend on all records.
+        score_meaning: Description of this score.
+        boxes: (record) -> true and predicted boxes to draw.
+        show: (record) -> `question`, `answer`, `expected`, `verdict`, `point` for the viewer (see `view.items`).
+        yaml_folder: Folder of an add-on's YAML files for lmms-eval.
     """
 
     name: str
@@ -172,7 +172,15 @@ class TaskSpec:
     yaml_folder: Path | None = None
 
     def record(self, doc: Mapping[str, Any], prediction: Any) -> Record:
-        """Everything about one sample; `prediction` inside it is the raw one, for drawing and for scoring again."""
+        """Make the record of one sample.
+
+        Args:
+            doc: The evaluation document.
+            prediction: The prediction, in any form of the module.
+
+        Returns:
+            The record. Its `prediction` is the unparsed one, for drawing and for scoring it again.
+        """
         parsed = parse_prediction(prediction, self.text_keys)
         record: Record = {"task": self.name, "status": "missing" if parsed.is_missing else "ok"}
         record.update(self.make_record(doc, parsed))
@@ -183,32 +191,32 @@ class TaskSpec:
         return record
 
     def scores(self, records: Sequence[Record], score: Scorer | None = None) -> Scores:
-        """The numbers of many records, in every convention.
+        """Compute the metrics in every convention.
 
         Args:
-            records: A later record of the same id replaces the earlier one and is counted as a duplicate.
-            score: A running Scorer to use for the text metrics (METEOR takes ten seconds to start); None starts one.
+            records: The records. A later record of an id replaces an earlier one, which is counted as a duplicate.
+            score: A running Scorer for text metrics (METEOR takes ten seconds to start); None starts one.
         """
-        known = distinct(records)
+        unique = distinct(records)
         with nullcontext(score) if score is not None else scorer() as running:
-            scores = self.score_records(known, running)
-        return with_counts(scores, known, len(records) - len(known))
+            scores = self.score_records(unique, running)
+        return with_counts(scores, unique, len(records) - len(unique))
 
     def aggregate(self, records: Sequence[Record]) -> dict[str, float | None]:
-        """Percentages by name (None: could not be computed), and the counts as `count_<what>`."""
+        """Return the metrics by name, in per cent or None, and the counts as `count_<what>`."""
         return self.scores(records).flat()
 
     def names(self) -> tuple[str, ...]:
-        """Every name that `aggregate` gives."""
+        """Return the names of all metrics and counts of `aggregate`."""
         return tuple(self.aggregate([]))
 
     def item_scores(self, records: Sequence[Record]) -> dict[str, float]:
-        """{id: score} of single questions, higher is better; what it is: `score_meaning`. Empty where there is none."""
+        """Return {id: score} of single questions (`score_meaning`), higher is better; empty if there are none."""
         if self.corpus_scores is not None:
             return self.corpus_scores(records)
         return {} if self.item_score is None else {record["id"]: self.item_score(record) for record in records}
 
     def keys(self, item: Mapping[str, Any]) -> list[str]:
-        """The official ids of a document, or of a line of predictions, that its fields give, best first."""
+        """Return the official ids of a document or of a line of predictions, most specific first."""
         complete = (names for names in self.id_fields if all(item.get(name) is not None for name in names))
         return ["|".join(str(item[name]) for name in names) for names in complete]

@@ -1,6 +1,6 @@
 """SQA3D (arXiv 2210.07474): answer a question from a situation in the scene.
 
-Two files a split, v1_balanced_questions_{train,val,test}_scannetv2.json and v1_balanced_sqa_annotations_*:
+Two files for each split, v1_balanced_questions_{train,val,test}_scannetv2.json and v1_balanced_sqa_annotations_*:
 
     questions    {"questions": [{"scene_id": "scene0050_00", "situation": "I am standing by the ottoman ...",
                   "alternative_situation": [...], "question": "What instrument in front of me is ebony and ivory?",
@@ -13,8 +13,8 @@ Prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_sqa3d.py
 situation and evaluates on the situation.
 
 Conventions by prefix: none official, `v3d_` Video-3D-LLM, `leo_` LEO, `llava3d_` LLaVA-3D, `chatscene_` Chat-Scene,
-`llm_` the script for language models. What a document holds for scoring: question_id, scene_id, situation, question,
-answer; question_type where the file states one.
+`llm_` the script for language models. Fields of a document for scoring: question_id, scene_id, situation, question,
+answer, and question_type if the file has it.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ _BEFORE, _AFTER = SITUATED_PROMPT.split("{situation} {question}")
 
 
 def read(paths: Sequence[Path]) -> list[Item]:
-    """Questions in the annotations' order, each with its `answer`, `position` (3,) and `rotation` (4,) xyzw."""
-    asked = read_items(paths[0], _QUESTION, key="questions")
-    check_lists(asked, "alternative_situation", str, paths[0])
-    by_id = {item["question_id"]: item for item in asked}
+    """Read both files (`TaskSpec.read`): questions with `answer`, `position` (3,) and `rotation` (4,) xyzw."""
+    question_items = read_items(paths[0], _QUESTION, key="questions")
+    check_lists(question_items, "alternative_situation", str, paths[0])
+    by_id = {item["question_id"]: item for item in question_items}
     items = []
     for index, annotation in enumerate(read_items(paths[1], _ANNOTATION, key="annotations")):
         question = by_id.get(annotation["question_id"])
         if question is None:
             what = f"item {index}: no question {annotation['question_id']!r} in {paths[0].name}"
             raise DataError(what, where=paths[1], remedy=_REMEDY)
-        given = annotation["answers"]
-        if len(given) != 1 or not isinstance(given[0], dict) or not isinstance(given[0].get("answer"), str):
+        texts = annotation["answers"]
+        if len(texts) != 1 or not isinstance(texts[0], dict) or not isinstance(texts[0].get("answer"), str):
             raise DataError(f"item {index} has not exactly one answer", where=paths[1], remedy=_REMEDY)
         items.append(
             {
                 **question,
                 "alternative_situation": list(question.get("alternative_situation", [])),
-                "answer": given[0]["answer"],
+                "answer": texts[0]["answer"],
                 "position": _numbers(annotation.get("position"), ("x", "y", "z")),
                 "rotation": _numbers(annotation.get("rotation"), ("_x", "_y", "_z", "_w")),
             }
@@ -77,7 +77,7 @@ def read(paths: Sequence[Path]) -> list[Item]:
 
 
 def _numbers(value: object, names: Sequence[str]) -> list[float]:
-    """The values by name, or nothing where they are not given in full and finite: no metric needs them."""
+    """The values by name; [] if they are not complete and finite, since no metric needs them."""
     if not isinstance(value, dict) or not all(isinstance(value.get(name), int | float) for name in names):
         return []
     try:
@@ -88,7 +88,7 @@ def _numbers(value: object, names: Sequence[str]) -> list[float]:
 
 
 def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
-    """A document a question, asked from its situation."""
+    """Make a document of each question and its situation (`TaskSpec.docs`)."""
     return [
         {
             "task": NAME,
@@ -111,7 +111,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 
 
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
-    """Every alternative situation, then the situation itself: each one a question with the same answer."""
+    """Make a question of each alternative situation, then of the situation itself (`TaskSpec.questions`)."""
     return [
         Question(
             task=NAME,
@@ -131,6 +131,7 @@ def _prompt(situation: str, question: str) -> str:
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
+    """Read an item of a processed file (`ProcessedFiles.read`)."""
     return [
         {
             "scene_id": conversation.scene_id,
@@ -148,6 +149,7 @@ def read_processed(conversation: Conversation) -> list[Item]:
 
 
 def write_processed(items: list[Item], split: str, context: Context) -> list[Item]:
+    """Make the items of a processed file (`ProcessedFiles.write`)."""
     result = []
     for item in items:
         if not context.has_scene(item["scene_id"]):
@@ -164,6 +166,7 @@ def write_processed(items: list[Item], split: str, context: Context) -> list[Ite
 
 
 def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
+    """Make the record of a question (`TaskSpec.make_record`)."""
     status, answer = text_of(prediction, "answer")
     return {
         "id": str(doc["question_id"]),
@@ -180,7 +183,7 @@ def make_record(doc: Mapping[str, Any], prediction: ParsedPrediction) -> Record:
 def _types(record: Mapping[str, Any]) -> tuple[str, str]:
     """The question's type by its first word, and by its first letters.
 
-    Video-3D-LLM's files state the second. Where they have situation and question in one text, it stands for both.
+    Video-3D-LLM's files state the latter. It is used for both if they hold situation and question as one text.
     """
     by_word = answers.question_type_by_first_word(record["question"])
     by_letters = question_type_by_prefix(record["question"])
@@ -190,7 +193,10 @@ def _types(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def score_records(records: Sequence[Record], score: Scorer) -> Scores:
-    """`em` by the first word of the question (official), `v3d_em` and `leo_` by its first letters."""
+    """Compute the metrics (`TaskSpec.score_records`).
+
+    The official `em` groups questions by the first word, `v3d_em` and `leo_` by the first letters.
+    """
     known = [r for r in records if not r.get("extra")]
     lines = [r for r in known if r["status"] != "missing"]
     cleaned = {r["id"]: (clean_answer(r["answer"]), clean_answer(r["reference"])) for r in known}
@@ -222,6 +228,7 @@ def _pairs(cleaned: Mapping[str, tuple[str, str]]) -> Pairs:
 
 
 def item_score(record: Record) -> float:
+    """Return 1 for an exact match, 0.5 for Chat-Scene's refined match, else 0."""
     return match_score(record, [record["reference"]])
 
 
@@ -229,13 +236,17 @@ def item_score(record: Record) -> float:
 
 
 def reference_doc(item: Mapping[str, Any]) -> Doc:
-    """The type is in the line, the question is not."""
+    """Make a document of a line of Video-3D-LLM's output (`PredictionFiles.reference_doc`).
+
+    The line states the question's type, but not the question.
+    """
     scene, sample = str(item.get("scene", "")), str(item.get("sample_id", ""))
     ids = {"question_id": sample, "scene_id": scene, "question": ""}
     return {**ids, "question_type": str(item.get("question_type", "")), "answer": item["gt_response"]}
 
 
 def show(record: Record) -> dict[str, Any]:
+    """Return the fields for the viewer (`TaskSpec.show`)."""
     return {
         "question": f"{record['situation']} {record['question']}".strip(),
         "answer": record["answer"],
@@ -296,7 +307,12 @@ TASK = TaskSpec(
     question_count=3519,
     published=PUBLISHED,
     bars=tuple((n, f"em_{n}") for n in answers.SQA3D_TYPES),
-    example_fields=(("situation", "situation"), ("question", "question"), ("said", "answer"), ("answer", "reference")),
+    example_fields=(
+        ("situation", "situation"),
+        ("question", "question"),
+        ("prediction", "answer"),
+        ("answer", "reference"),
+    ),
     item_score=item_score,
     score_meaning="1 exact, 0.5 refined match",
     show=show,

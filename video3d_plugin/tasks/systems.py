@@ -1,8 +1,7 @@
-"""Published systems: their names, where they were published, and by which program they were scored.
+"""Published systems: their names, sources, and the programs that scored them.
 
-Collected 2026-11. The numbers stand in each benchmark's file, under the system's name. A paper rarely says which
-program scored it: `convention` names the one that its code runs. Numbers of two conventions
-are not comparable to the last digit.
+The numbers are in each benchmark's module, by the system's name. Papers rarely name the program that scored them;
+`convention` is the one that their code runs. Numbers of two conventions are not exactly comparable.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ class System:
     """A published system.
 
     Attributes:
-        name: As its numbers name it.
-        short: For the head of a column.
-        source: Where it was published.
+        name: Its name in `TaskSpec.published`.
+        short: Title of its column.
+        source: The publication.
         convention: The program that scored it.
-        is_peer: Prints few numbers: they take a line below the table, not a column.
+        is_peer: Whether few of its numbers are published, which are shown in a line below the table.
     """
 
     name: str
@@ -46,7 +45,15 @@ KNOWN = (
 
 
 def peer_numbers(metrics: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float]]:
-    """{system: {metric: number}} of rows with a number, or None, for each metric."""
+    """Make the entries of `TaskSpec.published` from a table.
+
+    Args:
+        metrics: Names of the columns.
+        rows: By system, a value for each column; None if it was not published.
+
+    Returns:
+        {system: {metric: value}}.
+    """
     return {
         system: {name: v for name, v in zip(metrics, row, strict=True) if v is not None} for system, row in rows.items()
     }

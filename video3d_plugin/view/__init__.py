@@ -1,9 +1,9 @@
-"""The scene viewer: a scan, a model's boxes and answers, in one HTML file that needs no network.
+"""The scene viewer: a scan with a model's boxes and answers, as one HTML file that works offline.
 
     view = gather(scene, chosen=[0, 10, 20], sampler="uniform")
     write_page(Path("scene.html"), view, [item_of_grounding(model.ground(scene, "the chair"))])
 
-`scene_view` reads the frames once, `items` turns results into what the page lists, `page` writes it.
+`scene_view` reads the frames, `items` converts results to the page's format, and `page` writes the page.
 """
 
 from video3d_plugin.view.items import item_of_answer, item_of_boxes, item_of_grounding, item_of_record

@@ -1,4 +1,4 @@
-"""A coloured point cloud from a scene's frames, thinned to voxels until it is small enough to stay smooth."""
+"""A coloured point cloud of a scene's frames, thinned to voxels so that it renders smoothly."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import numpy as np
 
 VOXEL_M = 0.015
 MAX_POINTS = 450_000
-SAMPLES = 8_000_000  # pixels read of all frames together, before thinning
-_EDGE = 0.04  # a neighbour further off than this share of the depth: the pixel hangs between two surfaces
+SAMPLES = 8_000_000  # pixels read from all frames together, before thinning
+_EDGE = 0.04  # relative depth difference to a neighbour above which a pixel lies between two surfaces
 _MERGE_ROWS = 3_000_000
-_HALF = 1 << 20  # cells on either side of the origin that a code can hold
+_HALF = 1 << 20  # voxels on either side of the origin that a code can hold
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """points (K, 3) float32, world frame, metres; colors (K, 3) uint8 RGB; a point stands for a cell of voxel_m.
+    """A point cloud with one point for each occupied voxel.
 
-    facing    (K, 3) float32 mean normal of what fell into the cell, towards the cameras that saw it: near length 1 on
-              a surface, shorter where a cell holds both sides of something thin
+    Attributes:
+        points: (K, 3) float32 positions in the world frame, in metres.
+        colors: (K, 3) uint8 RGB.
+        facing: (K, 3) float32 mean normals of the voxels, towards the cameras: nearly unit length on a surface,
+            shorter where a voxel holds both sides of something thin.
+        voxel_m: Size of a voxel, in metres.
     """
 
     points: np.ndarray
@@ -32,9 +36,11 @@ class Cloud:
 
 
 class CloudBuilder:
-    """Takes frames one by one; keeps the means of what fell into each voxel: position, colour, normal.
+    """Builds a point cloud frame by frame, as mean position, colour and normal of each voxel.
 
-    stride    every so many rows and columns of a depth image are read
+    Args:
+        stride: Step in rows and columns of the depth images.
+        voxel_m: Size of a voxel, in metres.
     """
 
     def __init__(self, stride: int = 1, voxel_m: float = VOXEL_M):
@@ -44,11 +50,19 @@ class CloudBuilder:
 
     def add(
         self,
-        depth_m: np.ndarray,  # (H, W) float32, 0 where nothing was measured
-        color: np.ndarray,  # (H, W, 3) uint8, same field of view
-        intrinsics: np.ndarray,  # (4, 4) pixels of the depth image
-        world_from_camera: np.ndarray,  # (4, 4)
+        depth_m: np.ndarray,
+        color: np.ndarray,
+        intrinsics: np.ndarray,
+        world_from_camera: np.ndarray,
     ) -> None:
+        """Add a frame.
+
+        Args:
+            depth_m: (H, W) float32 depth in metres, 0 where nothing was measured.
+            color: (H, W, 3) uint8 image with the same field of view.
+            intrinsics: (4, 4) intrinsics in pixels of the depth image.
+            world_from_camera: (4, 4) pose.
+        """
         step = self.stride
         solid = _solid(depth_m)[::step, ::step]
         rows, columns = np.nonzero(solid)
@@ -65,7 +79,11 @@ class CloudBuilder:
             self._rows = len(self._parts[0][0])
 
     def cloud(self, max_points: int = MAX_POINTS) -> Cloud:
-        """At most `max_points` points, in an order of chance that repeats: any part of it shows the whole room."""
+        """Return the point cloud, in a fixed random order: any part of it shows the whole room.
+
+        Args:
+            max_points: Maximum number of points. Voxels are enlarged until it is met.
+        """
         codes, values = self._merged()
         voxel_m = self.voxel_m
         while len(codes) > max_points:
@@ -84,19 +102,32 @@ class CloudBuilder:
 
 
 def stride_for(pixels: int) -> int:
-    """The step at which so many pixels of all frames together become about SAMPLES."""
+    """Return the step in rows and columns that reads about SAMPLES pixels.
+
+    Args:
+        pixels: Number of pixels of all frames together.
+    """
     return max(1, int(np.ceil(np.sqrt(pixels / SAMPLES))))
 
 
 def voxel_for(depth_m: np.ndarray, focal_px: float, stride: int) -> float:
-    """A cell no smaller than what lies between two read pixels of a frame, so that surfaces of a coarse scan close."""
+    """Return a voxel size that is not below the distance of neighbouring samples, so that surfaces have no gaps.
+
+    Args:
+        depth_m: (H, W) depth of a typical frame, in metres.
+        focal_px: Focal length in pixels of the depth image.
+        stride: Step in rows and columns.
+
+    Returns:
+        The size in metres, at least VOXEL_M.
+    """
     measured = depth_m[depth_m > 0]
     between_m = float(np.median(measured)) * stride / focal_px if len(measured) else 0.0
     return min(max(VOXEL_M, between_m), 20 * VOXEL_M)
 
 
 def _back_projected(depth_m: np.ndarray, step: int, intrinsics: np.ndarray) -> np.ndarray:
-    """(h, w, 3) points in the camera's frame, of every `step`-th pixel."""
+    """(h, w, 3) points in the camera frame, of every `step`-th pixel."""
     height, width = depth_m.shape
     x = (np.arange(width) * step - intrinsics[0, 2])[None] * depth_m / intrinsics[0, 0]
     y = (np.arange(height) * step - intrinsics[1, 2])[:, None] * depth_m / intrinsics[1, 1]
@@ -116,13 +147,13 @@ def _normals(grid: np.ndarray, solid: np.ndarray) -> np.ndarray:
     inner = inner / np.maximum(length, 1e-12)
     inner *= np.where((inner * to_camera[1:-1, 1:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
     normals[1:-1, 1:-1][known] = inner[known]
-    for border, beside in ((0, 1), (-1, -2)):  # an image's edge has the normal of what lies next to it
+    for border, beside in ((0, 1), (-1, -2)):  # pixels at an image's edge have the normal of their neighbours
         normals[border], normals[:, border] = normals[beside], normals[:, beside]
     return normals
 
 
 def _solid(depth_m: np.ndarray) -> np.ndarray:
-    """(H, W) bool: measured, and not hanging between a near and a far surface."""
+    """(H, W) bool: measured, and not between a near and a far surface."""
     solid = depth_m > 0
     limit = depth_m * _EDGE
     for axis in (0, 1):
@@ -135,13 +166,13 @@ def _solid(depth_m: np.ndarray) -> np.ndarray:
 
 
 def _codes(points: np.ndarray, voxel_m: float) -> np.ndarray:
-    """(M,) int64 that number the cells; points further than 10 km (at 1 cm) from the origin fall into the last ones."""
+    """(M,) int64 codes of the voxels; points beyond 10 km (at 1 cm) fall into the outermost ones."""
     cells = np.clip(np.floor(points / voxel_m), -_HALF, _HALF - 1).astype(np.int64) + _HALF
     return (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
 
 
 def _reduced(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the rows of each distinct code."""
+    """Sum the rows of each distinct code."""
     if not len(codes):
         return codes, values
     order = np.argsort(codes, kind="stable")

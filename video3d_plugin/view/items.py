@@ -1,14 +1,18 @@
-"""Questions with their answers and boxes, as the viewer lists them: from benchmark records, and from what was asked.
+"""Items of the viewer: questions with their answers and boxes, from benchmark records or from the model's results.
 
-An item is a plain dict that JSON can hold:
+An item is a dict of JSON values. Boxes are (6,): centre and size in the world frame, in metres.
 
-    task, id, question, answer (or None), expected [texts], status ("" where all is well), reason
-    verdict     "right", "wrong", or None where nothing says
-    score       a number and `measure`, what it means; None where there is none
-    point       (3,) what was asked about, or None
-    truth       [(6,) boxes]
-    predicted   [{"box", "score", "confidence", "iou"}], what the model is taken to mean; iou with the nearest true box
-    proposals   [(6,) boxes] that were chosen among, and scores, one each; or None
+    task, id, question
+    answer      text, or None
+    expected    list of texts
+    status      "" if the question was answered, else why not; `reason` says more
+    verdict     "right", "wrong" or None (unknown)
+    score       number or None; `measure` says what it is
+    point       (3,) position that the question is about, or None
+    truth       true boxes
+    predicted   [{"box", "score", "confidence", "iou"}]; "iou" is that with the best-overlapping true box
+    proposals   boxes of the proposals, or None
+    scores      scores of the proposals, and possibly one for "no object"; or None
 """
 
 from __future__ import annotations
@@ -28,7 +32,11 @@ Item = dict[str, Any]
 
 
 def item_of_record(record: Mapping[str, Any]) -> Item:
-    """From the record that the metrics made of a sample; right is what the benchmark's stricter number counts."""
+    """Make an item from a benchmark's record of a sample.
+
+    Args:
+        record: The record (`TaskSpec.record`). Its verdict is that of the benchmark's strictest metric.
+    """
     spec = get(record["task"])
     item = _blank(spec.name, str(record["id"]))
     item["status"] = "" if record["status"] == "ok" else str(record["status"])
@@ -41,31 +49,43 @@ def item_of_record(record: Mapping[str, Any]) -> Item:
         item["measure"] = spec.score_meaning
     prediction = record.get("prediction")
     if isinstance(prediction, Mapping):
-        item.update(_chosen_among(prediction.get("boxes"), prediction.get("scores")))
+        item.update(_proposals(prediction.get("boxes"), prediction.get("scores")))
     elif isinstance(prediction, str) and item["answer"] is None:
         item["answer"] = prediction
-    with_iou(item)
+    set_ious(item)
     return item
 
 
-def item_of_grounding(found: Grounding, number: int = 0) -> Item:
-    """From `model.ground`."""
-    item = _blank("ground", str(number), question=found.description)
-    by_index = sorted(found, key=lambda box: box.index)
+def item_of_grounding(grounding: Grounding, number: int = 0) -> Item:
+    """Make an item from the result of `model.ground`.
+
+    Args:
+        grounding: The result.
+        number: The item's id.
+    """
+    item = _blank("ground", str(number), question=grounding.description)
+    by_index = sorted(grounding, key=lambda box: box.index)
     item["proposals"] = [list(box.box) for box in by_index]
     item["scores"] = [box.score for box in by_index]
     item["predicted"] = [
-        {"box": list(box.box), "score": box.score, "confidence": box.confidence} for box in found.chosen
+        {"box": list(box.box), "score": box.score, "confidence": box.confidence} for box in grounding.chosen
     ]
-    if found.nothing is not None:
-        item["answer"] = f"{len(found.chosen)} chosen; confidence that nothing fits: {found.nothing:.0%}"
+    if grounding.nothing is not None:
+        item["answer"] = f"{len(grounding.chosen)} chosen; confidence that nothing fits: {grounding.nothing:.0%}"
     return item
 
 
 def item_of_answer(
     question: Question | str, answer: str, point: Sequence[float] | None = None, number: int = 0
 ) -> Item:
-    """From `model.answer` or `model.caption`."""
+    """Make an item from the result of `model.answer` or `model.caption`.
+
+    Args:
+        question: The question; "" for a caption.
+        answer: The model's text.
+        point: (3,) position that the question is about, in the world frame, in metres.
+        number: The item's id.
+    """
     text = question if isinstance(question, str) else question.prompt
     item = _blank("caption" if text == "" else "answer", str(number), question=text, answer=answer)
     item["point"] = None if point is None else [float(v) for v in point[:3]]
@@ -73,9 +93,14 @@ def item_of_answer(
 
 
 def item_of_asked(asked: Mapping[str, Any]) -> Item:
-    """From what `video3d ask --json` wrote of an item: it has task and question; what else it does not say is empty.
+    """Make an item from an item of `video3d ask --json`.
 
-    KeyError, TypeError, ValueError or OverflowError where a field is missing or of another kind.
+    Args:
+        asked: The item. It has `task` and `question`; other fields may be missing.
+
+    Raises:
+        KeyError: A required field is missing.
+        TypeError, ValueError, OverflowError: A field has another type.
     """
     item = _blank(str(asked["task"]), _text(asked.get("id")) or "", str(asked["question"]), _text(asked.get("answer")))
     for name in ("status", "reason", "measure"):
@@ -90,20 +115,29 @@ def item_of_asked(asked: Mapping[str, Any]) -> Item:
         {"box": box, "score": _number(row.get("score")), "confidence": _number(row.get("confidence"))}
         for row, box in zip(rows, _boxes([row["box"] for row in rows]), strict=True)
     ]
-    item.update(_chosen_among(asked.get("proposals"), asked.get("scores")))
-    with_iou(item)
+    item.update(_proposals(asked.get("proposals"), asked.get("scores")))
+    set_ious(item)
     return item
 
 
 def item_of_boxes(boxes: Sequence[Sequence[float]], name: str) -> Item:
-    """Boxes alone, from a file."""
+    """Make an item of boxes without a question.
+
+    Args:
+        boxes: (N, 6) boxes in the world frame, in metres.
+        name: The item's title.
+    """
     item = _blank("boxes", name, question=name)
     item["predicted"] = [{"box": box} for box in _boxes(boxes)]
     return item
 
 
-def with_iou(item: Item) -> None:
-    """Set `iou` of each predicted box: the overlap with the nearest true one."""
+def set_ious(item: Item) -> None:
+    """Set `iou` of each predicted box to its largest IoU with a true box.
+
+    Args:
+        item: The item; changed in place.
+    """
     if not item["truth"] or not item["predicted"]:
         return
     overlap = iou_matrix([p["box"] for p in item["predicted"]], item["truth"]).max(1)
@@ -136,16 +170,16 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    """The number; None for what is none, and for a score that is not finite."""
+    """The value as a float; None for None and for a number that is not finite."""
     return None if value is None or not np.isfinite(float(value)) else float(value)
 
 
-def _chosen_among(boxes: Any, scores: Any) -> Item:
-    """`proposals` and `scores`, where there is a score for each box (and one more for none of them)."""
+def _proposals(boxes: Any, scores: Any) -> Item:
+    """The fields `proposals` and `scores`; None unless there is a score for each box, and at most one more."""
     if scores is not None:
-        listed, values = _boxes(boxes or []), [_number(score) for score in scores]
-        if len(values) in (len(listed), len(listed) + 1):
-            return {"proposals": listed, "scores": values}
+        rows, values = _boxes(boxes or []), [_number(score) for score in scores]
+        if len(values) in (len(rows), len(rows) + 1):
+            return {"proposals": rows, "scores": values}
     return {"proposals": None, "scores": None}
 
 
@@ -154,7 +188,11 @@ def _boxes(boxes: Any) -> list[list[float]]:
 
 
 def finite(value: Any) -> Any:
-    """The value with numbers that JSON cannot hold made None, at any depth."""
+    """Replace numbers that are not finite by None, and numpy's numbers by Python's, at any depth.
+
+    Args:
+        value: A JSON-like value.
+    """
     if isinstance(value, Mapping):
         return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

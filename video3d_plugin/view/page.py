@@ -1,8 +1,7 @@
-"""The viewer's page: one HTML file with everything in it, which asks the network for nothing.
+"""The viewer's page: one self-contained HTML file that makes no network requests.
 
-Nothing that a scan, a model or a user wrote is ever HTML here: it travels as JSON in which `<` is escaped, and the
-script puts it on the page as text. A content security policy allows the page's own scripts by their hashes and
-nothing else.
+Texts of scans, models and users never become HTML: they are passed as JSON with `<` escaped, and the script inserts
+them as text. The content security policy allows the page's own scripts by their hashes and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 from video3d_plugin import __version__
 from video3d_plugin.errors import MissingError
 from video3d_plugin.files.atomic import write_bytes
+from video3d_plugin.scene import Scene
 from video3d_plugin.view.items import Item, finite
 from video3d_plugin.view.scene_view import SceneView
 
@@ -29,23 +29,38 @@ SCRIPTS = ("base.js", "cloud.js", "boxes.js", "camera.js", "look.js", "items.js"
 
 
 def write_page(path: Path, view: SceneView, items: Sequence[Item] = (), **about: Any) -> int:
-    """Write the page; what was there is replaced only when the new one is complete. Returns its size in bytes."""
+    """Write the page. An existing file is replaced only once the new one is complete.
+
+    Args:
+        path: The HTML file.
+        view: The scene (`gather`).
+        items: Questions with answers and boxes (`view.items`).
+        about: Values shown under the title, such as model="...".
+
+    Returns:
+        The file's size in bytes.
+    """
     content = page(view, items, **about).encode("utf-8", "replace")
     write_bytes(path, content)
     return len(content)
 
 
 def page(view: SceneView, items: Sequence[Item] = (), **about: Any) -> str:
-    """The page as text.
+    """Return the page as HTML.
 
-    items    questions with answers and boxes (`view.items`), to step through
-    about    plain words shown under the title: model="...", ...
+    Args:
+        view: The scene (`gather`).
+        items: Questions with answers and boxes (`view.items`).
+        about: Values shown under the title, such as model="...".
+
+    Raises:
+        MissingError: A file of the viewer is missing from the installation.
     """
     style, library = _asset("viewer.css"), _asset(LIBRARY)
-    own = "\n".join(_asset(name) for name in SCRIPTS)
+    script = "\n".join(_asset(name) for name in SCRIPTS)
     policy = (
         "default-src 'none'; img-src data: blob:; "
-        f"style-src {_hash(style)}; script-src {_hash(library)} {_hash(own)}; base-uri 'none'; form-action 'none'"
+        f"style-src {_hash(style)}; script-src {_hash(library)} {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     parts = {
         "POLICY": policy,
@@ -53,21 +68,30 @@ def page(view: SceneView, items: Sequence[Item] = (), **about: Any) -> str:
         "DATA": as_json(content(view, items, about)),
         "CLOUD": cloud_text(view),
         "LIBRARY": library,
-        "SCRIPT": own,
+        "SCRIPT": script,
     }
-    # one pass over the template: nothing inside a part is looked at again
+    # In one pass over the template, so that {{...}} in a scan's text is not replaced.
     pieces = _asset("viewer.html").split("{{")
     return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
 
 
 def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> dict[str, Any]:
-    """What the script reads: plain values, metres, world frame; poses row by row."""
+    """Return the data for the page's script.
+
+    Args:
+        view: The scene.
+        items: Questions with answers and boxes.
+        about: Values shown under the title.
+
+    Returns:
+        Values that `as_json` takes; metres, world frame, poses (4, 4) row by row.
+    """
     scene = view.scene
     return {
         "version": __version__,
         "scene": scene.scene_id,
         "about": {name: str(value) for name, value in about.items() if value not in (None, "")},
-        "notes": [*scene.notes, *_left_out(view)],
+        "notes": [*scene.notes, *_omission_notes(view)],
         "up": view.up,
         "cloud": {"count": len(view.cloud), "voxel": round(view.cloud.voxel_m, 6), **_frame_of(view)},
         "frames": [
@@ -84,14 +108,18 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         "sampler": view.sampler,
         "proposals": np.round(scene.proposals.astype(float), 4).tolist(),
         "truth": [{"box": i.box, "label": i.label, "id": i.object_id} for i in scene.instances],
-        "items": [_shared(item, scene) for item in items],
+        "items": [_without_scene_proposals(item, scene) for item in items],
     }
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand inside a <script> element: no `<`, and no line ends that old JavaScript takes for its own."""
+    """Encode a value as JSON that is safe inside a <script> element.
+
+    Args:
+        value: JSON-like values; numbers that are not finite become null.
+    """
     text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be written
+    text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
     escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     for character, escape in escapes.items():
         text = text.replace(character, escape)
@@ -99,8 +127,15 @@ def as_json(value: Any) -> str:
 
 
 def cloud_text(view: SceneView) -> str:
-    """Base64 of (K, 3) little-endian uint16 positions in steps from the origin, then (K, 3) uint8 colours, then (K, 3)
-    int8 normals in 127ths."""
+    """Encode the point cloud for the page.
+
+    Args:
+        view: The scene.
+
+    Returns:
+        Base64 of (K, 3) little-endian uint16 positions (see `_frame_of`), (K, 3) uint8 colours, and (K, 3) int8
+        normals in units of 1/127.
+    """
     frame = _frame_of(view)
     steps = (view.cloud.points - np.array(frame["origin"])) / frame["step"]
     positions = np.clip(np.rint(steps), 0, 65535).astype("<u2")
@@ -109,7 +144,7 @@ def cloud_text(view: SceneView) -> str:
 
 
 def _frame_of(view: SceneView) -> dict[str, Any]:
-    """Origin and step (metres) of the quantised positions: a room of 10 m has steps of 0.15 mm."""
+    """Origin and step of the quantised positions, in metres: 0.15 mm for a room of 10 m."""
     points = view.cloud.points
     if not len(points):
         return {"origin": [0.0, 0.0, 0.0], "step": 1.0}
@@ -117,16 +152,16 @@ def _frame_of(view: SceneView) -> dict[str, Any]:
     return {"origin": low.tolist(), "step": max(float((high - low).max()) / 65535, 1e-6)}
 
 
-def _shared(item: Item, scene: Any) -> Item:
-    """The item, without proposals that are the scene's own: a benchmark's samples would repeat them by the hundred."""
+def _without_scene_proposals(item: Item, scene: Scene) -> Item:
+    """Drop an item's proposals if they are the scene's: the samples of a benchmark would repeat them often."""
     boxes = item.get("proposals")
-    own = np.asarray(scene.proposals, np.float64)
-    if boxes is None or len(boxes) != len(own) or not np.allclose(boxes, own, atol=1e-4):
+    of_scene = np.asarray(scene.proposals, np.float64)
+    if boxes is None or len(boxes) != len(of_scene) or not np.allclose(boxes, of_scene, atol=1e-4):
         return item
     return {**item, "proposals": None}
 
 
-def _left_out(view: SceneView) -> list[str]:
+def _omission_notes(view: SceneView) -> list[str]:
     notes = [f"{view.unshown} of {len(view.scene.frames)} frames are not on this page"] if view.unshown else []
     if view.scene.omissions:
         first = view.scene.omissions[0]
@@ -142,5 +177,5 @@ def _hash(text: str) -> str:
 def _asset(name: str) -> str:
     path = ASSETS / name
     if not path.is_file():
-        raise MissingError("a part of the viewer is missing", where=path, remedy="install video3d-plugin again")
+        raise MissingError("a file of the viewer is missing", where=path, remedy="install video3d-plugin again")
     return path.read_text(encoding="utf-8")

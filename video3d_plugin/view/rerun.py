@@ -1,4 +1,4 @@
-"""The same scene as a recording for the Rerun viewer (`rerun-sdk`, an optional package)."""
+"""Writes a scene as a recording for the Rerun viewer (optional package `rerun-sdk`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ COLORS = {"proposals": (127, 147, 173), "truth": (53, 214, 160), "predicted": (2
 
 
 def require_rerun() -> Any:
-    """The module `rerun`; MissingError, saying how to get it, where it is not installed."""
+    """Import rerun.
+
+    Raises:
+        MissingError: rerun-sdk is not installed.
+    """
     try:
         import rerun
     except ImportError as error:
@@ -26,7 +30,18 @@ def require_rerun() -> Any:
 
 
 def write_rerun(path: Path, view: SceneView, items: Sequence[Item] = ()) -> None:
-    """Write an .rrd: cloud, cameras with their images along the timeline `frame`, boxes, one `question` an item."""
+    """Write a recording with the point cloud, the cameras and their images, the boxes, and the questions.
+
+    Frames lie along the timeline `frame`, items along the timeline `question`.
+
+    Args:
+        path: The .rrd file.
+        view: The scene (`gather`).
+        items: Questions with answers and boxes (`view.items`).
+
+    Raises:
+        MissingError: rerun-sdk is not installed.
+    """
     rr = require_rerun()
     with replacing(path) as temporary:
         recording = rr.RecordingStream("video3d", recording_id=view.scene.scene_id)

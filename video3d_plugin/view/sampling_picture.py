@@ -1,4 +1,4 @@
-"""A picture of what samplers take: the room from above, what the chosen frames see of it, and where they stood."""
+"""A picture that compares frame samplers: the room from above, what the sampled frames cover, and their cameras."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ GROUND, FLOOR, TEXT, FAINT, SEEN, UNSEEN, PATH, CHOSEN = (
 
 
 class Sampled(Protocol):
+    """The result of a frame sampler.
+
+    Attributes:
+        sampler: Its name.
+        frames: Indices of the sampled frames.
+        covered: Share of the scan's voxels that they see, 0 to 1.
+        seen: Indices of these voxels.
+    """
+
     sampler: str
     frames: tuple[int, ...]
     covered: float
@@ -34,7 +43,14 @@ class Sampled(Protocol):
 
 
 def write_picture(path: Path, scene: Scene, coverage: Coverage, results: Sequence[Any]) -> None:
-    """One panel a sampler, as the file name's ending says (PNG, JPEG, WebP)."""
+    """Write a picture with one panel for each sampler.
+
+    Args:
+        path: The image file; its suffix decides the format (PNG, JPEG or WebP).
+        scene: The scene.
+        coverage: Voxels that each frame sees.
+        results: Results of the samplers.
+    """
     image = picture(scene, coverage, results)
     file = io.BytesIO()
     image.save(file, {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(path.suffix.lower(), "PNG"))
@@ -42,6 +58,7 @@ def write_picture(path: Path, scene: Scene, coverage: Coverage, results: Sequenc
 
 
 def picture(scene: Scene, coverage: Coverage, results: Sequence[Sampled]) -> Image.Image:
+    """Draw the picture that `write_picture` writes."""
     poses = [scene.world_from_scan @ frame.scan_from_camera for frame in scene.frames]
     axes = _plan_axes(upright(poses))
     columns = 2 if len(results) == 4 else min(len(results), 3)
@@ -62,14 +79,14 @@ def picture(scene: Scene, coverage: Coverage, results: Sequence[Sampled]) -> Ima
 
 
 def _plan_axes(up: tuple[float, float, float]) -> tuple[int, int, int, float]:
-    """(axis to the right, axis upwards in the picture, vertical axis, its sign)."""
+    """(axis to the right in the picture, axis upwards in the picture, vertical axis, sign of the vertical axis)."""
     vertical = int(np.argmax(np.abs(up)))
     right, upwards = [axis for axis in range(3) if axis != vertical]
     return right, upwards, vertical, float(np.sign(up[vertical]))
 
 
 def _map(coverage: Coverage, result: Sampled, poses: Sequence[np.ndarray], axes) -> Image.Image:
-    """The counted voxels from above, the topmost in sight: seen ones green by height, the others red."""
+    """The scan's voxels from above: seen ones green, others red, darker with depth."""
     right, upwards, vertical, sign = axes
     cells, size = coverage.table.cells, coverage.voxel_size_m
     seen = np.zeros(len(cells), bool)
@@ -107,7 +124,7 @@ def _map(coverage: Coverage, result: Sampled, poses: Sequence[np.ndarray], axes)
 
 
 def _strip(image: Image.Image, scene: Scene, frames: Sequence[int], left: int, top: int) -> None:
-    """A few of the chosen frames, evenly over the scan."""
+    """Draw a few of the sampled frames, evenly over the scan."""
     distinct = list(dict.fromkeys(frames))
     shown = [distinct[i] for i in np.unique(np.linspace(0, len(distinct) - 1, THUMBNAILS).astype(int))]
     width = (PANEL - 8 * (THUMBNAILS - 1)) // THUMBNAILS

@@ -1,4 +1,4 @@
-"""What the viewer shows of a scene, gathered in one pass over its frames: cloud, cameras, small images, boxes."""
+"""Collects what the viewer shows of a scene, in one pass over its frames: point cloud, cameras and small images."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ _SIZES = ((960, 82), (720, 80), (560, 78), (420, 75), (320, 70))  # (longest sid
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """name; jpeg; world_from_camera (4, 4), camera x right, y down, z forward; fx, fy, cx, cy in pixels of an image of
-    `size` (height, width)."""
+    """A frame in the viewer.
+
+    Attributes:
+        name: The frame's name.
+        jpeg: The colour image, scaled down.
+        world_from_camera: (4, 4) pose; camera frame x right, y down, z forward.
+        camera: fx, fy, cx, cy in pixels of an image of `size`.
+        size: (height, width) that `camera` refers to.
+    """
 
     name: str
     jpeg: bytes = field(repr=False)
@@ -35,10 +42,16 @@ class ViewFrame:
 
 @dataclass(frozen=True)
 class SceneView:
-    """A scene as the viewer shows it. `chosen` are indices into `frames`, in the order the model sees them.
+    """A scene in the viewer.
 
-    unshown    frames of the scene that the page leaves out
-    up         the axis that the cameras hold upright, a unit vector
+    Attributes:
+        scene: The scene.
+        cloud: Its point cloud.
+        frames: The frames shown.
+        chosen: Indices into `frames` of the frames that the model sees, in its order.
+        sampler: Name of the frame sampler; "" for none.
+        unshown: Number of frames of the scene that are not in `frames`.
+        up: Unit vector of the world axis that points up.
     """
 
     scene: Scene
@@ -58,11 +71,17 @@ def gather(
     max_frames: int = MAX_FRAMES,
     max_points: int = MAX_POINTS,
 ) -> SceneView:
-    """Read the frames and build the cloud.
+    """Read a scene's frames and build its point cloud.
 
-    chosen        indices into scene.frames that a sampler took; they are shown whatever `max_frames` says
-    max_frames    more are thinned evenly
-    DataError names the file of a frame that cannot be decoded.
+    Args:
+        scene: The scene.
+        chosen: Indices into `scene.frames` of sampled frames; these are always shown.
+        sampler: Name of the frame sampler.
+        max_frames: Maximum number of frames shown. Longer scans are thinned evenly.
+        max_points: Maximum number of points of the cloud.
+
+    Raises:
+        DataError: The scene has no frames, or a frame cannot be decoded; the message names its file.
     """
     shown = _shown(len(scene.frames), chosen, max_frames)
     frames = [scene.frames[i] for i in shown]
@@ -80,12 +99,12 @@ def gather(
         for frame, (view, depth_m, color) in bar:
             builder.add(depth_m, color, frame.depth_intrinsics, view.world_from_camera)
             views.append(view)
-    place = {index: at for at, index in enumerate(shown)}
+    position = {index: number for number, index in enumerate(shown)}
     return SceneView(
         scene=scene,
         cloud=builder.cloud(max_points),
         frames=tuple(views),
-        chosen=tuple(dict.fromkeys(place[int(i)] for i in chosen)),
+        chosen=tuple(dict.fromkeys(position[int(i)] for i in chosen)),
         sampler=sampler,
         unshown=len(scene.frames) - len(shown),
         up=upright([view.world_from_camera for view in views]),
@@ -93,9 +112,15 @@ def gather(
 
 
 def upright(poses: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """The world axis that the cameras' upward directions lie nearest to; z where they do not agree.
+    """Return the world axis that is closest to the cameras' mean upward direction.
 
-    Boxes are defined for z up, but a scan without an alignment may have another axis up: the page turns it upright.
+    Boxes assume that z is up, but a scan that is not aligned may have another axis up; the page turns it upright.
+
+    Args:
+        poses: (4, 4) world-from-camera poses.
+
+    Returns:
+        A unit vector; z where no axis is clearly closest.
     """
     mean = np.mean([-pose[:3, 1] for pose in poses], axis=0) if len(poses) else np.zeros(3)
     axis = int(np.argmax(np.abs(mean)))
@@ -115,7 +140,7 @@ def _shown(count: int, chosen: Sequence[int], limit: int) -> list[int]:
 
 
 def _image_size(frames: Sequence[Frame]) -> tuple[int, int]:
-    """The largest of _SIZES with which all frames fit IMAGE_BYTES, judged by one of them."""
+    """The largest of _SIZES with which all frames fit in IMAGE_BYTES, estimated from one of them."""
     if not frames:
         raise DataError("the scene has no frame to show")
     image = open_color(frames[len(frames) // 2])
@@ -151,7 +176,7 @@ def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFram
 
 
 def _in_order(pool: ThreadPoolExecutor, read, frames: Sequence[Frame], ahead: int = 8):
-    """Results in order, at most `ahead` of them waiting: a long scan's images do not pile up in memory."""
+    """Yield results in order, with at most `ahead` of them in memory."""
     waiting = []
     for frame in frames:
         waiting.append(pool.submit(read, frame))

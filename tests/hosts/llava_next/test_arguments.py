@@ -57,9 +57,9 @@ def parse(known_transformers, checkpoint, training_folder):
         options = {"--model_name_or_path": checkpoint, "--data_path": training_folder, "--model": "video3d",
                    "--attn_implementation": "sdpa", **given}  # fmt: skip
         line = [str(word) for pair in options.items() if pair[1] is not None for word in pair] + [*map(str, words)]
-        kinds = arguments.extended([ModelArguments, DataArguments, TrainingArguments])
+        kinds = arguments.add_fields([ModelArguments, DataArguments, TrainingArguments])
         groups = HfArgumentParser(kinds).parse_args_into_dataclasses(line)
-        return arguments.plan(*groups), groups
+        return arguments.plan_run(*groups), groups
 
     return run
 
@@ -182,8 +182,8 @@ def script(monkeypatch):
     from transformers import HfArgumentParser
 
     class Parser(HfArgumentParser):
-        __init__ = train.parser_init(HfArgumentParser.__init__)
-        parse_args_into_dataclasses = train.parser_parse(HfArgumentParser.parse_args_into_dataclasses)
+        __init__ = train.wrap_parser_init(HfArgumentParser.__init__)
+        parse_args_into_dataclasses = train.wrap_parse_args(HfArgumentParser.parse_args_into_dataclasses)
 
     kinds = {kind.__name__: kind for kind in (ModelArguments, DataArguments, TrainingArguments)}
     scope = {"__name__": "script", **kinds}

@@ -187,9 +187,9 @@ def no_weights(checkpoint, tmp_path_factory) -> Path:
         ({"model": "videod"}, "unknown model 'videod' (did you mean 'video3d'? known: video3d)"),
         ({"data_path": "nowhere.yaml"}, "nowhere.yaml: file not found"),
         ({"data_path": "SCENELESS"}, "item 0 is about scene9999_00"),
-        ({"source": "ALTERED"}, "is not code that --model was written for"),
+        ({"source": "ALTERED"}, "does not support this version of train"),
         ({"transformers": "5.1.0"}, "transformers 5.1.0 does not train under LLaVA-NeXT"),
-        ({"torch_compile": True}, "--torch_compile True does not go with --model video3d"),
+        ({"torch_compile": True}, "--model video3d does not support --torch_compile True"),
     ],
 )
 def test_errors_come_before_a_weight_is_loaded(train, source, no_weights, tmp_path, options, says, training_folder):

@@ -271,9 +271,9 @@ def test_likelihood_tasks_are_refused_in_words(adapter):
 
 def test_only_a_caption_without_a_point_goes_unasked():
     """A question that says <coord> is a question like any other."""
-    from video3d_plugin.hosts.lmms_eval.model import is_undetected, question_of
+    from video3d_plugin.hosts.lmms_eval.questions import is_undetected, question_from_doc
 
     doc = {"task": "scanqa", "item_id": "q", "scene_id": "a", "prompt": "<image> what is <coord> and <ground> ?"}
-    assert not is_undetected(question_of(doc)) and not question_of(doc).is_grounding
-    assert is_undetected(question_of({**doc, "task": "scan2cap", "coords": []}))
-    assert not is_undetected(question_of({**doc, "task": "scan2cap", "coords": [[0, 1, 2]]}))
+    assert not is_undetected(question_from_doc(doc)) and not question_from_doc(doc).is_grounding
+    assert is_undetected(question_from_doc({**doc, "task": "scan2cap", "coords": []}))
+    assert not is_undetected(question_from_doc({**doc, "task": "scan2cap", "coords": [[0, 1, 2]]}))

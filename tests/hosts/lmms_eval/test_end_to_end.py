@@ -32,7 +32,7 @@ def first_run(benchmark_folder, checkpoint, tmp_path_factory):
 
 def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, benchmark_folder, checkpoint):
     from video3d_plugin.data.folder import DataFolder
-    from video3d_plugin.hosts.lmms_eval.model import grounding_answer, question_of
+    from video3d_plugin.hosts.lmms_eval.questions import grounding_answer, question_from_doc
     from video3d_plugin.pipeline import load_model
     from video3d_plugin.tasks import get
 
@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_model_and_the_metrics_alone(first_run, ben
     records = []
     for doc in docs:
         inputs = folder.inputs(doc["scene_id"], model.spec, max_frames=QUICK["max_frames"])
-        (scores,) = model.ground_scores(inputs, [question_of(doc)])
+        (scores,) = model.ground_scores(inputs, [question_from_doc(doc)])
         records.append(get("scanrefer").record(doc, grounding_answer(scores, inputs)))
     expected = get("scanrefer").aggregate(records)
     numbers = first_run[0]["scanrefer"]

@@ -148,8 +148,8 @@ def test_a_released_choice_of_frames_joins_the_key_and_one_that_was_computed_doe
 def test_a_sampled_digest_sees_a_change_at_either_end_of_a_large_file(tmp_path, monkeypatch):
     from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 
-    monkeypatch.setattr(cache_fingerprint, "WHOLE", 100)
-    monkeypatch.setattr(cache_fingerprint, "END", 10)
+    monkeypatch.setattr(cache_fingerprint, "WHOLE_FILE_BYTES", 100)
+    monkeypatch.setattr(cache_fingerprint, "END_BYTES", 10)
     (tmp_path / "weights").write_bytes(bytes(1000))
     digests = {cache_fingerprint.of_folder(tmp_path)}
     for position in (3, 997):

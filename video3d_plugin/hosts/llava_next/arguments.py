@@ -1,8 +1,8 @@
-"""`--model video3d` on LLaVA-NeXT's command line: the fields it adds, and what they and the host's own come to.
+"""Arguments of `--model video3d` on LLaVA-NeXT's command line: the added fields, their checks, the resulting run.
 
-Everything that can be wrong is found here, before a weight is loaded. Meaning of the arguments: LaVi-Lab/Video-3D-LLM
-at 3ff70e8, llava/train/train_3d.py and scripts/3d/train/train_multi.sh. An argument that is not given leaves what the
-checkpoint's config.json says.
+All checks are made before a weight is loaded. The arguments mean what they mean in LaVi-Lab/Video-3D-LLM at 3ff70e8
+(llava/train/train_3d.py and scripts/3d/train/train_multi.sh). Arguments that are not given keep the values of the
+checkpoint's config.json.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.scene import Question
 
-_FRAMES = 32
-_Text, _Number = Optional[str], Optional[float]  # noqa: UP045  (HfArgumentParser of transformers 4.45 wants these)
+_MAX_FRAMES = 32
+_Text, _Number = Optional[str], Optional[float]  # noqa: UP045  (HfArgumentParser of transformers 4.45 needs them)
 _Triple = Optional[list[float]]  # noqa: UP045
 
-# name -> (type, default, help); `model` is what switches everything on.
+# name -> (type, default, help). `model` enables everything else.
 MODEL_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "model": (_Text, None, "video3d, or a model of the entry points `video3d.models`"),
     "world_position_embedding_type": (_Text, None, "e.g. avg-discrete-sin3d"),
     "object_feature_type": (_Text, None, "patch14-pe or patch27-pe"),
     "ground_head_type": (_Text, None, "infonce, score or mlp"),
     "ground_head_temperature": (_Number, None, "of InfoNCE, 0.07 in the paper"),
-    # The host's own, without defaults that would overrule the checkpoint.
+    # The host's own fields, without defaults that would override the checkpoint.
     "mm_projector_type": (_Text, None, "default: the checkpoint's"),
     "mm_patch_merge_type": (_Text, None, "default: the checkpoint's"),
     "mm_newline_position": (_Text, None, "grid, frame, one_token or no_token; default: the checkpoint's"),
@@ -56,8 +56,8 @@ _CONFIG_KEYS = (
     "mm_projector_type", "mm_patch_merge_type", "mm_newline_position", "mm_spatial_pool_mode",
     "mm_spatial_pool_stride", "voxel_size", "min_xyz_range", "max_xyz_range",
 )  # fmt: skip
-# Options of the host that this model cannot honour: name -> (value that is fine, reason).
-_REFUSED: dict[str, tuple[Any, str]] = {
+# Options of the host that this model does not support: name -> (the value that is allowed, reason or remedy).
+_UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "mm_use_im_start_end": (False, "the model has one visual placeholder"),
     "mm_resampler_type": (None, "the model has no resampler"),
     "add_faster_video": (False, "the model has no second stream of frames"),
@@ -65,31 +65,47 @@ _REFUSED: dict[str, tuple[Any, str]] = {
     "rope_scaling_factor": (None, "set rope_scaling in the checkpoint's config.json"),
     "model_class_name": (None, "--model decides the class"),
     "pretrain_mm_mlp_adapter": (None, "start from a checkpoint that has its projector"),
-    "s2": (False, "the tower sees one scale"),
-    "trainer_mode": ("regular", "this trainer mode lives in the loop that LLaVA-NeXT broke"),
-    "torch_compile": (False, "train without it. Tried with torch 2.13: losses are right, but a pass falls into some 70 "
-                             "graphs, cut wherever a number of scenes, tokens or proposals is read, and each kind of "
-                             "item compiles anew"),
+    "s2": (False, "the vision tower takes one scale"),
+    "trainer_mode": ("regular", "this trainer mode needs the training loop that is broken in LLaVA-NeXT"),
+    "torch_compile": (False, "train without it: losses are right (torch 2.13), but a pass is split into some 70 graphs "
+                             "and each kind of item is compiled anew"),
 }  # fmt: skip
 _GROUPINGS = ("group_by_length", "group_by_varlen", "group_by_modality_length", "group_by_modality_length_auto")
 
 
-def extended(dataclass_types: Sequence[type]) -> list[type]:
-    """The host's dataclasses of arguments with our fields; its TrainingArguments are left alone (they are pickled)."""
+def add_fields(dataclass_types: Sequence[type]) -> list[type]:
+    """Return the host's dataclasses of arguments with MODEL_FIELDS and DATA_FIELDS added.
+
+    Args:
+        dataclass_types: The host's classes. TrainingArguments is returned as it is, since it is pickled.
+    """
     added = {"ModelArguments": MODEL_FIELDS, "DataArguments": DATA_FIELDS}
-    return [_with_fields(kind, added[kind.__name__]) if kind.__name__ in added else kind for kind in dataclass_types]
+    return [_subclass(cls, added[cls.__name__]) if cls.__name__ in added else cls for cls in dataclass_types]
 
 
-def _with_fields(kind: type, fields: dict[str, tuple[Any, Any, str]]) -> type:
-    made = [(n, type_, field(default=d, metadata={"help": text})) for n, (type_, d, text) in fields.items()]
-    return make_dataclass(kind.__name__, made, bases=(kind,))
+def _subclass(cls: type, fields: dict[str, tuple[Any, Any, str]]) -> type:
+    definitions = [(n, type_, field(default=d, metadata={"help": text})) for n, (type_, d, text) in fields.items()]
+    return make_dataclass(cls.__name__, definitions, bases=(cls,))
 
 
 @dataclass
-class Plan:
-    """What a run of `--model video3d` is to do; `model` is set once it has been loaded."""
+class RunPlan:
+    """The settings of one training run with `--model video3d`.
 
-    model_class: type
+    Attributes:
+        model_class: Class of the model.
+        config: The checkpoint's configuration with the arguments applied.
+        folder: The data folder.
+        questions: Training questions.
+        sampler: Name of the frame sampler.
+        max_frames: Maximum number of frames of a scene.
+        questions_per_scene: Questions that share one sequence with their scene.
+        seed: Random seed.
+        notes: Lines to print at the start.
+        model: The model; None until it is loaded.
+    """
+
+    model_class: Any
     config: Video3DConfig
     folder: DataFolder
     questions: list[Question]
@@ -102,52 +118,64 @@ class Plan:
 
 
 class CheckpointName(str):
-    """A checkpoint's path. The host reads the kind of tokenizer off the name (`"qwen" in name.lower()`), and fails
-    with an UnboundLocalError where a folder is called otherwise; this one always is."""
+    """A checkpoint's path that the host takes for a Qwen model.
+
+    The host chooses the tokenizer's settings by `"qwen" in name.lower()` and raises UnboundLocalError for other names.
+    """
 
     def lower(self) -> str:
         return "qwen"
 
 
-def plan(model_args: Any, data_args: Any, training_args: Any) -> Plan:
-    """Check everything and settle the arguments that the host goes on to read (in place). DataError, MissingError."""
+def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
+    """Check the arguments and collect the settings of the run.
+
+    Args:
+        model_args: The host's ModelArguments; fields that the host reads later are changed in place.
+        data_args: The host's DataArguments; likewise.
+        training_args: The host's TrainingArguments; likewise.
+
+    Raises:
+        DataError: An argument, the checkpoint or the data is not valid.
+        MissingError: A file or a package is missing.
+    """
     from video3d_plugin.model import registry
     from video3d_plugin.sampling import registry as samplers
 
     model_class = registry.get(model_args.model)
     _check_versions()
     _check_options(model_args, data_args, training_args)
-    config = settled_config(model_args, data_args)
-    notes = _settle(model_args, data_args, training_args, config)
+    config = merged_config(model_args, data_args)
+    notes = _set_host_arguments(model_args, data_args, training_args, config)
     sampler = sampler_name(data_args.frame_sampling_strategy)
     samplers.check_without_question(sampler, "training")
-    folder, questions = _data(data_args, training_args)
+    folder, questions = _read_data(data_args, training_args)
     notes.append(f"{len(questions)} questions about {len({q.scene_id for q in questions})} scenes of {folder.path}")
-    return Plan(
-        model_class, config, folder, questions, sampler, data_args.frames_upbound or _FRAMES,
+    return RunPlan(
+        model_class, config, folder, questions, sampler, data_args.frames_upbound or _MAX_FRAMES,
         data_args.questions_per_scene, training_args.seed, notes,
     )  # fmt: skip
 
 
 def _check_versions() -> None:
-    found = installed_version("transformers")
-    version = tuple(int(part) for part in found.split(".")[:2])
+    installed = installed_version("transformers")
+    version = tuple(int(part) for part in installed.split(".")[:2])
     if not (4, 45) <= version < (5, 0):
         raise DataError(
-            f"transformers {found} does not train under LLaVA-NeXT",
+            f"transformers {installed} does not train under LLaVA-NeXT",
             remedy="install one from 4.45 to 4.57 (`video3d train` needs no host and takes any)",
         )
 
 
 def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
-    for name, (fine, reason) in _REFUSED.items():
+    for name, (allowed, reason) in _UNSUPPORTED.items():
         for group in (model_args, data_args, training_args):
-            if getattr(group, name, fine) not in (fine, None):
-                raise DataError(f"--{name} {getattr(group, name)} does not go with --model video3d", remedy=reason)
+            if getattr(group, name, allowed) not in (allowed, None):
+                raise DataError(f"--model video3d does not support --{name} {getattr(group, name)}", remedy=reason)
     parts = [part.strip() for part in (model_args.mm_tunable_parts or "").split(",") if part.strip()]
     if model_args.tune_mm_mlp_adapter or parts in (["mm_mlp_adapter"], ["mm_vision_resampler"]):
         raise DataError(
-            "the host saves nothing but the projector of such a run, and heads and new tokens would be lost",
+            "the host would save nothing but the projector of this run: heads and new tokens would be lost",
             remedy="add mm_language_model to --mm_tunable_parts, or use --lora_enable True",
         )
     if training_args.attn_implementation == "flash_attention_2" and find_spec("flash_attn") is None:
@@ -159,19 +187,28 @@ def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
         raise DataError(f"--questions_per_scene {data_args.questions_per_scene}", remedy="use 1 or more")
     if data_args.questions_per_scene > 1 and training_args.attn_implementation not in ("sdpa", "eager"):
         raise DataError(
-            f"--questions_per_scene {data_args.questions_per_scene} needs a mask that "
-            f"{training_args.attn_implementation} does not have",
+            f"--questions_per_scene {data_args.questions_per_scene} needs an attention mask that "
+            f"{training_args.attn_implementation} does not support",
             remedy="add --attn_implementation sdpa",
         )
 
 
-def settled_config(model_args: Any, data_args: Any) -> Video3DConfig:
-    """The checkpoint's configuration with what the arguments override, every option of it read once."""
+def merged_config(model_args: Any, data_args: Any) -> Video3DConfig:
+    """Return the checkpoint's configuration, overridden by the arguments that are given.
+
+    Args:
+        model_args: The host's ModelArguments.
+        data_args: The host's DataArguments.
+
+    Raises:
+        DataError: The checkpoint is damaged, or an option has an unknown value.
+        MissingError: There is no such checkpoint.
+    """
     from video3d_plugin.config import Video3DConfig
     from video3d_plugin.model.checkpoint.weights import local_folder, weight_files
 
     folder = local_folder(model_args.model_name_or_path)
-    weight_files(folder)  # there, and whole
+    weight_files(folder)  # raises if they are missing or damaged
     config = Video3DConfig.from_pretrained(str(folder))
     for name in _CONFIG_KEYS:
         for group in (model_args, data_args):
@@ -179,25 +216,25 @@ def settled_config(model_args: Any, data_args: Any) -> Video3DConfig:
                 setattr(config, name, getattr(group, name))
     if model_args.vision_tower is not None:
         config.mm_vision_tower = model_args.vision_tower
-    _ = config.position, config.layout, config.head, config.inputs_spec  # raise on what is not understood
+    _ = config.position, config.layout, config.head, config.inputs_spec  # each raises for an unknown value
     return config
 
 
-def _settle(model_args: Any, data_args: Any, training_args: Any, config: Video3DConfig) -> list[str]:
-    """Give the host what it goes on to read; returns what the user should be told."""
+def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, config: Video3DConfig) -> list[str]:
+    """Set the arguments that the host reads later. Returns notes for the user."""
     notes = []
     model_args.model_name_or_path = CheckpointName(model_args.model_name_or_path)
     model_args.vision_tower = config.mm_vision_tower or "part of the checkpoint"
     for name in ("mm_newline_position", "mm_spatial_pool_stride", "mm_projector_type", "mm_patch_merge_type",
                  "mm_spatial_pool_mode"):  # fmt: skip
-        setattr(model_args, name, getattr(config, name))  # the host writes some of them back to the configuration
-    data_args.image_grid_pinpoints = getattr(config, "image_grid_pinpoints", None)  # of single pictures; as it was
+        setattr(model_args, name, getattr(config, name))  # the host writes some of them to the configuration
+    data_args.image_grid_pinpoints = getattr(config, "image_grid_pinpoints", None)  # for single images; unchanged
     if getattr(training_args, "gradient_checkpointing", False) and not training_args.gradient_checkpointing_kwargs:
-        # The tower runs once a scene: with the re-entrant kind, DDP and ZeRO-2 see its gradients come more than once.
-        # Under ZeRO-3 it runs once, and DeepSpeed is used with the re-entrant kind by most.
+        # With re-entrant checkpointing, DDP and ZeRO-2 receive the vision tower's gradients more than once, since the
+        # tower runs once for a scene. Under ZeRO-3 they come once, and re-entrant checkpointing is the common choice.
         training_args.gradient_checkpointing_kwargs = {"use_reentrant": _zero3(training_args)}
     if data_args.group_by_task_length:
-        notes.append("--group_by_task_length is not needed: a batch may mix text and grounding, in any number")
+        notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
     for name in _GROUPINGS:
         if getattr(training_args, name, False):
             setattr(training_args, name, False)
@@ -213,7 +250,11 @@ def _zero3(training_args: Any) -> bool:
 
 
 def sampler_name(strategy: str) -> str:
-    """Our sampler for a strategy; the reference's names (mc32, mc-ratio95, ...) mean what they mean there."""
+    """Return the name of the frame sampler for a value of --frame_sampling_strategy.
+
+    Args:
+        strategy: A sampler's name, or one of the reference's names (mc32, mc-ratio95, ...).
+    """
     from video3d_plugin.sampling.registry import names
 
     if strategy in names() or not strategy.startswith("mc"):
@@ -222,16 +263,16 @@ def sampler_name(strategy: str) -> str:
     return f"mc-{ratio}" if ratio else "mc"
 
 
-def _data(data_args: Any, training_args: Any) -> tuple[DataFolder, list[Question]]:
+def _read_data(data_args: Any, training_args: Any) -> tuple[DataFolder, list[Question]]:
     from video3d_plugin.data.folder import HEAD, VARIABLE, DataFolder
     from video3d_plugin.data.training_files import check_scenes, read_training_files, with_spatial_instruction
 
     if not data_args.data_path and not data_args.video3d_data:
         raise MissingError("no --data_path", remedy="give a data folder, or a yaml or json of processed items")
-    given = Path(data_args.data_path or data_args.video3d_data)
-    prepared = (given / HEAD).is_file()
-    if data_args.video3d_data or prepared:
-        folder = DataFolder.open(data_args.video3d_data or given)
+    path = Path(data_args.data_path or data_args.video3d_data)
+    is_data_folder = (path / HEAD).is_file()
+    if data_args.video3d_data or is_data_folder:
+        folder = DataFolder.open(data_args.video3d_data or path)
     elif os.environ.get(VARIABLE):
         folder = DataFolder.from_env()
     else:
@@ -240,11 +281,11 @@ def _data(data_args: Any, training_args: Any) -> tuple[DataFolder, list[Question
             remedy=f"run `video3d prepare {data_args.video_folder or 'SOURCE'} --output DATA` once, then add "
             "--video3d_data DATA",
         )
-    if prepared:
+    if is_data_folder:
         questions = [q for task, split in folder.tasks() if split == "train" for q in folder.questions(task, split)]
     else:
-        questions = read_training_files(given, training_args.seed)
+        questions = read_training_files(path, training_args.seed)
     if not questions:
-        raise DataError("no training questions", where=given, remedy="prepare annotations of a train split")
+        raise DataError("no training questions", where=path, remedy="prepare annotations of a train split")
     check_scenes(questions, folder)
     return folder, with_spatial_instruction(questions) if data_args.add_spatial_instruction else questions

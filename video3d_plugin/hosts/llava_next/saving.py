@@ -1,4 +1,4 @@
-"""What LLaVA-NeXT leaves out of a checkpoint."""
+"""Completes the checkpoints of LLaVA-NeXT's trainer, and makes them resumable."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-_FULL = "non_lora_trainables.bin"
+_FULL_WEIGHTS = "non_lora_trainables.bin"
 
 
-class SaveWhole(TrainerCallback):
-    """Adds the processor (and with LoRA, which the host saves without, the tokenizer) to every checkpoint, and to the
-    adapters on the way what is trained in full beside them; puts the latter back when such a run is resumed."""
+class CompleteCheckpoints(TrainerCallback):
+    """Adds to every checkpoint what the host leaves out, and restores it when a run is resumed.
 
-    def __init__(self, processor: Any):
+    The host saves no processor and, with LoRA, no tokenizer. Its intermediate LoRA checkpoints hold the adapters
+    alone, without the weights that are trained in full beside them.
+
+    Args:
+        processor: The model's processor, which includes the tokenizer.
+    """
+
+    def __init__(self, processor: Any) -> None:
         self.processor = processor
 
-    def on_save(self, args, state, control, model=None, **kwargs):
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Add the processor and, with LoRA, the fully trained weights to the checkpoint."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if hasattr(model, "peft_config"):
             from video3d_plugin.model.checkpoint.lora import save_full
@@ -26,15 +33,18 @@ class SaveWhole(TrainerCallback):
             save_full(model, folder)
         self._save_processor(state, folder)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Restore the fully trained weights of a LoRA run that is resumed."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        # DeepSpeed's own checkpoint holds all that is trained.
-        if state.global_step and hasattr(model, "peft_config") and not args.deepspeed and (folder / _FULL).is_file():
+        is_lora = hasattr(model, "peft_config")
+        # DeepSpeed's own checkpoint holds all trained weights.
+        if state.global_step and is_lora and not args.deepspeed and (folder / _FULL_WEIGHTS).is_file():
             from video3d_plugin.model.checkpoint.lora import load_full
 
-            load_full(model.get_base_model(), folder / _FULL)
+            load_full(model.get_base_model(), folder / _FULL_WEIGHTS)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add the processor to the final checkpoint."""
         self._save_processor(state, Path(args.output_dir))
 
     def _save_processor(self, state: Any, folder: Path) -> None:

@@ -1,8 +1,9 @@
-"""LLaVA-NeXT's training scripts with `--model video3d`, on an unedited checkout, with LLaVATrainer as it is.
+"""`--model video3d` for LLaVA-NeXT's training scripts, on an unedited checkout with its own LLaVATrainer.
 
-`train()` looks up what it calls in its module when it runs. The patch `llava_video3d` sees it ask for its arguments
-(the one moment that an imported module and a script run as `__main__` have in common) and, where `--model` is on the
-command line, gives it our fields, model and data. Without `--model` nothing is touched.
+`train()` of the script looks up `get_model` and the functions beside it in its module's globals at run time. The patch
+`llava_video3d` wraps HfArgumentParser, through which an imported module and a script run as `__main__` both go. If the
+command line has `--model`, the parser gets this package's fields, and the functions in the script's globals are
+replaced. Without `--model` nothing changes.
 """
 
 from __future__ import annotations
@@ -11,47 +12,77 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.hosts.source_check import source_digest
 
-# Digest of train() -> commit; it is what our parts are called by.
+if TYPE_CHECKING:
+    from video3d_plugin.hosts.llava_next.arguments import RunPlan
+
+# Digest of train() -> commit. train() decides with which arguments the replaced functions are called.
 KNOWN_TRAIN = {"3e0c63388e260bfd": "LLaVA-NeXT df17966", "4c89c97e214d9a63": "LLaVA-NeXT b42941c"}
-_PARTS = ("get_model", "make_supervised_data_module", "find_all_linear_names")
-_SIGNS = {*_PARTS, "train", "ModelArguments", "DataArguments", "LLaVATrainer"}  # of the training script's module
-_OURS = "_video3d_scope"
-_KEPT = "_video3d_kept"
+_REPLACED_FUNCTIONS = ("get_model", "make_supervised_data_module", "find_all_linear_names")
+# Globals by which a training script of LLaVA-NeXT is recognised.
+_SCRIPT_GLOBALS = {*_REPLACED_FUNCTIONS, "train", "ModelArguments", "DataArguments", "LLaVATrainer"}
+_PARSER_ATTRIBUTE = "_video3d_script_globals"
+_ORIGINAL_FUNCTIONS = "_video3d_original_functions"
 
 
-def wanted(argv: Sequence[str]) -> bool:
-    """Whether the command line has `--model`."""
+def model_requested(argv: Sequence[str]) -> bool:
+    """Return whether a command line has `--model`.
+
+    Args:
+        argv: Words of the command line, without the program.
+    """
     return any(word == "--model" or word.startswith("--model=") for word in argv)
 
 
-def parser_init(original: Callable) -> Callable:
-    """HfArgumentParser.__init__ that knows our fields when the training script asks for `--model`."""
+def wrap_parser_init(original: Callable[..., None]) -> Callable[..., None]:
+    """Wrap HfArgumentParser.__init__ to add this package's fields where a training script has `--model`.
+
+    Args:
+        original: The unpatched method.
+    """
 
     @functools.wraps(original)
-    def __init__(self, dataclass_types=None, *args, **kwargs):
-        scope = sys._getframe(1).f_globals
-        if scope.keys() >= _SIGNS:
-            scope.update(scope.pop(_KEPT, {}))  # an earlier run in this process
-            if wanted(sys.argv[1:]):
-                from video3d_plugin.hosts.llava_next.arguments import extended
+    def __init__(self: Any, dataclass_types: Any = None, *args: Any, **kwargs: Any) -> None:
+        script = sys._getframe(1).f_globals
+        if script.keys() >= _SCRIPT_GLOBALS:
+            script.update(script.pop(_ORIGINAL_FUNCTIONS, {}))  # undo an earlier run in this process
+            if model_requested(sys.argv[1:]):
+                from video3d_plugin.hosts.llava_next.arguments import add_fields
 
-                dataclass_types = extended(dataclass_types)
-                object.__setattr__(self, _OURS, scope)
+                dataclass_types = add_fields(dataclass_types)
+                object.__setattr__(self, _PARSER_ATTRIBUTE, script)
         original(self, dataclass_types, *args, **kwargs)
 
     return __init__
 
 
-def in_one_line(function: Callable) -> Callable:
-    """`function`, whose errors are one line and status 2, where the host would show a traceback."""
+def wrap_parse_args(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap HfArgumentParser.parse_args_into_dataclasses to prepare the run once the arguments are known.
+
+    Args:
+        original: The unpatched method.
+    """
+
+    @functools.wraps(original)
+    def parse_args_into_dataclasses(self: Any, *args: Any, **kwargs: Any) -> Any:
+        parsed = original(self, *args, **kwargs)
+        script = getattr(self, _PARSER_ATTRIBUTE, None)
+        if script is not None:
+            exit_on_error(replace_functions)(script, *parsed[:3])
+        return parsed
+
+    return parse_args_into_dataclasses
+
+
+def exit_on_error(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function so that a Video3DError is printed in one line and ends the process with status 2."""
 
     @functools.wraps(function)
-    def run(*args, **kwargs):
+    def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Video3DError as error:
@@ -61,48 +92,67 @@ def in_one_line(function: Callable) -> Callable:
     return run
 
 
-def parser_parse(original: Callable) -> Callable:
-    """HfArgumentParser.parse_args_into_dataclasses that starts our run; an error is one line and status 2."""
+def replace_functions(script: dict[str, Any], model_args: Any, data_args: Any, training_args: Any) -> None:
+    """Check the arguments, then replace the functions that the script's `train()` calls.
 
-    @functools.wraps(original)
-    def parse_args_into_dataclasses(self, *args, **kwargs):
-        parsed = original(self, *args, **kwargs)
-        scope = getattr(self, _OURS, None)
-        if scope is not None:
-            in_one_line(start)(scope, *parsed[:3])
-        return parsed
+    Args:
+        script: Globals of the training script; changed in place.
+        model_args: The host's ModelArguments, with the fields of `arguments.MODEL_FIELDS`.
+        data_args: The host's DataArguments, with the fields of `arguments.DATA_FIELDS`.
+        training_args: The host's TrainingArguments.
 
-    return parse_args_into_dataclasses
-
-
-def start(scope: dict[str, Any], model_args: Any, data_args: Any, training_args: Any) -> None:
-    """Check the run, then put our parts where the script's `train()` looks for them."""
-    from video3d_plugin.hosts.llava_next.arguments import plan
+    Raises:
+        DataError: The checkout is unknown, or an argument is not valid.
+        MissingError: A file or a package is missing.
+    """
+    from video3d_plugin.hosts.llava_next.arguments import plan_run
     from video3d_plugin.model.checkpoint.adapter import TARGETS
 
-    check_script(scope)
-    run = plan(model_args, data_args, training_args)
+    check_script(script)
+    plan = plan_run(model_args, data_args, training_args)
     if int(os.environ.get("RANK", "0")) == 0:
-        for note in run.notes:
+        for note in plan.notes:
             print(f"video3d: {note}")
-    scope[_KEPT] = {name: scope[name] for name in _PARTS}
-    scope["get_model"] = functools.partial(in_one_line(load_checkpoint), run)
-    scope["make_supervised_data_module"] = functools.partial(in_one_line(data_module), run, training_args=training_args)
-    scope["find_all_linear_names"] = lambda model: TARGETS
+    script[_ORIGINAL_FUNCTIONS] = {name: script[name] for name in _REPLACED_FUNCTIONS}
+    script["get_model"] = functools.partial(exit_on_error(load_checkpoint), plan)
+    script["make_supervised_data_module"] = functools.partial(
+        exit_on_error(make_data_module), plan, training_args=training_args
+    )
+    script["find_all_linear_names"] = lambda model: TARGETS
 
 
-def check_script(scope: dict[str, Any]) -> None:
-    digest = source_digest(scope["train"])
+def check_script(script: dict[str, Any]) -> None:
+    """Check that the script's `train()` is one that this module was written for.
+
+    Args:
+        script: Globals of the training script.
+
+    Raises:
+        DataError: The source of `train()` is not in KNOWN_TRAIN.
+    """
+    digest = source_digest(script["train"])
     if digest not in KNOWN_TRAIN:
         raise DataError(
-            f"this checkout's train() is not code that --model was written for, digest {digest}",
-            where=scope.get("__file__"),
+            f"--model does not support this version of train() (digest {digest})",
+            where=script.get("__file__"),
             remedy=f"check out one that works: {', '.join(sorted(KNOWN_TRAIN.values()))}; or use `video3d train`",
         )
 
 
-def load_checkpoint(run: Any, model_args: Any, training_args: Any, bnb_model_from_pretrained_args: dict) -> Any:
-    """In the place of the script's get_model."""
+def load_checkpoint(
+    plan: RunPlan, model_args: Any, training_args: Any, bnb_model_from_pretrained_args: dict[str, Any]
+) -> Any:
+    """Load the model, as the script's `get_model`.
+
+    Args:
+        plan: The run; its `model` is set.
+        model_args: The host's ModelArguments.
+        training_args: The host's TrainingArguments.
+        bnb_model_from_pretrained_args: Options of `from_pretrained` for quantised loading.
+
+    Returns:
+        The model.
+    """
     import torch
 
     from video3d_plugin.model.distributed import zero3
@@ -111,48 +161,64 @@ def load_checkpoint(run: Any, model_args: Any, training_args: Any, bnb_model_fro
     options = dict(bnb_model_from_pretrained_args)
     if training_args.bf16:
         options["torch_dtype"] = torch.bfloat16
-    run.model = run.model_class.from_pretrained(
+    plan.model = plan.model_class.from_pretrained(
         str(model_args.model_name_or_path),
-        config=run.config,
+        config=plan.config,
         cache_dir=training_args.cache_dir,
         attn_implementation=training_args.attn_implementation,
         **options,
     )
-    return run.model
+    return plan.model
 
 
-def data_module(run: Any, tokenizer: Any, data_args: Any, training_args: Any) -> dict[str, Any]:
-    """In the place of the script's make_supervised_data_module; what it returns goes to LLaVATrainer as it is."""
+def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_args: Any) -> dict[str, Any]:
+    """Make the training data, as the script's `make_supervised_data_module`.
+
+    Args:
+        plan: The run, whose model is loaded.
+        tokenizer: The host's tokenizer.
+        data_args: The host's DataArguments; not used, the plan holds what they say.
+        training_args: The host's TrainingArguments.
+
+    Returns:
+        Keyword arguments of LLaVATrainer.
+    """
     from video3d_plugin.compat import allow_numpy_random_state
-    from video3d_plugin.hosts.llava_next.saving import SaveWhole
+    from video3d_plugin.hosts.llava_next.saving import CompleteCheckpoints
     from video3d_plugin.model.processing import Video3DProcessor
     from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 
     if getattr(training_args, "lora_enable", False):
-        freeze_what_adapters_stand_for(run.model)
-    processor = Video3DProcessor(tokenizer, run.model.config)
+        freeze_base_layers(plan.model)
+    processor = Video3DProcessor(tokenizer, plan.model.config)
     dataset = SceneGroups(
-        run.folder,
-        run.questions,
-        run.model.config.inputs_spec,
-        questions_per_scene=run.questions_per_scene,
-        sampler=run.sampler,
-        max_frames=run.max_frames,
+        plan.folder,
+        plan.questions,
+        plan.model.config.inputs_spec,
+        questions_per_scene=plan.questions_per_scene,
+        sampler=plan.sampler,
+        max_frames=plan.max_frames,
         proposals="gt",
-        seed=run.seed,
+        seed=plan.seed,
     )
     allow_numpy_random_state()
     return {
         "train_dataset": dataset,
         "eval_dataset": None,
-        "data_collator": GroupCollator(processor, shared=run.questions_per_scene > 1, as_is=True),
-        "callbacks": [SaveWhole(processor)],
+        "data_collator": GroupCollator(processor, shared=plan.questions_per_scene > 1, as_is=True),
+        "callbacks": [CompleteCheckpoints(processor)],
     }
 
 
-def freeze_what_adapters_stand_for(model: Any) -> None:
-    """With LoRA, the language model's layers learn through their adapters alone. The script of b42941c sets all of them
-    to train where --mm_tunable_parts names mm_language_model; that of df17966 does not."""
+def freeze_base_layers(model: Any) -> None:
+    """Freeze the language model's layers except their LoRA adapters and an add-on's new parts.
+
+    With `--mm_tunable_parts mm_language_model`, the script of b42941c makes all of them trainable; that of df17966 does
+    not.
+
+    Args:
+        model: The model with its adapters.
+    """
     from video3d_plugin.model.registry import new_parts
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -164,43 +230,60 @@ def freeze_what_adapters_stand_for(model: Any) -> None:
             parameter.requires_grad_(parameter.requires_grad and "lora_" in name)
 
 
-def load_pretrained_model(original: Callable) -> Callable:
-    """The host's loader that opens checkpoints of this package too, by the model_type of their config.json."""
+def wrap_load_pretrained_model(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the host's `load_pretrained_model` to load this package's checkpoints, by `model_type` in config.json.
+
+    Args:
+        original: The unpatched function; it loads every other checkpoint.
+    """
 
     @functools.wraps(original)
     def load_pretrained_model(
-        model_path, model_base, model_name, load_8bit=False, load_4bit=False, device_map="auto",
-        torch_dtype="float16", attn_implementation="flash_attention_2", customized_config=None,
-        overwrite_config=None, **kwargs,
-    ):  # fmt: skip
+        model_path: Any, model_base: Any, model_name: Any, load_8bit: bool = False, load_4bit: bool = False,
+        device_map: Any = "auto", torch_dtype: Any = "float16", attn_implementation: str = "flash_attention_2",
+        customized_config: Any = None, overwrite_config: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         from transformers import PretrainedConfig
 
         from video3d_plugin.config import Video3DConfig
 
-        kind = PretrainedConfig.get_config_dict(model_path)[0].get("model_type")
-        if kind != Video3DConfig.model_type:
+        model_type = PretrainedConfig.get_config_dict(model_path)[0].get("model_type")
+        if model_type != Video3DConfig.model_type:
             return original(
                 model_path, model_base, model_name, load_8bit, load_4bit, device_map, torch_dtype,
                 attn_implementation, customized_config, overwrite_config, **kwargs,
             )  # fmt: skip
         if customized_config is not None or overwrite_config is not None:
-            raise DataError("customized_config and overwrite_config are not taken", where=model_path,
+            raise DataError("customized_config and overwrite_config are not supported", where=model_path,
                             remedy="edit the checkpoint's config.json")  # fmt: skip
-        bits = {name: True for name, on in (("load_in_8bit", load_8bit), ("load_in_4bit", load_4bit)) if on}
-        return opened(model_path, model_base, torch_dtype, device_map, attn_implementation, bits)
+        quantization = {name: True for name, on in (("load_in_8bit", load_8bit), ("load_in_4bit", load_4bit)) if on}
+        return load_for_host(model_path, model_base, torch_dtype, device_map, attn_implementation, quantization)
 
     return load_pretrained_model
 
 
-def opened(path, base, dtype: str, device_map, attention: str, bits: dict[str, bool]) -> tuple:
-    """(tokenizer, model, image processor, context length), as the host's loader returns them. With a `base`, `path` is
-    a LoRA folder."""
+def load_for_host(
+    path: Any, base: Any, dtype: Any, device_map: Any, attention: str, quantization: dict[str, bool]
+) -> tuple[Any, Any, Any, int]:
+    """Load a checkpoint of this package in the form that the host's loader returns.
+
+    Args:
+        path: Checkpoint folder; with `base`, the folder of a LoRA adapter.
+        base: Checkpoint folder that the adapter belongs to; None without an adapter.
+        dtype: A torch dtype or its name; not used with quantisation.
+        device_map: As for `from_pretrained`.
+        attention: The attention implementation.
+        quantization: `load_in_8bit` or `load_in_4bit`, or empty.
+
+    Returns:
+        (tokenizer, model, image processor, context length in tokens).
+    """
     import torch
 
     from video3d_plugin.model.checkpoint.loading import load_pair
 
-    options = {"attn_implementation": attention, "device_map": device_map, **bits}
-    if not bits:
+    options = {"attn_implementation": attention, "device_map": device_map, **quantization}
+    if not quantization:
         options["dtype"] = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     model, processor = load_pair(base or path, lora=path if base else None, **options)
     tower = model.get_vision_tower()

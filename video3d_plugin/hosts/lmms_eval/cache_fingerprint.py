@@ -1,4 +1,4 @@
-"""What an evaluation is about, as short digests: the checkpoint's files and the data folder's. For cache keys."""
+"""Digests of a checkpoint's files and of a data folder's contents, for the keys of lmms-eval's response cache."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.model import registry
 
-WHOLE = 8 << 20  # files up to this size are read whole; of larger ones, size, time and both ends are taken
-END = 64 << 10
+WHOLE_FILE_BYTES = 8 << 20  # larger files are identified by size, modification time, and their first and last bytes
+END_BYTES = 64 << 10
 
 
 def of_run(model: Any, task_dict: dict) -> str:
-    """What joins the cache keys of a run: empty where the run has nothing of this package.
+    """Fingerprint the model and the data of an evaluation.
 
-    model   what lmms-eval was given: a model, or the name of one that it has just made
+    Args:
+        model: The model of lmms-eval's `evaluate`, or the name of a model that it has just made.
+        task_dict: Tasks of the evaluation, as lmms-eval holds them: groups are nested dicts.
+
+    Returns:
+        16 hex digits; "" where neither the model nor a task belongs to this package.
     """
     from video3d_plugin import __version__
 
@@ -55,12 +60,16 @@ def _has_scene_tasks(task_dict: dict) -> bool:
 
 
 def of_data(folder: Path) -> str:
-    """Digest of what the questions are and what the scenes show: not of the store, which is made from them."""
+    """Digest the questions and the scenes of a data folder. The store, which is derived from them, does not count.
+
+    Args:
+        folder: A folder made by `video3d prepare`.
+    """
     return _digest([*(of_folder(folder / name) for name in ("docs", "scenes")), *_released_selections(folder)])
 
 
 def _released_selections(folder: Path) -> list[str]:
-    """A digest of each released choice of frames: a computed one follows from the scene, a released one does not."""
+    """Digest the released frame selections. Computed ones follow from the scene and do not count."""
     from video3d_plugin.data.records import try_read_record
     from video3d_plugin.files.atomic import digest
 
@@ -73,7 +82,11 @@ def _released_selections(folder: Path) -> list[str]:
 
 
 def of_folder(folder: str | os.PathLike[str]) -> str:
-    """Digest of the files below a folder, hidden ones left out: names and contents, large ones by sample."""
+    """Digest names and contents of all files below a folder, hidden ones excepted.
+
+    Args:
+        folder: Any folder. Of files above WHOLE_FILE_BYTES, only both ends are read.
+    """
     root = Path(folder)
     lines = []
     for path in sorted(root.rglob("*")):
@@ -83,8 +96,13 @@ def of_folder(folder: str | os.PathLike[str]) -> str:
     return _digest(lines)
 
 
-def of_checkpoint(path: str | os.PathLike[str], lora: str | os.PathLike[str] | None = None) -> str:
-    """Digest of a checkpoint's files and its adapter's, in whichever way they are named."""
+def of_checkpoint(path: str | Path, lora: str | Path | None = None) -> str:
+    """Digest the files of a checkpoint and of its adapter. Different names of one folder give the same digest.
+
+    Args:
+        path: Checkpoint folder, or a name on the hub.
+        lora: Folder of the LoRA adapter, or a name on the hub; None without one.
+    """
     from video3d_plugin.model.checkpoint.weights import local_folders
 
     return "+".join(of_folder(folder) for folder in local_folders(path, lora) if folder is not None)
@@ -94,12 +112,12 @@ def _of_file(path: Path) -> str:
     status = path.stat()
     digest = hashlib.sha256(str(status.st_size).encode())
     with open(path, "rb") as file:
-        if status.st_size <= WHOLE:
+        if status.st_size <= WHOLE_FILE_BYTES:
             digest.update(file.read())
         else:
-            digest.update(str(status.st_mtime_ns).encode() + file.read(END))
-            file.seek(-END, os.SEEK_END)
-            digest.update(file.read(END))
+            digest.update(str(status.st_mtime_ns).encode() + file.read(END_BYTES))
+            file.seek(-END_BYTES, os.SEEK_END)
+            digest.update(file.read(END_BYTES))
     return digest.hexdigest()
 
 

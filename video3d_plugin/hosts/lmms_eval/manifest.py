@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from typing import Any
 
 _NAME = re.compile(r"[\w-]+")  # the last part of a dotted path
 
 
-def manifests():
+def manifests() -> list[Any]:
     """Return one manifest for each registered model.
 
     lmms-eval calls this when its model registry is built, in every run. An add-on whose name lmms-eval uses for a

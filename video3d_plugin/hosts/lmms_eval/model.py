@@ -1,34 +1,36 @@
 """`lmms-eval --model video3d`: the adapter between lmms-eval's requests and this package's model.
 
-lmms-eval hands over all tasks' requests at once. They are grouped by scene; a scene is encoded once and its prefix
-serves all its questions, while a thread loads the next scene. Text questions are answered in batches, grounding
-questions with the scores of the scene's proposals, as a JSON string: lmms-eval carries nothing but strings.
+lmms-eval passes the requests of all tasks at once. They are grouped by scene. A scene is encoded once for all its
+questions, while a thread loads the next scene. Text questions are answered in batches; grounding questions are answered
+with the scores of the scene's proposals as a JSON string, since lmms-eval passes strings only.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from video3d_plugin.errors import DataError, Video3DError
+from video3d_plugin.errors import Video3DError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval import cache_fingerprint
-from video3d_plugin.hosts.lmms_eval.batching import Batches, by_key, is_out_of_memory, release_memory
+from video3d_plugin.hosts.lmms_eval.batching import AdaptiveBatches, group_sorted, is_out_of_memory, release_memory
 from video3d_plugin.hosts.lmms_eval.options import ModelOptions
+from video3d_plugin.hosts.lmms_eval.questions import (
+    QuestionRequest,
+    grounding_answer,
+    is_undetected,
+    question_from_doc,
+)
 from video3d_plugin.hosts.lmms_eval.state import STATE
-from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.sampling.registry import reads_question
 from video3d_plugin.scene import Question, SceneInputs
-from video3d_plugin.tasks import is_grounding, needs_point
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -41,50 +43,14 @@ MAX_NEW_TOKENS = 512
 NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One request: where its answer goes, what is asked, and how long the answer may be."""
-
-    position: int
-    request: Any
-    question: Question
-    max_new_tokens: int
-
-    @property
-    def order(self) -> tuple[str, str, str, int]:
-        """Requests in any order, on any number of ranks, are asked in this one."""
-        return (self.question.scene_id, self.question.task, self.question.item_id, self.position)
-
-
-def question_of(doc: dict) -> Question:
-    """The question of an evaluation doc, with the prompt that the published weights were trained with.
-
-    Raises DataError for a doc of another benchmark: this model answers questions about scenes.
-    """
-    missing = [name for name in ("task", "item_id", "scene_id", "prompt") if name not in doc]
-    if missing:
-        raise DataError(
-            f"a question without {', '.join(missing)}: it is not about a prepared scene",
-            where="--model video3d",
-            remedy="choose among this package's tasks, e.g. --tasks video3d_all",
-        )
-    return Question(
-        task=doc["task"],
-        item_id=str(doc["item_id"]),
-        scene_id=doc["scene_id"],
-        prompt=doc["prompt"],
-        answer=GROUND_ANSWER if is_grounding(doc["task"]) else None,
-        coords=tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ()),
-    )
-
-
-def is_undetected(question: Question) -> bool:
-    """No proposal overlaps the object enough to point at it. By Scan2Cap's protocol its caption is empty."""
-    return needs_point(question.task) and not question.coords
-
-
 class Video3DLmms(lmms):
-    """The model as lmms-eval knows it; `hosts.lmms_eval.options.ModelOptions` lists the arguments of --model_args.
+    """The model class that lmms-eval loads for `--model video3d`.
+
+    Args:
+        **model_args: Arguments of --model_args, see `hosts.lmms_eval.options.ModelOptions`.
+
+    Raises:
+        Video3DError: An argument, the checkpoint or the data folder is not valid.
 
     Attributes:
         model_class: The registered model that checkpoints are loaded as; None for the one that wrote them.
@@ -97,8 +63,8 @@ class Video3DLmms(lmms):
         super().__init__()
         options = ModelOptions.from_model_args(model_args)
         apply_needed_patches()
-        self.when_answered = None  # the response cache's patch puts a function here: store(request, response)
-        self.data = STATE.open_data(options.data)  # before the weights: a missing folder is said at once
+        self.when_answered = None  # set by the patch of the response cache: store(request, response)
+        self.data = STATE.open_data(options.data)  # before the weights: a missing folder fails at once
         self._device = device_of_this_rank(options.device)
         self.video3d = (
             load(options, self._device)
@@ -108,7 +74,7 @@ class Video3DLmms(lmms):
         # lmms-eval selects a task's options by the name of the model, and the tasks know video3d's alone.
         STATE.current.reads_scenes = self.model_class is not None
         self.options = options.resolved(self.video3d.sampler, self.video3d.max_frames)
-        self.batches = Batches(options.batch_size)
+        self.batches = AdaptiveBatches(options.batch_size)
         self.fingerprint = self.options.fingerprint(
             cache_fingerprint.of_checkpoint(options.pretrained, options.lora),
             str(self.video3d.model.dtype),
@@ -118,32 +84,42 @@ class Video3DLmms(lmms):
 
     @property
     def batch_size(self) -> int:
+        """Number of questions answered at a time; smaller than the option after memory ran out."""
         return self.batches.size
 
     @property
-    def device(self):
+    def device(self) -> Any:
+        """The torch device."""
         return self._device
 
-    def loglikelihood(self, requests):
-        raise Video3DError("--model video3d answers and grounds; it gives no likelihoods (choose other tasks)")
+    def loglikelihood(self, requests: Any) -> Any:
+        """Not supported."""
+        raise Video3DError("--model video3d computes no likelihoods (choose other tasks)")
 
-    def generate_until_multi_round(self, requests):
-        raise Video3DError("--model video3d answers single questions (choose tasks of one round)")
+    def generate_until_multi_round(self, requests: Any) -> Any:
+        """Not supported."""
+        raise Video3DError("--model video3d does not support several rounds (choose tasks of one round)")
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        """Answers in the order of the requests. Greedy; `until` is not used: the model ends its own answers."""
+        """Answer questions by greedy decoding.
+
+        Args:
+            requests: Requests of any tasks. `until` is not used, since the model ends its answers itself.
+
+        Returns:
+            Answers in the order of the requests; "" where a question was left unanswered, with the reason in STATE.
+        """
         answers = [""] * len(requests)
-        jobs = by_key(self._jobs(requests), key=lambda job: job.question.scene_id, order=lambda job: job.order)
-        jobs = {scene: kept for scene, listed in jobs.items() if (kept := self._worth_asking(listed))}
-        total = sum(map(len, jobs.values()))
+        answerable = [request for request in self._question_requests(requests) if not is_undetected(request.question)]
+        by_scene = group_sorted(answerable, key=lambda r: r.question.scene_id, order=lambda r: r.order)
         hidden = True if self.rank else None  # None: shown on a terminal only
-        with tqdm(total=total, unit="question", desc=f"0/{len(jobs)} scenes", disable=hidden) as bar:
-            for number, (scene_id, loading, asked) in self._loaded(jobs):
-                bar.set_description(f"{number}/{len(jobs)} scenes")
-                for job, answer in self._answer_scene(scene_id, loading, asked):
-                    answers[job.position] = answer
+        with tqdm(total=len(answerable), unit="question", desc=f"0/{len(by_scene)} scenes", disable=hidden) as bar:
+            for number, (scene_id, loading, group) in self._load_scenes(by_scene):
+                bar.set_description(f"{number}/{len(by_scene)} scenes")
+                for request, answer in self._answer_scene(scene_id, loading, group):
+                    answers[request.position] = answer
                     if self.when_answered is not None:
-                        self.when_answered(job.request, answer)
+                        self.when_answered(request.request, answer)
                     bar.update()
         summary = STATE.summary()
         if summary is not None:
@@ -151,137 +127,139 @@ class Video3DLmms(lmms):
         return answers
 
     def load_scene(self, scene_id: str, question: Question | None = None) -> SceneInputs:
+        """Read the model's inputs of a prepared scene.
+
+        Args:
+            scene_id: Id of the scene.
+            question: The question, for a sampler that selects frames for each question.
+        """
+        options: Any = self.options  # resolved: its sampler and max_frames are set
         return self.data.inputs(
             scene_id,
             self.video3d.spec,
-            sampler=self.options.sampler,
-            max_frames=self.options.max_frames,
-            proposals=self.options.proposals,
+            sampler=options.sampler,
+            max_frames=options.max_frames,
+            proposals=options.proposals,
             **({} if question is None else {"question": question}),
         )
 
-    def _loaded(self, jobs: dict[str, list[Job]]) -> Iterator[tuple[int, tuple[str, Future, list[Job]]]]:
-        """Yield (number of the scene, (scene id, its inputs to come, the jobs that see them)).
+    def _load_scenes(
+        self, by_scene: dict[str, list[QuestionRequest]]
+    ) -> Iterator[tuple[int, tuple[str, Future[SceneInputs], list[QuestionRequest]]]]:
+        """Yield (number of the scene, (scene id, its inputs to come, the requests that see them)).
 
-        A scene comes once, or for a sampler that chooses frames for each question, once for each choice.
+        A scene comes once, or for a sampler that selects frames for each question, once for each selection.
         """
-        if not reads_question(self.options.sampler):
-            for number, (scene_id, loading) in enumerate(prefetch(list(jobs), self.load_scene), 1):
-                yield number, (scene_id, loading, jobs[scene_id])
+        if not reads_question(str(self.options.sampler)):
+            for number, (scene_id, loading) in enumerate(prefetch(list(by_scene), self.load_scene), 1):
+                yield number, (scene_id, loading, by_scene[scene_id])
             return
-        for number, (scene_id, listed) in enumerate(jobs.items(), 1):
-            groups = self._by_frames(scene_id, listed)
+        for number, (scene_id, requests) in enumerate(by_scene.items(), 1):
+            groups = self._group_by_frames(scene_id, requests)
             questions = [group[0].question for group in groups]
             load = partial(_load_for, self, scene_id, questions)
             for index, loading in prefetch(range(len(groups)), load):
                 yield number, (scene_id, loading, groups[index])
 
-    def _by_frames(self, scene_id: str, jobs: list[Job]) -> list[list[Job]]:
-        """Group jobs of a scene whose questions get the same frames. Where none can be chosen, they stay open."""
-        groups: dict[tuple[int, ...], list[Job]] = {}
-        for job in jobs:
+    def _group_by_frames(self, scene_id: str, requests: list[QuestionRequest]) -> list[list[QuestionRequest]]:
+        """Group requests about a scene that see the same frames; those without frames are left unanswered."""
+        options: Any = self.options
+        groups: dict[tuple[int, ...], list[QuestionRequest]] = {}
+        for request in requests:
             try:
-                frames = self.data.frames(scene_id, self.options.sampler, self.options.max_frames, job.question)
+                frames = self.data.frames(scene_id, options.sampler, options.max_frames, request.question)
             except (Video3DError, OSError) as error:
-                self._leave_open([job], str(error))
+                _note_unanswered([request], str(error))
                 continue
-            groups.setdefault(tuple(frames), []).append(job)
+            groups.setdefault(tuple(frames), []).append(request)
         return list(groups.values())
 
-    def _jobs(self, requests: Sequence[Instance]) -> list[Job]:
-        jobs = []
+    def _question_requests(self, requests: Sequence[Instance]) -> list[QuestionRequest]:
+        result = []
         for position, request in enumerate(requests):
             if (request.metadata or {}).get("__padding_only__"):
-                continue  # keeps ranks in step for models that talk to each other; this one does not
+                continue  # synchronises ranks that communicate; these do not
             _, options, _, doc_id, task, split = request.args
-            question = question_of(self.task_dict[task][split][doc_id])
-            jobs.append(Job(position, request, question, _max_new_tokens(options)))
-        return jobs
+            question = question_from_doc(self.task_dict[task][split][doc_id])
+            result.append(QuestionRequest(position, request, question, _max_new_tokens(options)))
+        return result
 
-    @staticmethod
-    def _worth_asking(jobs: list[Job]) -> list[Job]:
-        return [job for job in jobs if not is_undetected(job.question)]
-
-    def _answer_scene(self, scene_id: str, loading, jobs: list[Job]):
-        """Yield (job, answer). A scene that cannot be read or does not fit leaves its questions open, and says why."""
+    def _answer_scene(
+        self, scene_id: str, loading: Future[SceneInputs], requests: list[QuestionRequest]
+    ) -> Iterator[tuple[QuestionRequest, str]]:
+        """Yield (request, answer). Questions about a scene that cannot be read or does not fit are left unanswered."""
         try:
             inputs = loading.result()
             prefix = self.video3d.encode_scene(inputs)
         except (Video3DError, OSError) as error:
-            self._leave_open(jobs, str(error))
+            _note_unanswered(requests, str(error))
             return
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             release_memory()
-            self._leave_open(
-                jobs, f"{scene_id}: out of memory with {self.options.max_frames} frames (lower max_frames)"
+            _note_unanswered(
+                requests, f"{scene_id}: out of memory with {self.options.max_frames} frames (lower max_frames)"
             )
             return
-        for group in by_key(jobs, key=_kind, order=lambda job: job.order).values():
+        for group in group_sorted(
+            requests, key=lambda request: request.batch_key, order=lambda request: request.order
+        ).values():
             yield from self._answer_group(prefix, inputs, group)
 
-    def _answer_group(self, prefix, inputs: SceneInputs, jobs: list[Job]):
-        """Yield (job, answer); of a batch with a question that cannot be answered, the others still are."""
+    def _answer_group(
+        self, prefix: Any, inputs: SceneInputs, requests: list[QuestionRequest]
+    ) -> Iterator[tuple[QuestionRequest, str]]:
+        """Yield (request, answer). A question that cannot be answered does not affect the others of its batch."""
         done = 0
-        answers = self.batches.run(jobs, lambda batch: self._ask(prefix, inputs, batch))
+        answers = self.batches.run(requests, lambda batch: self._answer_batch(prefix, inputs, batch))
         try:
-            for job, answer in zip(jobs, answers, strict=True):
+            for request, answer in zip(requests, answers, strict=True):
                 done += 1
-                yield job, answer
+                yield request, answer
         except Video3DError as error:
-            if len(jobs) == 1:
-                self._leave_open(jobs, str(error))
+            if len(requests) == 1:
+                _note_unanswered(requests, str(error))
                 return
-            for job in jobs[done:]:
-                yield from self._answer_group(prefix, inputs, [job])
+            for request in requests[done:]:
+                yield from self._answer_group(prefix, inputs, [request])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             release_memory()
-            self._leave_open(jobs[done:], f"{inputs.scene_id}: out of memory with one question (lower max_frames)")
+            _note_unanswered(requests[done:], f"{inputs.scene_id}: out of memory with one question (lower max_frames)")
 
-    def _ask(self, prefix, inputs: SceneInputs, jobs: Sequence[Job]) -> list[str]:
-        questions = [job.question for job in jobs]
+    def _answer_batch(self, prefix: Any, inputs: SceneInputs, requests: Sequence[QuestionRequest]) -> list[str]:
+        questions = [request.question for request in requests]
         if questions[0].is_grounding:
-            found = self.video3d.ground_scores(prefix, questions, batch_size=len(questions))
-            return [grounding_answer(scores, inputs) for scores in found]
-        limit = jobs[0].max_new_tokens
+            all_scores = self.video3d.ground_scores(prefix, questions, batch_size=len(questions))
+            return [grounding_answer(scores, inputs) for scores in all_scores]
+        limit = requests[0].max_new_tokens
         return self.video3d.answer(prefix, questions, max_new_tokens=limit, batch_size=len(questions))
 
-    @staticmethod
-    def _leave_open(jobs: list[Job], reason: str) -> None:
-        for job in jobs:
-            STATE.note_unanswered(job.question.task, job.question.scene_id, job.question.item_id, reason)
+
+def _note_unanswered(requests: Sequence[QuestionRequest], reason: str) -> None:
+    for request in requests:
+        question = request.question
+        STATE.note_unanswered(question.task, question.scene_id, question.item_id, reason)
 
 
 def _load_for(model: Video3DLmms, scene_id: str, questions: Sequence[Question], index: int) -> SceneInputs:
     return model.load_scene(scene_id, questions[index])
 
 
-def _kind(job: Job) -> tuple[bool, int]:
-    """What can share a batch: all grounding questions, and text questions of the same length limit."""
-    return (job.question.is_grounding, 0 if job.question.is_grounding else job.max_new_tokens)
-
-
-def grounding_answer(scores: Any, inputs: SceneInputs) -> str:
-    """{"scores": [...], "boxes": [[x, y, z, dx, dy, dz], ...]}: a score a proposal, then, if the model has one, the
-    score of "nothing is there". Metres, world frame; the shortest decimals that are the same float32."""
-    boxes = [_decimals(box) for box in inputs.proposals.tolist()]
-    return json.dumps({"scores": _decimals(scores.tolist()), "boxes": boxes})
-
-
-def _decimals(values: Sequence[float]) -> list[float]:
-    import numpy as np
-
-    return [float(str(np.float32(value))) for value in values]
-
-
 def load(options: ModelOptions, device: Any, model_class: str | None = None) -> Video3D:
-    """Load the checkpoint; what the options leave open is left to `pipeline.load_model`."""
+    """Load the checkpoint.
+
+    Args:
+        options: Options of the model. Those that are None are left to `pipeline.load_model`.
+        device: The torch device.
+        model_class: The registered model to load the checkpoint as; None for the one that wrote it.
+    """
     from video3d_plugin.pipeline import load_model
 
-    given = {
+    arguments: dict[str, Any] = {
+        "prefix_attention": options.prefix_attention,
         "dtype": None if options.dtype == "auto" else options.dtype,
         "attn_implementation": options.attn_implementation,
         "lora": options.lora,
@@ -289,28 +267,38 @@ def load(options: ModelOptions, device: Any, model_class: str | None = None) -> 
         "max_frames": options.max_frames,
         "model_class": model_class,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    return load_model(options.pretrained, device=str(device), prefix_attention=options.prefix_attention, **given)
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    return load_model(options.pretrained, device=str(device), **arguments)
 
 
-def device_of_this_rank(device: str | None):
-    """The device to use: of several GPUs, each rank of this machine takes its own."""
+def device_of_this_rank(device: str | None) -> Any:
+    """Return the torch device of this rank. With several GPUs, each rank of a machine has its own.
+
+    Args:
+        device: cpu, cuda or cuda:N; None for a GPU if there is one.
+
+    Raises:
+        Video3DError: CUDA is requested and torch finds no GPU.
+    """
     import torch
 
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+    result = torch.device(device)
+    if result.type == "cuda" and not torch.cuda.is_available():
         raise Video3DError(f"device={device}: torch finds no GPU (use device=cpu, or mend the driver)")
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
-    return chosen
+    if result.type == "cuda":
+        torch.cuda.set_device(result)
+    return result
 
 
 def apply_needed_patches() -> None:
-    """Where the start-up hook is off, or this process imported lmms-eval before it was installed."""
+    """Apply the patches of lmms-eval that this model needs, where the start-up hook has not done so.
+
+    The hook may be turned off, or lmms-eval may have been imported before it was installed.
+    """
     from video3d_plugin.patches import registry
 
     registry.require(*NEEDED_PATCHES)

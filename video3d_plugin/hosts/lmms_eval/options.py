@@ -18,7 +18,7 @@ PREFIX_ATTENTION = ("cascade", "expanded")
 
 
 def _no_effect_on_answers(default: Any) -> Any:
-    """A field that changes how fast answers come, or where files lie, but not the answers."""
+    """A field that affects speed or paths, but not the answers."""
     return field(default=default, metadata={"affects_answers": False})
 
 
@@ -42,7 +42,7 @@ class ModelOptions:
     """
 
     pretrained: str
-    data: str | None = _no_effect_on_answers(None)  # what it holds is fingerprinted by itself
+    data: str | None = _no_effect_on_answers(None)  # its contents have a fingerprint of their own
     batch_size: int = _no_effect_on_answers(1)
     max_frames: int | None = None
     sampler: str | None = None
@@ -57,43 +57,54 @@ class ModelOptions:
     def from_model_args(cls, model_args: Mapping[str, Any]) -> ModelOptions:
         """Check the arguments, before anything is loaded.
 
+        Args:
+            model_args: Arguments of --model_args, and those that lmms-eval adds.
+
         Raises:
             Video3DError: An argument is missing, unknown or has a value that is not allowed.
         """
-        given = dict(model_args)
-        max_batch_size = given.pop("max_batch_size", None)
-        known = [option.name for option in fields(cls)]
-        for name in given:
-            if name not in known:
-                guess = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(known)}"
+        values = dict(model_args)
+        max_batch_size = values.pop("max_batch_size", None)
+        names = [option.name for option in fields(cls)]
+        for name in values:
+            if name not in names:
+                guess = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {guess[0]}?" if guess else f"known: {', '.join(names)}"
                 raise Video3DError(f"--model_args {name} is not known ({hint})")
-        if given.get("pretrained") is None:
+        if values.get("pretrained") is None:
             raise Video3DError("--model video3d needs a checkpoint (--model_args pretrained=FOLDER)")
         for name, allowed in (("proposals", PROPOSALS), ("prefix_attention", PREFIX_ATTENTION), ("dtype", DTYPES)):
-            if given.get(name, allowed[0]) not in allowed:
-                raise Video3DError(f"{name}={given[name]} is not known (known: {', '.join(allowed)})")
-        if given.get("max_frames") is not None:
-            given["max_frames"] = _positive("max_frames", given["max_frames"])
-        if given.get("sampler") is not None:
-            given["sampler"] = known_sampler(str(given["sampler"]))
-        given["batch_size"] = _batch_size(given.get("batch_size", 1), max_batch_size)
-        return cls(**given)
+            if values.get(name, allowed[0]) not in allowed:
+                raise Video3DError(f"{name}={values[name]} is not known (known: {', '.join(allowed)})")
+        if values.get("max_frames") is not None:
+            values["max_frames"] = _positive("max_frames", values["max_frames"])
+        if values.get("sampler") is not None:
+            values["sampler"] = known_sampler(str(values["sampler"]))
+        values["batch_size"] = _batch_size(values.get("batch_size", 1), max_batch_size)
+        return cls(**values)
 
     def resolved(self, sampler: str, max_frames: int) -> ModelOptions:
-        """The options with what the checkpoint's training decided filled in."""
+        """Return the options with the sampler and the number of frames that are in use.
+
+        Args:
+            sampler: Name of the frame sampler.
+            max_frames: Maximum number of frames of a scene.
+        """
         return replace(self, sampler=known_sampler(sampler), max_frames=max_frames)
 
     def fingerprint(self, checkpoint: str, dtype: str, add_ons: Sequence[str] = ()) -> str:
-        """Identify everything that an answer depends on, beside the data: a part of the response cache's keys.
+        """Digest everything that an answer depends on except the data, for the keys of the response cache.
 
         Args:
             checkpoint: Fingerprint of the files of the checkpoint and of its adapter.
             dtype: Number format of the loaded weights.
             add_ons: Identity and version of the model class and the sampler, where add-ons provide them.
+
+        Returns:
+            16 hex digits.
         """
-        seen = {option.name for option in fields(self) if option.metadata.get("affects_answers", True)}
-        options = {name: value for name, value in asdict(self).items() if name in seen - {"pretrained", "lora"}}
+        relevant = {option.name for option in fields(self) if option.metadata.get("affects_answers", True)}
+        options = {name: value for name, value in asdict(self).items() if name in relevant - {"pretrained", "lora"}}
         content = {
             "checkpoint": checkpoint,
             **options,
@@ -105,10 +116,13 @@ class ModelOptions:
 
 
 def known_sampler(name: str) -> str:
-    """The sampler's name.
+    """Return the name of a sampler, if there is one of this name.
+
+    Args:
+        name: The name.
 
     Raises:
-        Video3DError: No sampler has this name; the message lists those there are.
+        Video3DError: There is no sampler of this name; the message lists the available ones.
     """
     from video3d_plugin.sampling import registry
 

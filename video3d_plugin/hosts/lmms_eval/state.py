@@ -1,9 +1,8 @@
 """The state of lmms-eval evaluations in this process: what the model and the task functions share.
 
-lmms-eval calls a task's functions without any context and hands them nothing but the model's strings. Whatever else
-they need (the data folder, why a question has no answer, values computed once for several metrics) is held here, in
-one object: `STATE`. A process may run several evaluations; each starts with an empty `Evaluation`, while the exit
-status covers all of them.
+lmms-eval calls a task's functions without context and passes them the model's strings only. The object `STATE` holds
+what else they need: the data folder, the reasons for unanswered questions, and values computed once for several
+metrics. A process may run several evaluations: each begins with an empty `Evaluation`, and the exit status covers all.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ class Evaluation:
     """One evaluation.
 
     Attributes:
-        data: The data folder that the model's `data=` argument named; None means the folder in VIDEO3D_DATA.
-        unanswered: The reason why a question has no answer, for each question without one.
+        data: The data folder of the model's `data=` argument; None for the folder in VIDEO3D_DATA.
+        unanswered: Reasons by question, for questions without an answer.
         reads_scenes: Whether an add-on's model answers, which like video3d reads scenes instead of a plain prompt.
-        values: For each task, the ids of the samples scored last and the values of all its metrics.
+        values: By task, the ids of the samples scored last and the values of all metrics.
     """
 
     data: DataFolder | None = None
@@ -40,12 +39,12 @@ class Evaluation:
 
 
 class EvaluationState:
-    """The running evaluation, and what earlier evaluations of this process left unanswered.
+    """The current evaluation, and the unanswered questions of earlier evaluations in this process.
 
     Attributes:
-        current: The evaluation that is running, or the last one.
-        model_fingerprint: Identifies the model made last and how it sees scenes; None before any was made.
-        from_command_line: Whether lmms-eval's own command runs, so that the exit status belongs to the evaluation.
+        current: The running evaluation, or the last one.
+        model_fingerprint: Fingerprint of the model made last and of its options; None before any was made.
+        from_command_line: Whether lmms-eval's own command runs, whose exit status reports unanswered questions.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ class EvaluationState:
         self.reset()
 
     def reset(self) -> None:
-        """Return to the state of a new process."""
+        """Restore the state of a new process."""
         self.current = Evaluation()
         self.model_fingerprint: str | None = None
         self.from_command_line = False
@@ -62,10 +61,10 @@ class EvaluationState:
 
     @contextmanager
     def evaluation(self, data: DataFolder | None) -> Iterator[Evaluation]:
-        """Run one evaluation with an empty record; at its end, later ones read VIDEO3D_DATA again.
+        """Run one evaluation. At its end the data folder is that of VIDEO3D_DATA again.
 
         Args:
-            data: The data folder of a model that exists already; None where the evaluation makes its model.
+            data: The data folder of an existing model; None where the evaluation makes its model.
         """
         self._earlier_reasons.update(self.current.unanswered.values())
         self.current = Evaluation(data)
@@ -77,10 +76,10 @@ class EvaluationState:
     # -- data folder -------------------------------------------------------------------------------------------
 
     def open_data(self, path: str | None) -> DataFolder:
-        """Open a data folder and let the task functions read from it.
+        """Open the data folder of the current evaluation.
 
         Args:
-            path: The folder; None for the one that VIDEO3D_DATA names.
+            path: The folder; None for the folder in VIDEO3D_DATA.
 
         Raises:
             MissingError: There is no such folder.
@@ -91,10 +90,10 @@ class EvaluationState:
         return self.data_folder()
 
     def data_folder(self) -> DataFolder:
-        """The data folder of the running evaluation, opened once.
+        """Return the data folder of the current evaluation. It is opened once.
 
         Raises:
-            MissingError: None was given and VIDEO3D_DATA names none.
+            MissingError: No folder was opened and VIDEO3D_DATA is not set.
         """
         if self.current.data is not None:
             return self.current.data
@@ -110,24 +109,32 @@ class EvaluationState:
     # -- questions without an answer ---------------------------------------------------------------------------
 
     def note_unanswered(self, task: str, scene_id: str, item_id: str, reason: str) -> None:
+        """Record that a question has no answer.
+
+        Args:
+            task: Name of the benchmark.
+            scene_id: The question's scene.
+            item_id: The question's id in the benchmark.
+            reason: One line for the user.
+        """
         self.current.unanswered[(task, scene_id, item_id)] = reason
 
     def why_unanswered(self, task: str, scene_id: str, item_id: str) -> str | None:
-        """The reason why a question has no answer; None if it has one."""
+        """Return the reason why a question has no answer; None if it has one."""
         return self.current.unanswered.get((task, scene_id, item_id))
 
     def summary(self) -> str | None:
-        """One line about the unanswered questions of the running evaluation; None if there are none."""
+        """Describe the unanswered questions of the current evaluation in one line; None if there are none."""
         return _summary_line(Counter(self.current.unanswered.values()))
 
     def summary_of_all(self) -> str | None:
-        """Like `summary`, for all evaluations of this process."""
+        """Describe the unanswered questions of all evaluations of this process; None if there are none."""
         return _summary_line(self._earlier_reasons + Counter(self.current.unanswered.values()))
 
     # -- exit status -------------------------------------------------------------------------------------------
 
     def note_failure(self) -> None:
-        """Record that an evaluation ended with an error, whose exit status is the process's."""
+        """Record that an evaluation ended with an error, which decides the exit status."""
         self._failed = True
 
     @property

@@ -1,9 +1,9 @@
-"""What the task folders of `lmms_tasks/` have in common: docs, prompts, frames, records and numbers for lmms-eval.
+"""The functions that the YAML files of `lmms_tasks/` name: documents, prompts, frames, records and aggregation.
 
-lmms-eval computes each metric from its own list of per-sample values. The first metric of a task carries the whole
-record of a sample (ids, scores, boxes, answers: what the samples file keeps, enough to score again and to draw); the
-others carry a reference, and read their number from what was computed for the first. So a samples file holds each
-record once, and METEOR's Java runs once.
+lmms-eval aggregates each metric over a list of per-sample values. The first metric of a task gets the complete record
+of each sample (ids, scores, boxes, answers: enough to score it again and to draw it). The other metrics get the
+sample's id, and look up their values in the scores computed for the first. A samples file thus holds each record once,
+and METEOR runs once.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ MINI_SCENES = 8
 
 
 class SceneTask:
-    """One benchmark for lmms-eval; its methods are what the YAML files name.
+    """One benchmark for lmms-eval.
 
-    `spec` is a benchmark's name, or the TaskSpec itself.
+    Args:
+        spec: Name of the benchmark, or its TaskSpec.
     """
 
     def __init__(self, spec: str | TaskSpec) -> None:
@@ -35,7 +36,16 @@ class SceneTask:
         self.name = self.spec.name
 
     def docs(self, split: str, mini: bool = False) -> Callable[[Any], Any]:
-        """`process_docs`: in place of the placeholder data set, the docs of the data folder in use."""
+        """Return the function for `process_docs`, which replaces lmms-eval's placeholder by prepared documents.
+
+        Args:
+            split: The split.
+            mini: Whether to use a fixed selection of the documents (`mini_selection`).
+
+        Returns:
+            A function that returns a `datasets.Dataset`. It raises MissingError where no document is prepared, and
+            DataError where the documents do not fit one table.
+        """
 
         def process_docs(placeholder: Any) -> Any:
             try:
@@ -62,24 +72,44 @@ class SceneTask:
         return process_docs
 
     def text(self, doc: Mapping, options: Mapping | None = None) -> str:
-        """`doc_to_text`: for video3d the prompt its weights were trained with, for any other model a plain one."""
+        """Return the prompt (`doc_to_text`).
+
+        Args:
+            doc: An evaluation document.
+            options: `lmms_eval_specific_kwargs`. `format: video3d` gives the prompt of the published weights, anything
+                else a plain one (`plain_prompts`).
+        """
         options = options or {}
         if _reads_scenes(options):
             return doc["prompt"]
         return plain_prompts.text(self.spec, doc, options)
 
     def visual(self, doc: Mapping, options: Mapping | None = None) -> list:
-        """`doc_to_visual`: frames as images, with `depth` each followed by it; video3d reads the scene itself."""
+        """Return the images (`doc_to_visual`); none for `format: video3d`, which reads the scene itself.
+
+        Args:
+            doc: An evaluation document.
+            options: `lmms_eval_specific_kwargs`, see `plain_prompts`.
+        """
         options = options or {}
         return [] if _reads_scenes(options) else plain_prompts.images(doc["scene_id"], options)
 
     def target(self, doc: Mapping) -> str:
-        """`doc_to_target`: JSON of the question's ids and its truth; --predict_only samples hold nothing else."""
+        """Return the ids and the ground truth as JSON (`doc_to_target`). Samples of --predict_only hold nothing else.
+
+        Args:
+            doc: An evaluation document.
+        """
         names = ("scene_id", "item_id", *self.spec.truth_fields)
         return json.dumps({name: doc[name] for name in names if name in doc})
 
     def process_results(self, doc: Mapping, results: Sequence[str]) -> dict[str, dict]:
-        """The record of a sample under the first metric, a reference to it under the others."""
+        """Return the sample's record for the first metric, and its id for the others.
+
+        Args:
+            doc: An evaluation document.
+            results: The model's responses; the first is scored.
+        """
         record = self.spec.record(doc, self._prediction(doc, results[0]))
         first, *others = self.spec.metrics
         items = {name: {"metric": name, "id": record["id"]} for name in others}
@@ -92,17 +122,30 @@ class SceneTask:
         return self.spec.response_prediction(doc, response)
 
     def aggregate(self, items: Sequence[dict]) -> float | str:
-        """`aggregation` of every metric: the items say which."""
+        """Compute a metric (`aggregation`).
+
+        Args:
+            items: The values of `process_results` for one metric.
+        """
         return aggregate(self.spec, items)
 
     def write_submission(self, split: str) -> Callable[..., str]:
-        """`aggregation` of a split whose answers are not public: writes the benchmark's own prediction file."""
+        """Return the `aggregation` of a split without public answers, which writes a prediction file.
+
+        Args:
+            split: The split.
+        """
         from video3d_plugin.hosts.lmms_eval.submission import writer
 
         return writer(self.spec, split)
 
     def submission_items(self, doc: Mapping, results: Sequence[str]) -> dict[str, dict]:
-        """`process_results` of such a split."""
+        """Return the document and the prediction (`process_results` of a split without public answers).
+
+        Args:
+            doc: An evaluation document.
+            results: The model's responses; the first is used.
+        """
         return {"submission": {"doc": dict(doc), "response": self._prediction(doc, results[0])}}
 
 
@@ -111,11 +154,17 @@ def _reads_scenes(options: Mapping) -> bool:
 
 
 def mini_selection(docs: Sequence[dict], questions: int = MINI_QUESTIONS, scenes: int = MINI_SCENES) -> list[dict]:
-    """At most so many questions about at most so many scenes, spread evenly over the split; always the same ones."""
+    """Select documents evenly over a split. The selection is deterministic.
+
+    Args:
+        docs: All documents of the split.
+        questions: Maximum number of documents.
+        scenes: Maximum number of scenes.
+    """
     ids = sorted({doc["scene_id"] for doc in docs})
     selected = {ids[i] for i in _spread(len(ids), scenes)}
-    asked = [doc for doc in docs if doc["scene_id"] in selected]
-    return [asked[i] for i in _spread(len(asked), questions)]
+    candidates = [doc for doc in docs if doc["scene_id"] in selected]
+    return [candidates[i] for i in _spread(len(candidates), questions)]
 
 
 def _spread(count: int, limit: int) -> list[int]:
@@ -123,13 +172,24 @@ def _spread(count: int, limit: int) -> list[int]:
 
 
 def aggregate(spec: TaskSpec, items: Sequence[dict]) -> float | str:
-    """One number of a task, in per cent; "N/A", with the reason in the log, where it cannot be computed."""
+    """Compute one metric of a benchmark.
+
+    Args:
+        spec: The benchmark.
+        items: The values of `SceneTask.process_results` for this metric.
+
+    Returns:
+        The value in per cent; "N/A" where it cannot be computed, with the reason in the log.
+
+    Raises:
+        Video3DError: The benchmark's first metric was not aggregated before over the same samples.
+    """
     from video3d_plugin.metrics.ngrams import shared_scorer
 
     values = STATE.current.values
     metric, ids = items[0]["metric"], frozenset(item["id"] for item in items)
     if metric == spec.metrics[0]:
-        # Ranks hand over their records one after the other: sorted, so that sums of floats do not depend on it.
+        # Sorted, so that sums of floats do not depend on the number of ranks.
         scores = spec.scores(sorted(items, key=lambda record: record["id"]), shared_scorer())
         values[spec.name] = (ids, scores.flat())
         shown = {name: reason for name, reason in scores.missing.items() if name in spec.metrics}
@@ -137,7 +197,7 @@ def aggregate(spec: TaskSpec, items: Sequence[dict]) -> float | str:
             log.warning("%s: %s could not be computed: %s", spec.name, ", ".join(names), reason)
     seen, numbers = values.get(spec.name, (None, {}))
     if seen != ids:
-        what = f"{metric} was asked for before {spec.metrics[0]}, which carries the records"
+        what = f"{metric} was requested before {spec.metrics[0]}, which holds the records"
         raise Video3DError(f"{spec.name}: {what}")
     value = numbers[metric]
     return "N/A" if value is None else value

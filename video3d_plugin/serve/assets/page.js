@@ -1,4 +1,4 @@
-// The controls of `video3d serve`. Whatever the server sends is put on the page as text, never as HTML.
+// The controls of `video3d serve`. Everything that the server sends is inserted as text, never as HTML.
 "use strict";
 
 const element = (id) => document.getElementById(id);
@@ -26,7 +26,7 @@ function read(status, text) {
   return values;
 }
 
-// Runs one request; the controls are off meanwhile, an error is shown.
+// Runs one request. The controls are disabled meanwhile; an error is shown.
 async function working(what, work) {
   const number = ++requests;
   element("message").hidden = true;
@@ -103,7 +103,7 @@ function upload() {
   });
 }
 
-// XMLHttpRequest, because fetch does not tell how much was sent.
+// XMLHttpRequest, since fetch does not report upload progress.
 function send(file, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

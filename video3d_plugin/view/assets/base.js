@@ -1,10 +1,10 @@
 "use strict";
-// What all parts share: the data, elements by id, text made safe by never being HTML, and numbers as people read them.
+// Shared by all scripts: the data, elements, formatting of numbers, and boxes. Texts never become HTML.
 const V = { data: null, parts: [], state: { item: 0, selected: null, look: null } };
 
 const $ = (id) => document.getElementById(id);
 
-/** A new element; `text` becomes its text, whatever it holds. */
+/** Create an element. `text` is inserted as text, never as HTML. */
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -34,7 +34,7 @@ function triple(values) {
   return values.map((v) => v.toFixed(2)).join(", ");
 }
 
-/** 2 decimals for shares and overlaps; raw scores keep their sign. */
+/** Format a number with `digits` decimals; "" for null. */
 function number(value, digits = 2) {
   return value === null || value === undefined ? "" : value.toFixed(digits);
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Boxes in the room: fat lines that stay visible through the cloud, labels, and choosing one with a click.
+// Boxes in the scene: lines that stay visible through the cloud, labels, and selection with a click.
 
 const STYLE = {
   proposal: { color: 0x7f93ad, width: 1, behind: 0.12, front: 0.45 },
@@ -27,7 +27,7 @@ function currentBoxes() {
   return boxes;
 }
 
-/** The annotated name of a true box, where the scene has it. */
+/** The annotated label of a true box; "" if the scene has none. */
 function labelOfTruth(box) {
   const same = V.data.truth.find((t) => t.box.every((v, i) => Math.abs(v - box[i]) < 1e-3));
   return same ? same.label : "";
@@ -83,7 +83,7 @@ function labelText(box) {
   return parts.join(" · ");
 }
 
-/** Labels above the boxes that count; `project` takes a world point to the screen, or null. */
+/** Place labels above the boxes that matter; `project` maps a world point to the screen, or to null. */
 function drawLabels(project) {
   const holder = $("labels");
   const labelled = V.boxes.filter((b) => isShown(b) && (b.kind !== "proposal" || b === V.state.selected)).slice(0, 60);
@@ -109,8 +109,8 @@ function drawLabels(project) {
   });
 }
 
-/** The box under the pointer: the smallest one hit, so that what lies inside another can be chosen; a second click on
- *  the same spot takes the next one. */
+/** Return the smallest box under the pointer, so that a box inside another can be selected. A second click on the same
+ *  spot selects the next one. */
 function boxAt(stage, x, y) {
   const ray = new THREE.Raycaster();
   ray.setFromCamera(new THREE.Vector2(x, y), stage.camera);

@@ -1,5 +1,5 @@
 "use strict";
-// Where the free camera stands: the first view, from above, towards a box; and moving there.
+// Views of the free camera: the room, from above, a box; and the movement to a view.
 
 function roomView(stage, fromAbove = false) {
   const { low, high } = stage.extent;
@@ -21,7 +21,7 @@ function boxView(stage, box) {
   return { target, position: target.clone().addScaledVector(away, radius * 4.2) };
 }
 
-/** Move the free camera; at once where the user asked for less motion. */
+/** Move the free camera to a view; at once if the user prefers reduced motion. */
 function fly(stage, view, done = () => {}) {
   const from = { position: stage.camera.position.clone(), target: stage.controls.target.clone() };
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches || document.hidden;
@@ -41,7 +41,7 @@ function fly(stage, view, done = () => {}) {
   tick(still ? start : performance.now());
 }
 
-/** World point -> [x, y] in CSS pixels of the stage with the camera as it is; null behind it. */
+/** Return a function from a world point to [x, y] in CSS pixels of the stage; null behind the camera. */
 function projector(stage) {
   const { clientWidth: width, clientHeight: height } = stage.canvas;
   const matrix = new THREE.Matrix4().multiplyMatrices(stage.camera.projectionMatrix, stage.camera.matrixWorldInverse);

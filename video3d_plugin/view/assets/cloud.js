@@ -20,7 +20,7 @@ function makeStage() {
   return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null, whole: 0, part: 0 };
 }
 
-/** A WebGL 2 context. Where there is no graphics card, one without smoothed edges, which would take four times as long. */
+/** Create a WebGL 2 context; without antialiasing where there is no GPU, since it takes four times as long there. */
 function contextOf(canvas) {
   const wanted = { alpha: true, powerPreference: "high-performance", antialias: true };
   const fast = canvas.getContext("webgl2", { ...wanted, failIfMajorPerformanceCaveat: true });
@@ -52,7 +52,7 @@ function makeCloud(stage) {
   return extentOf(geometry, origin, step);
 }
 
-/** Leave out what turns its back to the eye: from outside one looks through walls and ceiling into the room. */
+/** Hide points that face away from the camera, so that walls and ceiling do not block the view into the room. */
 function seeInto(stage, material) {
   stage.inside = { value: 1 };
   material.onBeforeCompile = (shader) => {
@@ -65,7 +65,7 @@ function seeInto(stage, material) {
   };
 }
 
-/** The middle 98 % of the points along each axis: a few stray ones do not decide what "the room" is. */
+/** Return the extent of the middle 98 % of the points along each axis, so that outliers do not count. */
 function extentOf(geometry, origin, step) {
   const array = geometry.getAttribute("position").array;
   const low = [0, 0, 0], high = [1, 1, 1];
@@ -81,7 +81,7 @@ function extentOf(geometry, origin, step) {
   return { low: new THREE.Vector3(...low), high: new THREE.Vector3(...high) };
 }
 
-/** Where the cameras stood: a line, and a small pyramid for each frame that the model sees. */
+/** Draw the camera path as a line, and a small pyramid for each frame that the model sees. */
 function makePath(stage) {
   const group = new THREE.Group();
   const at = (frame) => [frame.pose[3], frame.pose[7], frame.pose[11]];

@@ -1,5 +1,5 @@
 "use strict";
-// The panel: the question and its answer, the list to step through, the boxes and what is known of the selected one.
+// The side panel: the question and its answer, the list of questions, the boxes, and details of the selected box.
 
 const VERDICT = { right: "right", wrong: "wrong" };
 const ROWS = 400; // of a list at once: a search finds the others
@@ -95,7 +95,7 @@ function makeFilters(stage) {
   for (const id of ["search", "task-filter"]) $(id).addEventListener("input", () => drawList(stage));
 }
 
-/** The boxes of another item: made anew, with the most telling one selected. */
+/** Show the boxes of the current item, and select the most relevant one. */
 function refresh(stage) {
   V.boxes = currentBoxes();
   const told = V.data.items.length ? ["predicted", "truth"] : [];

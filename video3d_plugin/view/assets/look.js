@@ -1,7 +1,7 @@
 "use strict";
-// Looking through a frame's camera: the photo lies where the camera saw it, the boxes are projected into it.
+// The view through a frame's camera: its photo, with the boxes projected into it.
 
-/** Where the frame lies on the stage, in CSS pixels, and the scale from its pixels. */
+/** Return the frame's position on the stage, in CSS pixels, and the scale from its pixels. */
 function frameSpot(stage, frame) {
   const [height, width] = frame.size;
   const { clientWidth, clientHeight } = stage.canvas;
@@ -9,7 +9,7 @@ function frameSpot(stage, frame) {
   return { scale, left: (clientWidth - width * scale) / 2, top: (clientHeight - height * scale) / 2 + 12, width: width * scale, height: height * scale };
 }
 
-/** Give the camera the frame's pose and a projection in which the frame lies at `frameSpot`. */
+/** Set the camera's pose and projection so that the frame lies at `frameSpot`. */
 function takePlace(stage, frame) {
   const { camera } = stage, p = frame.pose, spot = frameSpot(stage, frame);
   const [fx, fy, cx, cy] = frame.camera.map((v) => v * spot.scale);
@@ -61,7 +61,7 @@ function endLook(stage) {
   V.draw();
 }
 
-/** Boxes over the photo, which hides the 3D lines behind it. Edges are cut where they pass behind the camera. */
+/** Draw boxes over the photo, which hides the 3D lines. Edges are clipped in front of the camera. */
 function drawOverlay(stage) {
   const canvas = $("overlay"), ratio = stage.renderer.getPixelRatio();
   const { clientWidth: width, clientHeight: height } = stage.canvas;
@@ -100,7 +100,7 @@ const depthIn = (frame, p) => {
   return m[2] * (p[0] - m[3]) + m[6] * (p[1] - m[7]) + m[10] * (p[2] - m[11]);
 };
 
-/** The part of the edge a-b at least 5 cm in front of the camera; null where there is none. */
+/** Return the part of the edge a-b that is at least 5 cm in front of the camera; null if there is none. */
 function inFront(frame, a, b, near = 0.05) {
   const da = depthIn(frame, a), db = depthIn(frame, b);
   if (da < near && db < near) return null;
@@ -110,7 +110,7 @@ function inFront(frame, a, b, near = 0.05) {
   return da < near ? [cut, b] : [a, cut];
 }
 
-/** Whether the box's centre lies in the frame's picture. */
+/** Return whether the box's centre lies in the frame's image. */
 function sees(frame, box) {
   const m = frame.pose, d = [box[0] - m[3], box[1] - m[7], box[2] - m[11]];
   const [x, y, z] = [0, 1, 2].map((c) => m[c] * d[0] + m[4 + c] * d[1] + m[8 + c] * d[2]);
@@ -120,7 +120,7 @@ function sees(frame, box) {
   return u >= -0.5 && v >= -0.5 && u < frame.size[1] - 0.5 && v < frame.size[0] - 0.5;
 }
 
-/** The film strip: frames the model sees, or all. */
+/** Fill the film strip with the frames that the model sees, or with all frames. */
 function drawStrip(stage) {
   const all = $("strip-all").checked || !V.data.chosen.length;
   const indices = all ? V.data.frames.map((_, i) => i) : [...V.data.chosen].sort((a, b) => a - b);

@@ -1,5 +1,5 @@
 "use strict";
-// Puts the parts together, and answers to mouse and keys.
+// Assembles the page and handles mouse and keyboard.
 
 const LAYERS = [
   ["cloud", "point cloud", true], ["path", "camera path", true], ["predicted", "predicted", true],
@@ -43,10 +43,10 @@ function start() {
   document.body.dataset.ready = "true";
 }
 
-/** Draw once in the next animation frame, however often it is asked for: a still page costs nothing.
+/** Draw once in the next animation frame, however often this is called: a still page costs nothing.
  *
- *  The first picture, and those of a movement where the machine is slow, have a part of the points; the whole follows
- *  as soon as nothing moves. */
+ *  The first image, and on a slow machine those of a movement, have a part of the points; all points follow as soon as
+ *  nothing moves. */
 function drawer(stage) {
   let waiting = false, refining = 0, whole = false;
   const draw = (now) => {
@@ -63,7 +63,7 @@ function drawer(stage) {
     V.complete = whole || stage.part === stage.whole;
     clearTimeout(refining);
     if (!V.complete) refining = setTimeout(() => ask(true), 120);
-    // how long the pictures of a movement take says how many points the next ones may have
+    // the time that an image of a movement takes decides how many points the next one has
     requestAnimationFrame((next) => {
       const took = next - now;
       if (whole || !waiting) return;
