@@ -775,7 +775,7 @@ def test_a_stored_choice_of_before_is_used_only_if_it_was_released(prepared, rel
 )  # fmt: skip
 def test_a_broken_released_choice_is_named(full_root, tmp_path, changed):
     release_choice(full_root, ["00000", "00010"], **changed)
-    with pytest.raises(DataError, match=r"scannet_select_frames\.json: (item 0: `|the choice)"):
+    with pytest.raises(DataError, match=r"scannet_select_frames\.json: (item 0: `|frames and voxel counts)"):
         prepare(full_root.path, tmp_path / "data")
 
 

@@ -24,28 +24,20 @@ import numpy as np
 
 from video3d_plugin.data import schemas, store
 from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
-from video3d_plugin.data.records import (
-    FORMAT,
-    question_from_json,
-    read_record,
-    scene_from_json,
-    selection_from_json,
-    selection_to_json,
-)
+from video3d_plugin.data.records import FORMAT, question_from_json, read_record, scene_from_json
+from video3d_plugin.data.selections import read_selection, write_selection
+from video3d_plugin.data.surface import read_cells
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.archive import open_npz
-from video3d_plugin.files.atomic import digest, write_json
+from video3d_plugin.files.atomic import digest
 from video3d_plugin.files.schema import check, shown
 from video3d_plugin.inputs_spec import InputsSpec
-from video3d_plugin.sampling.coverage import Coverage, Selection
+from video3d_plugin.sampling.coverage import Coverage
 from video3d_plugin.scene import Question, Scene, SceneInputs
 from video3d_plugin.tasks import get, kinds, names
 
 _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
 HEAD = "video3d.json"
-_SELECTION_FORMAT = 3  # 2: a computed selection may be one of more frames, made among other candidates
-_LARGEST_SURFACE = 1 << 31  # bytes; a large scan's voxels are a few million
 _AGAIN = "run `video3d prepare` again"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
 
@@ -147,7 +139,7 @@ class DataFolder:
         """
         if not self._scene(scene_id).has_surface:
             return None
-        return _read_cells(self.path / "surface" / f"{scene_id}.npz")
+        return read_cells(self.path / "surface" / f"{scene_id}.npz")
 
     def frames_key(self, scene_id: str) -> str:
         """Return the key of the scene's frames. Selections and stored inputs of other frames have another key."""
@@ -321,65 +313,3 @@ def frames_digest(record: dict[str, Any]) -> str:
     """
     names = ("frames_fingerprint", "surface", "world_from_scan", "depth_intrinsics", "frames")
     return digest({name: record.get(name) for name in names})
-
-
-def _read_cells(path: Path) -> np.ndarray:
-    """Read the (K, 3) int32 voxels of a file of surface/."""
-    if not path.is_file():
-        raise MissingError("the scan's surface is gone", where=path, remedy=_AGAIN)
-    try:
-        with open_npz(path, _LARGEST_SURFACE, _AGAIN) as archive:
-            cells = archive["cells"]
-        if not isinstance(cells, np.ndarray) or cells.ndim != 2 or cells.shape[1] != 3 or cells.dtype != np.int32:
-            raise ValueError("not (K, 3) int32 voxels")
-        return cells
-    except (DataError, MissingError):
-        raise
-    except Exception as error:  # a damaged zip raises many types
-        raise DataError(f"damaged: {error!s:.200}", where=path, remedy=_AGAIN) from error
-
-
-def read_selection(
-    path: Path, frames_key: str, released: bool | None = None, frame_count: int | None = None
-) -> Selection | None:
-    """Read a stored max-coverage selection.
-
-    Args:
-        path: The file.
-        frames_key: Key of the scene's frames (see `DataFolder.frames_key`).
-        released: Accept only released selections (True) or only computed ones (False); None for both.
-        frame_count: Number of frames of the scene; not checked if None.
-
-    Returns:
-        The selection. None if there is none, if it belongs to other frames, or if it is a computed one of format 2,
-        which may have been made among other candidates. None with a warning if the file is damaged or names a frame
-        that does not exist.
-    """
-    if not path.is_file():
-        return None
-    try:
-        record = read_record(path)
-        if record.get("frames") != frames_key or released not in (None, record.get("released")):
-            return None
-        if record.get("format") != _SELECTION_FORMAT and not record.get("released"):
-            return None
-        return selection_from_json(record, frame_count)
-    except ValueError:  # DataError is one
-        warnings.warn(f"{path}: damaged: max-coverage frames are chosen anew (a released choice: {_AGAIN})")
-        return None
-
-
-def write_selection(path: Path, frames_key: str, selection: Selection, released: bool = False) -> None:
-    """Store a max-coverage selection.
-
-    Args:
-        path: The file.
-        frames_key: Key of the scene's frames.
-        selection: The selection.
-        released: Whether it is one that Video-3D LLM released, not one computed here.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    head = {"format": _SELECTION_FORMAT, "frames": frames_key, "released": released}
-    write_json(path, {**head, **selection_to_json(selection)})

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
+from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, frames_fingerprint
@@ -19,8 +16,10 @@ from video3d_plugin.data.readers.scannet import read_scan
 from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.data.records import FORMAT, root_to_json, scene_from_json, scene_to_json, try_read_record
 from video3d_plugin.data.report import SceneResult
+from video3d_plugin.data.selections import read_selection, write_selection
+from video3d_plugin.data.surface import write_cells
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.atomic import digest, write_bytes, write_json
+from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import Omission, Scene
@@ -151,7 +150,7 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
         cells = unique_voxels(scan.surface, VOXEL_SIZE_M)
     if cells is not None and len(cells):
         surface = digest(cells.tolist())
-        write_bytes(job.surface_path, _npz(cells=cells))
+        write_cells(job.surface_path, cells)
     else:
         job.surface_path.unlink(missing_ok=True)
     record = {"fingerprint": fingerprint, "frames_fingerprint": frames_part, "surface": surface}
@@ -194,13 +193,6 @@ def _select_frames(folder: DataFolder, scene: Scene, released: Selection | None)
             return False, (Omission("max-coverage choice of frames", str(error)),)
     write_selection(path, key, selection, released=released is not None)
     return False, ()
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
-    """Return a compressed .npz. Its bytes depend on the arrays alone: NumPy writes a fixed date."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
 
 
 def _is_current(job: SceneJob, folder: DataFolder, fingerprint: str) -> bool:

@@ -1,4 +1,4 @@
-"""Scenes, questions and selections as JSON, as a data folder stores them. Floats survive the round trip bit by bit."""
+"""Scenes and questions as JSON, as a data folder stores them. Floats survive the round trip bit by bit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from video3d_plugin.data import schemas
 from video3d_plugin.errors import DataError
-from video3d_plugin.files import schema
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics, is_rigid, pose_fault, world_pose_fault
-from video3d_plugin.sampling.coverage import Selection
 from video3d_plugin.scene import FileSlice, Frame, Instance, Omission, Question, Scene
 
 FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
@@ -166,27 +164,6 @@ def question_from_json(value: dict[str, Any]) -> Question:
         metadata=value["metadata"],
         grounding=value["targets"] is not None,  # whatever the text of an answer is
     )
-
-
-def selection_to_json(selection: Selection) -> dict[str, Any]:
-    """Convert a max-coverage selection to a JSON value."""
-    return {"order": list(selection.order), "gains": list(selection.gains), "visible": selection.visible}
-
-
-def selection_from_json(value: dict[str, Any], frame_count: int | None = None) -> Selection:
-    """Convert a JSON value back to a max-coverage selection.
-
-    Raises:
-        ValueError: The value is damaged, or names a frame of `frame_count` or more.
-    """
-    if fault := schema.fault(value, schemas.SELECTION):
-        raise ValueError(" ".join(fault))
-    selection = Selection(tuple(value["order"]), tuple(value["gains"]), value["visible"])
-    if len(set(selection.order)) != len(selection.gains) or len(selection.order) != len(selection.gains):
-        raise ValueError("frames and gains do not match")
-    if frame_count is not None and max(selection.order, default=0) >= frame_count:
-        raise ValueError(f"frame {max(selection.order)} of {frame_count}")
-    return selection
 
 
 def read_record(path: Path, kind: type = dict) -> Any:

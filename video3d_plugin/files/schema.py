@@ -1,4 +1,4 @@
-"""Schemas of records: what a value read from disk must be, checked once, where it enters.
+"""Schemas of records: what a value read from disk must be. Values are checked once, when they are read.
 
 A kind is written as plain Python:
 
@@ -14,7 +14,7 @@ A kind is written as plain Python:
     check({"name": "0", "size": [480, True]}, FRAME, where=path)
     # DataError: path: `size[1]` is True, expected a whole number from 1 to 65535
 
-What is not named in an object is not looked at, so whoever passes unnamed fields on checks them with `Anything`.
+Fields that a schema does not name are not checked. Code that passes them on checks them with `Anything`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ Fault = tuple[str, str]  # where in the value: ".frames[3]"; what is wrong
 
 @dataclass(frozen=True)
 class Text:
-    """A string of `shortest` to `longest` characters.
+    """A string.
 
-    one_line    no control characters, and encodable: for names
-    is_path     what can name a file: no NUL, and encodable
+    Attributes:
+        longest: Largest number of characters.
+        shortest: Smallest number of characters.
+        one_line: Whether it must be free of control characters and encodable as UTF-8: for names.
+        is_path: Whether a file must be able to have this name: no NUL, and encodable as UTF-8.
     """
 
     longest: int = LONGEST_TEXT
@@ -62,7 +65,7 @@ class Text:
 
 
 def _encodes(text: str) -> bool:
-    """Whether UTF-8 holds it: half of a surrogate pair it does not."""
+    """Return whether the text can be encoded as UTF-8; half of a surrogate pair cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -72,7 +75,7 @@ def _encodes(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Whole:
-    """An integer, bounds included; 3.0 is none, nor is True."""
+    """An integer from `low` to `high`, both included. 3.0 and True are not integers."""
 
     low: int | None = None
     high: int | None = None
@@ -86,7 +89,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number, bounds included; True is none."""
+    """A finite number from `low` to `high`, both included. True is not a number."""
 
     low: float = -LARGEST
     high: float = LARGEST
@@ -114,7 +117,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Table:
-    """An object with any names, of which each is a `name` and each value a `kind`."""
+    """An object with any field names that fit `name` and values of one kind; at most `most` of them."""
 
     kind: Any
     name: Text = Text(1000)
@@ -123,9 +126,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Anything:
-    """Any JSON value of at most `depth` levels of lists and objects and at most `most` values.
+    """Any JSON value within bounds.
 
-    finite: whether its numbers must be.
+    Attributes:
+        depth: Largest number of nested lists and objects.
+        most: Largest number of values in it.
+        text: Schema of its strings.
+        finite: Whether its numbers must be finite.
     """
 
     depth: int = 6
@@ -140,33 +147,33 @@ _NAMES = {bool: "true or false", type(None): "null", object: "anything", list: "
 
 
 def check(value: Any, kind: Any, where: str | Path, remedy: str | None = None, name: str = "", at: str = "") -> None:
-    """Raise DataError that names the first part of `value` that is not of its kind.
+    """Check a value against a schema.
 
     Args:
         value: What a file held; any JSON value.
-        kind: What is expected, as the module's documentation says.
+        kind: The schema (see above).
         where: The file.
         remedy: What the user can do.
-        name: What the value is called where it is wrong itself: a record without a name of its own.
-        at: Begins the message: "line 3: " where the value is a part of the file.
+        name: Name of the value in the message; "the record" by default.
+        at: Begins the message: "line 3: " if the value is a part of the file.
 
     Raises:
-        DataError: The value, or a part of it, is of another kind.
+        DataError: The value does not fit; the message names the first part that does not.
     """
-    found = fault(value, kind)
-    if found is not None:
-        path, what = found
+    first_fault = fault(value, kind)
+    if first_fault is not None:
+        path, what = first_fault
         called = f"`{(name + path).lstrip('.')}`" if name + path else "the record"
         raise DataError(f"{at}{called} {what}", where=where, remedy=remedy)
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether `value` is of the kind."""
+    """Return whether `value` fits the schema."""
     return fault(value, kind) is None
 
 
 def fault(value: Any, kind: Any) -> Fault | None:
-    """The first part of `value` that is not of its kind: (where in it, what is wrong); None where all of it is."""
+    """Return where `value` does not fit first, and what is wrong there; None if it fits."""
     kind = type(None) if kind is None else _PLAIN.get(kind, kind) if isinstance(kind, type) else kind
     if isinstance(kind, tuple):
         return _fault_of_either(value, kind)
@@ -185,10 +192,10 @@ def fault(value: Any, kind: Any) -> Fault | None:
 def _fault_of_either(value: Any, kinds: tuple) -> Fault | None:
     faults = []
     for kind in kinds:
-        found = fault(value, kind)
-        if found is None:
+        inner = fault(value, kind)
+        if inner is None:
             return None
-        faults.append(found)
+        faults.append(inner)
     deepest = max(faults, key=lambda f: len(f[0]))  # the alternative that was meant agrees with the most of the value
     return deepest if deepest[0] else _unlike(value, kinds)
 
@@ -201,9 +208,9 @@ def _fault_of_list(value: Any, kinds: list) -> Fault | None:
     if len(value) > LONGEST_LIST:
         return "", f"has {len(value)} values, more than {LONGEST_LIST}"
     for index, one in enumerate(value):
-        found = fault(one, kinds[0] if len(kinds) == 1 else kinds[index])
-        if found is not None:
-            return f"[{index}]{found[0]}", found[1]
+        inner = fault(one, kinds[0] if len(kinds) == 1 else kinds[index])
+        if inner is not None:
+            return f"[{index}]{inner[0]}", inner[1]
     return None
 
 
@@ -213,9 +220,9 @@ def _fault_of_object(value: Any, kinds: dict) -> Fault | None:
     for name, kind in kinds.items():
         plain = name.removesuffix("?")
         if plain in value:
-            found = fault(value[plain], kind)
-            if found is not None:
-                return f".{plain}{found[0]}", found[1]
+            inner = fault(value[plain], kind)
+            if inner is not None:
+                return f".{plain}{inner[0]}", inner[1]
         elif plain == name:
             return f".{plain}", "is missing"
     return None
@@ -229,14 +236,14 @@ def _fault_of_table(value: Any, kind: Table) -> Fault | None:
     for name, one in value.items():
         if not kind.name.fits(name):
             return "", f"has an entry called {shown(name)}, expected {kind.name}"
-        found = fault(one, kind.kind)
-        if found is not None:
-            return f"[{shown(name)}]{found[0]}", found[1]
+        inner = fault(one, kind.kind)
+        if inner is not None:
+            return f"[{shown(name)}]{inner[0]}", inner[1]
     return None
 
 
 def _fault_of_any(value: Any, kind: Anything) -> Fault | None:
-    """Level by level, so that a deep value needs no deep stack."""
+    """Check level by level, so that a deeply nested value needs no deep stack."""
     level, count = [value], 1
     for _ in range(kind.depth + 1):
         below: list[Any] = []
@@ -283,7 +290,7 @@ def _described(kind: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message repeats it: bounded, and without what is in lists and objects."""
+    """Return how a message shows a value: at most 60 characters, without the content of lists and objects."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
@@ -307,7 +314,7 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value with each number that JSON cannot hold made None, at any depth; for what is printed as JSON."""
+    """Return the value with every number that JSON cannot represent replaced by None, at any depth."""
     if isinstance(value, Mapping):
         return {str(name): finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -123,7 +123,8 @@ def test_runs_without_this_package_keep_their_keys():
 
 
 def test_a_released_choice_of_frames_joins_the_key_and_one_that_was_computed_does_not(benchmark_folder, tmp_path):
-    from video3d_plugin.data.folder import DataFolder, read_selection, write_selection
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.data.selections import read_selection, write_selection
     from video3d_plugin.hosts.lmms_eval import cache_fingerprint
     from video3d_plugin.sampling.coverage import Selection
 

@@ -53,9 +53,9 @@ def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> 
         boxes, note = MAKERS[source].make(scene, limit), MAKERS[source].note
     else:
         path = Path(source)
-        listed = read_proposals_json(path, scene.scene_id)
-        boxes = np.zeros((0, 6)) if listed is None else listed[:limit]
-        note = f"no proposals in {path.name}" if listed is None else f"proposals are of {path.name}"
+        file_boxes = read_proposals_json(path, scene.scene_id)
+        boxes = np.zeros((0, 6)) if file_boxes is None else file_boxes[:limit]
+        note = f"no proposals in {path.name}" if file_boxes is None else f"proposals are of {path.name}"
     omissions = tuple(omission for omission in scene.omissions if not omission.what.startswith("proposal "))
     proposals = np.asarray(boxes, np.float32).reshape(-1, 6)
     return replace(scene, proposals=proposals, notes=_notes(scene, note), omissions=omissions)

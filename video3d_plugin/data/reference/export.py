@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.annotation_files import load_items, processed_splits
-from video3d_plugin.data.folder import DataFolder, read_selection
+from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.readers import mask3d, mesh, ply
 from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.scan import reference_scan
+from video3d_plugin.data.selections import read_selection
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import write_bytes, write_json
 from video3d_plugin.files.text import read_text
