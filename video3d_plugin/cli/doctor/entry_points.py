@@ -15,21 +15,12 @@ GROUPS = {
     "video3d.tasks": ((), True),
     "video3d.frame_samplers": (("uniform", "mc", "mc-ratio90", "mc-ratio95"), True),
 }
-# Group -> the registry, whose check a member must pass.
-_REGISTRIES = {
-    "video3d.models": "video3d_plugin.model.registry:MODELS",
-    "video3d.tasks": "video3d_plugin.tasks.registry:TASKS",
-    "video3d.frame_samplers": "video3d_plugin.sampling.registry:SAMPLERS",
-}
 _CODE = """
 from importlib.metadata import EntryPoint
 said = []
-for name, value, group, registry in {points!r}:
+for name, value, group in {points!r}:
     try:
-        loaded = EntryPoint(name, value, group).load()
-        check = registry and EntryPoint("", registry, "").load().check
-        if check:
-            check(name, loaded)
+        EntryPoint(name, value, group).load()
         said.append("")
     except Exception as error:
         said.append(reason(error))
@@ -63,12 +54,7 @@ def entry_points(load: bool = True) -> Iterator[Check]:
 
 
 def _probe(points: list[metadata.EntryPoint]) -> Probe:
-    return Probe(_CODE.format(points=[_described(point) for point in points]))
-
-
-def _described(point: metadata.EntryPoint) -> tuple[str, str, str, str | None]:
-    ours = point.name in GROUPS.get(point.group, ((), True))[0]  # a check of what is built in would import all of it
-    return point.name, point.value, point.group, None if ours else _REGISTRIES.get(point.group)
+    return Probe(_CODE.format(points=[(point.name, point.value, point.group) for point in points]))
 
 
 def _part(point: metadata.EntryPoint) -> str:
