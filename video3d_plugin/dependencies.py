@@ -223,7 +223,7 @@ def _pinned(text: str) -> dict[str, str]:
     """Return the pins of a constraints file that apply to this Python and platform."""
     pins: dict[str, str] = {}
     for line in text.splitlines():
-        match = re.match(r"([A-Za-z0-9][\w.-]*)==([^\s;#]+)\s*(?:;\s*([^#]+))?", line)
+        match = re.match(r"([A-Za-z0-9][\w.-]{0,127})==([^\s;#]+)\s*(?:;\s*([^#]+))?", line)
         if match and _holds(match[3]):
             pins.setdefault(_normal(match[1]), match[2])
     return pins

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from worker_calls import blocking_read, read_unless_stuck
 
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.cli import serve
@@ -237,17 +238,6 @@ def test_what_a_page_says_of_a_scan_holds_no_path_of_this_machine(make_service, 
     page = page_of(service, service.show("scan", service.read("scan").result(WAIT_S)))
     data = page.split('id="data">')[1].split("</script>")[0]
     assert "3 left out" in data and "secret place" not in data and str(tmp_path) not in data
-
-
-def blocking_read(source: SceneSource, model: object) -> None:
-    """Stands in for a reader that waits for ever."""
-    threading.Event().wait()
-
-
-def read_unless_stuck(source: SceneSource, model: object):
-    from video3d_plugin.serve.reading import _read
-
-    return blocking_read(source, model) if source.scene_id == "stuck" else _read(load_scene(source.path), model)
 
 
 def test_a_reading_that_blocks_holds_up_nobody(make_service, my_scan, tmp_path, monkeypatch):

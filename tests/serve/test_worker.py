@@ -13,6 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worker_calls import (
+    allocate,
+    backtrack,
+    die,
+    divide,
+    echo,
+    open_everything,
+    raise_about_file,
+    read_bytes,
+    start_programs,
+)
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.inputs_spec import InputsSpec
@@ -30,14 +41,6 @@ def pool():
     pool.close()
 
 
-def echo(value):
-    return value
-
-
-def fail(error):
-    raise error
-
-
 def test_records_arrays_and_plain_values_come_back(pool):
     value = {"a": [1, 2.5, None, "x"], "spec": InputsSpec(), "array": np.arange(6, dtype=np.float32).reshape(2, 3)}
     result = pool.run(echo, value)
@@ -49,22 +52,13 @@ def test_records_arrays_and_plain_values_come_back(pool):
 @pytest.mark.parametrize("kind", [DataError, MissingError])
 def test_an_error_keeps_its_kind_and_remedy_and_loses_its_folder(pool, kind):
     with pytest.raises(kind) as stop:
-        pool.run(_raise_about_file, kind is MissingError)
+        pool.run(raise_about_file, kind is MissingError)
     assert str(stop.value) == "00010.jpg: no picture (export it again)" and stop.value.remedy == "export it again"
-
-
-def _raise_about_file(missing):
-    kind = MissingError if missing else DataError
-    raise kind("no picture", where="/home/owner/scan/00010.jpg", remedy="export it again")
 
 
 def test_an_unexpected_error_keeps_its_traceback_for_the_log(pool):
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        pool.run(_divide)
-
-
-def _divide():
-    return 1 / 0
+        pool.run(divide)
 
 
 @dataclass
@@ -99,48 +93,29 @@ def test_a_call_that_takes_too_long_is_ended():
 def test_a_call_that_waits_for_a_fifo_is_ended(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(DataError, match="took more than 1 seconds"):
-        WorkerPool(1, 4 << 30).run(_read, tmp_path / "fifo")
-
-
-def _read(path):
-    return Path(path).read_bytes()
+        WorkerPool(1, 4 << 30).run(read_bytes, tmp_path / "fifo")
 
 
 @posix
 def test_a_call_that_holds_the_interpreter_is_ended():
     with pytest.raises(DataError, match="took more than 1 seconds"):
-        WorkerPool(1, 4 << 30).run(_backtrack)
-
-
-def _backtrack():
-    import re
-
-    return re.match(r"(a+)+$", "a" * 60 + "b")  # C code that releases nothing and looks at no signal
+        WorkerPool(1, 4 << 30).run(backtrack)
 
 
 @posix
 def test_a_call_that_needs_too_much_memory_is_ended():
     pool = WorkerPool(60, 2 << 30)
     with pytest.raises(DataError, match="needs more than 2.1 GB of memory"):
-        pool.run(_allocate, 6 << 30)
-    assert pool.run(_allocate, 1 << 20) == 1 << 20
-
-
-def _allocate(size):
-    return len(bytearray(size))
+        pool.run(allocate, 6 << 30)
+    assert pool.run(allocate, 1 << 20) == 1 << 20
 
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT], ids=lambda n: n.name)
 def test_a_worker_that_dies_is_an_error_of_its_call_alone(pool, number):
     with pytest.raises(DataError, match="ended early"):
-        pool.run(_die, int(number))
+        pool.run(die, int(number))
     assert pool.run(echo, 1) == 1
-
-
-def _die(number):
-    os.kill(os.getpid(), number)
-    time.sleep(60)
 
 
 def test_closing_ends_calls_and_later_ones_at_once():
@@ -198,31 +173,6 @@ def _is_running(process_id: int) -> bool:
         return False
 
 
-def _open_everything(folder, outside):
-    reading.deny_files_outside(folder)
-    seen = {}
-    for name, path in {
-        "inside": folder / "a.txt",
-        "outside": outside,
-        "by dots": folder / ".." / outside.name,
-        "by a link": folder / "link",
-        "passwd": Path("/etc/passwd"),
-        "module": Path(np.__file__),
-    }.items():
-        try:
-            with open(path) as file:
-                seen[name] = file.read(1) != ""
-        except PermissionError as error:
-            seen[name] = str(error.strerror)
-    for name, path in {"write inside": folder / "b.txt", "write outside": folder.parent / "c.txt"}.items():
-        try:
-            path.write_text("x")
-            seen[name] = True
-        except PermissionError as error:
-            seen[name] = str(error.strerror)
-    return seen
-
-
 @posix
 def test_the_reader_of_an_upload_opens_nothing_outside_of_it(pool, tmp_path):
     folder, outside = tmp_path / "upload", tmp_path / "secret.txt"
@@ -231,37 +181,16 @@ def test_the_reader_of_an_upload_opens_nothing_outside_of_it(pool, tmp_path):
     outside.write_text("secret")
     (folder / "link").symlink_to(outside)
     refused = "lies outside of the upload"
-    assert pool.run(_open_everything, folder, outside) == {
+    assert pool.run(open_everything, folder, outside) == {
         "inside": True, "outside": refused, "by dots": refused, "by a link": refused, "passwd": refused,
         "module": True, "write inside": True, "write outside": refused,
     }  # fmt: skip
     assert not (tmp_path / "c.txt").exists()
 
 
-def _start_programs(marker):
-    import socket
-
-    reading.deny_programs()
-    refused = 0
-    for start in (
-        lambda: subprocess.run(["touch", marker]),
-        lambda: os.system(f"touch {marker}"),
-        lambda: os.popen(f"touch {marker}"),
-        lambda: os.execvp("touch", ["touch", marker]),
-        lambda: os.posix_spawnp("touch", ["touch", marker], {}),
-        lambda: os.fork(),
-        lambda: socket.create_connection(("127.0.0.1", 9), 1),
-    ):
-        try:
-            start()
-        except PermissionError:
-            refused += 1
-    return refused
-
-
 @posix
 def test_a_reader_starts_no_program_and_opens_no_connection(pool, tmp_path):
-    assert pool.run(_start_programs, str(tmp_path / "marker")) == 7
+    assert pool.run(start_programs, str(tmp_path / "marker")) == 7
     assert not (tmp_path / "marker").exists()
 
 

@@ -79,7 +79,7 @@ def test_a_changed_image_is_out(folder):
 
 def test_missing_goldens_are_an_error(folder):
     (folder / "video_processor" / "golden.npz").unlink()
-    with pytest.raises(MissingError, match=r"golden\.npz: file not found"):
+    with pytest.raises(MissingError, match=r"golden\.npz: the golden is missing"):
         results(folder)
     (folder / "video_processor" / "golden.npz").write_bytes(b"broken")
     with pytest.raises(DataError, match="cannot be read"):

@@ -78,7 +78,7 @@ class Video3DLmms(lmms):
         self.fingerprint = self.options.fingerprint(
             cache_fingerprint.of_checkpoint(options.pretrained, options.lora),
             str(self.video3d.model.dtype),
-            cache_fingerprint.of_add_ons(type(self.video3d.model), self.options.sampler),
+            cache_fingerprint.of_add_ons(type(self.video3d.model), str(self.options.sampler)),
         )
         STATE.model_fingerprint = self.fingerprint
 
