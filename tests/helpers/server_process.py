@@ -37,6 +37,7 @@ class Served:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             content = answer.read()
+            assert answer.status != 500, self.errors[-4000:]
             return answer.status, content, {name.lower(): value for name, value in answer.getheaders()}
         finally:
             connection.close()
