@@ -82,6 +82,16 @@ def test_a_reply_that_is_not_a_record_is_refused(tmp_path, monkeypatch, make):
     assert not list(tmp_path.iterdir())
 
 
+@posix
+def test_a_long_temporary_folder_does_not_matter(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = "from video3d_plugin.serve.worker import WorkerPool; print(WorkerPool(60, 4 << 30).run(len, 'four'))"
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "4\n", done.stderr
+
+
 def test_a_call_that_takes_too_long_is_ended():
     pool, start = WorkerPool(1, 4 << 30), time.monotonic()
     with pytest.raises(DataError, match="took more than 1 seconds"):

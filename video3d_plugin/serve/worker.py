@@ -14,10 +14,12 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,24 @@ _RECORD_MODULES = (
     "video3d_plugin.view.scene_view",
 )
 _PRELOAD = ("video3d_plugin.serve.reading",)
+_SOCKET_FOLDER_BYTES = 60  # with the names that multiprocessing appends, a socket's path stays below 104 bytes
+_SHORT_FOLDER = "/tmp"
 _NUMPY_NAMES = ("_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar")
 _PATH_NAMES = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+
+
+def _make_socket_folder() -> None:
+    """Make multiprocessing's temporary folder, for the socket of the fork server.
+
+    The path of a socket has at most 104 or 108 bytes, which a long TMPDIR exceeds. Nothing but sockets is kept there.
+    """
+    default = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > _SOCKET_FOLDER_BYTES:
+        tempfile.tempdir = _SHORT_FOLDER
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = default
 
 
 class WorkerPool:
@@ -54,6 +72,7 @@ class WorkerPool:
         self._context: Any = multiprocessing.get_context("forkserver" if forkserver else "spawn")
         if forkserver:
             self._context.set_forkserver_preload(list(preload))
+            _make_socket_folder()
         self._running: set[Any] = set()
         self._lock = threading.Lock()
         self._closed = False
