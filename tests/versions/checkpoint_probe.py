@@ -46,7 +46,7 @@ def ask(folder: Path, scan: Path) -> dict[str, dict]:
         model = load_model(path, device="cpu", sampler="uniform", max_frames=4)  # training.json is not saved again
         tokenizer = model.processor.tokenizer
         found = model.ground(scene, DESCRIPTIONS)
-        answers[path.name] = {
+        answers["mini" if path == default_checkpoint() else path.name] = {
             "ids": [tokenizer(text + "\n<ground><|im_end|> it's 12é").input_ids for text in QUESTIONS],
             "texts": model.answer(scene, QUESTIONS, max_new_tokens=12),
             "boxes": [[[round(v, 5) for v in box.box] for box in one[:3]] for one in found],
