@@ -18,6 +18,7 @@ from harness import Entry
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.training_files import read_training_files
+from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.tasks import BUILT_IN, get
@@ -85,6 +86,14 @@ def read_folder(folder: Path) -> None:
         for doc in docs:
             get(task).record(doc, SAID.get(task, "a chair")) if split != "test" else None
         assert all(isinstance(question.prompt, str) for question in data.questions(task, split))
+
+
+def read_surface(folder: Path) -> None:
+    """Cells of the surface are whole numbers; without them, every frame's are used."""
+    cells = DataFolder.open(folder / "data").surface_cells(SCENE)
+    if cells is None:
+        raise DataError("no surface")
+    assert cells.dtype.kind == "i" and cells.ndim == 2 and cells.shape[1] == 3 and len(cells)
 
 
 def read_docs_as_table(folder: Path) -> None:
@@ -313,19 +322,25 @@ def open_cache(folder: Path) -> None:
         cache.close()
 
 
-def command_lines(folder: Path) -> None:
-    """Words of a command line, one a line; the files they name exist."""
-    boxes_files(folder)
-    samples(folder)
-    words = [
-        "score",
-        "scanrefer",
-        str(folder / "20261122_090000_samples_scanrefer.jsonl"),
-        "--without-meteor",
-        "--mass",
-        "0.5",
-    ]
-    (folder / "words.json").write_text(json.dumps({"score": [*words[:4], "--json"], "report": ["report", "nowhere"]}))
+COMMANDS = {
+    "score": "score scanrefer 20261122_090000_samples_scanrefer.jsonl --without-meteor --json",
+    "report": "report . --html report.html --examples 2 --without-meteor",
+    "view": f"view data/{SCENE} --frame-step 1 --boxes plain.json --max-frames 2 --all-frames 2 --save page.html",
+    "sample": f"sample data/{SCENE} --sampler mc uniform --max-frames 2 --json",
+    "prepare": "prepare root --output made --stages scenes,annotations --proposals gt --check headers --jobs 1",
+}
+
+
+def command_line(name: str):
+    """Write words.json, the words of a command, and the files that they name."""
+
+    def seeds(folder: Path) -> None:
+        results(folder)
+        boxes_files(folder)
+        with_source(folder)
+        (folder / "words.json").write_text(json.dumps(COMMANDS[name].split()))
+
+    return seeds
 
 
 def run_command(folder: Path) -> None:
@@ -334,15 +349,20 @@ def run_command(folder: Path) -> None:
 
     _no_java()
     try:
-        content = json.loads((folder / "words.json").read_text(errors="replace") or "{}")
+        content = json.loads((folder / "words.json").read_text(errors="replace") or "[]")
     except (ValueError, RecursionError):  # no command line
         return
-    for words in content.values() if isinstance(content, dict) else ():
-        line = [str(w).replace("\0", "") for w in words] if isinstance(words, list) else [str(words)]
-        if line and line[0] in ("score", "report", "view", "sample", "prepare"):
-            line = [w.encode("utf-8", "replace").decode() for w in line if not w.startswith("/dev")]
-            status = cli.main(line[:40])
-            assert status in (0, 2), f"exit status {status}"
+    words = [str(word).replace("\0", "") for word in content] if isinstance(content, list) else [str(content)]
+    words = [word.encode("utf-8", "replace").decode() for word in words[:40]]
+    if not words or words[0] not in COMMANDS or any(word.startswith("/") or ".." in word for word in words):
+        return  # nothing outside of the folder is written
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        status = cli.main(words)
+    finally:
+        os.chdir(before)
+    assert status in (0, 1, 2), f"exit status {status}"
 
 
 def only(name: str, text: str):
@@ -351,7 +371,8 @@ def only(name: str, text: str):
 
 ENTRIES = [
     Entry("data folder records", data_folder, read_folder, ["data/*.json", "data/*/*.json"], count=1500),
-    Entry("surface", data_folder, read_folder, ["data/surface/*", "data/selections/*"], count=400),
+    Entry("surface", data_folder, read_surface, ["data/surface/*"], count=500),
+    Entry("selections", data_folder, read_folder, ["data/selections/*"], count=400),
     Entry("docs as a table", data_folder, read_docs_as_table, ["data/docs/*.json"], count=600),
     Entry("store", data_folder, read_store, ["data/store/*/*"], count=1200),
     Entry("prepare again", with_source, prepare_again, ["data/*.json", "data/docs/*", "data/questions/*"], count=300),
@@ -363,5 +384,8 @@ ENTRIES = [
     Entry("labels of groups", only("labels.tsv", LABELS), read_labels, count=800),
     Entry("training files", training_files, read_training, count=1000),
     Entry("lmms-eval's cache", cache_files, open_cache, ["**/*.db"], count=500),
-    Entry("command lines", command_lines, run_command, ["words.json"], no_files=False, count=500),
+    *(
+        Entry(f"command line of {name}", command_line(name), run_command, ["words.json"], no_files=False, count=200)
+        for name in COMMANDS
+    ),
 ]

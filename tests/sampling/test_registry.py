@@ -67,3 +67,11 @@ def test_uniform_by_hand():
 def test_uniform_repeats_the_frames_of_a_short_scan():
     assert uniform(scene_of(2), 5) == [0, 0, 0, 0, 1]
     assert uniform(scene_of(1), 3) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [0, -1, 1 << 29])
+def test_a_number_of_frames_that_no_sampler_can_give_is_refused(count):
+    from video3d_plugin.data.inputs import sample
+
+    with pytest.raises(DataError, match=f"max_frames is {count}.*ask for 1 to"):
+        sample(scene_of(3), "uniform", count)

@@ -30,6 +30,8 @@ from video3d_plugin.scene import Frame, Question, Scene, SceneInputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAX_FRAMES = 100_000  # of a sample: `uniform` repeats the frames of a shorter scan
+
 
 def scene_inputs(
     scene: Scene,
@@ -98,7 +100,7 @@ def sample(
     Args:
         scene: The scene.
         sampler: Name of a frame sampler (see `sampling.registry`).
-        max_frames: Largest number of frames, at least 1.
+        max_frames: Largest number of frames, from 1 to MAX_FRAMES.
         coverage: Passed to the sampler; made by `scene_coverage` by default.
         question: The question, for a sampler that asks for it; others do not get it.
 
@@ -109,8 +111,8 @@ def sample(
         DataError: There is no such sampler; it asks for a question and there is none; it fails; or it returns no frame
             or one that the scene does not have.
     """
-    if max_frames < 1:
-        raise DataError(f"max_frames is {max_frames}", remedy="ask for at least one frame")
+    if not 1 <= max_frames <= MAX_FRAMES:
+        raise DataError(f"max_frames is {max_frames}", remedy=f"ask for 1 to {MAX_FRAMES} frames")
     function, options = registry.get(sampler), {}
     if registry.reads_question(sampler):
         if question is None:
