@@ -29,7 +29,8 @@ define install
 	@echo $(2) > $(1)/.installed
 endef
 
-.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench ablation clean
+.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench ablation \
+	picture clean
 
 help: ## this list
 	@awk -F ': .*## |## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2}' $(firstword $(MAKEFILE_LIST))
@@ -137,6 +138,9 @@ bench: $(STAMP) ## what docs/results.md says was measured
 
 ablation: $(STAMP) ## hours on two cores; goes on where it was stopped
 	$(BIN)/python -m benchmarks.ablation
+
+picture: $(STAMP) ## draw docs/ask.png anew, the picture of the README; needs Chromium
+	$(BIN)/python tests/helpers/ask_picture.py docs/ask.png
 
 clean: ## remove environments, builds, caches, demo-data and runs
 	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel build dist demo-data runs \

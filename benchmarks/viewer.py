@@ -49,7 +49,7 @@ def main() -> None:
 def _opened(page: Path) -> tuple[float, float] | None:
     """Seconds from asking for the page to its first picture, the browser running already, and processor seconds of all
     its processes; the better of two."""
-    path = Path(__file__).resolve().parent.parent / "tests" / "view" / "chromium.py"
+    path = Path(__file__).resolve().parent.parent / "tests" / "helpers" / "chromium.py"
     spec = importlib.util.spec_from_file_location("chromium", path)
     chromium = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(chromium)

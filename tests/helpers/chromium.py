@@ -217,22 +217,3 @@ class Page:
             self._buffer += part
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
-
-
-def main() -> None:
-    """`python tests/view/chromium.py PAGE.html OUT.png [NUMBER]`: a picture of the page, showing that item."""
-    import sys
-
-    browser = find()
-    if browser is None or len(sys.argv) < 3:
-        raise SystemExit("needs a Chromium, PAGE.html and OUT.png")
-    with Page(browser, 1280, 760) as page:
-        page.open(Path(sys.argv[1]))
-        page.js(f"showItem(V.stage, {int(sys.argv[3]) if len(sys.argv) > 3 else 0})")
-        page.settle()
-        small = page.screenshot().resize((1040, 617))
-        small.quantize(144, method=0, kmeans=3, dither=0).save(sys.argv[2], optimize=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -71,7 +71,7 @@ def item_of_grounding(grounding: Grounding, number: int = 0) -> Item:
         {"box": list(box.box), "score": box.score, "confidence": box.confidence} for box in grounding.chosen
     ]
     if grounding.nothing is not None:
-        item["answer"] = f"{len(grounding.chosen)} chosen; confidence that nothing fits: {grounding.nothing:.0%}"
+        item["answer"] = f"{len(grounding.chosen)} selected; confidence that nothing fits: {grounding.nothing:.0%}"
     return item
 
 
