@@ -15,7 +15,7 @@ import made_up
 import torch
 from measure import Transcript, in_process, in_turn, options, peak_megabytes, without_gpu
 
-from video3d_plugin.model.vision import visual_length
+from video3d_plugin.model.scene_tokens import encode_scene_tokens
 
 TARGET = 6
 
@@ -40,7 +40,8 @@ class Case:
 
     def tokens(self, count: int) -> int:
         """Positions of the row that `count` questions make."""
-        visual = visual_length(len(self.scene.pixels), self.scene.spec.grid_side, self.model.config.layout)
+        with torch.no_grad():
+            visual = len(encode_scene_tokens(self.model, self.scene.tensors(), False, self.scene.scene_id).visual)
         batch = self.processor(self.questions[:count], [self.scene], with_labels=True, shared=True)
         return visual - 1 + batch["input_ids"].shape[1]
 

@@ -42,7 +42,7 @@ def main() -> None:
     together = torch.inference_mode()(lambda: tower(pixels))
     whole = torch.inference_mode()(lambda: inner(normalised(pixels)))
     compiled = copy.deepcopy(tower)
-    compiled.compile_layers()
+    compiled.vision_tower.vision_model.encoder.compile()
     ways = {
         "single": lambda: one_by_one(tower),
         "eager": lambda: one_by_one(eager),

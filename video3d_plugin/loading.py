@@ -118,14 +118,14 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     path = folder / "training.json"
     if not path.is_file():
         return {}
-    from video3d_plugin.files.checkpoint_json import OBJECT, check_fields, text, whole
     from video3d_plugin.files.json import read_json
+    from video3d_plugin.files.schema import Text, Whole, check, optional
 
     remedy = "delete it: it only records how the checkpoint was trained"
     content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was
-    check_fields(content, {"settings": OBJECT}, path, remedy)
+    kinds = optional({"sampler": Text(256), "max_frames": Whole(1, 1 << 20)})
+    check(content, optional({"settings": kinds}), path, remedy)
     settings = content.get("settings") or {}
-    check_fields(settings, {"sampler": text(256), "max_frames": whole(1, 1 << 20)}, path, remedy)
     return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
 
 

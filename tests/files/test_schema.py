@@ -8,7 +8,21 @@ import time
 import pytest
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole, check, fault, finite, fits
+from video3d_plugin.files.schema import (
+    Anything,
+    ListOf,
+    Matching,
+    Number,
+    OneOf,
+    Table,
+    Text,
+    Whole,
+    check,
+    fault,
+    finite,
+    fits,
+    optional,
+)
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -34,7 +48,13 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"a": int, "b?": str}, [{"a": 1}, {"a": 1, "b": "", "c": []}], [{}, {"a": "1"}, {"a": 1, "b": None}, [], "a"]),
         (Table([int]), [{}, {"x": [1]}], [{"x": 1}, [], {"x" * 1001: []}, None]),
         (Anything(depth=2, most=5), [1, [[1]], {"a": {"b": 1}}, None], [[[[1]]], [0] * 5, [NAN], object(), {"a": {1}}]),
+        (Anything(text=Text(3)), ["abc", {"abc": "a"}], ["abcd", {"abcd": "a"}, [["abcd"]]]),
         (list, [[1]], [{}]),
+        (ListOf(int, 2), [[], [1, 2]], [[1, 2, 3], ["1"], None, {}]),
+        (Matching(r"[a-z]+", "a word", 3), ["a", "abc"], ["", "A", "abcd", "a\n", None]),
+        (Number(0, 1, above=True), [1, 0.5], [0, 0.0, -1, 1.5, NAN]),
+        (Text(encodable=True), ["a\0\n"], ["\ud800"]),
+        (optional({"a": int}), [{}, {"a": 1}, {"a": None}], [{"a": "1"}, None]),
     ],
 )
 def test_a_kind_accepts_what_it_says_and_nothing_else(kind, good, bad):

@@ -58,7 +58,6 @@ def test_layout_of_two_frames(newline, expected):
     layout = LayoutSpec("bilinear", 2, newline, True)
     grid = torch.arange(1.0, 9.0).view(2, 2, 2, 1)
     assert vision.flatten_with_newlines(grid, torch.zeros(1), layout)[:, 0].tolist() == expected
-    assert vision.visual_length(2, 2, layout) == len(expected)
 
 
 def test_a_proposal_without_patches_has_no_feature_and_no_nan():
@@ -133,17 +132,13 @@ def test_projectors_by_name():
     assert not list(vision.build_projector("identity", 4, 4).parameters())
 
 
-def test_frames_in_a_batch_alone_and_compiled_give_the_same_features():
+def test_frames_in_a_batch_and_alone_give_the_same_features():
     tower = vision.VisionTower(
         {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
          "image_size": 28, "patch_size": 7}
     ).eval()  # fmt: skip
     pixels = torch.randint(0, 256, (5, 28, 28, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    names = list(tower.state_dict())
     with torch.no_grad():
         together = tower(pixels)
         alone = torch.cat([tower(frame[None]) for frame in pixels])
-        tower.compile_layers(backend="aot_eager")
-        compiled = tower(pixels)
-    assert torch.allclose(together, alone, atol=1e-5) and torch.allclose(together, compiled, atol=1e-5)
-    assert list(tower.state_dict()) == names
+    assert torch.allclose(together, alone, atol=1e-5)

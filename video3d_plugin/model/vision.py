@@ -102,17 +102,6 @@ class VisionTower(nn.Module):
             args = tuple(arg for arg in args if not isinstance(arg, torch.dtype))
         return super().to(*args, **kwargs) if args or kwargs else self
 
-    def compile_layers(self, **options: Any) -> None:
-        """Compile the layers in place with torch.compile; parameter names stay the same.
-
-        The first forward pass then takes minutes. On one CPU core the gain does not make up for it
-        (benchmarks/vision_tower.py --compile 1).
-
-        Args:
-            **options: Options of torch.compile.
-        """
-        self.vision_tower.vision_model.encoder.compile(**options)
-
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode frames.
 
@@ -258,9 +247,3 @@ def flatten_with_newlines(grid: torch.Tensor, newline: torch.Tensor | None, layo
     if layout.newline == "one_token":
         return torch.cat([tokens, newline.to(grid)[None]], dim=0)
     return tokens
-
-
-def visual_length(frames: int, side: int, layout: LayoutSpec) -> int:
-    """Return the tokens that `flatten_with_newlines` makes of `frames` grids of `side` x `side` cells."""
-    extra = {"grid": frames * side, "frame": frames, "one_token": 1, "no_token": 0}[layout.newline]
-    return frames * side * side + extra

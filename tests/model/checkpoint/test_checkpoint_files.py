@@ -48,20 +48,20 @@ def refused(folder, says, **options):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"rope_theta": 0, "rope_parameters": None}, "rope_theta is 0"),
-        ({"rope_parameters": {"rope_theta": 0, "rope_type": "default"}}, "rope_theta is 0"),
-        ({"rope_parameters": {"rope_theta": "1e6", "rope_type": "default"}}, "rope_theta is '1e6'"),
-        ({"rope_parameters": [3]}, "rope_parameters is .3., expected an object"),
-        ({"rms_norm_eps": 0}, "rms_norm_eps is 0"),
+        ({"rope_theta": 0, "rope_parameters": None}, "rope_theta` is 0"),
+        ({"rope_parameters": {"rope_theta": 0, "rope_type": "default"}}, "rope_theta` is 0"),
+        ({"rope_parameters": {"rope_theta": "1e6", "rope_type": "default"}}, "rope_theta` is '1e6'"),
+        ({"rope_parameters": [3]}, "rope_parameters` is a list of 1, expected an object"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps` is 0"),
         ({"rms_norm_eps": -1e-6}, "rms_norm_eps"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected a whole number from 1 to 512"),
-        ({"num_hidden_layers": 2.0}, "num_hidden_layers is 2.0"),
-        ({"hidden_size": True}, "hidden_size is True"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers` is 1000000000, expected a whole number from 1 to 512"),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers` is 2.0"),
+        ({"hidden_size": True}, "hidden_size` is True"),
         ({"hidden_act": "os.system"}, "config.json"),
         ({"num_labels": 10**9}, "num_labels"),
-        ({"max_position_embeddings": None}, "max_position_embeddings is None"),
-        ({"dtype": "Tensor"}, "dtype is 'Tensor'"),
-        ({"attn_implementation": "somebody/kernel"}, "attn_implementation is 'somebody/kernel'"),
+        ({"max_position_embeddings": None}, "max_position_embeddings` is None"),
+        ({"dtype": "Tensor"}, "dtype` is 'Tensor'"),
+        ({"attn_implementation": "somebody/kernel"}, "attn_implementation` is 'somebody/kernel'"),
         ({"_attn_implementation": "somebody/kernel"}, "_attn_implementation"),
         ({"transformers_weights": "../other.safetensors"}, "'transformers_weights' is no setting"),
         ({"configuration_files": ["config.1.0.0.json"]}, "'configuration_files' is no setting"),
@@ -69,9 +69,9 @@ def refused(folder, says, **options):
         ({"inputs_spec": 3}, "'inputs_spec' is no setting"),
         ({"__class__": "x"}, "'__class__' is no setting"),
         ({"quantization_config": {"quant_method": "gptq"}}, "only bitsandbytes"),
-        ({"mm_vision_tower": 7}, "mm_vision_tower is 7"),
-        ({"vision_config": {"hidden_size": "a"}}, "hidden_size is 'a'"),
-        ({"vision_config": {"hidden_size": 24, "image_size": None}}, "vision_config lacks intermediate_size"),
+        ({"mm_vision_tower": 7}, "mm_vision_tower` is 7"),
+        ({"vision_config": {"hidden_size": "a"}}, "hidden_size` is 'a'"),
+        ({"vision_config": {"hidden_size": 24, "image_size": None}}, "vision_config.intermediate_size` is missing"),
         ({"voxel_size": 0}, "voxel_size"),
         ({"ground_head_temperature": -1}, "ground_head_temperature"),
         ({"min_xyz_range": [20, 20, 20]}, "not below max_xyz_range"),
@@ -92,13 +92,13 @@ def test_settings_that_cannot_be(folder, fields, says):
     [
         (b"", "not valid JSON"),
         (b"[]", "expected a JSON dict"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": 1e999}', "not finite"),
-        (b'{"a": "\\ud800"}', "half a character"),
+        (b'{"a": NaN}', "holds nan, expected a finite number"),
+        (b'{"a": 1e999}', "holds inf, expected a finite number"),
+        (b'{"a": "\\ud800"}', "expected text .* in Unicode"),
         (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "levels deep"),
         (b'{"a": ' + b"[" * 100_000, "nested too deeply"),
-        (b"\xff\xfe{}", "not valid JSON"),
-        (b" " * (5 << 20) + b"{}", "more than 4194304 bytes"),
+        (b"\xff\xfe{}", "not UTF-8 text"),
+        (b" " * (5 << 20) + b"{}", "more than the 4194304"),
         (LFS, "Git LFS pointer"),
     ],
 )
@@ -119,16 +119,16 @@ def test_a_file_that_is_no_file_does_not_block(folder, name, kind):
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    refused(folder, "no regular file|no tokenizer|cannot be read|Is a directory")
+    refused(folder, "not a regular file|not a file|no tokenizer")
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"eos_token_id": "a"}, "eos_token_id is 'a'"),
+        ({"eos_token_id": "a"}, "eos_token_id` is 'a'"),
         ({"eos_token_id": [1, None]}, "eos_token_id"),
-        ({"temperature": "hot"}, "temperature is 'hot'"),
-        ({"max_length": -3}, "max_length is -3"),
+        ({"temperature": "hot"}, "temperature` is 'hot'"),
+        ({"max_length": -3}, "max_length` is -3"),
         ({"validate": 3}, "'validate' is no setting"),
         ({"custom_generate": "somebody/code"}, "'custom_generate' is no setting"),
         ({"cache_implementation": "nothing"}, "generation_config.json"),
@@ -142,12 +142,12 @@ def test_generation_settings_that_cannot_be(folder, fields, says):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"tokenizer_class": "RagTokenizer"}, "tokenizer_class is 'RagTokenizer', expected one of Qwen2Tokenizer"),
+        ({"tokenizer_class": "RagTokenizer"}, "tokenizer_class` is 'RagTokenizer', expected one of Qwen2Tokenizer"),
         ({"tokenizer_file": "/etc/passwd"}, "'tokenizer_file' is no setting"),
         ({"vocab_file": "../vocab.json"}, "'vocab_file' is no setting"),
         ({"init_inputs": ["/etc/passwd"]}, "'init_inputs' is no setting"),
-        ({"eos_token": 3}, "eos_token is 3"),
-        ({"model_max_length": "long"}, "model_max_length is 'long'"),
+        ({"eos_token": 3}, "eos_token` is 3"),
+        ({"model_max_length": "long"}, "model_max_length` is 'long'"),
         ({"added_tokens_decoder": {"a": {"content": "x"}}}, "added_tokens_decoder"),
         ({"added_tokens_decoder": [1]}, "added_tokens_decoder"),
         ({"decode": 3}, "decode: no setting"),
@@ -161,10 +161,10 @@ def test_tokenizer_settings_that_cannot_be(folder, fields, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"settings": 3}, "settings is 3, expected an object"),
-        ({"settings": {"sampler": ["uniform"]}}, "sampler is"),
-        ({"settings": {"max_frames": "32"}}, "max_frames is '32'"),
-        ({"settings": {"max_frames": 0}}, "max_frames is 0"),
+        ({"settings": 3}, "settings` is 3, expected an object"),
+        ({"settings": {"sampler": ["uniform"]}}, "sampler` is"),
+        ({"settings": {"max_frames": "32"}}, "max_frames` is '32'"),
+        ({"settings": {"max_frames": 0}}, "max_frames` is 0"),
     ],
 )
 def test_a_record_of_training_that_says_nothing_sensible(folder, content, says):
@@ -288,5 +288,5 @@ def test_messages_show_a_few_names_and_count_the_rest(folder):
 def test_reading_is_bounded(tmp_path):
     (tmp_path / "a.json").write_text('{"a": [1, {"b": null}]}')
     assert read_checkpoint_json(tmp_path / "a.json") == {"a": [1, {"b": None}]}
-    with pytest.raises(DataError, match="more than 10 bytes"):
+    with pytest.raises(DataError, match="more than the 10"):
         read_checkpoint_json(tmp_path / "a.json", 10)

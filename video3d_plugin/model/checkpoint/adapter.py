@@ -15,22 +15,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from video3d_plugin.config.schema import NAME, WORD
 from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
-from video3d_plugin.files.checkpoint_json import (
-    FLAG,
-    OBJECT,
-    Rule,
-    check_fields,
-    either,
-    is_number,
-    number,
-    one_of,
-    read_checkpoint_json,
-    required,
-    several,
-    text,
-    whole,
-)
+from video3d_plugin.files.checkpoint_json import read_checkpoint_json
+from video3d_plugin.files.schema import ListOf, Matching, Number, OneOf, Table, Text, Whole, check, optional
 from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
 
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
@@ -41,62 +29,54 @@ _LETTERS = 512
 _MATRIX = re.compile(r"base_model\.model\.(.+)\.lora_(?:embedding_)?[AB](?:\.weight|\.bias)?")
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 _LANGUAGE = "model.layers"
-_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-_MODULE = Rule("names of modules", lambda v: isinstance(v, str) and len(v) <= _LETTERS and bool(_NAME.fullmatch(v)))
-_RANK = whole(1, 1 << 14)
-_ALPHA = number(0, 1e6, above=True)
-
-
-def _by_module(rule: Rule) -> Rule:
-    return Rule(
-        f"an object of modules' names, each with {rule.expected}",
-        lambda v: (
-            isinstance(v, dict) and len(v) <= 4096 and all(_MODULE.fits(k) and rule.fits(x) for k, x in v.items())
-        ),
-    )
-
+_MODULE = Matching(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", "the name of a module", _LETTERS)
+_RANK = Whole(1, 1 << 14)
+_ALPHA = Number(0, 1e6, above=True)
 
 # Fields that are read. Written by PEFT 0.13 to 0.21.
-READ: dict[str, Rule] = {
-    "peft_type": required(one_of("LORA")),
-    "task_type": one_of("CAUSAL_LM"),
-    "base_model_name_or_path": text(),
-    "r": required(_RANK),
-    "lora_alpha": required(_ALPHA),
-    "lora_dropout": number(0, 1),
-    "target_modules": required(either(text(_LETTERS), several(_MODULE, 4096))),
-    "bias": one_of("none", "all", "lora_only"),
-    "use_rslora": FLAG,
-    "use_dora": FLAG,
-    "lora_bias": FLAG,
-    "fan_in_fan_out": FLAG,
-    "modules_to_save": several(_MODULE, 64),
-    "rank_pattern": _by_module(_RANK),
-    "alpha_pattern": _by_module(_ALPHA),
-    "layers_to_transform": either(whole(0, 4096), several(whole(0, 4096), 4096)),
+_REQUIRED: dict[str, Any] = {
+    "peft_type": OneOf(("LORA",)),
+    "r": _RANK,
+    "lora_alpha": _ALPHA,
+    "target_modules": (Text(_LETTERS), ListOf(_MODULE, 4096)),
+}
+_OPTIONAL: dict[str, Any] = {
+    "task_type": OneOf(("CAUSAL_LM",)),
+    "base_model_name_or_path": Text(4096, is_path=True),
+    "lora_dropout": Number(0, 1),
+    "bias": OneOf(("none", "all", "lora_only")),
+    "use_rslora": bool,
+    "use_dora": bool,
+    "lora_bias": bool,
+    "fan_in_fan_out": bool,
+    "modules_to_save": ListOf(_MODULE, 64),
+    "rank_pattern": Table(_RANK, name=_MODULE, most=4096),
+    "alpha_pattern": Table(_ALPHA, name=_MODULE, most=4096),
+    "layers_to_transform": (Whole(0, 4096), ListOf(Whole(0, 4096), 4096)),
     # How the matrices started: of no account once they are read, but where the base was changed with them.
-    "init_lora_weights": either(FLAG, one_of("gaussian", "orthogonal", "eva")),
+    "init_lora_weights": (bool, OneOf(("gaussian", "orthogonal", "eva"))),
 }
 # Fields that say nothing of the weights; their types are all that is looked at.
-IGNORED: dict[str, Rule] = {
-    "peft_version": text(64),
-    "revision": text(256),
-    "inference_mode": FLAG,
-    "megatron_core": text(256),
-    "qalora_group_size": number(0, 1e9),
-    "ensure_weight_tying": FLAG,
-    "loftq_config": OBJECT,
-    "eva_config": OBJECT,
-    "layers_pattern": either(one_of("layers"), several(one_of("layers"), 1)),
-    "runtime_config": OBJECT,
+_IGNORED: dict[str, Any] = {
+    "peft_version": WORD,
+    "revision": NAME,
+    "inference_mode": bool,
+    "megatron_core": NAME,
+    "qalora_group_size": Number(0, 1e9),
+    "ensure_weight_tying": bool,
+    "loftq_config": {},
+    "eva_config": {},
+    "layers_pattern": (OneOf(("layers",)), ListOf(OneOf(("layers",)), 1)),
+    "runtime_config": {},
 }
+_READ = (*_REQUIRED, *_OPTIONAL)
 
 
 @dataclass(frozen=True)
 class Adapter:
     """An adapter's folder.
 
-    `settings` holds the READ fields of its adapter_config.json, `weights` is the file with its matrices.
+    `settings` holds the fields of its adapter_config.json that are read, `weights` is the file with its matrices.
     """
 
     folder: Path
@@ -183,22 +163,19 @@ def read_adapter(folder: Path) -> Adapter:
     if not path.exists():
         raise MissingError("no adapter here", where=folder, remedy=f"a LoRA folder has {CONFIG}")
     content = read_checkpoint_json(path)
-    missing = [name for name, rule in READ.items() if not rule.null and name not in content]
-    if missing:
-        raise DataError(f"lacks {', '.join(missing)}", where=path, remedy=_REMEDY)
-    check_fields(content, {**READ, **IGNORED}, path, _REMEDY)
-    refused = [name for name in content if name not in {**READ, **IGNORED} and not _is_off(content[name])]
+    check(content, {**_REQUIRED, **optional(_OPTIONAL), **optional(_IGNORED)}, path, _REMEDY)
+    refused = [name for name in content if name not in (*_READ, *_IGNORED) and not _is_off(content[name])]
     if content.get("loftq_config"):
         refused.append("loftq_config")
     if refused:
         what = ", ".join(f"{name[:60]} {quoted(content[name])}" for name in refused[:4])
         raise DataError(f"asks for what is not taken from a file: {what}", where=path, remedy=_REMEDY)
-    return Adapter(folder, {n: content[n] for n in READ if content.get(n) is not None}, _weights(folder))
+    return Adapter(folder, {n: content[n] for n in _READ if content.get(n) is not None}, _weights(folder))
 
 
 def _is_off(value: Any) -> bool:
     """Return whether a field unknown to this version has a value with which PEFT marks it as unused."""
-    return value is None or value is False or value in ({}, [], "") or (is_number(value) and value == 0)
+    return value is None or value is False or value in ({}, [], "", 0)
 
 
 def _weights(folder: Path) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,107 +15,87 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from video3d_plugin.errors import DataError, MissingError, joined_names, quoted
+from video3d_plugin.config.schema import NAME, TOKEN_ID, TOKEN_IDS, WORD
+from video3d_plugin.errors import DataError, joined_names, quoted
 from video3d_plugin.files.checkpoint_json import (
     DOWNLOAD,
-    FLAG,
     LARGE_BYTES,
-    Rule,
-    check_fields,
     check_keys,
     check_pointer,
-    check_state,
-    either,
-    is_text,
-    number,
-    one_of,
-    read_bounded,
+    read_checkpoint_file,
     read_checkpoint_json,
-    several,
-    text,
-    whole,
 )
+from video3d_plugin.files.regular import open_regular
+from video3d_plugin.files.schema import ListOf, Matching, Number, OneOf, Table, Text, Whole, check, optional
 
 Shapes = dict[str, tuple[int, ...]]
-_ID = whole(0, 1 << 28)
-_COUNT = whole(0, 1 << 26)
-_NUMBER = number(-1e6, 1e6)
-GENERATION_RULES: dict[str, Rule] = {
-    **dict.fromkeys(("eos_token_id", "bos_token_id", "decoder_start_token_id"), either(_ID, several(_ID, 64))),
-    "pad_token_id": whole(-1, 1 << 28),
+_COUNT = Whole(0, 1 << 26)
+_NUMBER = Number(-1e6, 1e6)
+GENERATION: dict[str, Any] = {
+    **dict.fromkeys(("eos_token_id", "bos_token_id", "decoder_start_token_id"), (TOKEN_ID, TOKEN_IDS)),
+    "pad_token_id": Whole(-1, 1 << 28),
     **dict.fromkeys(("max_length", "max_new_tokens", "min_length", "min_new_tokens", "top_k"), _COUNT),
-    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences"), whole(1, 1 << 10)),
-    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), whole(0, 1 << 16)),
-    **dict.fromkeys(("do_sample", "use_cache", "renormalize_logits", "remove_invalid_values"), FLAG),
-    **dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), FLAG),
-    **dict.fromkeys(("temperature", "repetition_penalty"), number(0, 1e6)),
-    **dict.fromkeys(("top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"), number(0, 1)),
+    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences"), Whole(1, 1 << 10)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), Whole(0, 1 << 16)),
+    **dict.fromkeys(("do_sample", "use_cache", "renormalize_logits", "remove_invalid_values"), bool),
+    **dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), bool),
+    **dict.fromkeys(("temperature", "repetition_penalty"), Number(0, 1e6)),
+    **dict.fromkeys(("top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"), Number(0, 1)),
     **dict.fromkeys(("length_penalty", "diversity_penalty", "guidance_scale"), _NUMBER),
-    "suppress_tokens": several(_ID, 1 << 16),
-    "begin_suppress_tokens": several(_ID, 1 << 16),
-    "cache_implementation": text(64),
-    "early_stopping": either(FLAG, one_of("never")),
+    "suppress_tokens": ListOf(TOKEN_ID, 1 << 16),
+    "begin_suppress_tokens": ListOf(TOKEN_ID, 1 << 16),
+    "cache_implementation": WORD,
+    "early_stopping": (bool, OneOf(("never",))),
 }
 TOKENIZERS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
-_TOKEN = Rule("text, or an object with text as its content",
-              lambda v: is_text(v) or (isinstance(v, dict) and is_text(v.get("content"))))  # fmt: skip
+_TOKEN = (Text(4096), {"content": Text(4096)})
 _STANDARD_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_TOKENS = either(several(_TOKEN, 1 << 12), Rule("an object of tokens", lambda v: _is_map(v, _TOKEN)))
-TOKENIZER_RULES: dict[str, Rule] = {
-    "tokenizer_class": one_of(*TOKENIZERS),
-    "processor_class": text(256),
-    "model_max_length": number(1, 1e31),
-    "padding_side": one_of("left", "right"),
-    "truncation_side": one_of("left", "right"),
-    "add_prefix_space": FLAG,
-    "clean_up_tokenization_spaces": FLAG,
-    "split_special_tokens": FLAG,
-    "errors": one_of("replace", "strict", "ignore"),
-    **dict.fromkeys(_STANDARD_TOKENS, _TOKEN),
-    "additional_special_tokens": _TOKENS,
+_TOKENS = (ListOf(_TOKEN, 1 << 12), Table(_TOKEN, most=1 << 16))
+_SPECIAL_TOKENS = {**dict.fromkeys(_STANDARD_TOKENS, _TOKEN), "additional_special_tokens": _TOKENS}
+TOKENIZER: dict[str, Any] = {
+    **_SPECIAL_TOKENS,
+    "tokenizer_class": OneOf(TOKENIZERS),
+    "processor_class": NAME,
+    "model_max_length": Number(1, 1e31),
+    "padding_side": OneOf(("left", "right")),
+    "truncation_side": OneOf(("left", "right")),
+    "add_prefix_space": bool,
+    "clean_up_tokenization_spaces": bool,
+    "split_special_tokens": bool,
+    "errors": OneOf(("replace", "strict", "ignore")),
     "extra_special_tokens": _TOKENS,
-    "model_input_names": several(text(64), 16),
-    "added_tokens_decoder": Rule(
-        "an object of at most 65536 tokens by their ids",
-        lambda v: _is_map(v, _TOKEN) and all(re.fullmatch(r"\d{1,9}", key) for key in v),
-    ),
+    "model_input_names": ListOf(WORD, 16),
+    "added_tokens_decoder": Table(_TOKEN, name=Matching(r"\d{1,9}", "the id of a token"), most=1 << 16),
 }
 # What would make a tokenizer read another file than those of its folder, or be made by arguments of the file's.
 _TOKENIZER_REFUSED = ("tokenizer_file", "vocab_file", "merges_file", "init_inputs", "tokenizer_object", "gguf_file",
                       "special_tokens_map_file", "added_tokens_file", "fast_tokenizer_files")  # fmt: skip
-PROCESSOR_RULES: dict[str, Rule] = {
-    "processor_class": text(256),
-    "system_message": text(1 << 16),
-    "label_style": one_of("llava_next", "answer"),
+PROCESSOR: dict[str, Any] = {
+    "processor_class": NAME,
+    "system_message": Text(1 << 16),
+    "label_style": OneOf(("llava_next", "answer")),
 }
 _SUMMED_BYTES = 1 << 30  # of larger .bin files the checksums are not read
 _WEIGHTS = ("F64", "F32", "F16", "BF16")
-
-
-def _is_map(value: Any, rule: Rule) -> bool:
-    return isinstance(value, dict) and len(value) <= 1 << 16 and all(rule.fits(v) for v in value.values())
 
 
 def check_tokenizer_files(folder: Path) -> None:
     """Raise DataError if a folder's tokenizer files hold unsupported values; absent files are accepted."""
     for name in ("tokenizer.json", "vocab.json", "merges.txt"):
         if os.path.lexists(folder / name):
-            read_bounded(folder / name, LARGE_BYTES)
-    for name, rules in (
-        ("tokenizer_config.json", TOKENIZER_RULES),
-        ("special_tokens_map.json", {k: TOKENIZER_RULES[k] for k in (*_STANDARD_TOKENS, "additional_special_tokens")}),
-        ("added_tokens.json", {}),
+            read_checkpoint_file(folder / name, LARGE_BYTES)
+    for name, kind in (
+        ("tokenizer_config.json", optional(TOKENIZER)),
+        ("special_tokens_map.json", optional(_SPECIAL_TOKENS)),
+        ("added_tokens.json", Table(TOKEN_ID, name=Text(4096))),
     ):
         path = folder / name
-        if not os.path.lexists(path):
-            continue
-        content = read_checkpoint_json(path)
-        if name == "added_tokens.json":
-            rules = dict.fromkeys(content, _ID)
-        check_fields(content, rules, path)
-        _check_names(content, path)
+        if os.path.lexists(path):
+            content = read_checkpoint_json(path)
+            check(content, kind, path, DOWNLOAD)
+            _check_names(content, path)
     if os.path.lexists(folder / "chat_template.jinja"):
-        read_bounded(folder / "chat_template.jinja", 1 << 20)
+        read_checkpoint_file(folder / "chat_template.jinja", 1 << 20)
 
 
 def _check_names(content: Mapping[str, Any], path: Path) -> None:
@@ -138,7 +117,7 @@ def check_generation_config(folder: Path) -> None:
 
     content = read_checkpoint_json(path)
     check_keys(content, GenerationConfig, ("custom_generate", "compile_config"), path, DOWNLOAD)
-    check_fields(content, GENERATION_RULES, path)
+    check(content, optional(GENERATION), path, DOWNLOAD)
     try:
         GenerationConfig.from_pretrained(str(folder))
     except Exception as error:  # each version checks in its own way, with types of its own
@@ -147,8 +126,9 @@ def check_generation_config(folder: Path) -> None:
 
 
 def read_processor_config(path: Path) -> dict[str, Any]:
+    """Read a processor_config.json; raise DataError for a value that the processor does not support."""
     content = read_checkpoint_json(path)
-    check_fields(content, PROCESSOR_RULES, path)
+    check(content, optional(PROCESSOR), path, DOWNLOAD)
     return content
 
 
@@ -157,12 +137,7 @@ def read_processor_config(path: Path) -> dict[str, Any]:
 
 def check_weight_file(path: Path) -> None:
     """Raise DataError or MissingError unless it is a regular file, not empty, and no Git LFS pointer."""
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        raise MissingError(f"file not found ({error.strerror})", where=path, remedy=DOWNLOAD) from None
-    check_state(state, path)
-    with open(path, "rb") as file:
+    with open_regular(path, remedy=DOWNLOAD) as file:
         beginning = file.read(64)
     if not beginning:
         raise DataError("is empty", where=path, remedy=DOWNLOAD)
@@ -245,6 +220,7 @@ def _load(path: Path, device: str) -> dict[Any, Any]:
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise DataError if a tensor holds infinite numbers or NaN."""
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise DataError(f"not all finite: {joined_names(broken)}", where=path, remedy="use a checkpoint of before that")

@@ -20,14 +20,8 @@ from safetensors import safe_open
 from video3d_plugin.compat import loading_arguments
 from video3d_plugin.config import SAVED_WITH, Video3DConfig, tower_folder, tower_sizes
 from video3d_plugin.errors import DataError, MissingError, Video3DError, joined_names, quoted
-from video3d_plugin.files.checkpoint_json import (
-    LARGE_BYTES,
-    OBJECT,
-    check_fields,
-    is_text,
-    read_checkpoint_json,
-    required,
-)
+from video3d_plugin.files.checkpoint_json import DOWNLOAD, LARGE_BYTES, read_checkpoint_json
+from video3d_plugin.files.schema import Text, check, fits
 from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin, shapes_of
@@ -198,12 +192,12 @@ def _shards(index: Path) -> list[str]:
     if not isinstance(names, dict) or not names:
         raise DataError("no weight_map here", where=index, remedy="download it again")
     for name in names.values():
-        if not is_text(name, 255) or name == ".." or Path(name).name != name:
+        if not fits(name, Text(255, is_path=True)) or name == ".." or Path(name).name != name:
             raise DataError(
                 f"names {quoted(name)}, which is no file beside it", where=index, remedy="do not use this folder"
             )
     # transformers reads this, too
-    check_fields({"metadata": None, **content}, {"metadata": required(OBJECT)}, index)
+    check(content, {"metadata": {}}, index, DOWNLOAD)
     return sorted(set(names.values()))
 
 

@@ -1,192 +1,24 @@
-"""Video3DConfig: LLaVA-NeXT's config.json, with its option strings parsed into frozen records.
-
-LLaVA-NeXT searches options such as `avg-discrete-sin3d` for substrings wherever it uses them. Here one function parses
-each option, and all other code reads the record that it returns.
-"""
+"""Video3DConfig: LLaVA-NeXT's config.json, with its options as parsed records."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import AutoConfig, Qwen2Config
 
 from video3d_plugin.compat import rope_arguments
-from video3d_plugin.errors import DataError, MissingError, Video3DError
-from video3d_plugin.files.checkpoint_json import (
-    VISION_RULES,
-    VISION_SIZES,
-    check_config,
-    check_fields,
-    read_checkpoint_json,
-)
-from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, InputsSpec, ObjectPatch, Points, Pooling
+from video3d_plugin.config.options import HeadSpec, LayoutSpec, PositionSpec, parse_object_feature, parse_position
+from video3d_plugin.config.schema import check_config
+from video3d_plugin.config.tower import tower_sizes
+from video3d_plugin.errors import DataError, Video3DError
+from video3d_plugin.files.checkpoint_json import read_checkpoint_json
+from video3d_plugin.inputs_spec import InputsSpec, ObjectPatch
 
-Newline = Literal["grid", "frame", "one_token", "no_token"]
-HeadKind = Literal["infonce", "score", "mlp"]
-
-# The tower of the published checkpoints, so that its sizes are known without a network.
-# Source: google/siglip-so400m-patch14-384, config.json.
-KNOWN_TOWERS: dict[str, dict[str, int]] = {
-    "google/siglip-so400m-patch14-384": {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 384,
-        "patch_size": 14,
-    },
-}
 HOST_MODEL_TYPES = ("llava", "llava_qwen")  # what the config.json of a LLaVA-NeXT checkpoint says
 SAVED_WITH = "the config.json must be the one saved with these weights"
-_POINT_WORDS: dict[str, Points] = {
-    "avg": "average",
-    "sample1": "centre",
-    "sample5": "five",
-    "sample9": "nine",
-    "minmax": "minmax",
-}
-_ENCODINGS: dict[str, Literal["sine", "mlp"]] = {"sin3d": "sine", "mlp": "mlp"}
-
-
-@dataclass(frozen=True)
-class PositionSpec:
-    """How a token's 3D points are embedded.
-
-    Attributes:
-        points: Which points represent a token.
-        encoding: "sine" or "mlp".
-        discretised: Clamp points to [low, high] and round them to voxels before encoding.
-        voxel_size: Side of a voxel, metres.
-        low: Lowest x, y, z, world frame, metres.
-        high: Highest x, y, z, world frame, metres.
-    """
-
-    points: Points
-    encoding: Literal["sine", "mlp"]
-    discretised: bool
-    voxel_size: float = 0.1
-    low: tuple[float, float, float] = (-15.0, -15.0, -5.0)
-    high: tuple[float, float, float] = (15.0, 15.0, 5.0)
-
-    @property
-    def points_per_token(self) -> int:
-        """3D points that represent one token."""
-        return POINTS_PER_TOKEN[self.points]
-
-
-@dataclass(frozen=True)
-class LayoutSpec:
-    """How the patch grid becomes a sequence of visual tokens.
-
-    Attributes:
-        pooling: "bilinear", "average" or "max".
-        pool_stride: Patches along a side that are pooled to one token.
-        newline: Where the learned newline token is inserted; see `model.vision.flatten_with_newlines`.
-        has_newline: Whether the checkpoint has the newline parameter.
-    """
-
-    pooling: Pooling
-    pool_stride: int
-    newline: Newline
-    has_newline: bool
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """The grounding head.
-
-    Attributes:
-        kind: "infonce", "score" or "mlp".
-        temperature: Temperature of InfoNCE.
-    """
-
-    kind: HeadKind
-    temperature: float = 0.07
-
-    @property
-    def has_zero_target(self) -> bool:
-        """Whether scores end with a slot that means "no such object"."""
-        return self.kind == "infonce"
-
-
-@lru_cache(maxsize=64)
-def parse_position(text: str) -> tuple[Points, Literal["sine", "mlp"], bool]:
-    """Parse `world_position_embedding_type`.
-
-    Args:
-        text: Words in any order, separated by hyphens, such as "avg-discrete-sin3d".
-
-    Returns:
-        Points, encoding, and whether points are rounded to voxels: ("average", "sine", True).
-
-    Raises:
-        DataError: A word is unknown, or there is not exactly one for the points and one for the encoding.
-    """
-    words = text.split("-")
-    points = [_POINT_WORDS[word] for word in words if word in _POINT_WORDS]
-    encodings = [_ENCODINGS[word] for word in words if word in _ENCODINGS]
-    unknown = [word for word in words if word not in {*_POINT_WORDS, *_ENCODINGS, "discrete"}]
-    if unknown or len(points) != 1 or len(encodings) != 1:
-        raise DataError(
-            f"world_position_embedding_type {text!r} is not understood",
-            remedy=f"one of {', '.join(_POINT_WORDS)}, then optionally `discrete`, then one of {', '.join(_ENCODINGS)}",
-        )
-    return points[0], encodings[0], "discrete" in words
-
-
-@lru_cache(maxsize=64)
-def parse_object_feature(text: str | None) -> ObjectPatch:
-    """Parse `object_feature_type`, such as "patch14-pe".
-
-    The position embedding of the box's centre is added whenever the model has one, with or without "-pe", as in the
-    reference (LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py).
-
-    Args:
-        text: The option; None means "patch14".
-
-    Raises:
-        DataError: The option is unknown.
-    """
-    words = (text or "patch14").split("-")
-    known: dict[str, ObjectPatch] = {"patch14": "patch14", "patch27": "patch27"}
-    patches = [known[word] for word in words if word in known]
-    if len(patches) != 1 or set(words) - {*known, "pe"}:
-        raise DataError(
-            f"object_feature_type {text!r} is not understood",
-            remedy="known: patch14, patch14-pe, patch27, patch27-pe",
-        )
-    return patches[0]
-
-
-@lru_cache(maxsize=64)
-def parse_projector(text: str) -> tuple[int, int]:
-    """Parse `mm_projector_type`.
-
-    Args:
-        text: "identity", "linear", "mlpNx_gelu" or "mlpNx_resMx_gelu".
-
-    Returns:
-        Linear layers and residual blocks: (2, 0) for "mlp2x_gelu".
-
-    Raises:
-        DataError: The option is unknown.
-    """
-    simple = {"linear": (1, 0), "identity": (0, 0)}
-    if text in simple:
-        return simple[text]
-    match = re.fullmatch(r"mlp([1-9][0-9]{0,2})x(?:_res([0-9]{1,3})x)?_gelu", str(text))
-    if not match:
-        raise DataError(
-            f"mm_projector_type {text!r} is not understood",
-            remedy="known: identity, linear, mlpNx_gelu, mlpNx_resMx_gelu",
-        )
-    return int(match[1]), int(match[2] or 0)
 
 
 class Video3DConfig(Qwen2Config):
@@ -211,7 +43,7 @@ class Video3DConfig(Qwen2Config):
     ]
 
     def __init__(self, **kwargs: Any):
-        own = {
+        fields = {
             name: kwargs.pop(name, default)
             for name, default in {
                 "vision_config": None,
@@ -235,9 +67,9 @@ class Video3DConfig(Qwen2Config):
             }.items()
         }
         kwargs.pop("model_type", None)
-        own["vision_config"] = _sizes_of(own["vision_config"])
+        fields["vision_config"] = _sizes_of(fields["vision_config"])
         super().__init__(**rope_arguments(kwargs))
-        for name, value in own.items():
+        for name, value in fields.items():
             setattr(self, name, value)
 
     @classmethod
@@ -381,69 +213,6 @@ class Video3DConfig(Qwen2Config):
         """Positions that the model supports, visual tokens included."""
         limits = (self.max_position_embeddings, getattr(self, "tokenizer_model_max_length", None))
         return min(int(limit) for limit in limits if limit)
-
-
-def tower_sizes(name: str | None, beside: str | Path | None = None) -> dict[str, Any]:
-    """Read the sizes of a vision tower.
-
-    Args:
-        name: A known hub name, a local folder (absolute, or relative to the working folder or to `beside`), or a hub
-            name in the local cache.
-        beside: The checkpoint's folder.
-
-    Returns:
-        Arguments of SiglipVisionConfig.
-
-    Raises:
-        MissingError: The tower is not found.
-        DataError: There is no name, or the tower is not SigLIP.
-    """
-    if not name:
-        raise DataError("the configuration names no vision tower", remedy="set mm_vision_tower or vision_config")
-    folder = tower_folder(name, beside)
-    if folder is not None:
-        return _siglip_sizes(folder / "config.json")
-    if name in KNOWN_TOWERS:
-        return dict(KNOWN_TOWERS[name])
-    from transformers.utils.hub import cached_file
-
-    try:
-        path = cached_file(name, "config.json")
-        assert path is not None  # it raises rather than return None, unless told otherwise
-        return _siglip_sizes(Path(path))
-    except (OSError, ValueError) as error:  # the second for what can be no hub name
-        raise MissingError(
-            f"vision tower {name!r:.80} is no local folder, and the hub or its cache did not give its config.json",
-            remedy="set mm_vision_tower to a folder with a SigLIP model, or vision_config to its sizes",
-        ) from error
-
-
-def tower_folder(name: str, beside: str | Path | None = None) -> Path | None:
-    """Return the local folder that `name` refers to, or None for a hub name.
-
-    Args:
-        name: A folder or a hub name.
-        beside: A folder that a relative name may lie in, besides the working folder.
-    """
-    candidates = [Path(name).expanduser()] + ([Path(beside) / name] if beside else [])
-    return next((path for path in candidates if (path / "config.json").is_file()), None)
-
-
-def _siglip_sizes(path: Path) -> dict[str, Any]:
-    content = read_checkpoint_json(path, remedy="give a SigLIP vision tower")
-    kind = content.get("model_type")
-    sizes = content.get("vision_config", {}) if kind == "siglip" else content
-    if kind not in ("siglip", "siglip_vision_model"):
-        raise DataError(f"model_type is {kind!r}, not SigLIP", where=path, remedy="give a SigLIP vision tower")
-    if not isinstance(sizes, dict):
-        raise DataError("vision_config is no object", where=path, remedy="give a SigLIP vision tower")
-    check_fields(sizes, VISION_RULES, path, "give a SigLIP vision tower")
-    extra = ("num_channels", "hidden_act", "layer_norm_eps", "attention_dropout")
-    from transformers import SiglipVisionConfig
-
-    defaults = SiglipVisionConfig().to_dict()  # what SigLIP's files leave out because it is the default
-    found = {key: sizes.get(key, defaults[key]) for key in VISION_SIZES}
-    return {**found, **{key: sizes[key] for key in extra if key in sizes}}
 
 
 def _one_of(value: str | None, known: tuple[str, ...], name: str) -> Any:

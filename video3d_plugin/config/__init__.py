@@ -1,0 +1,30 @@
+"""The model's configuration: LLaVA-NeXT's config.json, checked, with its options parsed."""
+
+from video3d_plugin.config.model_config import SAVED_WITH, Video3DConfig
+from video3d_plugin.config.options import (
+    HeadKind,
+    HeadSpec,
+    LayoutSpec,
+    Newline,
+    PositionSpec,
+    parse_object_feature,
+    parse_position,
+    parse_projector,
+)
+from video3d_plugin.config.tower import KNOWN_TOWERS, tower_folder, tower_sizes
+
+__all__ = [
+    "KNOWN_TOWERS",
+    "SAVED_WITH",
+    "HeadKind",
+    "HeadSpec",
+    "LayoutSpec",
+    "Newline",
+    "PositionSpec",
+    "Video3DConfig",
+    "parse_object_feature",
+    "parse_position",
+    "parse_projector",
+    "tower_folder",
+    "tower_sizes",
+]
