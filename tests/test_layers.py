@@ -26,6 +26,7 @@ LAYERS = (
     ("tasks",),
     ("data", "model"),
     ("loading", "questions"),
+    ("scene_encoder",),
     ("pipeline",),
     ("training",),
     ("hosts",),

@@ -84,8 +84,8 @@ def load_checkpoint(
     check_kind("dtype", dtype, (str, torch.dtype, type(None)), f"one of {', '.join(NUMBER_FORMATS)}, or a torch.dtype")
     check_kind("device", device, (str, torch.device, type(None)), "text as cpu or cuda:0, or a torch.device")
 
+    from video3d_plugin.model.checkpoint.folders import local_folders
     from video3d_plugin.model.checkpoint.loading import load_pair
-    from video3d_plugin.model.checkpoint.weights import local_folders
 
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:

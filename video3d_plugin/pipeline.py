@@ -7,9 +7,9 @@ model.answer(scene, "What colour is the chair?")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -25,28 +25,22 @@ from video3d_plugin.arguments import (
 )
 from video3d_plugin.errors import DataError
 from video3d_plugin.grounding_result import Grounding, grounding_of
-from video3d_plugin.inputs_spec import InputsSpec
-from video3d_plugin.loading import MAX_FRAMES, SAMPLER, load_checkpoint
-from video3d_plugin.model.prefix.cache import PrefixCache, scene_key
+from video3d_plugin.loading import load_checkpoint
 from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT
-from video3d_plugin.questions import Point, as_list, as_point, check_scene, ground_question, text_question
-from video3d_plugin.scene import Question, Scene, SceneInputs
+from video3d_plugin.questions import Point, as_list, as_point, ground_question, text_question
+from video3d_plugin.scene import Question
+from video3d_plugin.scene_encoder import PREFIX_ATTENTION, SceneEncoder, SceneLike, check_sampling, scene_id_of
 
 if TYPE_CHECKING:
     import torch
 
-    from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.prefix.decoding import PrefixAttention
     from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
-    from video3d_plugin.model.processing import Video3DProcessor
 
 DEFAULT_BATCH_SIZE = 64  # questions decoded together
-PREFIX_ATTENTION = ("cascade", "expanded")
-
-SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
 
 
-class Video3D:
+class Video3D(SceneEncoder):
     """A model and its processor, for questions about scenes.
 
     A scene is a `Scene` (from `load_scene`), `SceneInputs`, or a `ScenePrefix` (from `encode_scene`). A `Scene` is
@@ -72,108 +66,6 @@ class Video3D:
     >>> len(model.answer(scene, ["How many chairs are there?", "What is on the table?"], max_new_tokens=8))
     2
     """
-
-    def __init__(
-        self,
-        model: Video3DForCausalLM,
-        processor: Video3DProcessor,
-        *,
-        sampler: str = SAMPLER,
-        max_frames: int = MAX_FRAMES,
-        cache_bytes: int | None = None,
-        prefix_attention: PrefixAttention = "cascade",
-    ):
-        _check_sampling(sampler, max_frames)
-        check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
-        check_count("cache_bytes", cache_bytes, 0, optional=True)
-        self.model, self.processor = model.eval(), processor
-        self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
-        self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
-
-    @property
-    def spec(self) -> InputsSpec:
-        """The specification that inputs of this model must have."""
-        return self.model.config.inputs_spec
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the token embeddings."""
-        return self.model.get_input_embeddings().weight.device
-
-    def inputs(
-        self,
-        scene: Scene,
-        *,
-        sampler: str | None = None,
-        max_frames: int | None = None,
-        proposals: str | np.ndarray | None = None,
-        question: Question | None = None,
-    ) -> SceneInputs:
-        """Sample and decode the frames of a scene, and compute what the model reads of them.
-
-        Args:
-            scene: The scene.
-            sampler: Name of the frame sampler; by default the model's.
-            max_frames: Frames at most; by default the model's number.
-            proposals: "pred" (the scene's own proposals), "gt" (its annotated boxes), or boxes (N, 6): centre and size,
-                world frame, metres. By default the scene's own; where it has none, clusters of its surface.
-            question: The question, for a sampler that selects frames for each question.
-
-        Returns:
-            The inputs, made for `spec`.
-
-        Raises:
-            ArgumentError: An argument has a wrong type or value.
-            DataError: A frame, a pose or a box cannot be used.
-        """
-        from video3d_plugin.data.inputs import sample
-
-        check_kind("scene", scene, Scene, "a Scene (load_scene gives one)")
-        _check_sampling(sampler, max_frames)
-        if isinstance(proposals, str):
-            check_one_of("proposals", proposals, ("pred", "gt"))
-        check_kind("question", question, (Question, type(None)), "a Question")
-        frames = sample(scene, sampler or self.sampler, max_frames or self.max_frames, question=question)
-        return self._inputs_of(scene, frames, proposals)
-
-    def _inputs_of(self, scene: Scene, frames: Sequence[int], proposals: str | np.ndarray | None = None) -> SceneInputs:
-        from video3d_plugin.data.inputs import scene_inputs
-        from video3d_plugin.data.proposals import with_proposals
-
-        if proposals is None and self.model.config.head is not None:
-            scene = with_proposals(scene)
-        return scene_inputs(scene, frames, self.spec, "pred" if proposals is None else proposals)
-
-    def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
-        """Run the vision tower and the language model over everything that precedes a question.
-
-        Args:
-            scene: A Scene, or inputs made for `spec`.
-            **view: With a Scene: arguments of `inputs`.
-
-        Returns:
-            The encoded scene, which the other methods accept. It is not put into `prefixes`. `model.prefix.inference`
-            says how large it is.
-
-        Raises:
-            ArgumentError: An argument is unknown or has a wrong type.
-            DataError: The inputs were made for another specification.
-        """
-        from video3d_plugin.model.prefix.inference import encode_scene
-
-        check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
-        check_known(
-            "encode_scene", view, ("sampler", "max_frames", "proposals", "question") if isinstance(scene, Scene) else ()
-        )
-        if isinstance(scene, Scene):
-            scene = self.inputs(scene, **view)
-        if scene.spec != self.spec:
-            raise DataError(
-                f"made for {scene.spec}, the model asks for {self.spec}",
-                where=scene.scene_id,
-                remedy="make the inputs with model.spec",
-            )
-        return encode_scene(self.model, self.processor, scene)
 
     @overload
     def answer(self, scene: SceneLike, questions: str | Question, **options: Any) -> str: ...
@@ -222,7 +114,7 @@ class Video3D:
         points = list(points)
         if points and not (single and isinstance(asked[0], str)):
             raise DataError("points go with a single plain question", remedy="use Question(..., coords=...) otherwise")
-        scene_id = _id_of(scene)
+        scene_id = scene_id_of(scene)
         coords = tuple(as_point(point) for point in points)
         records = [text_question(q, i, scene_id, prompt, coords) for i, q in enumerate(asked)]
         texts = self._texts(scene, records, max_new_tokens, batch_size, **sampling)
@@ -268,7 +160,7 @@ class Video3D:
         single, asked = as_list("descriptions", descriptions)
         check_flag("several", several)
         check_count("batch_size", batch_size)
-        scene_id, head = _id_of(scene), self.model.config.head
+        scene_id, head = scene_id_of(scene), self.model.config.head
         records = [ground_question(d, i, scene_id, several) for i, d in enumerate(asked)]
         temperature = head.temperature if head is not None and head.has_zero_target else None
         texts = [d if isinstance(d, str) else d.prompt for d in asked]
@@ -294,7 +186,7 @@ class Video3D:
         """
         asked = as_list("questions", questions)[1]
         check_count("batch_size", batch_size)
-        records = [ground_question(q, i, _id_of(scene), False) for i, q in enumerate(asked)]
+        records = [ground_question(q, i, scene_id_of(scene), False) for i, q in enumerate(asked)]
         return [scores for scores, _ in self._scores(scene, records, batch_size)]
 
     @overload
@@ -340,7 +232,7 @@ class Video3D:
         single = len(where) > 0 and np.ndim(where[0]) == 0
         places: Sequence[Any] = [where] if single else where
         points = [as_point(place) for place in places]
-        scene_id = _id_of(scene)
+        scene_id = scene_id_of(scene)
         questions = [
             Question("caption", str(i), scene_id, CAPTION_PROMPT, coords=(point,)) for i, point in enumerate(points)
         ]
@@ -361,7 +253,7 @@ class Video3D:
                 for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **options)
             ]
 
-        return self._by_frames(scene, questions, work)
+        return self.by_frames(scene, questions, work)
 
     def _scores(
         self, scene: SceneLike, questions: Sequence[Question], batch_size: int
@@ -377,67 +269,7 @@ class Video3D:
                 for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
             ]
 
-        return self._by_frames(scene, questions, work)
-
-    def _by_frames(
-        self,
-        scene: SceneLike,
-        questions: Sequence[Question],
-        work: Callable[[ScenePrefix, Sequence[Question]], list[Any]],
-    ) -> list[Any]:
-        """Return the results of `work` in the order of the questions.
-
-        A sampler that selects frames for each question is run first; questions with the same frames share a prefix.
-        """
-        from video3d_plugin.sampling.registry import reads_question
-
-        check_scene(questions, _id_of(scene))
-        if not (isinstance(scene, Scene) and reads_question(self.sampler)):
-            return work(self._encoded(scene), questions)
-        from video3d_plugin.data.inputs import sample, scene_coverage
-
-        coverage = scene_coverage(scene)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, question in enumerate(questions):
-            frames = tuple(sample(scene, self.sampler, self.max_frames, coverage, question))
-            groups.setdefault(frames, []).append(index)
-        results: list[Any] = [None] * len(questions)
-        for frames, indices in groups.items():
-            prefix = self._encoded(scene, frames)
-            for index, result in zip(indices, work(prefix, [questions[i] for i in indices]), strict=True):
-                results[index] = result
-        return results
-
-    def _encoded(self, scene: SceneLike, frames: tuple[int, ...] | None = None) -> ScenePrefix:
-        """Return the scene's prefix: the one given, the one in `prefixes`, or a new one (of `frames`, if given)."""
-        from video3d_plugin.model.prefix.key import prefix_key
-
-        made_by = prefix_key(self.model, self.processor)
-        if isinstance(scene, Scene) and frames is not None:
-            inputs_key = (scene_key(scene), frames, made_by, self.device)
-            return self.prefixes.get(inputs_key, lambda: self.encode_scene(self._inputs_of(scene, frames)))
-        if isinstance(scene, Scene):
-            key = (scene_key(scene), self.sampler, self.max_frames, made_by, self.device)
-            return self.prefixes.get(key, lambda: self.encode_scene(scene))
-        if isinstance(scene, SceneInputs):
-            return self.prefixes.get((id(scene), made_by, self.device), lambda: self.encode_scene(scene), holder=scene)
-        if scene.made_by not in (None, made_by):
-            raise DataError(
-                "encoded by another model, or before this one was changed",
-                where=scene.scene_id,
-                remedy="encode it again with this model's encode_scene",
-            )
-        return scene
-
-
-def _id_of(scene: SceneLike) -> str:
-    """Return the scene's id; raise for anything that is not a scene."""
-    from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
-
-    check_kind("scene", scene, (Scene, SceneInputs, ScenePrefix, str, Path), "a Scene (load_scene gives one)")
-    if isinstance(scene, str | Path):
-        raise DataError(f"{str(scene)!r:.60} is a name, not a scene", remedy="use load_scene to read it")
-    return scene.scene_id
+        return self.by_frames(scene, questions, work)
 
 
 def load_model(
@@ -483,7 +315,7 @@ def load_model(
     (4, 'uniform', True)
     """
     check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
-    _check_sampling(sampler, max_frames)
+    check_sampling(sampler, max_frames)
     loaded = load_checkpoint(
         path,
         device=device,
@@ -500,11 +332,6 @@ def load_model(
         max_frames=max_frames or loaded.max_frames,
         prefix_attention=prefix_attention,
     )
-
-
-def _check_sampling(sampler: str | None, max_frames: int | None) -> None:
-    check_text("sampler", sampler, optional=True)
-    check_count("max_frames", max_frames, optional=True)
 
 
 def _check_generation(max_new_tokens: int, batch_size: int, sampling: Mapping[str, Any]) -> None:

@@ -100,7 +100,7 @@ def sampling_of(args: argparse.Namespace) -> tuple[str, int]:
     from video3d_plugin.loading import MAX_FRAMES, default_checkpoint, trained_view
 
     if args.model:
-        from video3d_plugin.model.checkpoint.weights import local_folders
+        from video3d_plugin.model.checkpoint.folders import local_folders
 
         trained = trained_view(*local_folders(args.model))
     else:

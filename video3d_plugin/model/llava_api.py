@@ -5,7 +5,7 @@ Source: LLaVA-NeXT at df17966, llava/train/train.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,15 +15,26 @@ from video3d_plugin.model.distributed import zero3
 from video3d_plugin.model.registry import new_parts
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN, SPATIAL_TOKENS
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as Model
 
-class LlavaTrainingAPI:
+    from video3d_plugin.model.backbone import Video3DModel
+    from video3d_plugin.model.vision import VisionTower
+else:
+    Model = object
+
+
+class LlavaTrainingAPI(Model):
     """Mix-in of Video3DForCausalLM, so that it trains under LLaVA-NeXT's own trainer."""
 
-    def get_model(self):
+    if TYPE_CHECKING:
+        model: Video3DModel
+
+    def get_model(self) -> Video3DModel:
         """Return the language model with tower, projector and position embedding (Video3DModel)."""
         return self.model
 
-    def get_vision_tower(self):
+    def get_vision_tower(self) -> VisionTower:
         """Return the vision tower."""
         return self.model.get_vision_tower()
 

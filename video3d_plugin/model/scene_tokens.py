@@ -14,6 +14,8 @@ from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
 from video3d_plugin.model.vision import flatten_with_newlines, normalise_pixels, pool_grid
 
+SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
+
 
 @dataclass(frozen=True)
 class SceneTokens:
@@ -31,7 +33,7 @@ class SceneTokens:
 
 def encode_scene_tokens(
     model: Any,  # a Video3DForCausalLM, whose module imports this one
-    scene: dict[str, torch.Tensor],
+    scene: SceneTensors,
     with_proposals: bool = True,
     name: str = "the scene",
 ) -> SceneTokens:
@@ -51,7 +53,7 @@ def encode_scene_tokens(
 
 def encode_scenes(
     model: Any,  # a Video3DForCausalLM, whose module imports this one
-    scenes: Sequence[dict[str, torch.Tensor]],
+    scenes: Sequence[SceneTensors],
     with_proposals: Sequence[bool],
     names: Sequence[str],
     rank_sync: bool = False,
@@ -99,7 +101,7 @@ def encode_scenes(
     return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
 
 
-def _pixels(scenes: Sequence[dict[str, torch.Tensor]], tower) -> list[torch.Tensor]:
+def _pixels(scenes: Sequence[SceneTensors], tower) -> list[torch.Tensor]:
     """Return the scenes' pixels in one number format, so that they can be joined: floats where a scene has floats."""
     pixels = [scene["pixels"].to(tower.device, non_blocking=True) for scene in scenes]
     if len({one.dtype for one in pixels}) == 1:
@@ -119,7 +121,7 @@ def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str,
     return placed
 
 
-def _check(scene: dict[str, torch.Tensor], config, with_proposals: bool, name: str) -> None:
+def _check(scene: SceneTensors, config, with_proposals: bool, name: str) -> None:
     """Raise DataError for tensors that do not fit the model."""
     frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:

@@ -30,7 +30,7 @@ LAUNCHERS = {
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_it_trains_however_the_script_is_started(train, tmp_path, checkpoint, launcher):
-    from video3d_plugin.model.checkpoint.weights import weight_shapes
+    from video3d_plugin.model.checkpoint.folders import weight_shapes
     from video3d_plugin.pipeline import load_model
 
     several = {"ddp_backend": "gloo"} if "torchrun" in launcher else {}

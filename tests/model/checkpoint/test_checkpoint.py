@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, SiglipVisionConfig, SiglipVisionM
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.checkpoint.export import export_llava
-from video3d_plugin.model.checkpoint.weights import initialise, weight_shapes
+from video3d_plugin.model.checkpoint.folders import weight_shapes
+from video3d_plugin.model.checkpoint.weights import initialise
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.pipeline import load_model
 

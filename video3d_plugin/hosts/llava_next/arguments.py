@@ -205,7 +205,7 @@ def merged_config(model_args: Any, data_args: Any) -> Video3DConfig:
         MissingError: There is no such checkpoint.
     """
     from video3d_plugin.config import Video3DConfig
-    from video3d_plugin.model.checkpoint.weights import local_folder, weight_files
+    from video3d_plugin.model.checkpoint.folders import local_folder, weight_files
 
     folder = local_folder(model_args.model_name_or_path)
     weight_files(folder)  # raises if they are missing or damaged

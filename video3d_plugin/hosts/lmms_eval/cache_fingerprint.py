@@ -103,7 +103,7 @@ def of_checkpoint(path: str | Path, lora: str | Path | None = None) -> str:
         path: Checkpoint folder, or a name on the hub.
         lora: Folder of the LoRA adapter, or a name on the hub; None without one.
     """
-    from video3d_plugin.model.checkpoint.weights import local_folders
+    from video3d_plugin.model.checkpoint.folders import local_folders
 
     return "+".join(of_folder(folder) for folder in local_folders(path, lora) if folder is not None)
 

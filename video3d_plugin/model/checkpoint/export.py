@@ -15,8 +15,8 @@ from video3d_plugin.config import KNOWN_TOWERS, Video3DConfig, tower_folder, tow
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import is_ours, replacing_folder, write_json
 from video3d_plugin.model.checkpoint.checks import read_bin
+from video3d_plugin.model.checkpoint.folders import local_folder, weight_files
 from video3d_plugin.model.checkpoint.tokenizer import PLAIN_CLASS, make_portable
-from video3d_plugin.model.checkpoint.weights import local_folder, weight_files
 from video3d_plugin.model.registry import BASE, CONFIG_KEY
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, joined_names
 from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
+from video3d_plugin.model.checkpoint.folders import local_folders
 from video3d_plugin.model.checkpoint.lora import config_folder, merge_lora
-from video3d_plugin.model.checkpoint.weights import local_folders
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN

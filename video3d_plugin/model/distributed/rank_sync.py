@@ -21,10 +21,16 @@ gradient of its input arrives. In a single process scenes are encoded one by one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from video3d_plugin.model.distributed import zero3
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as Model
+else:
+    Model = object
 
 
 def apply_joined(function: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -47,16 +53,16 @@ def zero_loss(result: torch.Tensor) -> torch.Tensor:
     return result.float().sum() * 0.0
 
 
-class RankSync:
+class RankSync(Model):
     """Mix-in of Video3DForCausalLM for distributed training; see the module."""
 
     @property
     def rank_sync_enabled(self) -> bool:
         """Whether all ranks must run the same modules in the same order."""
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        return several and self.training or zero3.scattered(self)
+        return (several and self.training) or zero3.scattered(self)
 
-    def _touch_unused(self) -> torch.Tensor | float:
+    def touch_unused(self) -> torch.Tensor | float:
         """Return a zero that depends on the parameters that no batch uses: DDP and ZeRO-2 wait for their gradients."""
         if not self.rank_sync_enabled or zero3.scattered(self):
             return 0.0
