@@ -97,7 +97,7 @@ test-lowest: ## model and data on the lowest version of every dependency; PYTHON
 coverage: $(STAMP) ## the default tests, with the lines and branches that they miss
 	$(BIN)/python -m pytest -q $(PARALLEL) $(DEFAULT) --cov --cov-report=term --cov-report=xml
 
-lint: $(STAMP) ## ruff, and mypy on the public surface
+lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -51,7 +51,7 @@ class Case:
             return self.model(**batch).ground_scores[0].float().cpu()
         stops = self.processor.stop_ids
         tokens = self.model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=stops)[0]
-        return prefixes._until(tokens.tolist(), stops)
+        return prefixes.until_stop(tokens.tolist(), stops)
 
     def agreement(self, found, expected) -> str:
         pairs = list(zip(found, expected, strict=False))

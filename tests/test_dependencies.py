@@ -156,7 +156,7 @@ def test_the_remedy_is_the_tested_version(monkeypatch):
 
 def test_versions_are_read_from_the_constraints_that_hold_here():
     text = "# header\na-b==1.0  # why\nB_c==2 ; python_version < '3'\nB_c==3; python_version >= '3'\nd>=1\n\nE==1+cpu\n"
-    assert dependencies._pinned(text) == {"a-b": "1.0", "b-c": "3", "e": "1+cpu"}
+    assert dependencies.pinned_versions(text) == {"a-b": "1.0", "b-c": "3", "e": "1+cpu"}
     assert "transformers" in known_versions()
 
 

@@ -66,7 +66,7 @@ def known_versions() -> dict[str, str]:
     package = Path(__file__).resolve().parent
     for path in (package / "tested_versions.txt", package.parent / "constraints.txt"):
         if path.is_file():
-            return _pinned(path.read_text(encoding="utf-8"))
+            return pinned_versions(path.read_text(encoding="utf-8"))
     return {}
 
 
@@ -219,7 +219,7 @@ def _normal(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _pinned(text: str) -> dict[str, str]:
+def pinned_versions(text: str) -> dict[str, str]:
     """Return the pins of a constraints file that apply to this Python and platform."""
     pins: dict[str, str] = {}
     for line in text.splitlines():

@@ -14,7 +14,7 @@ from video3d_plugin.config import Video3DConfig
 from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.mini.presets import preset
-from video3d_plugin.mini.rooms.benchmark import Counts, make_benchmark
+from video3d_plugin.mini.rooms import Counts, make_benchmark
 from video3d_plugin.mini.settings import MiniSettings
 from video3d_plugin.model.tiny import PAPER
 

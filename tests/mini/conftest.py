@@ -7,7 +7,7 @@ import pytest
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.mini.presets import MiniPreset
-from video3d_plugin.mini.rooms.benchmark import Counts, make_benchmark
+from video3d_plugin.mini.rooms import Counts, make_benchmark
 from video3d_plugin.mini.settings import MiniSettings
 from video3d_plugin.mini.train import from_scratch
 

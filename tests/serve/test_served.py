@@ -175,7 +175,7 @@ def stuck(*args, **options):
         time.sleep({pause})
 
 if __name__ == "__main__":
-    with cli._listening("127.0.0.1", 0) as listener, server.Ending() as ending:
+    with cli.listening("127.0.0.1", 0) as listener, server.Ending() as ending:
         model = SimpleNamespace(answer=stuck)
         service = SceneService(model, {{}})
         ending.clean_up = service.close

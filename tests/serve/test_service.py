@@ -472,6 +472,6 @@ def test_options_that_make_no_server_are_one_line(capsys, words):
 def test_a_port_that_is_taken_is_one_line(capsys):
     from video3d_plugin.cli import main
 
-    with serve._listening("127.0.0.1", 0) as taken:
+    with serve.listening("127.0.0.1", 0) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
     assert "cannot listen" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_a_reply_that_is_not_a_record_is_refused(tmp_path, monkeypatch, make):
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(pickle.UnpicklingError, match="is not part of a worker's reply"):
-        worker._loads(pickle.dumps(("result", make())))
+        worker.loads_reply(pickle.dumps(("result", make())))
     assert not list(tmp_path.iterdir())
 
 

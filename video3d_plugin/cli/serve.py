@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
-        _listening(args.host, args.port) as listener,
+        listening(args.host, args.port) as listener,
         Ending() as ending,
     ):  # before the model is read: that takes longer
         from video3d_plugin.pipeline import load_model
@@ -149,7 +149,8 @@ def allowed_hosts(host: str, address: str) -> list[str]:
     return ["*"] if listening.is_unspecified else [host, address, f"[{address}]", socket.gethostname()]
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """Return a listening socket; Video3DError says why there is none."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)

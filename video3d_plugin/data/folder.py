@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -185,11 +185,9 @@ class DataFolder:
         sampler: str = "uniform",
         max_frames: int = 32,
         proposals: str | np.ndarray = "pred",
-        question: Question | None = None,
+        frames: Sequence[int] | None = None,
     ) -> SceneInputs:
         """Return what the model sees of a scene: from the store, or computed and stored.
-
-        The store's files are keyed by the frames, so questions for which a sampler selects the same frames share one.
 
         A damaged store file is replaced, with a warning. If the folder cannot be written to, a warning says so once,
         and inputs are computed each time.
@@ -200,13 +198,14 @@ class DataFolder:
             sampler: Name of a frame sampler.
             max_frames: Largest number of frames.
             proposals: "pred", "gt" or (N, 6) boxes; see `inputs.scene_inputs`.
-            question: The question, for a sampler that asks for it.
+            frames: Indices of the frames to use, as `frames` returned them; then nothing is sampled.
 
         Raises:
             MissingError: The folder has no such scene.
             DataError: A frame cannot be decoded, or an argument is not valid.
         """
-        return self._inputs(scene_id, spec, sampler, max_frames, proposals, self._try_write, question)
+        indices = self.frames(scene_id, sampler, max_frames) if frames is None else list(frames)
+        return self._inputs(scene_id, spec, indices, proposals, self._try_write)
 
     def store_inputs(self, scene_id: str, spec: InputsSpec, **arguments: Any) -> None:
         """Compute and store inputs, unless they are stored.
@@ -219,21 +218,18 @@ class DataFolder:
         Raises:
             DataError: As `inputs`, or the store cannot be written.
         """
-        names = {"sampler": "uniform", "max_frames": 32, "proposals": "pred", **arguments}
-        self._inputs(scene_id, spec, **names, write=lambda write: write())
+        proposals = arguments.pop("proposals", "pred")
+        self._inputs(scene_id, spec, self.frames(scene_id, **arguments), proposals, write=lambda write: write())
 
     def _inputs(
         self,
         scene_id: str,
         spec: InputsSpec,
-        sampler: str,
-        max_frames: int,
+        indices: list[int],
         proposals: str | np.ndarray,
         write: Callable[[Callable[[], None]], None],
-        question: Question | None = None,
     ) -> SceneInputs:
         scene, frames_key, _ = self._scene(scene_id)
-        indices = self.frames(scene_id, sampler, max_frames, question)
         boxes, ids = boxes_of(scene, proposals)
         names = [scene.frames[index].name for index in indices]
         key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())

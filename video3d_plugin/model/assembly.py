@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.backbone import Video3DModel
@@ -19,7 +18,7 @@ class ItemAssembly(RankSync):
     """Mix-in of Video3DForCausalLM that builds the rows of a batch."""
 
     if TYPE_CHECKING:
-        config: Video3DConfig
+        config: Any
         model: Video3DModel
 
     def assemble(

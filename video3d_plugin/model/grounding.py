@@ -8,6 +8,7 @@ Shapes: N proposals, Q queries, M patches of a scene, hidden size H.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +76,7 @@ def pooled(patches: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
 
 
 def score_proposals(
-    model: nn.Module,
+    model: Any,
     spec: HeadSpec,
     queries: torch.Tensor,
     features: torch.Tensor,
@@ -94,23 +95,23 @@ def score_proposals(
     return score_scenes(model, spec, [(queries, features)])[0]
 
 
-def score_scenes(
-    model: nn.Module, spec: HeadSpec, scenes: Sequence[tuple[torch.Tensor, torch.Tensor]]
-) -> list[torch.Tensor]:
+def score_scenes(model: Any, spec: HeadSpec, scenes: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[torch.Tensor]:
     """Score the proposals of several scenes, given as (queries, features); each module of the head runs once."""
     queries = [query for query, _ in scenes]
     features = [own.to(query) for query, own in scenes]
     if spec.kind == "mlp":
-        return [wanted @ own.T for wanted, own in zip(apply_joined(model.ground_head, queries), features, strict=True)]
+        projected = apply_joined(model.ground_head, queries)
+        return [query @ own.T for query, own in zip(projected, features, strict=True)]
     if spec.has_zero_target:
         zero_target = model.ground_head_zero_target[None]
         features = [torch.cat([own, zero_target.to(own)]) for own in features]
-    objects, wanted = apply_joined(model.ground_head_obj, features), apply_joined(model.ground_head_query, queries)
+    objects = apply_joined(model.ground_head_obj, features)
+    projected = apply_joined(model.ground_head_query, queries)
     if spec.kind == "score":
-        pairs = [(w[:, None] * o[None]).flatten(0, 1) for w, o in zip(wanted, objects, strict=True)]
+        pairs = [(w[:, None] * o[None]).flatten(0, 1) for w, o in zip(projected, objects, strict=True)]
         scores = apply_joined(model.ground_head_score, pairs)
-        return [own.view(len(w), len(o)) for own, w, o in zip(scores, wanted, objects, strict=True)]
-    return [F.normalize(w, dim=-1) @ F.normalize(o, dim=-1).T for w, o in zip(wanted, objects, strict=True)]
+        return [own.view(len(w), len(o)) for own, w, o in zip(scores, projected, objects, strict=True)]
+    return [F.normalize(w, dim=-1) @ F.normalize(o, dim=-1).T for w, o in zip(projected, objects, strict=True)]
 
 
 def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> torch.Tensor:
@@ -131,10 +132,10 @@ def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> 
     scores, targets = scores.float(), targets.unique()
     if spec.has_zero_target:
         logits = scores / spec.temperature
-        chosen = logits[targets] if len(targets) else logits[-1:]
-        return logits.logsumexp(0) - chosen.logsumexp(0)
-    wanted, weight = torch.zeros_like(scores), torch.ones_like(scores)
+        of_targets = logits[targets] if len(targets) else logits[-1:]
+        return logits.logsumexp(0) - of_targets.logsumexp(0)
+    labels, weight = torch.zeros_like(scores), torch.ones_like(scores)
     if len(targets):
-        wanted[targets] = 1.0
+        labels[targets] = 1.0
         weight[targets] = (len(scores) - len(targets)) / len(targets)
-    return F.binary_cross_entropy_with_logits(scores, wanted, weight)
+    return F.binary_cross_entropy_with_logits(scores, labels, weight)

@@ -76,7 +76,8 @@ class LlavaTrainingAPI(Model):
         known = tokenizer.get_vocab()
         new = [token for token in SPATIAL_TOKENS if token not in known]
         tokenizer.add_tokens(new)
-        old = zero3.whole_shape(self.get_input_embeddings().weight)[0]
+        embeddings: Any = self.get_input_embeddings()
+        old = zero3.whole_shape(embeddings.weight)[0]
         fresh = list(tokenizer.convert_tokens_to_ids(new))
         if len(tokenizer) > old:
             self._grow_embeddings(old, len(tokenizer))
@@ -95,7 +96,7 @@ class LlavaTrainingAPI(Model):
 
     def _start_from_mean(self, old: int, end: int) -> None:
         """Set rows `old` to `end` of both embeddings to the mean of the rows before them."""
-        layers = (self.get_input_embeddings(), self.get_output_embeddings())
+        layers: tuple[Any, Any] = (self.get_input_embeddings(), self.get_output_embeddings())
         with torch.no_grad(), zero3.gathered(layer.weight for layer in layers):
             for layer in layers:
                 layer.weight[old:end] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)

@@ -79,7 +79,8 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
             elif hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+                reset: Any = module.reset_parameters
+                reset()
 
     def init_new_parameter(self, name: str, parameter: nn.Parameter) -> None:
         """Give a parameter that the checkpoint lacks its first value, in place: standard normal.
@@ -103,9 +104,9 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Any = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         scenes: Sequence[SceneTensors] | None = None,
         scene_index: torch.LongTensor | None = None,
@@ -120,7 +121,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         logits_to_keep: int | torch.Tensor = 0,
         num_logits_to_keep: int = 0,
         cache: Any = None,
-    ) -> Video3DOutput:
+    ) -> Any:
         """Run a batch of items or, without `scenes`, one step of the language model, as generation does.
 
         The arguments that are not listed are those of Qwen2ForCausalLM.
@@ -138,7 +139,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
             cache: The same as `past_key_values`, under its name since transformers 5.24.
 
         Returns:
-            The output, or a tuple with `return_dict=False`.
+            A `Video3DOutput`, or a tuple with `return_dict=False`.
 
         Raises:
             DataError: The batch is inconsistent; the message names the item.
@@ -177,8 +178,8 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         if rows is not None:
             fields = score_items(self, hidden, rows, tokens, scene_of, targets)
         else:
-            kept = logits_to_keep if isinstance(logits_to_keep, torch.Tensor) else logits_to_keep or num_logits_to_keep
-            fields = self._continue(hidden, labels, kept)
+            last = logits_to_keep if isinstance(logits_to_keep, torch.Tensor) else logits_to_keep or num_logits_to_keep
+            fields = self._continue(hidden, labels, last)
         result = Video3DOutput(  # in one go: transformers' outputs do not see fields that are set later
             **fields,
             **{CACHE: outputs[CACHE] if CACHE in outputs else None},
@@ -189,9 +190,9 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
 
     # -- from hidden states to scores and losses ----------------------------------------------------------------
 
-    def _continue(self, hidden, labels, kept: int | torch.Tensor) -> dict[str, Any]:
-        """Compute logits of the last `kept` positions (0: all), and the loss, of a step of the language model alone."""
-        logits = self.lm_head(hidden[:, kept if isinstance(kept, torch.Tensor) else slice(-kept or None, None)])
+    def _continue(self, hidden: torch.Tensor, labels: torch.Tensor | None, last: int | torch.Tensor) -> dict[str, Any]:
+        """Compute logits of the `last` positions (0: all), and the loss, of a step of the language model alone."""
+        logits = self.lm_head(hidden[:, last if isinstance(last, torch.Tensor) else slice(-last or None, None)])
         loss = None
         if labels is not None:
             shifted = labels[:, 1:].flatten().to(logits.device)
@@ -201,7 +202,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
     # -- generation ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]
         self,
         inputs: torch.Tensor | None = None,
         input_ids: torch.Tensor | None = None,
@@ -212,7 +213,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         labels: torch.Tensor | None = None,
         targets: Any = None,
         **kwargs: Any,
-    ):
+    ) -> Any:
         """Generate text for a batch, as `generate` of transformers does.
 
         Args:
@@ -233,19 +234,20 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
             DataError: A scene is missing, or rows pack several items.
         """
         ids = inputs if input_ids is None else input_ids
+        generate: Any = super().generate  # type: ignore[misc]  # whose self has to be a protocol
         if scenes is None:
             if ids is not None and bool((ids == seq.IMAGE_ID).any()):
                 raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[...]")
-            return super().generate(inputs=ids, attention_mask=attention_mask, **kwargs)
+            return generate(inputs=ids, attention_mask=attention_mask, **kwargs)
         if kwargs.pop("segments", None) is not None:
             raise DataError("rows of several items cannot be continued", remedy="generate with one item a row")
         assert ids is not None, "scenes go with input_ids"
         tokens = self.encode_batch(ids, scenes, scene_index, ())
         rows, _ = self.assemble(ids, tokens, scene_index, attention_mask, coords=coords, left=True)
-        return super().generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
+        return generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a checkpoint of this package or of LLaVA-NeXT; see `model.checkpoint.weights.load`.
 
         The result is of the class that config.json names, or of the subclass this is called on.

@@ -1,12 +1,8 @@
-"""Video3DProcessor: makes batches of questions and scenes.
-
-The chat format is that of the published checkpoint (conversation `qwen_1_5`): system message, user turn with the visual
-placeholder and a newline, assistant turn.
-"""
+"""Video3DProcessor: makes batches of questions and scenes, and is saved with the model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,28 +14,25 @@ from video3d_plugin.arguments import check_items, check_one_of
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import write_json
+from video3d_plugin.model.chat_encoder import SYSTEM_MESSAGE, ChatEncoder, LabelStyle, question_error
 from video3d_plugin.model.checkpoint.checks import check_tokenizer_files, read_processor_config
 from video3d_plugin.model.checkpoint.tokenizer import load_tokenizer, save_tokenizer
-from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
-from video3d_plugin.model.text_ids import encode_text, encode_with_token, token_id
+from video3d_plugin.model.sequence import IGNORE
 from video3d_plugin.scene import Question, SceneInputs
-from video3d_plugin.tokens import CHAT_END, CHAT_START, COORD_TOKEN, GROUND_TOKEN, IMAGE_TOKEN
+from video3d_plugin.tokens import IMAGE_TOKEN
 
-SYSTEM_MESSAGE = "You are a helpful assistant."
 _FILE = "processor_config.json"
-LabelStyle = Literal["llava_next", "answer"]
+Columns = dict[str, tuple[list[list[int]], int]]  # of a batch, by name: the rows, and what they are padded with
 
 
-class Video3DProcessor:
+class Video3DProcessor(ChatEncoder):
     """Tokenizes questions and assembles batches.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
         config: The checkpoint's configuration.
         system_message: Text of the system turn.
-        label_style: Which tokens have a loss. "llava_next": as in LLaVA-NeXT's preprocess_qwen (LaVi-Lab/Video-3D-LLM
-            at 3ff70e8, llava/train/train_3d.py), the assistant's turn with its header, and all chat tokens and
-            newlines. "answer": the answer, its end token and the newline after it.
+        label_style: Which tokens have a loss; see `ChatEncoder`.
 
     Raises:
         DataError: The label style is unknown, or the tokenizer lacks a chat token.
@@ -53,110 +46,8 @@ class Video3DProcessor:
         system_message: str = SYSTEM_MESSAGE,
         label_style: LabelStyle = "llava_next",
     ):
-        if label_style not in ("llava_next", "answer"):
-            raise DataError(f"label_style {label_style!r} is unknown", remedy="known: llava_next, answer")
-        if not isinstance(system_message, str):
-            raise DataError(f"system_message is {system_message!r:.60}", remedy="give text (processor_config.json)")
-        self.tokenizer, self.config = tokenizer, config
-        self.system_message, self.label_style = system_message, label_style
-        self._start, self._end = self._token(CHAT_START), self._token(CHAT_END)
-        self._newline = self._encode("\n")
-
-    # -- one item --------------------------------------------------------------------------------------------------
-
-    def prefix_ids(self) -> list[int]:
-        """Return the ids that precede every question: system turn, user header, placeholder and newline."""
-        return [*self._turn_start("system"), *self._encode(self.system_message), self._end, *self._newline,
-                *self._turn_start("user"), IMAGE_ID, *self._newline]  # fmt: skip
-
-    def suffix_ids(self, question: Question, *, answered: bool) -> tuple[list[int], int]:
-        """Tokenize what follows the prefix.
-
-        Args:
-            question: The question.
-            answered: Append answer and end token; else the ids end where generation starts. Grounding questions are
-                always answered, because their scores are read at the <ground> token.
-
-        Returns:
-            The ids, and how many of them precede the assistant's turn.
-
-        Raises:
-            DataError: The prompt lacks <image> or has another number of <coord> than points, or there is no answer.
-        """
-        _, text = self._split(question)
-        ask = [*self._encode_prompt(text, question), self._end, *self._newline]
-        header = self._turn_start("assistant")
-        if question.is_grounding:
-            answer = [self._token(GROUND_TOKEN), self._end, *self._newline]
-        elif answered:
-            if question.answer is None:
-                raise self._error(question, "has no answer to train on", "use questions of a training split")
-            answer = [*self._encode(question.answer), self._end, *self._newline]
-        else:
-            answer = []
-        return [*ask, *header, *answer], len(ask)
-
-    def encode(self, question: Question, *, answered: bool) -> tuple[list[int], list[int]]:
-        """Tokenize one item.
-
-        Args:
-            question: The question.
-            answered: As for `suffix_ids`.
-
-        Returns:
-            Ids, with IMAGE_ID as the placeholder of the visual tokens; labels, IGNORE for tokens without loss.
-        """
-        before, _ = self._split(question)
-        prefix = self.prefix_ids()
-        if before:  # text between the user header and the image
-            at = prefix.index(IMAGE_ID)
-            prefix[at:at] = self._encode_prompt(before, question)
-        suffix, asked = self.suffix_ids(question, answered=answered)
-        return prefix + suffix, self._labels(prefix, suffix, asked)
-
-    def _labels(self, prefix: list[int], suffix: list[int], asked: int) -> list[int]:
-        """Return labels of prefix and suffix; the assistant's turn starts at index `asked` of the suffix."""
-        turn = suffix[asked:]
-        if self.label_style == "answer":
-            header = len(self._turn_start("assistant"))
-            return [IGNORE] * (len(prefix) + asked + header) + turn[header:]
-        marks = {self._start, self._end, *self._newline}
-        return [i if i in marks else IGNORE for i in prefix + suffix[:asked]] + turn
-
-    def _split(self, question: Question) -> tuple[str, str]:
-        """Split the prompt at its first <image>; a line break directly after it belongs to the placeholder."""
-        before, image, after = question.prompt.partition(IMAGE_TOKEN)
-        if not image:
-            raise self._error(question, f"has no {IMAGE_TOKEN} in its prompt", f"put {IMAGE_TOKEN} once in it")
-        count = before.count(COORD_TOKEN) + after.count(COORD_TOKEN)
-        if question.coords and count != len(question.coords):
-            raise self._error(
-                question,
-                f"has {count} {COORD_TOKEN} in its prompt and {len(question.coords)} coords",
-                "give one point for each",
-            )
-        return before, after.removeprefix("\n")
-
-    def _turn_start(self, role: str) -> list[int]:
-        return [self._start, *self._encode(role), *self._newline]
-
-    def _encode_prompt(self, text: str, question: Question) -> list[int]:
-        """Tokenize a part of the prompt; <coord> is special only if the question has points."""
-        return self.encode_text(text, text.count(COORD_TOKEN) if question.coords else 0)
-
-    def encode_text(self, text: str, points: int = 0) -> list[int]:
-        """Tokenize text in which the first `points` <coord> are special tokens; all others are plain text."""
-        return encode_with_token(self.tokenizer, text, COORD_TOKEN, points)
-
-    def _encode(self, text: str) -> list[int]:
-        return encode_text(self.tokenizer, text)
-
-    def _token(self, token: str) -> int:
-        return token_id(self.tokenizer, token)
-
-    @staticmethod
-    def _error(question: Question, what: str, remedy: str) -> DataError:
-        return DataError(what, where=f"{question.task} {question.item_id} of {question.scene_id}", remedy=remedy)
+        super().__init__(tokenizer, system_message=system_message, label_style=label_style)
+        self.config = config
 
     # -- batches -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +87,7 @@ class Video3DProcessor:
             questions = sorted(questions, key=lambda question: index[question.scene_id])
         make = self._shared_rows if shared else self._single_rows
         rows, scene_index = make(questions, index, with_labels)
-        batch = {name: _pad(values, fill, padding_side) for name, (values, fill) in rows.items()}
+        batch: dict[str, Any] = {name: _pad(values, fill, padding_side) for name, (values, fill) in rows.items()}
         batch["scenes"] = [scene.tensors() for scene in scenes]
         batch["scene_index"] = torch.tensor(scene_index)
         batch["coords"] = torch.tensor([p for q in questions for p in q.coords], dtype=torch.float32).reshape(-1, 3)
@@ -207,24 +98,30 @@ class Video3DProcessor:
         ]
         return batch
 
-    def _single_rows(self, questions, index, with_labels):
+    def _single_rows(
+        self, questions: Sequence[Question], index: Mapping[str, int], with_labels: bool
+    ) -> tuple[Columns, list[int]]:
+        """Return the values of each column of the batch with their padding, and the scene of each row."""
         items = [self.encode(question, answered=with_labels) for question in questions]
         rows = {
-            "input_ids": ([ids for ids, _ in items], self._padding_id),
+            "input_ids": ([ids for ids, _ in items], self.padding_id),
             "attention_mask": ([[1] * len(ids) for ids, _ in items], 0),
         }
         if with_labels:
             rows["labels"] = ([labels for _, labels in items], IGNORE)
         return rows, [index[question.scene_id] for question in questions]
 
-    def _shared_rows(self, questions, index, with_labels):
+    def _shared_rows(
+        self, questions: Sequence[Question], index: Mapping[str, int], with_labels: bool
+    ) -> tuple[Columns, list[int]]:
+        """Return the same with all questions of a scene in one row."""
         prefix = self.prefix_ids()
         packed: dict[int, tuple[list[int], list[int], list[int]]] = {}
         for question in questions:
-            if self._split(question)[0]:
-                raise self._error(question, f"has text before {IMAGE_TOKEN}", "pass shared=False")
+            if self.split_prompt(question)[0]:
+                raise question_error(question, f"has text before {IMAGE_TOKEN}", "pass shared=False")
             suffix, asked = self.suffix_ids(question, answered=with_labels)
-            labels = self._labels(prefix, suffix, asked)
+            labels = self.labels(prefix, suffix, asked)
             start = (list(prefix), labels[: len(prefix)], [0] * len(prefix))
             ids, row_labels, segments = packed.setdefault(index[question.scene_id], start)
             segments += [segments[-1] + 1] * len(suffix)
@@ -232,7 +129,7 @@ class Video3DProcessor:
             row_labels += labels[len(prefix) :]
         rows = list(packed.values())
         result = {
-            "input_ids": ([ids for ids, _, _ in rows], self._padding_id),
+            "input_ids": ([ids for ids, _, _ in rows], self.padding_id),
             "attention_mask": ([[1] * len(ids) for ids, _, _ in rows], 0),
             "segments": ([segments for _, _, segments in rows], -1),
         }
@@ -240,13 +137,13 @@ class Video3DProcessor:
             result["labels"] = ([labels for _, labels, _ in rows], IGNORE)
         return result, list(packed)
 
-    def _scene_positions(self, questions, scenes) -> dict[str, int]:
+    def _scene_positions(self, questions: Sequence[Question], scenes: Sequence[SceneInputs]) -> dict[str, int]:
         index = {scene.scene_id: i for i, scene in enumerate(scenes)}
         if len(index) != len(scenes):
             raise DataError("the same scene was given twice", remedy="give every scene once")
         for question in questions:
             if question.scene_id not in index:
-                raise self._error(question, "asks of a scene that was not given", "give the inputs of its scene")
+                raise question_error(question, "asks of a scene that was not given", "give the inputs of its scene")
         for scene in scenes:
             if scene.spec != self.config.inputs_spec:
                 raise DataError(
@@ -261,38 +158,12 @@ class Video3DProcessor:
         place = {int(object_id): i for i, object_id in enumerate(scene.proposal_ids.tolist()) if object_id >= 0}
         unknown = [object_id for object_id in question.targets or () if object_id not in place]
         if unknown:
-            raise self._error(
+            raise question_error(
                 question,
                 f"refers to objects {unknown} that are no proposal of the scene",
                 "use proposals='gt' to train",
             )
         return torch.tensor([place[object_id] for object_id in question.targets or ()], dtype=torch.long)
-
-    @property
-    def _padding_id(self) -> int:
-        for padding in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if padding is not None:
-                return padding
-        return self._end
-
-    @property
-    def stop_ids(self) -> list[int]:
-        """Ids of the tokens that end an answer."""
-        eos = self.tokenizer.eos_token_id
-        return [self._end] if eos in (None, self._end) else [self._end, eos]
-
-    def decode(self, tokens: torch.Tensor | Iterable[int]) -> str:
-        """Decode an answer up to its end token, without special tokens and outer spaces, as the reference does."""
-        kept = []
-        for token in (int(t) for t in tokens):
-            if token in self.stop_ids:
-                break
-            kept.append(token)
-        return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-
-    def batch_decode(self, sequences: Iterable[Any]) -> list[str]:
-        """Decode several answers."""
-        return [self.decode(tokens) for tokens in sequences]
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -21,12 +21,13 @@ def _check(name: str, loaded: Any) -> None:
     base = get(BASE)
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise DataError(f"{_shown(loaded)} is no subclass of {base.__name__}")
-    if loaded.config_class is not base.config_class:
+    if getattr(loaded, "config_class", None) is not base.config_class:
         raise DataError("its config_class is not Video3DConfig (settings of its own are further keys of config.json)")
     for part in new_parts(loaded):
         if not isinstance(part, str) or not part:
             raise DataError(f"new_parts holds {part!r}, expected beginnings of parameter names")
-    if loaded.forward is not base.forward and not loaded.forward_is_for_training:
+    overrides = getattr(loaded, "forward", None) is not base.forward
+    if overrides and not getattr(loaded, "forward_is_for_training", False):
         raise DataError(
             "it overrides forward(), which answering does not call: override embed_text, assemble or "
             "adapt_scene_tokens, or set forward_is_for_training = True if training alone needs it"

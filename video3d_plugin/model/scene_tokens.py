@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
-from video3d_plugin.model.vision import flatten_with_newlines, normalise_pixels, pool_grid
+from video3d_plugin.model.vision import VisionTower, flatten_with_newlines, normalise_pixels, pool_grid
 
 SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
 
@@ -101,7 +102,7 @@ def encode_scenes(
     return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
 
 
-def _pixels(scenes: Sequence[SceneTensors], tower) -> list[torch.Tensor]:
+def _pixels(scenes: Sequence[SceneTensors], tower: VisionTower) -> list[torch.Tensor]:
     """Return the scenes' pixels in one number format, so that they can be joined: floats where a scene has floats."""
     pixels = [scene["pixels"].to(tower.device, non_blocking=True) for scene in scenes]
     if len({one.dtype for one in pixels}) == 1:
@@ -109,7 +110,9 @@ def _pixels(scenes: Sequence[SceneTensors], tower) -> list[torch.Tensor]:
     return [normalise_pixels(one, torch.float32, one.device).permute(0, 2, 3, 1) for one in pixels]
 
 
-def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
+def _placed(
+    inner: Any, config: Video3DConfig, grids: list[torch.Tensor], scenes: Sequence[SceneTensors]
+) -> list[torch.Tensor]:
     """Add to each cell of the grids the position embedding of its points."""
     points = [scene["token_points"].to(grid.device) for grid, scene in zip(grids, scenes, strict=True)]
     placed = []
@@ -121,12 +124,12 @@ def _placed(inner, config, grids: list[torch.Tensor], scenes: Sequence[dict[str,
     return placed
 
 
-def _check(scene: SceneTensors, config, with_proposals: bool, name: str) -> None:
+def _check(scene: SceneTensors, config: Video3DConfig, with_proposals: bool, name: str) -> None:
     """Raise DataError for tensors that do not fit the model."""
     frames, spec = len(scene["pixels"]), config.inputs_spec
     if not frames:
         raise DataError("no frames", where=name, remedy="give at least one posed RGB-D frame")
-    shapes = {"pixels": (frames, spec.used_side, spec.used_side, 3)}
+    shapes: dict[str, tuple[int, ...]] = {"pixels": (frames, spec.used_side, spec.used_side, 3)}
     finite = []
     if config.position is not None:
         shapes["token_points"] = (frames, spec.grid_side, spec.grid_side, spec.points_per_token, 3)

@@ -10,6 +10,7 @@ Shapes: R rows, W tokens of a row before and L after the visual tokens are inser
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -90,24 +91,27 @@ def insert_visual(
         segments: (R, W) or None.
         left: Pad on the left.
     """
+    # what visual tokens get: no loss, and the place of the prefix
+    spread = {"ids": (input_ids, IMAGE_ID), "labels": (labels, IGNORE), "segments": (segments, 0)}
     columns: dict[str, list[torch.Tensor]] = {"embeds": [], "ids": [], "mask": [], "labels": [], "segments": []}
     for row, tokens in enumerate(visual):
-        kept = mask[row].nonzero()[:, 0]
-        at = int((input_ids[row, kept] == IMAGE_ID).nonzero()[0, 0])
-        before, after, count = kept[:at], kept[at + 1 :], len(tokens)
+        text = mask[row].nonzero()[:, 0]
+        at = int((input_ids[row, text] == IMAGE_ID).nonzero()[0, 0])
+        before, after, count = text[:at], text[at + 1 :], len(tokens)
         columns["embeds"].append(torch.cat([embeds[row, before], tokens.to(embeds), embeds[row, after]]))
 
-        def spread(values: torch.Tensor, fill: int, row=row, before=before, after=after, count=count):
-            return torch.cat([values[row, before], values.new_full((count,), fill), values[row, after]])
-
-        columns["ids"].append(spread(input_ids, IMAGE_ID))
+        for name, (values, fill) in spread.items():
+            if values is not None:
+                filled = values.new_full((count,), fill)
+                columns[name].append(torch.cat([values[row, before], filled, values[row, after]]))
         columns["mask"].append(torch.ones_like(columns["ids"][-1]))
-        if labels is not None:
-            columns["labels"].append(spread(labels, IGNORE))
-        if segments is not None:
-            columns["segments"].append(spread(segments, 0))
-    fill = {"embeds": 0.0, "ids": IMAGE_ID, "mask": 0, "labels": IGNORE, "segments": -1}
-    return PackedBatch(**{name: _pad(values, fill[name], left) if values else None for name, values in columns.items()})
+    return PackedBatch(
+        _pad(columns["embeds"], 0.0, left),
+        _pad(columns["ids"], IMAGE_ID, left),
+        _pad(columns["mask"], 0, left),
+        _pad(columns["labels"], IGNORE, left) if labels is not None else None,
+        _pad(columns["segments"], -1, left) if segments is not None else None,
+    )
 
 
 def _pad(values: list[torch.Tensor], fill: float, left: bool) -> torch.Tensor:
@@ -190,11 +194,11 @@ def additive_mask(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     )
 
 
-def flex_mask(segments: torch.Tensor):
+def flex_mask(segments: torch.Tensor) -> Any:
     """Return `allowed_pairs` (R, L) as a BlockMask of FlexAttention, which skips empty blocks."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def allowed(row, head, query, key):
+    def allowed(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         own = (segments[row, key] == 0) | (segments[row, key] == segments[row, query])
         seen = (query >= key) & (segments[row, key] >= 0) & (segments[row, query] >= 0) & own
         return seen | (query == key)

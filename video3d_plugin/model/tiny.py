@@ -48,7 +48,7 @@ PAPER: dict[str, Any] = {  # the published checkpoint's options
 }
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024):
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> Any:
     """Train a byte-level BPE tokenizer in Qwen2's format, with its chat tokens and the spatial tokens.
 
     Args:

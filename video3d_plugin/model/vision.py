@@ -40,7 +40,7 @@ class VisionModel(nn.Module):
         shortened = SiglipVisionConfig.from_dict(config.to_dict())
         shortened.num_hidden_layers = config.num_hidden_layers - 1
         shortened._attn_implementation = config._attn_implementation
-        self.encoder = SiglipEncoder(shortened)
+        self.encoder = SiglipEncoder(shortened)  # type: ignore[arg-type]  # it reads the vision part of a SiglipConfig
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -136,18 +136,18 @@ class VisionTower(nn.Module):
 
     @property
     def image_size(self) -> int:
-        return self.config.image_size
+        return int(self.config.image_size)  # type: ignore[arg-type]  # SigLIP's images are square
 
     @property
     def num_patches_per_side(self) -> int:
-        return self.config.image_size // self.config.patch_size
+        return self.image_size // int(self.config.patch_size)  # type: ignore[arg-type]
 
     @property
     def num_patches(self) -> int:
         return self.num_patches_per_side**2
 
     @property
-    def image_processor(self):
+    def image_processor(self) -> Any:
         """SigLIP's own image processor, for hosts that ask the tower for one; this package does not use it."""
         from transformers import SiglipImageProcessor
 
@@ -239,11 +239,11 @@ def flatten_with_newlines(grid: torch.Tensor, newline: torch.Tensor | None, layo
         (T, H), frames in order, row by row. T is V g (g + 1), V (g g + 1), V g g + 1 or V g g.
     """
     frames, side, _, width = grid.shape
+    if layout.newline == "no_token":
+        return grid.flatten(0, 2)
+    assert newline is not None, f"newline {layout.newline!r} needs the newline token"
     if layout.newline == "grid":
         return torch.cat([grid, newline.to(grid).expand(frames, side, 1, width)], dim=2).flatten(0, 2)
     if layout.newline == "frame":
         return torch.cat([grid.flatten(1, 2), newline.to(grid).expand(frames, 1, width)], dim=1).flatten(0, 1)
-    tokens = grid.flatten(0, 2)
-    if layout.newline == "one_token":
-        return torch.cat([tokens, newline.to(grid)[None]], dim=0)
-    return tokens
+    return torch.cat([grid.flatten(0, 2), newline.to(grid)[None]], dim=0)

@@ -112,14 +112,7 @@ class SceneService:
         return self.scenes.load(_checked_text(name, "the scene's name"))
 
     def upload(self, archive: Path, filename: str) -> Future[str]:
-        """Unpack, check and read a zipped recording.
-
-        Args:
-            archive: The zip file. It is deleted in any case.
-            filename: The file's name on its owner's machine.
-
-        Returns:
-            A Future of the scene's name, which cannot be guessed.
+        """Read a zipped recording as `SceneStore.upload` does, if uploads are allowed.
 
         Raises:
             DataError: Uploads are turned off, or the archive cannot be used (the latter from the Future).

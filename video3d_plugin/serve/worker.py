@@ -103,7 +103,7 @@ class WorkerPool:
         timer.daemon = True
         timer.start()
         try:
-            outcome, payload = _loads(receiver.recv_bytes(_MAX_REPLY))
+            outcome, payload = loads_reply(receiver.recv_bytes(_MAX_REPLY))
         except (EOFError, OSError):
             if time.monotonic() >= end - 0.5:
                 what, remedy = f"reading took more than {self.seconds:g} seconds", "use a smaller recording"
@@ -207,5 +207,6 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a worker's reply")
 
 
-def _loads(data: bytes) -> tuple[str, Any]:
+def loads_reply(data: bytes) -> tuple[str, Any]:
+    """Unpickle a worker's reply; UnpicklingError for anything that a reply does not consist of."""
     return _Unpickler(io.BytesIO(data)).load()

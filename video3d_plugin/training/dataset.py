@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -79,7 +79,7 @@ class SceneGroups(torch.utils.data.Dataset):
         if not questions:
             raise DataError("no training questions", remedy="run `video3d prepare` on annotations of a train split")
         self._folder, self._spec = folder, spec
-        self._inputs = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
+        self._inputs: dict[str, Any] = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
         self._size, self._seed, self._augment = questions_per_scene, seed, augment
         self._by_scene: dict[str, list[Question]] = {}
         for question in questions:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def precision_arguments(precision: str) -> dict[str, bool]:
+def precision_arguments(precision: str) -> dict[str, Any]:
     """Return the arguments of `TrainingArguments` that select `precision`, and make sure that they decide.
 
     Removes the environment variable ACCELERATE_MIXED_PRECISION, which would override `bf16=False`: `accelerate launch`

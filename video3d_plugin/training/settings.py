@@ -57,7 +57,7 @@ class TrainSettings:
     precision: str = "float32"
     workers: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("steps", "epochs", "scenes_per_step", "scenes_at_once"):
             number = getattr(self, name)
             if number is not None and not number > 0:

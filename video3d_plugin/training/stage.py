@@ -20,6 +20,8 @@ from video3d_plugin.training.precision import precision_arguments
 from video3d_plugin.training.processes import scenes_per_process
 
 if TYPE_CHECKING:
+    from transformers import Trainer, TrainerState
+
     from video3d_plugin.training.settings import TrainSettings
 
 _WARMUP_STEPS = 50
@@ -48,7 +50,7 @@ class Stage:
 
     name: str
     module: torch.nn.Module
-    dataset: torch.utils.data.Dataset
+    dataset: Any
     collate: Callable[[list[Any]], dict[str, Any]]
     make_optimizer: Callable[[], torch.optim.Optimizer]
     questions: int = 0
@@ -84,7 +86,7 @@ def run_stage(stage: Stage, output: str | Path, settings: TrainSettings, *, resu
     return _last_loss(trainer.state)
 
 
-def _trainer(stage: Stage, folder: Path, settings: TrainSettings):
+def _trainer(stage: Stage, folder: Path, settings: TrainSettings) -> Trainer:
     from transformers import Trainer, TrainingArguments
 
     from video3d_plugin.training.callbacks import EpochCallback, show_progress
@@ -130,7 +132,7 @@ def _restore_finished(stage: Stage, checkpoint: Path) -> float | None:
     return _last_loss(state)
 
 
-def _last_loss(state) -> float:
+def _last_loss(state: TrainerState) -> float:
     return [entry["loss"] for entry in state.log_history if "loss" in entry][-1]
 
 

@@ -22,6 +22,8 @@ from video3d_plugin.training.stage import (
 )
 
 if TYPE_CHECKING:
+    from transformers import Trainer, TrainingArguments
+
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.processing import Video3DProcessor
@@ -123,7 +125,7 @@ def train(
     return _write_summary(output, settings, trainer, last.questions)
 
 
-def make_trainer(stage: Stage, output: Path, settings: TrainSettings):
+def make_trainer(stage: Stage, output: Path, settings: TrainSettings) -> Trainer:
     """Return the `transformers.Trainer` of a run's last stage.
 
     Args:
@@ -147,7 +149,7 @@ def make_trainer(stage: Stage, output: Path, settings: TrainSettings):
     return trainer
 
 
-def training_arguments(output: Path, settings: TrainSettings, groups: int):
+def training_arguments(output: Path, settings: TrainSettings, groups: int) -> TrainingArguments:
     """Translate settings into `transformers.TrainingArguments`.
 
     Args:
@@ -170,6 +172,7 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int):
             f"{share} scenes of a step cannot be taken {at_once} at once",
             remedy="choose --scenes-at-once so that they can",
         )
+    optional: dict[str, Any] = {"gradient_checkpointing": True} if settings.gradient_checkpointing else {}
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -191,11 +194,11 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int):
         label_names=["labels"],
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
-        **({"gradient_checkpointing": True} if settings.gradient_checkpointing else {}),
+        **optional,
     )
 
 
-def _write_summary(output: Path, settings: TrainSettings, trainer, questions: int) -> dict[str, Any]:
+def _write_summary(output: Path, settings: TrainSettings, trainer: Trainer, questions: int) -> dict[str, Any]:
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     tenth = max(1, len(losses) // 10)
     summary = {
@@ -212,7 +215,7 @@ def _write_summary(output: Path, settings: TrainSettings, trainer, questions: in
     return summary
 
 
-def plot_losses(losses: list[tuple[int, float]], path: Path) -> bool:
+def plot_losses(losses: Sequence[tuple[float, float]], path: Path) -> bool:
     """Save the loss curve as a picture.
 
     Args:

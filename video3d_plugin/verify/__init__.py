@@ -11,7 +11,7 @@ SHIPPED_GOLDENS are installed with the package; those of `video_processor`, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +48,15 @@ class CaseResult:
     ok: bool | None
     measure: str = "max|Δ|"
     note: str = ""
+
+    @classmethod
+    def of_differences(
+        cls, kind: str, case: str, differences: Mapping[str, float], limit: float, measure: str = "max|Δ|"
+    ) -> CaseResult:
+        """Return the result of a case whose values differ from the golden's by `differences`, by name."""
+        name, worst = max(differences.items(), key=lambda pair: pair[1])
+        ok = worst <= limit and all(value == value for value in differences.values())
+        return cls(kind, case, worst, limit, ok, measure, note="" if ok else f"largest in {name}")
 
     def line(self) -> str:
         """Return the result as one line of the report."""

@@ -30,10 +30,7 @@ def verify(
     """
     for case in sorted(path for path in folder.iterdir() if path.is_dir()):
         differences = compare(case, device=device, dtype=dtype, attention=attention)
-        name, worst = max(differences.items(), key=lambda pair: pair[1])
-        limit = LIMITS[dtype]
-        ok = worst <= limit and all(value == value for value in differences.values())
-        yield CaseResult("model", case.name, worst, limit, ok, note="" if ok else f"largest in {name}")
+        yield CaseResult.of_differences("model", case.name, differences, LIMITS[dtype])
 
 
 def compare(case: Path, *, device: str, dtype: str, attention: str) -> dict[str, float]:

@@ -36,11 +36,7 @@ def verify(
     """
     for path in sorted(folder.glob("*.safetensors")):
         differences = compare(path, device=device, dtype=dtype, attention=attention)
-        name, worst = max(differences.items(), key=lambda pair: pair[1])
-        limit = LIMITS[dtype]
-        ok = worst <= limit and all(value == value for value in differences.values())
-        note = "" if ok else f"largest in {name}"
-        yield CaseResult("training", path.stem, worst, limit, ok, measure="max rel Δ", note=note)
+        yield CaseResult.of_differences("training", path.stem, differences, LIMITS[dtype], "max rel Δ")
 
 
 def compare(path: Path, *, device: str, dtype: str, attention: str) -> dict[str, float]:

@@ -280,9 +280,9 @@ def test_states_that_encode_the_right_places_have_a_small_loss(rooms, questions,
     there = model.get_model().world_position_embedding(inputs.proposals[:, None, :3])
     there = 40 * (there - there.mean(0))
     wanted = torch.eye(len(there), dtype=torch.bool)
-    right = teacher._place_loss(there, wanted, supervision)
-    wrong = teacher._place_loss(there.roll(1, 0), wanted, supervision)
-    several = teacher._place_loss(there.roll(1, 0), wanted | wanted.roll(1, 1), supervision)
+    right = teacher.place_loss(there, wanted, supervision)
+    wrong = teacher.place_loss(there.roll(1, 0), wanted, supervision)
+    several = teacher.place_loss(there.roll(1, 0), wanted | wanted.roll(1, 1), supervision)
     assert float(right) < 0.5 < 5 < float(wrong) and float(several) <= float(wrong)
 
 
@@ -346,7 +346,7 @@ def test_a_model_gets_the_losses_of_the_layers_that_it_has(rooms, questions, bui
     rotation = [part[0] for part in inner.rotary_emb(states[0][None], ids)]
     items = supervision["segments"][supervision["segments"] > 0]
     row = attention_supervision._Row(torch.cat([items.new_zeros(len(states[0]) - len(items)), items]), rotation)
-    teacher._relation_loss(states, row, supervision).backward()
+    teacher.relation_loss(states, row, supervision).backward()
     taught = {number for number, part in enumerate(states) if part.grad is not None and bool(part.grad.any())}
     assert taught == {2: set(), 3: {2}, 4: {2, 3}, 5: {2, 3, 4}}[layers]
     for layer in range(2, min(layers, 4)):
@@ -409,7 +409,7 @@ def test_the_farthest_object_is_encoded_as_the_opposite_of_the_place(rooms, ques
         there = there - there.mean(0)
         one = torch.eye(len(there), dtype=torch.bool)[:1]
         loss = {
-            (sign, away): float(supervision._place_loss(sign * there[:1], one, own, torch.tensor([away])))
+            (sign, away): float(supervision.place_loss(sign * there[:1], one, own, torch.tensor([away])))
             for sign in (1, -1)
             for away in (False, True)
         }
@@ -441,7 +441,7 @@ def test_visual_tokens_that_encode_their_places_have_a_smaller_loss(rooms, quest
     points = own["shown_points"][:, None].expand(-1, model.config.position.points_per_token, -1)
     with torch.no_grad():
         there = model.get_model().world_position_embedding(points)
-        right, wrong = (float(supervision._visual_token_loss(states, own)) for states in (there, there.flip(0)))
+        right, wrong = (float(supervision.visual_token_loss(states, own)) for states in (there, there.flip(0)))
     assert right < 1 < 2 < wrong
 
 

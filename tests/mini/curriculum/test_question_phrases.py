@@ -310,7 +310,7 @@ def test_states_that_encode_the_viewpoint_have_a_small_loss(teacher):
 
     def lost(place, facing):
         teacher.stand, teacher.facing = Says(place), Gives(facing)
-        return float(teacher._viewpoint_loss(torch.zeros(2, 48), own).detach())
+        return float(teacher.viewpoint_loss(torch.zeros(2, 48), own).detach())
 
     right = lost(places, [[1.0, 0.0], [0.0, 1.0]])
     assert right < 1 < lost(places.flip(0), [[1.0, 0.0], [0.0, 1.0]])
@@ -318,7 +318,7 @@ def test_states_that_encode_the_viewpoint_have_a_small_loss(teacher):
         places, [[-1.0, 0.0], [0.0, -1.0]]
     ) == pytest.approx(right + 4)
     nobody = {**own, "viewpoint": torch.zeros(0, 2, 3)}
-    assert float(teacher._viewpoint_loss(torch.zeros(0, 48), nobody)) == 0
+    assert float(teacher.viewpoint_loss(torch.zeros(0, 48), nobody)) == 0
 
 
 def test_states_that_tell_the_side_of_the_target_have_no_loss(teacher):
@@ -327,8 +327,8 @@ def test_states_that_tell_the_side_of_the_target_have_no_loss(teacher):
 
     def lost(said):
         teacher.side = Gives([said])
-        return float(teacher._side_loss(torch.zeros(2, 48), own))
+        return float(teacher.side_loss(torch.zeros(2, 48), own))
 
     assert lost([0.0, 1.0]) == pytest.approx(0, abs=1e-6) and lost([0.0, -1.0]) == pytest.approx(8, abs=1e-5)
     nothing = {**own, "target": torch.zeros(2, 2).bool()}
-    assert float(teacher._side_loss(torch.zeros(2, 48), nothing)) == 0
+    assert float(teacher.side_loss(torch.zeros(2, 48), nothing)) == 0

@@ -38,7 +38,7 @@ def test_a_run_has_the_stages_that_its_settings_ask_for(rooms, build, options, n
 def test_a_task_of_more_rounds_is_asked_so_many_times_an_epoch(rooms, build, looking):
     settings = MiniSettings(tasks=("scanrefer", "scanqa"), task_rounds={"scanqa": 3}, lookup_steps=looking)
     last = curriculum_stages(*build(), rooms, settings)[-1]
-    groups = last.dataset._groups if looking else last.dataset
+    groups = last.dataset.groups if looking else last.dataset
     asked = Counter((question.task, question.item_id) for question in groups.questions())
     assert sum(asked.values()) == last.questions
     assert {(task, times) for (task, _), times in asked.items()} == {("scanqa", 3), ("scanrefer", 1)}

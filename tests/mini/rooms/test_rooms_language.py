@@ -16,7 +16,7 @@ from room_words import COLOR, DIRECTIONS, LABEL_OF, NOUN, ROOMS, THE
 from video3d_plugin.errors import DataError
 from video3d_plugin.mini.rooms import PLAIN_STYLE, Style, synthetic_scene
 from video3d_plugin.mini.rooms.objects import KINDS
-from video3d_plugin.mini.rooms.referring import MINI_STYLE
+from video3d_plugin.mini.rooms.styles import MINI_STYLE
 from video3d_plugin.mini.rooms.themes import plan_called
 
 # Surface forms, longest first: an earlier one would otherwise eat a part of a later one.

@@ -200,16 +200,12 @@ def test_posed_depth_and_pose_land_on_the_mesh_of_the_scan_frame(root, scene):
 def test_a_lost_pose_is_minus_infinity_in_both_forms(tmp_path):
     for seed in range(30):
         scene = synthetic_scene(seed, "val", 0, frames=5, counts=SMALL["counts"])
-        from video3d_plugin.mini.rooms import benchmark
+        from video3d_plugin.mini.rooms.frames import encode_frames
 
-        lost = [
-            f
-            for f in benchmark.encode_frames(scene, (12, 16), "realistic")
-            if not np.isfinite(f.scan_from_camera).all()
-        ]
+        lost = [f for f in encode_frames(scene, (12, 16), "realistic") if not np.isfinite(f.scan_from_camera).all()]
         if lost:
             assert len(lost) == 1 and (lost[0].scan_from_camera == -np.inf).all()
-            assert not any(np.isinf(f.scan_from_camera).any() for f in benchmark.encode_frames(scene, (12, 16), "none"))
+            assert not any(np.isinf(f.scan_from_camera).any() for f in encode_frames(scene, (12, 16), "none"))
             return
     pytest.fail("no seed of 30 loses a pose")
 
@@ -248,7 +244,7 @@ def test_train_and_val_share_no_scene_whatever_the_seeds(tmp_path):
     make_benchmark(tmp_path, split={"train": 3, "val": 2}, seed=0, write=("annotations",), progress=False)
     ids = [set((tmp_path / f"scannetv2_{s}.txt").read_text().split()) for s in ("train", "val")]
     assert len(ids[0]) == 3 and len(ids[1]) == 2 and not ids[0] & ids[1]
-    from video3d_plugin.mini.rooms.benchmark import NUMBERS, scene_number
+    from video3d_plugin.mini.rooms.scenes import NUMBERS, scene_number
 
     assert not set(NUMBERS["train"]) & set(NUMBERS["val"])
     for split, numbers in NUMBERS.items():
@@ -311,7 +307,7 @@ def test_most_frequent_answer_by_hand():
 
 
 def test_the_situation_is_among_the_words_that_naive_bayes_reads(root):
-    (_, text, _) = guessing._load_sqa3d(root, "val")[0]
+    (_, text, _) = guessing.load_sqa3d(root, "val")[0]
     question = guessing.read_annotations(root, guessing.FILES["sqa3d_questions"], "val")["questions"][0]
     assert text.startswith(question["situation"]) and text.endswith(question["question"])
     assert guessing.template(text) == guessing.template(question["question"])

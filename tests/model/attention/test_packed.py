@@ -153,7 +153,7 @@ def test_packed_attention_in_bfloat16_is_near_the_mask(build, scenes, by_scene):
 def test_the_fast_way_is_taken(pair, scenes, by_scene, monkeypatch):
     model, processor = pair
     calls = []
-    monkeypatch.setattr(packed, "_attend_row", lambda *parts, own=packed._attend_row: calls.append(1) or own(*parts))
+    monkeypatch.setattr(packed, "attend_row", lambda *parts, own=packed.attend_row: calls.append(1) or own(*parts))
     batch = processor(by_scene, scenes, with_labels=True, shared=True)
     model(**batch)
     assert len(calls) == 2 * model.config.num_hidden_layers  # rows times layers

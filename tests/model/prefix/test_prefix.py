@@ -24,7 +24,7 @@ def full_tokens(model, processor, item, scenes, count):
     tokens = model.generate(
         **alone(processor, item, scenes), max_new_tokens=count, do_sample=False, eos_token_id=processor.stop_ids
     )[0].tolist()
-    return prefixes._until(tokens, processor.stop_ids)
+    return prefixes.until_stop(tokens, processor.stop_ids)
 
 
 def test_answers_in_a_batch_are_the_full_computations(encoded, scenes):
@@ -195,7 +195,7 @@ def test_answers_stop_at_the_end_mark_and_wait_for_the_others(encoded, monkeypat
     monkeypatch.setattr(type(processor), "stop_ids", [free[0][2]])
     stopped = prefixes.answer_tokens(model, processor, prefix, items, 6)
     assert stopped[0] == free[0][: free[0].index(free[0][2]) + 1]
-    assert stopped[1] == prefixes._until(free[1], [free[0][2]])
+    assert stopped[1] == prefixes.until_stop(free[1], [free[0][2]])
     steps = []
     monkeypatch.setattr(
         decoding.Cascade, "advance", lambda self, ids, own=decoding.Cascade.advance: steps.append(own(self, ids))

@@ -30,7 +30,7 @@ from video3d_plugin.hosts.lmms_eval.questions import (
 )
 from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.sampling.registry import reads_question
-from video3d_plugin.scene import Question, SceneInputs
+from video3d_plugin.scene import SceneInputs
 
 if TYPE_CHECKING:
     from lmms_eval.api.instance import Instance
@@ -126,12 +126,12 @@ class Video3DLmms(lmms):
             log.warning(summary)
         return answers
 
-    def load_scene(self, scene_id: str, question: Question | None = None) -> SceneInputs:
+    def load_scene(self, scene_id: str, frames: Sequence[int] | None = None) -> SceneInputs:
         """Read the model's inputs of a prepared scene.
 
         Args:
             scene_id: Id of the scene.
-            question: The question, for a sampler that selects frames for each question.
+            frames: Indices of the frames to use; by default those that the sampler selects.
         """
         options: Any = self.options  # resolved: its sampler and max_frames are set
         return self.data.inputs(
@@ -140,7 +140,7 @@ class Video3DLmms(lmms):
             sampler=options.sampler,
             max_frames=options.max_frames,
             proposals=options.proposals,
-            **({} if question is None else {"question": question}),
+            frames=frames,
         )
 
     def _load_scenes(
@@ -156,12 +156,12 @@ class Video3DLmms(lmms):
             return
         for number, (scene_id, requests) in enumerate(by_scene.items(), 1):
             groups = self._group_by_frames(scene_id, requests)
-            questions = [group[0].question for group in groups]
-            load = partial(_load_for, self, scene_id, questions)
-            for index, loading in prefetch(range(len(groups)), load):
-                yield number, (scene_id, loading, groups[index])
+            for frames, loading in prefetch(list(groups), partial(self.load_scene, scene_id)):
+                yield number, (scene_id, loading, groups[frames])
 
-    def _group_by_frames(self, scene_id: str, requests: list[QuestionRequest]) -> list[list[QuestionRequest]]:
+    def _group_by_frames(
+        self, scene_id: str, requests: list[QuestionRequest]
+    ) -> dict[tuple[int, ...], list[QuestionRequest]]:
         """Group requests about a scene that see the same frames; those without frames are left unanswered."""
         options: Any = self.options
         groups: dict[tuple[int, ...], list[QuestionRequest]] = {}
@@ -172,7 +172,7 @@ class Video3DLmms(lmms):
                 _note_unanswered([request], str(error))
                 continue
             groups.setdefault(tuple(frames), []).append(request)
-        return list(groups.values())
+        return groups
 
     def _question_requests(self, requests: Sequence[Instance]) -> list[QuestionRequest]:
         result = []
@@ -242,10 +242,6 @@ def _note_unanswered(requests: Sequence[QuestionRequest], reason: str) -> None:
     for request in requests:
         question = request.question
         STATE.note_unanswered(question.task, question.scene_id, question.item_id, reason)
-
-
-def _load_for(model: Video3DLmms, scene_id: str, questions: Sequence[Question], index: int) -> SceneInputs:
-    return model.load_scene(scene_id, questions[index])
 
 
 def load(options: ModelOptions, device: Any, model_class: str | None = None) -> Video3D:

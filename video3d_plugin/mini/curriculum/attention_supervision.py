@@ -164,7 +164,7 @@ class AttentionSupervision(nn.Module):
             states = [part[index] for part in outputs.hidden_states]
             losses.append(_ATTENTION_WEIGHT * self._lookup_attention_loss(states, row, own))
             losses.append(self._lookup_loss(after_lookup[index], outputs[0][index], row.first, own, tokens[index]))
-            losses.append(self._relation_loss(states, row, own))
+            losses.append(self.relation_loss(states, row, own))
         return torch.stack(losses).sum() / len(scenes)
 
     def _lookup_attention_loss(self, states, row: _Row, own) -> torch.Tensor:
@@ -179,7 +179,7 @@ class AttentionSupervision(nn.Module):
         module = self.model.get_model().layers[layer]
         return log_attention(module, states[layer], *row.rotation, queries, row.segments)
 
-    def _relation_loss(self, states, row: _Row, own) -> torch.Tensor:
+    def relation_loss(self, states, row: _Row, own) -> torch.Tensor:
         """The steps between names and the target of a phrase: each alone is of no use, so each is supervised."""
         inner, ends = self.model.get_model(), row.first + own["end_columns"]
         situations = row.first + own["situation_columns"]
@@ -188,20 +188,20 @@ class AttentionSupervision(nn.Module):
             total = total + _ATTENTION_WEIGHT * self._anchor_attention_loss(states, row, ends, situations, own)
         if last > _ANCHOR_LAYER:  # the states after the last layer are normalised already
             after, words = inner.norm(states[_ANCHOR_LAYER + 1]), self.model.lm_head.weight
-            total = total + _ANCHOR_WEIGHT * self._place_loss(after[ends], own["anchor"], own, own["is_farthest"])
+            total = total + _ANCHOR_WEIGHT * self.place_loss(after[ends], own["anchor"], own, own["is_farthest"])
             total = total + self.vocabulary.loss(after[ends], own["target_labels"], words)
             total = total + self.vocabulary.loss(-after[ends], own["anchor_labels"], words)
-            total = total + self._viewpoint_loss(after[situations], own)
+            total = total + self.viewpoint_loss(after[situations], own)
         if last >= _TARGET_LAYER:
             before = states[_TARGET_LAYER]
-            total = total + self._visual_token_loss(inner.norm(before)[own["shown_columns"]], own)
+            total = total + self.visual_token_loss(inner.norm(before)[own["shown_columns"]], own)
             total = total + added(states[0][own["cell_columns"]], before[own["cell_columns"]])
             total = total + _ATTENTION_WEIGHT * self._target_attention_loss(states, row, ends, situations, own)
         if last > _TARGET_LAYER:
             after = inner.norm(states[_TARGET_LAYER + 1])
             situated = after[ends[own["situated"]]]
-            total = total + self._place_loss(after[ends], own["target"], own)
-            total = total + self._viewpoint_loss(situated, own) + self._side_loss(situated, own)
+            total = total + self.place_loss(after[ends], own["target"], own)
+            total = total + self.viewpoint_loss(situated, own) + self.side_loss(situated, own)
         return total
 
     def _anchor_attention_loss(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
@@ -228,7 +228,7 @@ class AttentionSupervision(nn.Module):
         own_end = torch.eye(len(situations), dtype=torch.bool, device=ends.device)
         return total + attention_loss(attention[heads:, situated][..., situations], own_end)
 
-    def _visual_token_loss(self, states: torch.Tensor, own) -> torch.Tensor:
+    def visual_token_loss(self, states: torch.Tensor, own) -> torch.Tensor:
         """States (D, H) of visual tokens should tell which object they show, and where they are among each other."""
         points = own["shown_points"]
         is_same = torch.cdist(points, points) < _SAME_POINT_M
@@ -254,9 +254,9 @@ class AttentionSupervision(nn.Module):
         for queries_of, targets in (pair for pair in selections if len(pair[1])):
             pairs = zip(score_proposals(model, head, queries_of, tokens.proposals), targets, strict=True)
             total = total + torch.stack([ground_loss(s, rows.nonzero()[:, 0], head) for s, rows in pairs]).mean()
-        return total + self._place_loss(at_name, own["named"], own)
+        return total + self.place_loss(at_name, own["named"], own)
 
-    def _place_loss(
+    def place_loss(
         self, states: torch.Tensor, targets: torch.Tensor, own, is_opposite: torch.Tensor | None = None
     ) -> torch.Tensor:
         """States (M, H) should encode the places of their `targets` (M, N) among all proposals and cells, or the
@@ -270,7 +270,7 @@ class AttentionSupervision(nn.Module):
             self.place, states[has_targets], points, torch.cat([targets, target_cells], 1), opposite
         )
 
-    def _viewpoint_loss(self, states: torch.Tensor, own) -> torch.Tensor:
+    def viewpoint_loss(self, states: torch.Tensor, own) -> torch.Tensor:
         """States (S, H) of situations should encode the viewpoint, among all viewpoints and the objects, at one height,
         and the direction (x, y) that the asker faces."""
         viewpoints = own["viewpoint"].float()
@@ -283,7 +283,7 @@ class AttentionSupervision(nn.Module):
         place = self._encoding_loss(self.stand, states, among, is_here)
         return place + F.mse_loss(self.facing(states), _facing(viewpoints), reduction="sum") / len(viewpoints)
 
-    def _side_loss(self, states: torch.Tensor, own) -> torch.Tensor:
+    def side_loss(self, states: torch.Tensor, own) -> torch.Tensor:
         """States (S, H) of situated phrases with one target should tell how much ahead of the asker and how much to
         their left its direction is."""
         one = own["target"][own["situated"]].sum(1) == 1

@@ -1,4 +1,38 @@
-"""Targets of the attention supervision for one scene: where tokens should attend, and what their states should tell."""
+"""Targets of the attention supervision for one scene: where tokens should attend, and what their states should tell.
+
+`scene_supervision` returns tensors for K points, P phrases with M names, W mentions (names, then <coord>s) and S
+situations, in one row of L tokens; the scene has N proposals and C cells of its feature grids, J points are mentioned
+in phrases. Columns are counted from the first token after the scene's prefix, but for those of cells.
+
+scene: The model's inputs.
+ids, segments (L,): Token ids, and the item of each token (0: the prefix).
+points (K + J, 3): World, metres.
+labels (K + M, 2): Label and attribute number at each point (`Vocabulary`); of each name the attribute only.
+cells (K + M, C) bool: Cells that each point and each name should attend to.
+named (M, N) bool: Proposals that each name denotes.
+target (P, N) bool: Proposals that each phrase denotes.
+target_cells (P, C) bool: Cells that show them.
+has_target (P,) bool: Whether the target is known; it may be known to be empty.
+anchor (P, N) bool: Proposals whose place identifies the target.
+is_farthest (P,) bool: Whether the target is the farthest from the anchor.
+target_labels (P, 2): Numbers of the label and attribute by which the phrase names its target.
+anchor_labels (P, 2): Number of the anchor's label, where the phrase has no name for its target.
+asked_labels (P, 2): Numbers of the label or attribute that the phrase asks for.
+cell_columns (C,): Column of each cell, counted from the first token of the row.
+shown_columns (D,): Columns of cells that show exactly one object, in the same count.
+shown_points (D, 3): Their points, world, metres; the object's centre where a cell has several points.
+shown_labels (D, 2): Numbers of the label and attribute of the object.
+point_columns (K,), name_columns (M,), end_columns (P,): Tokens of points, last tokens of names, and the tokens
+    whose states denote the targets.
+viewpoint (S, 2, 3): Where the asker stands and a point ahead, world, metres.
+situation_columns (S,), situated (S,): Last tokens of situations, and the numbers of their phrases.
+mention_columns (W,): Last tokens of each phrase's names, then its <coord>s.
+anchor_mentions, target_mentions (P, W) bool: Mentions of the anchor alone; mentions that include the target.
+standing_at_mentions, facing_mentions (S, W) bool: Mentions of the object that the asker stands at; of those
+    that they face.
+answer_columns (A,), answers (A,), answer_shares (A,): Tokens of answers to questions: columns of the tokens
+    before, token ids, and one over the number of tokens of the answer.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +56,7 @@ from video3d_plugin.scene import Question, SceneInputs
 if TYPE_CHECKING:
     from video3d_plugin.model.processing import Video3DProcessor
 
-Supervision: TypeAlias = dict[str, Any]  # see `scene_supervision`
+Supervision: TypeAlias = dict[str, Any]  # its entries: see the module
 POINTS, PHRASES = 16, 48  # of a scene
 QUESTION_PHRASES = 14  # of the phrases, at most: made from the scene's questions
 _MARGIN_M = 0.1  # around a box: a cell's point is the mean of what the cell shows
@@ -53,38 +87,7 @@ def scene_supervision(
         synonyms: Other words by label.
 
     Returns:
-        Tensors for K points, P phrases with M names, W mentions (names, then <coord>s) and S situations, in one row of
-        L tokens; the scene has N proposals and C cells of its feature grids, J points are mentioned in phrases. Columns
-        are counted from the first token after the scene's prefix, but for those of cells.
-
-        scene: The model's inputs.
-        ids, segments (L,): Token ids, and the item of each token (0: the prefix).
-        points (K + J, 3): World, metres.
-        labels (K + M, 2): Label and attribute number at each point (`Vocabulary`); of each name the attribute only.
-        cells (K + M, C) bool: Cells that each point and each name should attend to.
-        named (M, N) bool: Proposals that each name denotes.
-        target (P, N) bool: Proposals that each phrase denotes.
-        target_cells (P, C) bool: Cells that show them.
-        has_target (P,) bool: Whether the target is known; it may be known to be empty.
-        anchor (P, N) bool: Proposals whose place identifies the target.
-        is_farthest (P,) bool: Whether the target is the farthest from the anchor.
-        target_labels (P, 2): Numbers of the label and attribute by which the phrase names its target.
-        anchor_labels (P, 2): Number of the anchor's label, where the phrase has no name for its target.
-        asked_labels (P, 2): Numbers of the label or attribute that the phrase asks for.
-        cell_columns (C,): Column of each cell, counted from the first token of the row.
-        shown_columns (D,): Columns of cells that show exactly one object, in the same count.
-        shown_points (D, 3): Their points, world, metres; the object's centre where a cell has several points.
-        shown_labels (D, 2): Numbers of the label and attribute of the object.
-        point_columns (K,), name_columns (M,), end_columns (P,): Tokens of points, last tokens of names, and the tokens
-            whose states denote the targets.
-        viewpoint (S, 2, 3): Where the asker stands and a point ahead, world, metres.
-        situation_columns (S,), situated (S,): Last tokens of situations, and the numbers of their phrases.
-        mention_columns (W,): Last tokens of each phrase's names, then its <coord>s.
-        anchor_mentions, target_mentions (P, W) bool: Mentions of the anchor alone; mentions that include the target.
-        standing_at_mentions, facing_mentions (S, W) bool: Mentions of the object that the asker stands at; of those
-            that they face.
-        answer_columns (A,), answers (A,), answer_shares (A,): Tokens of answers to questions: columns of the tokens
-            before, token ids, and one over the number of tokens of the answer.
+        The tensors that the module lists.
     """
     boxes, ids = inputs.proposals, inputs.proposal_ids.tolist()
     inside = _visible_cells(inputs, processor.config.inputs_spec.object_grid_side)
@@ -97,10 +100,8 @@ def scene_supervision(
     generated = phrases(objects, box_of, sorted(row_of), count - len(said), rng)
     said += [with_synonyms(phrase, objects, synonyms, rng) for phrase in generated]
     names = [ids_of_name for phrase in said for _, ids_of_name in phrase.names]
-    named, target, anchor = (
-        _one_hot(choices, row_of, len(boxes))
-        for choices in (names, [phrase.target for phrase in said], [phrase.anchor for phrase in said])
-    )
+    named = _one_hot(names, row_of, len(boxes))
+    target = _one_hot([phrase.target for phrase in said], row_of, len(boxes))
     mentioned_points = torch.tensor([box_of[i][:3] for phrase in said for i in phrase.points]).reshape(-1, 3)
     labels = [vocabulary.numbers(objects, ids[owner]) for owner in owners]
     labels += [(NONE, _common(vocabulary.numbers(objects, i)[1] for i in name)) for name in names]
@@ -113,19 +114,28 @@ def scene_supervision(
         "named": named,
         "target": target,
         "target_cells": target.float() @ inside.float() > 0,
-        "has_target": torch.tensor(
-            [phrase.asks is None and not phrase.viewpoint or bool(phrase.target) for phrase in said]
-        ).bool(),
-        "anchor": anchor,
-        "is_farthest": torch.tensor([phrase.is_farthest for phrase in said]).bool(),
-        "target_labels": torch.tensor([_target_labels(phrase, objects, vocabulary) for phrase in said]).reshape(-1, 2),
-        "anchor_labels": torch.tensor([_anchor_labels(phrase, objects, vocabulary) for phrase in said]).reshape(-1, 2),
-        "asked_labels": torch.tensor([_asked_labels(phrase, objects, vocabulary) for phrase in said]).reshape(-1, 2),
+        "anchor": _one_hot([phrase.anchor for phrase in said], row_of, len(boxes)),
         "cell_columns": columns,
-        "viewpoint": torch.tensor([phrase.viewpoint[1:] for phrase in said if phrase.viewpoint]).reshape(-1, 2, 3),
+        **_asked(said, objects, vocabulary),
         **_shown_objects(inputs, inside, rows, columns, objects, vocabulary),
         **_mentions(said),
         **phrase_rows(len(points), said, processor),
+    }
+
+
+def _asked(said: Sequence[Phrase], objects: ObjectNames, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+    """The entries of `scene_supervision` that say what each phrase asks for, and from where."""
+    has_target = [(phrase.asks is None and not phrase.viewpoint) or bool(phrase.target) for phrase in said]
+    labels = {"target": _target_labels, "anchor": _anchor_labels, "asked": _asked_labels}
+    viewpoints = [phrase.viewpoint[1:] for phrase in said if phrase.viewpoint]
+    return {
+        "has_target": torch.tensor(has_target).bool(),
+        "is_farthest": torch.tensor([phrase.is_farthest for phrase in said]).bool(),
+        "viewpoint": torch.tensor(viewpoints).reshape(-1, 2, 3),
+        **{
+            f"{name}_labels": torch.tensor([of(phrase, objects, vocabulary) for phrase in said]).reshape(-1, 2)
+            for name, of in labels.items()
+        },
     }
 
 

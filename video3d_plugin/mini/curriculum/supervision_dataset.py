@@ -60,7 +60,7 @@ class SupervisionDataset(torch.utils.data.Dataset):
         self._folder, self._names, self._vocabulary, self._processor = folder, names, vocabulary, processor
         self._inputs = {"sampler": settings.sampler, "max_frames": settings.max_frames, "proposals": "gt"}
         self._ids, self._seed = sorted(i for i, objects in names.items() if objects), settings.seed
-        self._groups = groups
+        self.groups = groups
         self._questions: dict[str, dict[str, list[Question]]] = {}  # by scene, by task
         questions = list(questions)
         self._synonyms = synonyms(questions, names)
@@ -71,15 +71,15 @@ class SupervisionDataset(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Seed the epoch, of the groups as well."""
         self._epoch = epoch
-        if self._groups is not None:
-            self._groups.set_epoch(epoch)
+        if self.groups is not None:
+            self.groups.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return len(self._ids if self._groups is None else self._groups)
+        return len(self._ids if self.groups is None else self.groups)
 
     def __getitem__(self, index: int) -> tuple[Supervision, Group | None]:
         rng = random.Random(f"{self._seed}/{self._epoch}/{index}")
-        scene_id = self._ids[index] if self._groups is None else rng.choice(self._ids)
+        scene_id = self._ids[index] if self.groups is None else rng.choice(self._ids)
         inputs = self._folder.inputs(scene_id, self._processor.config.inputs_spec, **self._inputs)
         by_task = self._questions.get(scene_id, {}).values()
         drawn = [question for own in by_task for question in rng.sample(own, min(len(own), _QUESTIONS_TRIED))]
@@ -91,10 +91,10 @@ class SupervisionDataset(torch.utils.data.Dataset):
             self._processor,
             rng,
             drawn,
-            PHRASES if self._groups is None else PHRASES_BESIDE_QUESTIONS,
+            PHRASES if self.groups is None else PHRASES_BESIDE_QUESTIONS,
             self._synonyms,
         )
-        return supervision, None if self._groups is None else self._groups[index]
+        return supervision, None if self.groups is None else self.groups[index]
 
 
 class SupervisionCollator:

@@ -12,20 +12,20 @@ from __future__ import annotations
 from importlib import import_module
 
 _PUBLIC = {
-    "Counts": ".benchmark",
+    "Counts": ".scenes",
     "EXACT": ".mesh",
-    "PLAIN_STYLE": ".referring",
+    "PLAIN_STYLE": ".styles",
     "ProposalFaults": ".mesh",
     "Room": ".rooms",
-    "Style": ".referring",
-    "SyntheticScene": ".benchmark",
+    "Style": ".styles",
+    "SyntheticScene": ".scenes",
     "baselines": ".guessing",
     "describe_split": ".describe",
-    "iter_rooms": ".benchmark",
+    "iter_rooms": ".scenes",
     "make_benchmark": ".benchmark",
     "make_mini": ".mini_benchmark",
     "make_room": ".furnishing",
-    "synthetic_scene": ".benchmark",
+    "synthetic_scene": ".scenes",
 }
 __all__ = sorted(_PUBLIC)
 

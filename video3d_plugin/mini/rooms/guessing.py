@@ -176,7 +176,7 @@ def _percent(values: list) -> float:
 
 def _text_scores(root: Path, split: str, task: str) -> tuple[Scores, dict[str, list[bool]], list[Item]]:
     """(scores of the guesses on all questions and by kind; by guess, which questions it gets right; the items)."""
-    load = {"scanqa": _load_scanqa, "sqa3d": _load_sqa3d}[task]
+    load = {"scanqa": load_scanqa, "sqa3d": load_sqa3d}[task]
     score = load(root, split)
     try:
         learn = load(root, "train") if split != "train" else score
@@ -206,12 +206,14 @@ def _by_kind(task: str, items: list[Item]) -> dict[str, list[int]]:
     return found
 
 
-def _load_scanqa(root: Path, split: str) -> list[Item]:
+def load_scanqa(root: Path, split: str) -> list[Item]:
+    """Read the questions of ScanQA with their answers."""
     items = read_annotations(root, FILES["scanqa"], split)
     return [(i["scene_id"], i["question"], i["answers"]) for i in items]
 
 
-def _load_sqa3d(root: Path, split: str) -> list[Item]:
+def load_sqa3d(root: Path, split: str) -> list[Item]:
+    """Read the questions of SQA3D, each after its situation, with their answers."""
     questions = read_annotations(root, FILES["sqa3d_questions"], split)["questions"]
     answers = read_annotations(root, FILES["sqa3d_annotations"], split)["annotations"]
     return [

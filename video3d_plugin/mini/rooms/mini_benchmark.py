@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from video3d_plugin.mini.rooms.benchmark import Counts, make_benchmark
-from video3d_plugin.mini.rooms.referring import MINI_STYLE
+from video3d_plugin.mini.rooms.benchmark import make_benchmark
+from video3d_plugin.mini.rooms.scenes import Counts
+from video3d_plugin.mini.rooms.styles import MINI_STYLE
 
 FRAMES, IMAGE_SIZE = 16, (120, 160)
 PARTS = ("posed_images", "mesh", "mask", "annotations")  # a .sens would hold the same frames once more

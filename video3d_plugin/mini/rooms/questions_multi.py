@@ -11,9 +11,10 @@ from functools import partial
 
 import numpy as np
 
+from video3d_plugin.mini.rooms.clues import ALONE, ANCHORED, anchors_for, fits
 from video3d_plugin.mini.rooms.mixing import mixed
 from video3d_plugin.mini.rooms.objects import COLORS, KINDS
-from video3d_plugin.mini.rooms.referring import ALONE, ANCHORED, Expression, Referrer, anchors_for, compose, fits
+from video3d_plugin.mini.rooms.referring import Expression, Referrer, compose
 from video3d_plugin.mini.rooms.relations import PREDICATES, Body, Facts
 from video3d_plugin.mini.rooms.rooms import stream
 from video3d_plugin.mini.rooms.wording import name_of, noun, phrase, pick, plural

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from video3d_plugin.mini.rooms import relations as rel
+from video3d_plugin.mini.rooms.clues import anchors_for, fits
 from video3d_plugin.mini.rooms.mixing import mixed
 from video3d_plugin.mini.rooms.objects import KINDS
 from video3d_plugin.mini.rooms.questions_multi import random_phrase
-from video3d_plugin.mini.rooms.referring import Referrer, anchors_for, fits
+from video3d_plugin.mini.rooms.referring import Referrer
 from video3d_plugin.mini.rooms.relations import Body, Facts
 from video3d_plugin.mini.rooms.rooms import stream
 from video3d_plugin.mini.rooms.wording import NUMBERS, article, name_of, noun, phrase, pick, plural

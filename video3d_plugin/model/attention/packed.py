@@ -100,11 +100,12 @@ def enable_packed_attention(layers: nn.ModuleList) -> bool:
         False, with the layers unchanged, for attention with dropout or a sliding window.
     """
     for layer in layers:
-        attention = layer.self_attn
+        attention: Any = layer.self_attn
         if float(attention.attention_dropout) > 0 or bool(getattr(attention.config, "use_sliding_window", False)):
             return False
     for layer in layers:
-        layer.self_attn.__class__ = _extended(type(layer.self_attn))
+        attention = layer.self_attn
+        attention.__class__ = _extended(attention.__class__)
     return True
 
 
@@ -112,17 +113,20 @@ def enable_packed_attention(layers: nn.ModuleList) -> bool:
 def _extended(kind: type[nn.Module]) -> type[nn.Module]:
     """Subclass an attention class with a second path for segment masks; name and parameters stay the same."""
 
-    def forward(self, hidden_states, *args, **kwargs):
+    def forward(self: nn.Module, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         mask = kwargs.get("attention_mask")
-        if not is_segment_mask(mask):
+        if mask is None or not is_segment_mask(mask):
             return kind.forward(self, hidden_states, *args, **kwargs)
         mixed = _attend_rows(self, hidden_states, mask, kwargs["position_embeddings"])
-        return (self.o_proj(mixed), None, None)[:ATTENTION_OUTPUTS]
+        output: Any = self.o_proj
+        return (output(mixed), None, None)[:ATTENTION_OUTPUTS]
 
     return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def _attend_rows(attention: nn.Module, hidden: torch.Tensor, mask: torch.Tensor, rotation) -> torch.Tensor:
+def _attend_rows(
+    attention: Any, hidden: torch.Tensor, mask: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
     """(R, L, H) -> (R, L, heads * d), the input of the output projection; zero on padding."""
     size = attention.head_dim
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -130,11 +134,11 @@ def _attend_rows(attention: nn.Module, hidden: torch.Tensor, mask: torch.Tensor,
     # Under autocast the projections are in its format and the rotation is not.
     query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
     with torch.autocast(value.device.type, enabled=False):
-        rows = [_attend_row(*parts) for parts in zip(query, key, value, mask[:, 0, 0], strict=True)]
+        rows = [attend_row(*parts) for parts in zip(query, key, value, mask[:, 0, 0], strict=True)]
     return torch.stack(rows).flatten(2)
 
 
-def _attend_row(query, key, value, mask: torch.Tensor) -> torch.Tensor:
+def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """query (L, heads, d), key and value (L, K, d), segment mask (L,) -> (L, heads, d)."""
     items = mask[mask > _PADDING].neg()
     before = int((mask > _PADDING).nonzero()[0, 0])
@@ -144,10 +148,10 @@ def _attend_row(query, key, value, mask: torch.Tensor) -> torch.Tensor:
     end = len(mask) - after
     groups, shared = query.shape[1] // key.shape[1], slice(before, prefix)
     # (1, heads, P, d); transformers repeats key-value heads for its kernels as well
-    repeated = [
+    q, k, v = (
         t[shared].repeat_interleave(n, 1).transpose(0, 1)[None] for t, n in ((query, 1), (key, groups), (value, groups))
-    ]
-    of_prefix = F.scaled_dot_product_attention(*repeated, is_causal=True)[0].transpose(0, 1)
+    )
+    of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
     layout = Layout.of([n for n in lengths if n], query.device)
     of_items = _ItemAttention.apply(
         query[prefix:end].unflatten(1, (-1, groups)),
@@ -168,17 +172,30 @@ class _ItemAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query, prefix_key, prefix_value, key, value, layout: Layout):
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        prefix_key: torch.Tensor,
+        prefix_value: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: Layout,
+    ) -> torch.Tensor:
         shared = attend(_fold(query), _heads_first(prefix_key), _heads_first(prefix_value))
-        own = attend(*_unpacked(layout, query, key, value), causal=True)
-        parts = [tuple(_unfold(part, query) for part in shared), tuple(_packed(layout, part, query) for part in own)]
-        out, lse = join(parts)
+        own_query, own_key, own_value = _unpacked(layout, query, key, value)
+        own = attend(own_query, own_key, own_value, causal=True)
+        out, lse = join(
+            [
+                (_unfold(shared[0], query), _unfold(shared[1], query)),
+                (_packed(layout, own[0], query), _packed(layout, own[1], query)),
+            ]
+        )
         ctx.layout = layout
         ctx.save_for_backward(query, prefix_key, prefix_value, key, value, out, lse)
         return out
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, prefix_key, prefix_value, key, value, out, lse = ctx.saved_tensors
         layout, grad = ctx.layout, grad.to(query.dtype)
         folded = [_fold(t) for t in (grad, query)], [_fold(t) for t in (out, lse[..., None])]
@@ -186,8 +203,9 @@ class _ItemAttention(torch.autograd.Function):
         of_query, of_prefix_key, of_prefix_value = attend_backward(
             g, q, _heads_first(prefix_key), _heads_first(prefix_value), o, total[..., 0]
         )
-        grads, whole = _unpacked(layout, grad, out, lse[..., None]), _unpacked(layout, query, key, value)
-        own = attend_backward(grads[0], *whole, grads[1], grads[2][..., 0], causal=True)
+        g, o, total = _unpacked(layout, grad, out, lse[..., None])
+        q, k, v = _unpacked(layout, query, key, value)
+        own = attend_backward(g, q, k, v, o, total[..., 0], causal=True)
         own_query, own_key, own_value = (_packed(layout, part, query) for part in own)
         of_query = _unfold(of_query, query) + own_query
         own_key, own_value = own_key.sum(2), own_value.sum(2)  # over the query heads that share them

@@ -13,6 +13,7 @@ Sources: Dao et al., FlashAttention (arXiv 2205.14135), section 3.1, for joining
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +60,15 @@ def attend_plain(
     return torch.cat(outs, 1), torch.cat(sums, 1)
 
 
-def attend_backward(grad, query, key, value, out, lse, causal: bool = False) -> tuple[torch.Tensor, ...]:
+def attend_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    causal: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute the gradients of one part of an attention.
 
     `out` and `lse` are those of the *whole* attention. With them the weights of each part are exp(score - lse), and the
@@ -81,11 +90,19 @@ def attend_backward(grad, query, key, value, out, lse, causal: bool = False) -> 
     if query.device.type != "cpu" or kernel is None:
         return attend_backward_plain(grad, query, key, value, out, lse, causal)
     rows = lse[None].transpose(1, 2).contiguous().transpose(1, 2)  # the kernel's own order of axes in memory
-    parts = kernel(grad[None], query[None], key[None], value[None], out[None], rows, 0.0, causal)
-    return tuple(part[0] for part in parts)
+    of_query, of_key, of_value = kernel(grad[None], query[None], key[None], value[None], out[None], rows, 0.0, causal)
+    return of_query[0], of_key[0], of_value[0]
 
 
-def attend_backward_plain(grad, query, key, value, out, lse, causal: bool = False) -> tuple[torch.Tensor, ...]:
+def attend_backward_plain(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    causal: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute `attend_backward` by matrix products, for blocks of queries."""
     scale = query.shape[-1] ** -0.5
     of_query, of_key, of_value = [], torch.zeros_like(key.float()), torch.zeros_like(value.float())
@@ -110,8 +127,8 @@ def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, 
     """
     sums = torch.stack([lse for _, lse in parts])
     total = sums.logsumexp(0)
-    joined = sum(out.float() * (lse - total).exp()[..., None] for out, lse in parts)
-    return joined.to(parts[0][0].dtype), total
+    weighted = [out.float() * (lse - total).exp()[..., None] for out, lse in parts]
+    return sum(weighted[1:], weighted[0]).to(parts[0][0].dtype), total
 
 
 def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -213,19 +230,19 @@ def _scores(query: torch.Tensor, key: torch.Tensor, first: int | None) -> torch.
     return scores.masked_fill_(later, torch.finfo(torch.float32).min)
 
 
-def _slopes(weights, grad, value, out) -> torch.Tensor:
+def _slopes(weights: torch.Tensor, grad: torch.Tensor, value: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """Return the gradient of the scores: weights * (grad . value - grad . out)."""
     inner = grad.float() @ value.float().transpose(1, 2)
     return weights * (inner - (grad.float() * out.float()).sum(-1, keepdim=True))
 
 
-def _blocks(query: torch.Tensor, key: torch.Tensor):
+def _blocks(query: torch.Tensor, key: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     size = max(1, _SCORES_AT_ONCE // max(1, key.shape[0] * key.shape[1]))
     for start in range(0, query.shape[1], size):
         yield start, query[:, start : start + size]
 
 
-def _row_blocks(query: torch.Tensor, key: torch.Tensor):
+def _row_blocks(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
     of_one = query.shape[1] * query.shape[2] * query.shape[3] * key.shape[1]
     size = max(1, _SCORES_AT_ONCE // max(1, of_one))
     return [slice(start, start + size) for start in range(0, len(query), size)]

@@ -52,19 +52,19 @@ def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Pat
         raise MissingError("no such checkpoint folder", where=path, remedy="give a folder, or a hub name `owner/name`")
     from huggingface_hub import snapshot_download
 
-    chosen = {name: (options or {}).get(name) for name in ("revision", "cache_dir", "token")}
+    hub: dict[str, Any] = {name: (options or {}).get(name) for name in ("revision", "cache_dir", "token")}
     patterns = ["*.json", "*.txt", "*.safetensors"]
     try:
-        found = Path(snapshot_download(str(path), allow_patterns=patterns, **chosen))
-        if not list(found.glob("*.safetensors")):
-            found = Path(snapshot_download(str(path), allow_patterns=[*patterns, "*.bin"], **chosen))
+        snapshot = Path(snapshot_download(str(path), allow_patterns=patterns, **hub))
+        if not list(snapshot.glob("*.safetensors")):
+            snapshot = Path(snapshot_download(str(path), allow_patterns=[*patterns, "*.bin"], **hub))
     except Exception as error:
         raise MissingError(
             f"no such folder, and the hub or its cache did not give it: {type(error).__name__}",
             where=path,
             remedy="check the name, or download the checkpoint and give its folder",
         ) from error
-    return found
+    return snapshot
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -124,10 +124,10 @@ def weight_shapes(folder: Path, floats: bool = True) -> dict[str, tuple[int, ...
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
-        own = shapes_of(path, floats)
-        if twice := shapes.keys() & own.keys():
+        in_file = shapes_of(path, floats)
+        if twice := shapes.keys() & in_file.keys():
             raise DataError(
                 f"holds again what another shard holds: {joined_names(twice)}", where=path, remedy="download it again"
             )
-        shapes |= own
+        shapes |= in_file
     return shapes

@@ -16,7 +16,9 @@ from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
 
 
-def load_pair(path: str | Path, *, lora: str | Path | None = None, model_class: str | None = None, **options: Any):
+def load_pair(
+    path: str | Path, *, lora: str | Path | None = None, model_class: str | None = None, **options: Any
+) -> tuple[Any, Video3DProcessor]:
     """Load model and processor.
 
     Args:

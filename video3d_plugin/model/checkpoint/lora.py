@@ -25,7 +25,7 @@ _CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
 _TRAINED_IN_FULL = ("embed_tokens", "lm_head", "mm_projector", "image_newline")
 
 
-def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05):
+def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05) -> Any:
     """Add an adapter to the linear layers of the language model; heads and embeddings stay trainable in full.
 
     Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
@@ -68,12 +68,12 @@ def _peft_class() -> type:
             super().save_pretrained(save_directory, *args, **kwargs)
             save_full(self, Path(save_directory))
 
-        def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:
+        def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
             read_adapter(Path(model_id))  # raises on what is damaged, or no LoRA
-            found = super().load_adapter(model_id, *args, **kwargs)
+            result = super().load_adapter(model_id, *args, **kwargs)
             if (Path(model_id) / _FULL).is_file():
                 load_full(self.get_base_model(), Path(model_id) / _FULL)
-            return found
+            return result
 
     return LoraModel
 

@@ -37,7 +37,7 @@ _NOT_OF_THE_CONFIG = (
 
 
 def load(
-    cls: type,
+    cls: Any,
     transformers_load: Callable[..., Any],
     path: str | Path,
     *args: Any,
@@ -72,7 +72,7 @@ def load(
         kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
-    actual = registry.class_of_checkpoint(cls, config, folder)
+    actual: Any = registry.class_of_checkpoint(cls, config, folder)
     if actual is not cls:
         return actual.from_pretrained(folder, *args, config=config, output_loading_info=output_loading_info, **kwargs)
     kwargs = _quantised(kwargs, registry.new_parts(cls))
@@ -215,7 +215,7 @@ def _check_parameters(model: torch.nn.Module, names: Iterable[str]) -> None:
         raise DataError(what, remedy="make them parameters, or register them with persistent=False")
 
 
-def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
+def _materialise(model: Any, names: Iterable[str]) -> None:
     """Allocate parameters that the checkpoint lacks: some versions of transformers leave them on "meta"."""
     for name in names:
         owner, _, leaf = name.rpartition(".")
@@ -226,7 +226,7 @@ def _materialise(model: torch.nn.Module, names: Iterable[str]) -> None:
 
 
 @torch.no_grad()
-def initialise(model: torch.nn.Module, names: Iterable[str]) -> None:
+def initialise(model: Any, names: Iterable[str]) -> None:
     """Initialise parameters: modules as torch does, vectors on the model itself from a normal distribution.
 
     Args:

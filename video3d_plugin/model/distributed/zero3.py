@@ -10,7 +10,7 @@ import torch
 
 def enabled() -> bool:
     """Return whether this process trains under ZeRO-3, according to transformers."""
-    from transformers.integrations import is_deepspeed_zero3_enabled
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
     return bool(is_deepspeed_zero3_enabled())
 

@@ -10,7 +10,7 @@ heads each, head size d.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +23,17 @@ from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.sequence import IMAGE_ID
 
 PrefixAttention = Literal["cascade", "expanded"]
+Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and sines (T, d)
 _ROOM = 32  # tokens by which the cache of the questions grows
 
 
-def start(model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None, how: PrefixAttention):
+def start(
+    model: Any, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None, how: PrefixAttention
+) -> Cascade | Expanded:
     """Run the questions' tokens through the language model.
 
     Args:
-        model: A Video3DForCausalLM.
+        model: A Video3DForCausalLM, whose module imports this one.
         prefix: The encoded scene.
         suffixes: For each question the token ids after the prefix.
         points: (C, 3) points of all <coord> tokens in order, world frame, metres, or None.
@@ -57,13 +60,13 @@ def start(model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.T
     return (Cascade if cascade else Expanded)(model, prefix, suffixes, points)
 
 
-def runs_by_layer(inner) -> bool:
+def runs_by_layer(inner: Any) -> bool:
     """Return whether the layers may run one by one: full attention everywhere, and no weights offloaded."""
     sliding = bool(getattr(inner.config, "use_sliding_window", False))
     return not sliding and not any(p.is_meta for p in inner.layers.parameters())
 
 
-def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+def encode_by_layer(inner: Any, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     """Compute the cache of a prefix.
 
     The result is that of transformers' forward pass. Attention and MLP of the last layer are skipped, because only its
@@ -84,18 +87,20 @@ def encode_by_layer(inner, embeds: torch.Tensor) -> tuple[tuple[torch.Tensor, ..
         mixed, key, value = _attended_causally(layer, hidden, rotation, last)
         keys.append(key)
         values.append(value)
-        hidden = hidden if last else _rest_of_layer(layer, hidden, mixed)
+        hidden = hidden if mixed is None else _rest_of_layer(layer, hidden, mixed)
     return tuple(keys), tuple(values)
 
 
-def _attended_causally(layer, hidden: torch.Tensor, rotation, only_keys: bool):
+def _attended_causally(
+    layer: Any, hidden: torch.Tensor, rotation: Rotation, only_keys: bool
+) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
     """Return outputs of the heads (T, heads, d), or None with `only_keys`; keys (1, K, T, d); values (1, K, T, d)."""
     query, key, value = _projected(layer, hidden, rotation)
     key, value = (t.transpose(0, 1)[None].contiguous() for t in (key, value))
     if only_keys:
         return None, key, value
-    repeated = (t.repeat_interleave(query.shape[2], 1) for t in (key, value))
-    mixed = F.scaled_dot_product_attention(query.flatten(1, 2).transpose(0, 1)[None], *repeated, is_causal=True)
+    keys, values = (t.repeat_interleave(query.shape[2], 1) for t in (key, value))
+    mixed = F.scaled_dot_product_attention(query.flatten(1, 2).transpose(0, 1)[None], keys, values, is_causal=True)
     return mixed[0].transpose(0, 1), key, value
 
 
@@ -105,9 +110,7 @@ class Cascade:
     Memory beyond the prefix: keys and values of the questions, and activations (T, H) of their tokens.
     """
 
-    drops = True  # `keep` removes questions that have ended
-
-    def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
+    def __init__(self, model: Any, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
         self._inner, self._start = model.model, len(prefix)
         self._shared = _placed(prefix, self._inner)
         device = model.get_input_embeddings().weight.device
@@ -139,26 +142,32 @@ class Cascade:
             hidden = _rest_of_layer(layer, hidden, mixed)
         return self._inner.norm(hidden)
 
-    def _attend(self, index: int, query, key, value, layout: Layout) -> torch.Tensor:
+    def _attend(
+        self, index: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout
+    ) -> torch.Tensor:
         """query (T, K, G, d), key and value (T, K, d) -> (T, K * G, d)."""
         tokens, heads, groups, size = query.shape
         keys, values = self._grown(index, key, value, layout)
         key, value = (part[0].to(query.dtype) for part in self._shared[index])  # (K, P, d)
         out, lse = attend(query.permute(1, 0, 2, 3).reshape(heads, tokens * groups, size), key, value)
         out, lse = (t.unflatten(1, (tokens, groups)).transpose(0, 1) for t in (out, lse))
-        own = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
-        own = [layout.pack(part) for part in own]
-        return join([(out, lse), (own[0], own[1])])[0].flatten(1, 2)
+        own_out, own_lse = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
+        return join([(out, lse), (layout.pack(own_out), layout.pack(own_lse))])[0].flatten(1, 2)
 
-    def _grown(self, index: int, key, value, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    def _grown(
+        self, index: int, key: torch.Tensor, value: torch.Tensor, layout: Layout
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store keys and values of the new tokens, and return all of the questions' (B, S, K, d), S the longest."""
         if index == len(self._own):
-            self._own.append(tuple(_empty(len(self._lengths), self._longest + _ROOM, like=t) for t in (key, value)))
-        elif self._own[index][0].shape[1] < self._longest:
-            self._own[index] = tuple(F.pad(t, (0, 0, 0, 0, 0, _ROOM)) for t in self._own[index])
-        for stored, new in zip(self._own[index], (key, value), strict=True):
-            stored[layout.rows, layout.columns] = new
-        return tuple(t[:, : self._longest] for t in self._own[index])
+            rows, columns = len(self._lengths), self._longest + _ROOM
+            self._own.append((_empty(rows, columns, like=key), _empty(rows, columns, like=value)))
+        keys, values = self._own[index]
+        if keys.shape[1] < self._longest:
+            keys, values = (F.pad(t, (0, 0, 0, 0, 0, _ROOM)) for t in (keys, values))
+            self._own[index] = keys, values
+        keys[layout.rows, layout.columns] = key
+        values[layout.rows, layout.columns] = value
+        return keys[:, : self._longest], values[:, : self._longest]
 
 
 class Expanded:
@@ -167,9 +176,7 @@ class Expanded:
     Rows are aligned at their ends, so that padding lies between prefix and question.
     """
 
-    drops = False
-
-    def __init__(self, model, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
+    def __init__(self, model: Any, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
         self._inner, longest = model.model, max(map(len, suffixes))
         device = model.get_input_embeddings().weight.device
         ids = torch.tensor([[0] * (longest - len(suffix)) + suffix for suffix in suffixes], device=device)
@@ -198,15 +205,15 @@ class Expanded:
         self._cache, self.hidden = output[CACHE], output[0][:, -1]
 
 
-def _cache(prefix: ScenePrefix, rows: int, inner) -> DynamicCache:
+def _cache(prefix: ScenePrefix, rows: int, inner: Any) -> DynamicCache:
     """Make a cache that starts with the prefix in every row. It grows by concatenation; the prefix is not changed."""
     cache = DynamicCache()
-    for index, layer in enumerate(_placed(prefix, inner)):
-        cache.update(*(part.expand(rows, -1, -1, -1) for part in layer), index)
+    for index, (key, value) in enumerate(_placed(prefix, inner)):
+        cache.update(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1), index)
     return cache
 
 
-def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _placed(prefix: ScenePrefix, inner: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the prefix's keys and values (1, K, P, d) by layer, on the layer's device and in the model's format."""
     dtype, layers = inner.embed_tokens.weight.dtype, []
     for layer, key, value in zip(inner.layers, prefix.keys, prefix.values, strict=True):
@@ -218,13 +225,13 @@ def _placed(prefix: ScenePrefix, inner) -> list[tuple[torch.Tensor, torch.Tensor
 # -- the steps of a Qwen2 layer, whose modules are the same in transformers 4.45 to 5 ---------------------------------
 
 
-def _rotation(inner, like: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _rotation(inner: Any, like: torch.Tensor, positions: torch.Tensor) -> Rotation:
     """Return cos and sin (T, d) of the rotary embedding at positions (T,)."""
     cos, sin = inner.rotary_emb(like[None], positions[None])
     return cos[0], sin[0]
 
 
-def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _projected(layer: Any, hidden: torch.Tensor, rotation: Rotation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(T, H) -> query (T, K, G, d), key and value (T, K, d); query and key rotated."""
     normed, attention = layer.input_layernorm(hidden), layer.self_attn
     size = attention.head_dim
@@ -236,13 +243,13 @@ def _projected(layer, hidden: torch.Tensor, rotation) -> tuple[torch.Tensor, tor
     return query.unflatten(1, (key.shape[1], -1)), key, value
 
 
-def _rest_of_layer(layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+def _rest_of_layer(layer: Any, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
     """Output projection, residual and MLP: outputs of the heads (T, heads, d) -> output of the layer (T, H)."""
     hidden = hidden + layer.self_attn.o_proj(mixed.flatten(1))
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
-def _device_of(layer) -> torch.device:
+def _device_of(layer: Any) -> torch.device:
     return next(layer.parameters()).device
 
 

@@ -15,8 +15,8 @@ the embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, which is 0.43 GB for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
@@ -24,7 +24,7 @@ from transformers import DynamicCache
 from video3d_plugin.compat import CACHE, cache_tensors
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.grounding import score_proposals
-from video3d_plugin.model.prefix.decoding import PrefixAttention, encode_by_layer, runs_by_layer, start
+from video3d_plugin.model.prefix.decoding import Cascade, PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.prefix.key import prefix_key
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
@@ -160,12 +160,12 @@ def answer(
 
 @torch.inference_mode()
 def answer_tokens(
-    model,
-    processor,
+    model: Video3DForCausalLM,
+    processor: Video3DProcessor,
     prefix: ScenePrefix,
     questions: Sequence[Question],
     max_new_tokens: int,
-    choose=None,
+    choose: Callable[[torch.Tensor], torch.Tensor] | None = None,
     prefix_attention: PrefixAttention = "cascade",
 ) -> list[list[int]]:
     """Generate answers as token ids, up to and including the end token.
@@ -191,8 +191,9 @@ def answer_tokens(
             raise DataError(f"{question.item_id} is a grounding question", remedy="use `ground` for it")
         suffixes.append(processor.suffix_ids(question, answered=False)[0])
     step = start(model, prefix, suffixes, _points(questions), prefix_attention)
-    stops, answers = set(processor.stop_ids), [[] for _ in questions]
-    running, drops = list(range(len(questions))), step.drops and choose is None
+    stops = set(processor.stop_ids)
+    answers: list[list[int]] = [[] for _ in questions]
+    running = list(range(len(questions)))
     while True:
         logits = model.lm_head(step.hidden).float()
         ids = logits.argmax(-1) if choose is None else choose(logits)
@@ -200,11 +201,11 @@ def answer_tokens(
             answers[index].append(token)
         going = [place for place, index in enumerate(running) if not stops.intersection(answers[index])]
         if not going or len(answers[running[going[0]]]) == max_new_tokens:
-            return [_until(tokens, processor.stop_ids) for tokens in answers]
-        if drops and len(going) < len(running):
-            kept = torch.tensor(going, device=ids.device)
-            step.keep(kept)
-            ids, running = ids[kept], [running[place] for place in going]
+            return [until_stop(tokens, processor.stop_ids) for tokens in answers]
+        if isinstance(step, Cascade) and choose is None and len(going) < len(running):
+            places = torch.tensor(going, device=ids.device)
+            step.keep(places)
+            ids, running = ids[places], [running[place] for place in going]
         step.advance(ids)
 
 
@@ -213,7 +214,9 @@ def _points(questions: Sequence[Question]) -> torch.Tensor | None:
     return torch.tensor(points, dtype=torch.float32) if points else None
 
 
-def _sampler(temperature: float, top_p: float, top_k: int, generator: torch.Generator | None):
+def _sampler(
+    temperature: float, top_p: float, top_k: int, generator: torch.Generator | None
+) -> Callable[[torch.Tensor], torch.Tensor]:
     from transformers import (
         LogitsProcessorList,
         TemperatureLogitsWarper,
@@ -221,7 +224,7 @@ def _sampler(temperature: float, top_p: float, top_k: int, generator: torch.Gene
         TopPLogitsWarper,
     )
 
-    steps = LogitsProcessorList()
+    steps: Any = LogitsProcessorList()  # their first argument is not read
     if temperature != 1.0:
         steps.append(TemperatureLogitsWarper(float(temperature)))
     if top_k:
@@ -235,7 +238,8 @@ def _sampler(temperature: float, top_p: float, top_k: int, generator: torch.Gene
     return choose
 
 
-def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
+def until_stop(ids: list[int], stops: Sequence[int]) -> list[int]:
+    """Return token ids up to and including the first of `stops`."""
     for count, token in enumerate(ids, 1):
         if token in stops:
             return ids[:count]

@@ -7,7 +7,7 @@ through `.data` and PEFT's merging do not advance it.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -40,10 +40,10 @@ def prefix_key(model: Video3DForCausalLM, processor: Video3DProcessor) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    inner, config = model.get_model(), model.config
+    inner, config, wrapper = model.get_model(), model.config, cast(Any, model)
     switches = [[vars(module).get(name) for name in _SWITCHES] for module in inner.modules()]
     asked = (config.inputs_spec, config.layout, config.position, config.head is not None)
-    kind = identity(type(model.get_base_model() if hasattr(model, "get_base_model") else model))
+    kind = identity(type(wrapper.get_base_model() if hasattr(model, "get_base_model") else model))
     # An add-on's class may read any of its weights before the question, and have switches anywhere.
     theirs = None if kind is None else (kind, _sums(model))
     made_with = (_sums(inner), switches, asked, processor.prefix_ids(), theirs)
@@ -72,7 +72,8 @@ def sum_of_bits(tensor: torch.Tensor) -> torch.Tensor:
         () int64, on the tensor's device.
     """
     if hasattr(tensor, "__tensor_flatten__"):  # several tensors in one, as torchao's quantised weights are
-        return sum(sum_of_bits(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+        parts: Any = tensor
+        return torch.stack([sum_of_bits(getattr(tensor, name)) for name in parts.__tensor_flatten__()[0]]).sum()
     memory = tensor.contiguous().flatten().view(torch.uint8)
     whole = len(memory) - len(memory) % 8
     if memory.storage_offset() % 8:
