@@ -97,7 +97,7 @@ HOW: list[Run | Listed] = [
     Listed(r"video3d train .* --model-class roomgain", "needs the add-on; tests/test_extending_models.py", parses),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
-    Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/test_completion.py", completes),
+    Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/cli/test_completion.py", completes),
     Run(r"video3d prepare (SCANNET|SOURCE|captures/) "),
     Run(r"video3d doctor", more=("--quick",)),  # tests/cli/doctor run it whole
     Run(r"video3d (ask|view|sample|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),

@@ -145,13 +145,13 @@ def _checkpoint(options: DemoOptions, data: Path, stages: Stages) -> tuple[Path,
     from video3d_plugin.mini.train import from_scratch, train_mini
     from video3d_plugin.training.dataset import training_questions
 
-    chosen = preset("demo")
-    settings = replace(chosen.settings, seed=options.seed, **({"steps": options.steps} if options.steps else {}))
+    demo_preset = preset("demo")
+    settings = replace(demo_preset.settings, seed=options.seed, **({"steps": options.steps} if options.steps else {}))
     output = options.output / f"checkpoint-seed{options.seed}-rooms{options.train_rooms}-steps{settings.steps}"
     folder = DataFolder.open(data)
     if not (output / "training.json").is_file():
         with stages.stage(f"a small model from scratch, {settings.steps} steps"):
-            model, processor = from_scratch(chosen, training_questions(folder, settings.tasks), seed=options.seed)
+            model, processor = from_scratch(demo_preset, training_questions(folder, settings.tasks), seed=options.seed)
             with _one_thread():
                 train_mini(model.train(), processor, folder, output, settings)
     return output, (

@@ -139,8 +139,8 @@ class ItemAssembly(RankSync):
     ) -> list[SceneTokens]:
         """Encode the scenes of a batch; `with_proposals` holds the indices of those that need proposal features."""
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
-        rows = [", ".join(str(row) for row, own in enumerate(scene_of) if own == i) for i in range(len(scenes))]
-        names = [f"item {own} of the batch (scene {i})" for i, own in enumerate(rows)]
+        rows = [", ".join(str(row) for row, items in enumerate(scene_of) if items == i) for i in range(len(scenes))]
+        names = [f"item {items} of the batch (scene {i})" for i, items in enumerate(rows)]
         grounded = [i in with_proposals for i in range(len(scenes))]
         if self.rank_sync_enabled:
             return encode_scenes(self, scenes, grounded, names, rank_sync=True)

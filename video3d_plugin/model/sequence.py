@@ -137,8 +137,8 @@ def positions(mask: torch.Tensor, segments: torch.Tensor | None = None) -> torch
     result = prefix.cumsum(1) - 1
     start = prefix.sum(1, keepdim=True)
     for segment in range(1, int(segments.max()) + 1):
-        own = (segments == segment).long()
-        result = torch.where(own.bool(), start + own.cumsum(1) - 1, result)
+        of_segment = (segments == segment).long()
+        result = torch.where(of_segment.bool(), start + of_segment.cumsum(1) - 1, result)
     return result.clamp(min=0) * mask
 
 
@@ -157,8 +157,8 @@ def item_places(mask: torch.Tensor, segments: torch.Tensor | None) -> list[tuple
     places = []
     for row in range(len(segments)):
         for segment in range(1, int(segments[row].max()) + 1):
-            own = (segments[row] == 0) | (segments[row] == segment)
-            places.append((row, own.nonzero()[:, 0]))
+            of_item = (segments[row] == 0) | (segments[row] == segment)
+            places.append((row, of_item.nonzero()[:, 0]))
     return places
 
 

@@ -21,18 +21,18 @@ def data_folder() -> Iterator[Check]:
     try:
         folder = DataFolder.from_env()
         tasks = ", ".join(f"{task} {split} {count}" for (task, split), count in sorted(folder.tasks().items()))
-        chosen = spread(folder.scene_ids, SCENES_READ)
-        frames = [frame.color.path for scene_id in chosen for frame in folder.scene(scene_id).frames[:1]]
+        scene_ids = spread(folder.scene_ids, SCENES_READ)
+        frames = [frame.color.path for scene_id in scene_ids for frame in folder.scene(scene_id).frames[:1]]
     except Video3DError as error:
         yield Check("data", "problem", str(error), needs="data")
         return
     total = len(folder.scene_ids)
     if gone := [path for path in frames if not path.is_file()]:
-        of = f"{len(gone)} of {len(chosen)} scenes" + (f" (of {total} in all)" if len(chosen) < total else "")
-        found = f"{folder.path}: frames of {of} are gone, such as {gone[0]}"
-        yield Check("data", "problem", found, "put them back, or prepare again with --copy-frames", needs="data")
+        of = f"{len(gone)} of {len(scene_ids)} scenes" + (f" (of {total} in all)" if len(scene_ids) < total else "")
+        finding = f"{folder.path}: frames of {of} are gone, such as {gone[0]}"
+        yield Check("data", "problem", finding, "put them back, or prepare again with --copy-frames", needs="data")
         return
-    looked = f" ({len(chosen)} of them looked at)" if len(chosen) < total else ""
+    looked = f" ({len(scene_ids)} of them looked at)" if len(scene_ids) < total else ""
     yield Check("data", "ok", f"{folder.path}: {total} scenes{looked}; {tasks or 'no questions'}", needs="data")
 
 

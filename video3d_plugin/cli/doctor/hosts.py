@@ -56,8 +56,8 @@ def hooks() -> Iterator[Check]:
         yield Check("hooks", "ok", "active, through video3d_plugin_hooks.pth", needs="hooks")
     else:
         remedy = "install the package with pip; a folder on PYTHONPATH has no hooks"
-        found = "not installed: lmms-eval will not find the tasks by name"
-        yield Check("hooks", "absent", found, remedy, needs="hooks")
+        finding = "not installed: lmms-eval will not find the tasks by name"
+        yield Check("hooks", "absent", finding, remedy, needs="hooks")
 
 
 def patches(llava: str | None = None) -> Iterator[Check]:

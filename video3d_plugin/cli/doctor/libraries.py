@@ -118,9 +118,9 @@ def imports() -> Iterator[Check]:
     for name, (missing, probe) in probes.items():
         use, part = USES[name], f"imports for {name}"
         if probe is None:
-            found = f"not installed: {', '.join(missing)}"
+            finding = f"not installed: {', '.join(missing)}"
             remedy = install_extra(use.extra) if use.extra else "; ".join(map(remedy_for, missing))
-            yield Check(part, "absent", found, remedy, use.needs)
+            yield Check(part, "absent", finding, remedy, use.needs)
             continue
         said, crash = probe.result()
         if said == "":

@@ -42,8 +42,8 @@ def checks(given: str | None = None) -> Iterator[Check]:
     yield _transformers()
     missing = [name for module, name in IMPORTED.items() if find_spec(module) is None]
     if missing:
-        found = f"not installed: {', '.join(missing)}"
-        yield Check("LLaVA-NeXT's imports", "absent", found, install_extra("llava"), needs=NEED)
+        finding = f"not installed: {', '.join(missing)}"
+        yield Check("LLaVA-NeXT's imports", "absent", finding, install_extra("llava"), needs=NEED)
     else:
         yield Check("LLaVA-NeXT's imports", "ok", ", ".join(IMPORTED.values()), needs=NEED)
     yield _deepspeed()
@@ -78,9 +78,9 @@ def _checkout(folder: Path) -> Check:
         return Check("LLaVA-NeXT checkout", "problem", f"{file}: {error}", "check it out again", needs=NEED)
     if digest in KNOWN_TRAIN:
         return Check("LLaVA-NeXT checkout", "ok", f"{at}; train() is that of {KNOWN_TRAIN[digest]}", needs=NEED)
-    found = f"{at}; its train() is not code that --model was written for ({digest})"
+    finding = f"{at}; its train() is not code that --model was written for ({digest})"
     known = ", ".join(sorted(KNOWN_TRAIN.values()))
-    return Check("LLaVA-NeXT checkout", "problem", found, f"check out one that works: {known}", needs=NEED)
+    return Check("LLaVA-NeXT checkout", "problem", finding, f"check out one that works: {known}", needs=NEED)
 
 
 def _transformers() -> Check:
@@ -89,8 +89,8 @@ def _transformers() -> Check:
         return Check(part, "absent", "not installed", "pip install 'transformers>=4.45,<5'", needs=NEED)
     if (4, 45) <= tuple(int(number) for number in version.split(".")[:2]) < (5, 0):
         return Check(part, "ok", f"{version} trains", needs=NEED)
-    found = f"{version} does not train there; `video3d train` does"
-    return Check(part, "absent", found, "pip install 'transformers>=4.45,<5'", needs=NEED)
+    finding = f"{version} does not train there; `video3d train` does"
+    return Check(part, "absent", finding, "pip install 'transformers>=4.45,<5'", needs=NEED)
 
 
 def _deepspeed() -> Check:
@@ -103,10 +103,10 @@ def _deepspeed() -> Check:
 
 def _launchers() -> Check:
     """List the installed launchers; `--model` works with each where the start-up hook is active."""
-    found = ["python", *(name for name, module in LAUNCHERS.items() if _there(module))]
-    absent = [name for name in LAUNCHERS if name not in found]
+    present = ["python", *(name for name, module in LAUNCHERS.items() if _there(module))]
+    absent = [name for name in LAUNCHERS if name not in present]
     more = f"; not installed: {', '.join(absent)}" if absent else ""
-    return Check("launchers", "ok", ", ".join(found) + more)
+    return Check("launchers", "ok", ", ".join(present) + more)
 
 
 def _there(module: str) -> bool:

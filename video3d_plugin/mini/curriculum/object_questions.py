@@ -206,9 +206,9 @@ def _nearest_label(objects: ObjectNames, boxes: Mapping[int, Any], anchor: int) 
 def _is_there(objects: ObjectNames, object_id: int, rng: random.Random) -> tuple[str, str] | None:
     """("Is there a red chair?", "yes" or "no", equally often); None if attributes of the label are unknown."""
     label = objects[object_id][1]
-    own = {word for word, other in objects.values() if other == label}
-    others = sorted({word for word, _ in objects.values() if word} - own)
-    if None in own or not others:
+    present = {word for word, other in objects.values() if other == label}
+    others = sorted({word for word, _ in objects.values() if word} - present)
+    if None in present or not others:
         return None
     is_there = rng.random() < 0.5
     word = objects[object_id][0] if is_there else rng.choice(others)

@@ -242,9 +242,9 @@ def _absent(
 ) -> Phrase | None:
     """An object that is not there: a visible label with an attribute of other labels; None without such attributes."""
     label = objects[rng.choice(visible)][1]
-    own = {attribute for attribute, other in objects.values() if other == label}
-    others = sorted({attribute for attribute, _ in objects.values() if attribute} - own)
-    if not others or None in own:
+    present = {attribute for attribute, other in objects.values() if other == label}
+    others = sorted({attribute for attribute, _ in objects.values() if attribute} - present)
+    if not others or None in present:
         return None
     return _phrase(rng.choice(_PLAIN), {"a": (f"{rng.choice(others)} {label}", ())}, (), ())
 

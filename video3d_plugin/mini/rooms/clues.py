@@ -58,14 +58,16 @@ def clues(facts: Facts, target: Body, group: list[Body]) -> list[Clue]:
     Returns:
         Clues, each with the objects of the group that it is or may be true of.
     """
-    found = [_predicate(facts, kind, target, (), group) for kind in ALONE]
+    of_kinds = [_predicate(facts, kind, target, (), group) for kind in ALONE]
     anchors = anchors_for(facts, target.label)
     for anchor in anchors:
-        found += [_predicate(facts, kind, target, (anchor,), group) for kind in ANCHORED if fits(facts, kind, anchor)]
+        of_kinds += [
+            _predicate(facts, kind, target, (anchor,), group) for kind in ANCHORED if fits(facts, kind, anchor)
+        ]
     for i, first in enumerate(anchors):
-        found += [_predicate(facts, "between", target, (first, second), group) for second in anchors[i + 1 :]]
-    found = [clue for clue in found if clue is not None]
-    return found + [c for c in superlatives(facts, group, anchors) if target.id in c.holders]
+        of_kinds += [_predicate(facts, "between", target, (first, second), group) for second in anchors[i + 1 :]]
+    of_kinds = [clue for clue in of_kinds if clue is not None]
+    return of_kinds + [c for c in superlatives(facts, group, anchors) if target.id in c.holders]
 
 
 def _predicate(facts, kind, target, anchors, group) -> Clue | None:
@@ -78,29 +80,29 @@ def superlatives(facts: Facts, group: list[Body], anchors: list[Body]) -> Iterat
     """Return the clues that single out one object of a group: nearest, leftmost, biggest and the like."""
     if len(group) < 2:
         return
-    found: list[tuple[str, tuple[Body, ...], int | None]] = []
+    winners: list[tuple[str, tuple[Body, ...], int | None]] = []
     for anchor in anchors:
-        found += [
+        winners += [
             ("nearest", (anchor,), rel.nearest(group, anchor)),
             ("farthest", (anchor,), rel.farthest(group, anchor)),
         ]
         if fits(facts, "leftmost_facing", anchor) and anchor.label not in ("door", "chair"):
             view = anchor.center, (-anchor.front[0], -anchor.front[1])
-            found += [
+            winners += [
                 ("leftmost_facing", (anchor,), rel.leftmost(group, *view)),
                 ("rightmost_facing", (anchor,), rel.rightmost(group, *view)),
             ]
         if fits(facts, "leftmost_door", anchor):
             view = anchor.center, anchor.front
-            found += [
+            winners += [
                 ("leftmost_door", (anchor,), rel.leftmost(group, *view)),
                 ("rightmost_door", (anchor,), rel.rightmost(group, *view)),
             ]
-    found += [
+    winners += [
         ("biggest", (), rel.biggest(group)),
         ("smallest", (), rel.smallest(group)),
         ("tallest", (), rel.tallest(group)),
     ]
-    for kind, used, winner in found:
+    for kind, used, winner in winners:
         if winner is not None:
             yield Clue(kind, used, frozenset((winner,)))

@@ -183,18 +183,20 @@ def make_room(scene_id: str, seed: tuple[int | str, ...], *, id_gaps: bool = Fal
     Raises:
         DataError: If 40 attempts give no room of that plan.
     """
-    chosen = plan_called(plan)
+    layout_plan = plan_called(plan)
     for attempt in range(40):
         rng = stream(*seed, scene_id, "layout", attempt)
-        theme = chosen.themes[int(rng.integers(len(chosen.themes)))]
-        layout = _furnish(rng, theme, chosen)
+        theme = layout_plan.themes[int(rng.integers(len(layout_plan.themes)))]
+        layout = _furnish(rng, theme, layout_plan)
         labels = [t.label for t in layout.things]
         repeated = sum(labels.count(label) > 1 for label in set(labels))
-        enough = len(set(labels)) >= chosen.classes and repeated >= chosen.repeated
+        enough = len(set(labels)) >= layout_plan.classes and repeated >= layout_plan.repeated
         if enough and "door" in labels and "window" in labels:
             return _finish(scene_id, theme, layout, rng, id_gaps, seed)
     raise DataError(
-        f"no room of {chosen.classes} classes could be furnished", where=scene_id, remedy="report the seed as a bug"
+        f"no room of {layout_plan.classes} classes could be furnished",
+        where=scene_id,
+        remedy="report the seed as a bug",
     )
 
 

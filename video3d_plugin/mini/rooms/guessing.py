@@ -189,21 +189,21 @@ def _text_scores(root: Path, split: str, task: str) -> tuple[Scores, dict[str, l
     scores: Scores = {"questions": len(score)} | {name: _percent(values) for name, values in right.items()}
     of, to_learn = _by_kind(task, score), _by_kind(task, learn)
     for kind in sorted(of):
-        own = [score[number] for number in of[kind]]
-        scores[f"questions_{kind}"] = len(own)
+        of_kind = [score[number] for number in of[kind]]
+        scores[f"questions_{kind}"] = len(of_kind)
         scores[f"per_template_{kind}"] = _percent([right["per_template"][number] for number in of[kind]])
         if learn is not score:
             same = [learn[number] for number in to_learn.get(kind, [])]
-            scores[f"naive_bayes_{kind}"] = _percent(naive_bayes(same, own))
+            scores[f"naive_bayes_{kind}"] = _percent(naive_bayes(same, of_kind))
     return scores, right, score
 
 
 def _by_kind(task: str, items: list[Item]) -> dict[str, list[int]]:
     """Indices of the items of each kind."""
-    found: dict[str, list[int]] = defaultdict(list)
+    numbers: dict[str, list[int]] = defaultdict(list)
     for number, (_, text, _) in enumerate(items):
-        found[question_kind(task, _question(text))].append(number)
-    return found
+        numbers[question_kind(task, _question(text))].append(number)
+    return numbers
 
 
 def load_scanqa(root: Path, split: str) -> list[Item]:
@@ -332,5 +332,5 @@ def _class(item: dict) -> tuple:
 
 
 def _class_and_color(item: dict) -> tuple:
-    own = item["description"].split(item["object_name"].replace("_", " "))[0]  # the colour before the noun
-    return item["object_name"], tuple(c for c in COLORS if c in own)[:1]
+    before = item["description"].split(item["object_name"].replace("_", " "))[0]  # the colour before the noun
+    return item["object_name"], tuple(c for c in COLORS if c in before)[:1]

@@ -126,29 +126,29 @@ def proposals(room: Room, mesh: Mesh, faults: ProposalFaults) -> np.ndarray:
     rng = stream(*room.seed, room.scene_id, "proposals")
     masks: list[tuple[float, np.ndarray]] = []
     for thing in room.things:
-        own, fate = mesh.owner == thing.object_id, rng.random()
+        of_thing, fate = mesh.owner == thing.object_id, rng.random()
         if fate < faults.missed:
             continue
         if fate < faults.missed + faults.split:
-            masks += [(rng.uniform(0.3, 0.8), half) for half in _halves(mesh, own)]
+            masks += [(rng.uniform(0.3, 0.8), half) for half in _halves(mesh, of_thing)]
         elif fate < faults.missed + faults.split + faults.merged:
             other = _neighbour(room, thing)
-            masks.append((rng.uniform(0.4, 0.9), own | (mesh.owner == other)))
+            masks.append((rng.uniform(0.4, 0.9), of_thing | (mesh.owner == other)))
         else:
-            masks.append((rng.uniform(0.6, 1.0), _ragged(rng, mesh, own, faults.ragged)))
+            masks.append((rng.uniform(0.6, 1.0), _ragged(rng, mesh, of_thing, faults.ragged)))
     for _ in range(int(rng.integers(faults.spurious[0], faults.spurious[1] + 1))):
         masks.append((rng.uniform(0.0, 0.6), _blob(rng, mesh)))
     masks.sort(key=lambda scored: -scored[0])
-    kept = [mask for _, mask in masks if mask.any()][:50]
-    return np.stack(kept) if kept else np.zeros((0, len(mesh.points)), bool)
+    nonempty = [mask for _, mask in masks if mask.any()][:50]
+    return np.stack(nonempty) if nonempty else np.zeros((0, len(mesh.points)), bool)
 
 
-def _halves(mesh: Mesh, own: np.ndarray) -> list[np.ndarray]:
+def _halves(mesh: Mesh, mask: np.ndarray) -> list[np.ndarray]:
     """The object cut across its longest extent."""
-    points = mesh.points[own]
+    points = mesh.points[mask]
     axis = int(np.argmax(np.ptp(points, axis=0)))
-    first = own & (mesh.points[:, axis] <= np.median(points[:, axis]))
-    return [first, own & ~first]
+    first = mask & (mesh.points[:, axis] <= np.median(points[:, axis]))
+    return [first, mask & ~first]
 
 
 def _neighbour(room: Room, thing) -> int:
@@ -158,10 +158,10 @@ def _neighbour(room: Room, thing) -> int:
     ).object_id
 
 
-def _ragged(rng, mesh: Mesh, own: np.ndarray, share: float) -> np.ndarray:
-    lost = [s for s in np.unique(mesh.segment[own]) if rng.random() < share]
-    rest = own & ~np.isin(mesh.segment, lost)
-    return rest if rest.any() else own
+def _ragged(rng, mesh: Mesh, mask: np.ndarray, share: float) -> np.ndarray:
+    lost = [s for s in np.unique(mesh.segment[mask]) if rng.random() < share]
+    rest = mask & ~np.isin(mesh.segment, lost)
+    return rest if rest.any() else mask
 
 
 def _blob(rng, mesh: Mesh) -> np.ndarray:

@@ -31,16 +31,16 @@ def mixed(
         others.
     """
     kinds, weights = list(shares), np.array(list(shares.values()))
-    found: list[tuple[str, Any]] = []
+    drawn: list[tuple[str, Any]] = []
     known: set[Hashable] = set()
     for _ in range(4 * count):
-        if len(found) == count:
+        if len(drawn) == count:
             break
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         for _ in range(PATIENCE):
             item = make(kind)
             if item is not None and key(item) not in known:
                 known.add(key(item))
-                found.append((kind, item))
+                drawn.append((kind, item))
                 break
-    return found
+    return drawn

@@ -48,13 +48,13 @@ def camera_path(room: Room, frames: int) -> tuple[list[np.ndarray], set[int]]:
     rng = stream(*room.seed, room.scene_id, "path")
     poses = _walk(room, rng, frames)
     boxes, camera = RoomBoxes.of(room), intrinsics(*LOW)
-    wanted = {t.object_id for t in room.things}
-    views = [_seen(boxes, pose, camera) & wanted for pose in poses]
-    for target in sorted(wanted - set().union(*views)):
+    ids = {t.object_id for t in room.things}
+    views = [_seen(boxes, pose, camera) & ids for pose in poses]
+    for target in sorted(ids - set().union(*views)):
         if target in set().union(*views):
             continue
-        _look_once(room, rng, boxes, camera, poses, views, room.thing(target), wanted)
-    return poses, wanted - set().union(*views)
+        _look_once(room, rng, boxes, camera, poses, views, room.thing(target), ids)
+    return poses, ids - set().union(*views)
 
 
 def _walk(room: Room, rng: np.random.Generator, frames: int) -> list[np.ndarray]:
@@ -93,9 +93,9 @@ def _seen(boxes: RoomBoxes, pose: np.ndarray, camera: np.ndarray) -> set[int]:
     return {int(i) for i, n in zip(ids, counts, strict=True) if n >= SEEN * side * side}
 
 
-def _look_once(room, rng, boxes, camera, poses, views, thing, wanted) -> None:
+def _look_once(room, rng, boxes, camera, poses, views, thing, ids) -> None:
     """Turn one frame to `thing`, from its place or from nearer, without losing an object that only it shows."""
-    counts = {i: sum(i in view for view in views) for i in wanted}
+    counts = {i: sum(i in view for view in views) for i in ids}
     spare = sorted(range(len(poses)), key=lambda f: (sum(counts[i] == 1 for i in views[f]), f))
     for frame in spare[: max(4, len(spare) // 2)]:
         for attempt in range(4):
@@ -108,7 +108,7 @@ def _look_once(room, rng, boxes, camera, poses, views, thing, wanted) -> None:
             if np.linalg.norm(thing.center[:2] - eye[:2]) < 0.3:
                 continue
             pose = look_at(eye, thing.center + np.array([0, 0, 0.2]))
-            view = _seen(boxes, pose, camera) & wanted
+            view = _seen(boxes, pose, camera) & ids
             lost = {i for i in views[frame] if counts[i] == 1} - view
             if thing.object_id in view and not lost:
                 poses[frame], views[frame] = pose, view

@@ -90,23 +90,23 @@ def _count(facts: Facts, referrer: Referrer, rng):
 
 def _exists(facts: Facts, referrer: Referrer, rng):
     """Yes or no, equally often: a class by its place or colour; objects of the class are usually there."""
-    wanted = bool(rng.random() < 0.5)
+    is_so = bool(rng.random() < 0.5)
     label = pick(rng, sorted({b.label for b in facts.bodies.values()}))
     group = facts.group(label)
     if rng.random() < 0.4 and KINDS[label].colors:
-        color = pick(rng, group).color if wanted else pick(rng, KINDS[label].colors)
-        found = facts.group(label, color)
+        color = pick(rng, group).color if is_so else pick(rng, KINDS[label].colors)
+        bodies = facts.group(label, color)
         words = article(f"{color} {noun(rng, label)}") + " in the room"
     else:
         said = random_phrase(referrer, rng, label)
         held = facts.holders(said[0], said[1], group) if said else None
         if held is None:
             return None
-        found, words = [b for b in group if b.id in held], f"{article(noun(rng, label))} {said[2]}"
-    if bool(found) != wanted:
+        bodies, words = [b for b in group if b.id in held], f"{article(noun(rng, label))} {said[2]}"
+    if bool(bodies) != is_so:
         return None
     form = pick(rng, ("is there {}?", "can you see {}?"))
-    return form.format(words), ["yes" if wanted else "no"], found or group
+    return form.format(words), ["yes" if is_so else "no"], bodies or group
 
 
 def places(facts: Facts, body: Body) -> list[str]:
@@ -114,12 +114,12 @@ def places(facts: Facts, body: Body) -> list[str]:
     ...).
     """
     quiet = np.random.default_rng(1)
-    found: list[str] = []
+    texts: list[str] = []
     anchors = [(a, name) for a in anchors_for(facts, body.label) if (name := _plain_name(facts, a, quiet))]
     for kind in ("on", "below", "corner", "next_to", "in_front_of", "middle"):
         if kind in ("corner", "middle"):
             if facts.holds(kind, body, ()):
-                found.append({"corner": "in the corner", "middle": "in the middle of the room"}[kind])
+                texts.append({"corner": "in the corner", "middle": "in the middle of the room"}[kind])
             continue
         held = [
             (rel.gap(body, a), a.id, n) for a, n in anchors if fits(facts, kind, a) and facts.holds(kind, body, (a,))
@@ -130,8 +130,8 @@ def places(facts: Facts, body: Body) -> list[str]:
             "next_to": "next to the {}",
             "in_front_of": "in front of the {}",
         }
-        found += [form[kind].format(n) for _, _, n in sorted(held)[:1]]
-    return found
+        texts += [form[kind].format(n) for _, _, n in sorted(held)[:1]]
+    return texts
 
 
 def _plain_name(facts: Facts, body: Body, rng) -> str | None:
@@ -176,7 +176,7 @@ def _what(facts: Facts, options: dict[str, list], rng):
     if not options:
         return None
     label = pick(rng, sorted(options))
-    kind, anchor, found = pick(rng, options[label])
+    kind, anchor, bodies = pick(rng, options[label])
     words = phrase(rng, kind, [name_of(facts, anchor, rng)])
     form = pick(rng, ("what is {}?", "what can you see {}?", "which object is {}?"))
-    return form.format(words), list(KINDS[label].nouns), found
+    return form.format(words), list(KINDS[label].nouns), bodies

@@ -101,10 +101,10 @@ def _what(facts: Facts, situation: Situation, rng):
                 if len(there) == 1 and others_clear and not ahead and there[0] not in situation.spoken:
                     pairs.append((side, facts.bodies[there[0]]))
         colors = [(body.color, body) for _, body in pairs]
-        chosen = _by_answer(rng, colors)
-        if chosen is None:
+        drawn = _by_answer(rng, colors)
+        if drawn is None:
             return None
-        color, body = chosen
+        color, body = drawn
         side = ON[next(s for s, b in pairs if b.id == body.id)]
         form = pick(rng, ("What color is the {n} {s}?", "What is the color of the {n} {s}?"))
         return form.format(n=noun(rng, body.label), s=side), color
@@ -133,19 +133,19 @@ def _nearest(facts: Facts, situation: Situation, quarter: str) -> Body | None:
 def _is(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.35:
-        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
-        if chosen is None:
+        drawn = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
+        if drawn is None:
             return None
-        side, body = chosen
+        side, body = drawn
         form = pick(rng, ("Is the {n} on my left or my right?", "Is the {n} to my right or to my left?"))
         return form.format(n=name_of(facts, body, rng)), side
-    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 2)
-    if chosen is None:
+    drawn = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 2)
+    if drawn is None:
         return None
-    where, body = chosen
-    wanted = bool(rng.random() < 0.5)
-    asked = where if wanted else pick(rng, [q for q in ON if q != where])
-    return f"Is the {name_of(facts, body, rng)} {ON[asked]}?", "yes" if wanted else "no"
+    where, body = drawn
+    is_so = bool(rng.random() < 0.5)
+    asked = where if is_so else pick(rng, [q for q in ON if q != where])
+    return f"Is the {name_of(facts, body, rng)} {ON[asked]}?", "yes" if is_so else "no"
 
 
 def _how(facts: Facts, situation: Situation, rng):
@@ -174,8 +174,8 @@ def _can(facts: Facts, situation: Situation, rng):
     sides = {q: [b for b in named if situation.quarter(b) == q] for q in ("ahead", "behind")}
     if not all(sides.values()):
         return None
-    wanted = bool(rng.random() < 0.5)
-    bodies = sides["ahead" if wanted else "behind"]
+    is_so = bool(rng.random() < 0.5)
+    bodies = sides["ahead" if is_so else "behind"]
     name = name_of(facts, pick(rng, bodies), rng)
     form = pick(
         rng,
@@ -185,19 +185,19 @@ def _can(facts: Facts, situation: Situation, rng):
             "Can I look at the {n} without turning around?",
         ),
     )
-    return form.format(n=name), "yes" if wanted else "no"
+    return form.format(n=name), "yes" if is_so else "no"
 
 
 def _which(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.55:
-        chosen = _by_answer(rng, [(TURNS[q], b) for b in named if (q := situation.quarter(b))], 3)
-        if chosen is None:
+        drawn = _by_answer(rng, [(TURNS[q], b) for b in named if (q := situation.quarter(b))], 3)
+        if drawn is None:
             return None
         form = pick(
             rng, ("Which direction should I go to reach the {n}?", "Which way should I go if I want to get to the {n}?")
         )
-        return form.format(n=name_of(facts, chosen[1], rng)), chosen[0]
+        return form.format(n=name_of(facts, drawn[1], rng)), drawn[0]
     if len(named) < 2:
         return None
     first, second = (named[int(i)] for i in rng.choice(len(named), 2, replace=False))
@@ -216,16 +216,16 @@ def _which(facts: Facts, situation: Situation, rng):
 def _others(facts: Facts, situation: Situation, rng):
     named = _named(facts, situation)
     if rng.random() < 0.5:
-        chosen = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
-        if chosen is None:
+        drawn = _by_answer(rng, [(s, b) for b in named if (s := situation.side(b))], 2)
+        if drawn is None:
             return None
         form = pick(
             rng, ("Do I have to turn left or right to face the {n}?", "Should I turn right or left to look at the {n}?")
         )
-        return form.format(n=name_of(facts, chosen[1], rng)), chosen[0]
-    chosen = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 3)
-    if chosen is None:
+        return form.format(n=name_of(facts, drawn[1], rng)), drawn[0]
+    drawn = _by_answer(rng, [(q, b) for b in named if (q := situation.quarter(b))], 3)
+    if drawn is None:
         return None
-    answer = {"ahead": "in front of me", "behind": "behind me", "left": "left", "right": "right"}[chosen[0]]
+    answer = {"ahead": "in front of me", "behind": "behind me", "left": "left", "right": "right"}[drawn[0]]
     form = pick(rng, ("Where is the {n} from where I am?", "In which direction do I find the {n}?"))
-    return form.format(n=name_of(facts, chosen[1], rng)), answer
+    return form.format(n=name_of(facts, drawn[1], rng)), answer

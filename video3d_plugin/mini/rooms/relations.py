@@ -81,14 +81,14 @@ class Facts:
 
     def holders(self, kind: str, anchors: tuple[Body, ...], group: Iterable[Body]) -> set[int] | None:
         """Return the ids in `group` for which the predicate holds; None if it is unclear for any of them."""
-        found = set()
+        ids = set()
         for body in group:
             verdict = self.holds(kind, body, anchors)
             if verdict is None:
                 return None
             if verdict:
-                found.add(body.id)
-        return found
+                ids.add(body.id)
+        return ids
 
 
 def gap(a: Body, b: Body) -> float:

@@ -102,35 +102,35 @@ class Adapter:
         Raises:
             DataError: a name of its list is no module of the model, or nothing is left.
         """
-        wanted, path = self.settings["target_modules"], self.folder / CONFIG
+        targets, path = self.settings["target_modules"], self.folder / CONFIG
         stored = {match[1] for name in self.shapes() if (match := _MATRIX.fullmatch(name))}
-        if wanted == TARGETS:  # the one pattern that is known to end
-            found = [name for name in names if re.fullmatch(TARGETS, name)]
+        if targets == TARGETS:  # the one pattern that is known to end
+            changed = [name for name in names if re.fullmatch(TARGETS, name)]
         elif isinstance(
-            wanted, str
+            targets, str
         ):  # a pattern of a file is not run; as far as its matrices show, it means all layers
             kinds = {_LAYER.sub(".layers.N.", name) for name in stored}
-            found = [name for name in names if _LAYER.sub(".layers.N.", name) in kinds]
+            changed = [name for name in names if _LAYER.sub(".layers.N.", name) in kinds]
         else:
-            missing = [one for one in wanted if not any(_ends(name, one) for name in names)]
+            missing = [one for one in targets if not any(_ends(name, one) for name in names)]
             if missing:
                 what = f"target_modules names what the model lacks: {joined_names(missing)}"
                 raise DataError(what, where=path, remedy="use the base model of this adapter")
-            found = [name for name in names if any(_ends(name, one) for one in wanted)]
+            changed = [name for name in names if any(_ends(name, one) for one in targets)]
         layers = self.settings.get("layers_to_transform")
         if layers is not None:
-            kept = {layers} if isinstance(layers, int) else set(layers)
-            found = [name for name in found if (match := _LAYER.search(name)) and int(match[1]) in kept]
+            numbers = {layers} if isinstance(layers, int) else set(layers)
+            changed = [name for name in changed if (match := _LAYER.search(name)) and int(match[1]) in numbers]
         parts = {_part(name) for name in stored} | {_LANGUAGE}
-        found = [name for name in found if _part(name) in parts]
-        if not found:
+        changed = [name for name in changed if _part(name) in parts]
+        if not changed:
             raise DataError("changes no module of the model", where=path, remedy="use the base model of this adapter")
-        return found
+        return changed
 
     def of_module(self, pattern: str, name: str, default: Any) -> Any:
         """Return rank or alpha of a module, from `rank_pattern` or `alpha_pattern`, else the adapter's."""
-        own = self.settings.get(pattern) or {}
-        return next((value for key, value in own.items() if _ends(name, key)), default)
+        by_module = self.settings.get(pattern) or {}
+        return next((value for key, value in by_module.items() if _ends(name, key)), default)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return shapes_of(self.weights)
@@ -187,22 +187,22 @@ def _weights(folder: Path) -> Path:
 
 def peft_settings(adapter: Adapter, modules: Iterable[str]) -> dict[str, Any]:
     """Return the arguments of PEFT's LoraConfig, with modules, ranks and alphas by full names."""
-    modules, own = list(modules), adapter.settings
-    rank, alpha = own["r"], own["lora_alpha"]
+    modules, stored = list(modules), adapter.settings
+    rank, alpha = stored["r"], stored["lora_alpha"]
     ranks = {name: adapter.of_module("rank_pattern", name, rank) for name in modules}
     alphas = {name: adapter.of_module("alpha_pattern", name, alpha) for name in modules}
     settings = {
         "r": rank,
         "lora_alpha": alpha,
         "target_modules": modules,
-        "bias": own.get("bias", "none"),
-        "use_rslora": own.get("use_rslora", False),
-        "use_dora": own.get("use_dora", False),
-        "modules_to_save": own.get("modules_to_save"),
+        "bias": stored.get("bias", "none"),
+        "use_rslora": stored.get("use_rslora", False),
+        "use_dora": stored.get("use_dora", False),
+        "modules_to_save": stored.get("modules_to_save"),
         "rank_pattern": {name: value for name, value in ranks.items() if value != rank},
         "alpha_pattern": {name: value for name, value in alphas.items() if value != alpha},
         "init_lora_weights": True,
         "task_type": "CAUSAL_LM",
         "inference_mode": True,
     }
-    return settings | ({"lora_bias": True} if own.get("lora_bias") else {})
+    return settings | ({"lora_bias": True} if stored.get("lora_bias") else {})

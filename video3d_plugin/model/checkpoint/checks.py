@@ -174,9 +174,9 @@ def shapes_of(path: Path, floats: bool = True) -> Shapes:
 
 def _check_floats(kinds: Mapping[str, str], path: Path) -> None:
     if kinds:
-        found = joined_names(f"{name} ({kind})" for name, kind in kinds.items())
+        names = joined_names(f"{name} ({kind})" for name, kind in kinds.items())
         raise DataError(
-            f"weights that are no floating-point numbers: {found}", where=path, remedy="save them as floats"
+            f"weights that are no floating-point numbers: {names}", where=path, remedy="save them as floats"
         )
 
 

@@ -80,9 +80,9 @@ def _peft_class() -> type:
 
 def save_full(wrapped: Any, folder: Path) -> None:
     """Save the parameters that were trained in full, and the configuration, beside an adapter."""
-    kept = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
-    with zero3.gathered(kept.values()):
-        full = {name: p.detach().cpu().clone() for name, p in kept.items()}
+    in_full = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
+    with zero3.gathered(in_full.values()):
+        full = {name: p.detach().cpu().clone() for name, p in in_full.items()}
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return  # all ranks gather, one writes
     # not by name, which torch would write into the file
@@ -135,12 +135,12 @@ def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, .
     from peft import get_peft_model_state_dict
 
     places = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    wanted = {name: tuple(tensor.shape) for name, tensor in places.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in places.items()}
     # PEFT may save embeddings of the base beside the matrices.
     whole = {name: tuple(tensor.shape) for name, tensor in wrapped.state_dict().items() if "lora_" not in name}
-    missing = [name for name in wanted if name not in stored]
-    extra = [name for name in stored if name not in wanted and name not in whole]
-    known = {**whole, **wanted}
+    missing = [name for name in shapes if name not in stored]
+    extra = [name for name in stored if name not in shapes and name not in whole]
+    known = {**whole, **shapes}
     other = [f"{n} {stored[n]}, expected {known[n]}" for n in stored if n in known and stored[n] != known[n]]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
     problems = [
@@ -173,16 +173,16 @@ def load_full(model: Any, path: Path) -> None:
     check_finite(tensors, path)
     stored = {name.removeprefix(_WRAPPER).replace(".base_layer.", "."): value for name, value in tensors.items()}
     _fit_words(model, stored, path)
-    own = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
-    unknown = sorted(set(stored) - set(own))
+    parameters = {name.replace(".base_layer.", "."): p for name, p in model.named_parameters() if "lora_" not in name}
+    unknown = sorted(set(stored) - set(parameters))
     if unknown:
         raise DataError(f"unexpected: {joined_names(unknown)}", where=path, remedy="use the base model of this adapter")
     for name, value in stored.items():
-        if own[name].shape != value.shape:
+        if parameters[name].shape != value.shape:
             raise DataError(
-                f"{name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}",
+                f"{name} is {tuple(value.shape)}, the model has {tuple(parameters[name].shape)}",
                 where=path,
                 remedy="use the base model of this adapter",
             )
-        own[name].copy_(value)
+        parameters[name].copy_(value)
     model.initialised_parts = sorted(set(getattr(model, "initialised_parts", ())) - set(stored))

@@ -124,19 +124,21 @@ def _vision(config: Video3DConfig, folder: Path) -> dict[str, Any]:
 
 def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path) -> list[str]:
     """Return the parameters to initialise, or to load from the tower's folder; other differences are a DataError."""
-    wanted = _shapes_by(cls, config, folder)
+    expected_shapes = _shapes_by(cls, config, folder)
     if config.tie_word_embeddings and "lm_head.weight" not in shapes:
-        wanted.pop("lm_head.weight")
-    missing = [name for name in wanted if name not in shapes]
+        expected_shapes.pop("lm_head.weight")
+    missing = [name for name in expected_shapes if name not in shapes]
     last = config.vision_config["num_hidden_layers"] - 1
     not_read = (*_NOT_READ, f"vision_model.encoder.layers.{last}.")
-    extra = [name for name in shapes if name not in wanted and not any(part in name for part in not_read)]
+    extra = [name for name in shapes if name not in expected_shapes and not any(part in name for part in not_read)]
     other = [
-        f"{name} {shapes[name]}, expected {shape}" for name, shape in wanted.items() if shapes.get(name, shape) != shape
+        f"{name} {shapes[name]}, expected {shape}"
+        for name, shape in expected_shapes.items()
+        if shapes.get(name, shape) != shape
     ]
     fresh = []
     for part in (_TOWER, *registry.new_parts(cls)):
-        whole = [name for name in wanted if name.startswith(part)]
+        whole = [name for name in expected_shapes if name.startswith(part)]
         if whole and not any(name in shapes for name in whole):
             fresh += whole
     missing = [name for name in missing if name not in fresh]
@@ -178,23 +180,23 @@ def load_tower(model: Any, name: str | None, beside: Path) -> None:
     folder = tower_folder(name, beside) or local_folder(name)
     sizes = tower_sizes(str(folder))
     tower = model.get_vision_tower()
-    own = {key: getattr(tower.config, key) for key in sizes}
-    different = {key: (value, own[key]) for key, value in sizes.items() if own[key] != value}
+    model_sizes = {key: getattr(tower.config, key) for key in sizes}
+    different = {key: (value, model_sizes[key]) for key, value in sizes.items() if model_sizes[key] != value}
     if different:
         raise DataError(f"sizes differ from the model's tower: {different}", where=folder, remedy="use its own tower")
     vision = tower.vision_tower.vision_model
-    wanted = set(vision.state_dict())
-    found: dict[str, torch.Tensor] = {}
+    names_of_tower = set(vision.state_dict())
+    tensors: dict[str, torch.Tensor] = {}
     for path in weight_files(folder):
         for key, tensor in _tensors_of(path):
             name = key.split("vision_model.", 1)[-1]
-            if name in wanted:
-                found[name] = tensor
-    missing = sorted(wanted - set(found))
+            if name in names_of_tower:
+                tensors[name] = tensor
+    missing = sorted(names_of_tower - set(tensors))
     if missing:
         raise DataError(f"missing: {joined_names(missing)}", where=folder, remedy="give a whole SigLIP checkpoint")
     with zero3.gathered(vision.parameters()):
-        vision.load_state_dict(found)
+        vision.load_state_dict(tensors)
 
 
 def _tensors_of(path: Path) -> Iterable[tuple[str, torch.Tensor]]:
