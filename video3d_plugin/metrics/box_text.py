@@ -1,48 +1,59 @@
-"""Parses boxes in the text of any model: `[x, y, z, w, h, l]`, JSON, tagged or bare numbers, eight corners.
+"""Parses boxes in the text of any model: `[x, y, z, w, h, l]`, JSON, calls, tagged or bare numbers, corners.
 
-Numbers are metres: the centre x, y, z, then the sizes along x, y and z in this order, whatever their names.
+`box_forms` lists the forms of a box.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from video3d_plugin.metrics.iou import box_of_corners, corners_of_box
+from video3d_plugin.metrics.box_forms import (
+    LISTS,
+    MAX_DEPTH,
+    WrittenBox,
+    box_in_mapping,
+    box_of_call,
+    box_of_numbers,
+    box_of_opposite_corners,
+    boxes_in_list,
+    upright_boxes,
+)
+from video3d_plugin.metrics.final_answer import says_no_object
 
 MAX_CHARACTERS = 20_000
 MAX_STARTS = 200
-MAX_DEPTH = 20
-FARTHEST_M = 1e4
 
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?: ?([cm]m)(?![A-Za-z]))?")
+_UNITS_M = {"": 1.0, "cm": 0.01, "mm": 0.001}
+_START = re.compile(r"[\[{]")
 _GROUP = re.compile(r"[\[(<{]([^\[\](){}<>]*)[\])>}]")
+_CALL = re.compile(r"(?<!\w)(\w{1,40})\(([^()]*)\)")
+_PAIR = re.compile(r"(?<![\w.])([A-Za-z_]\w*)[\"']? ?[:=] ?[\"']?([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _TAG = re.compile(r"<[A-Za-z/|][^<>]{0,40}>")
-_NONE = re.compile(
-    r"(?:\[\s*\]|none|null|nothing|n/a|"
-    r"(?:there (?:is|are) )?(?:no|not any|zero) (?:such |matching |corresponding |target )?"
-    r"(?:objects?|box(?:es)?|match(?:es)?)"
-    r"(?: (?:here|found|is found|are found|exists?|in (?:the|this) (?:scene|room)|matches? the description))?)"
-    r"(?:\s*[.!])?",
-    re.IGNORECASE,
+_LOW = re.compile(r"(?<![a-z])(?:min|minimum|lower|from|corners?)(?![a-z])", re.IGNORECASE)
+_HIGH = re.compile(r"(?<![a-z])(?:max|maximum|upper|to|corners?|and)(?![a-z])", re.IGNORECASE)
+_DEGREES = re.compile(r"°|\bdeg(?:rees?)?\b", re.IGNORECASE)
+_DASH = re.compile(r"(?<![\d.\-])[\u2013\u2014](?=[\d.])")
+# Typographic signs; a comma, colon or bracket of full width stands for the plain one, and so does a digit.
+_SIGNS = str.maketrans(
+    {
+        **dict.fromkeys("\u2212\u2010\u2011\u2012\ufe63\uff0d", "-"),
+        **dict.fromkeys("\u00a0\u2002\u2003\u2009\u202f\u3000", " "),
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", None),
+        **dict.fromkeys("\u201c\u201d\u201e\uff02", '"'),
+        **dict.fromkeys("\u2018\u2019\uff07", "'"),
+        **dict.fromkeys("\u3010\u3014\uff3b", "["),
+        **dict.fromkeys("\u3011\u3015\uff3d", "]"),
+        **{chr(0xFEE0 + ord(sign)): sign for sign in "0123456789().,:;{}<>=+"},
+        "\u3001": ",",
+        "\u00d7": " ",
+        "\u22c5": " ",
+    }
 )
-_LISTS = (
-    "bbox_3d", "bbox3d", "box_3d", "box3d", "bbox", "box", "bboxes", "boxes", "bboxes_3d", "boxes_3d", "aabb",
-    "aabb_bound", "corners", "objects", "predictions", "detections", "results", "answer",
-)  # fmt: skip
-_CENTRES = ("center", "centre", "position", "location", "xyz", "origin")
-_SIZES = ("size", "dimensions", "dims", "extent", "extents", "whl", "scale")
-_SIDES = (
-    ("w", "h", "l"), ("dx", "dy", "dz"), ("sx", "sy", "sz"), ("size_x", "size_y", "size_z"),
-    ("x_size", "y_size", "z_size"),
-    ("width", "height", "length"),
-)  # fmt: skip
 
 
 def parse_boxes(text: str) -> list[list[float]] | None:
@@ -54,20 +65,38 @@ def parse_boxes(text: str) -> list[list[float]] | None:
     Returns:
         Boxes (6,) in the order of the text; [] if the text says that there is none; None if it cannot be parsed.
     """
-    text = _TAG.sub("\n", text[:MAX_CHARACTERS])
-    if _NONE.fullmatch(text.strip()):
-        return []
-    boxes = _json_boxes(text)
-    if boxes is None:
-        boxes = _bracketed_boxes(text) or _bare_box(text)
-    return boxes
+    text = _DASH.sub("-", text[:MAX_CHARACTERS].translate(_SIGNS))
+    text = _TAG.sub("\n", text)
+    in_degrees = _DEGREES.search(text) is not None
+    for parse in (_boxes_of_calls, _json_boxes, _bracketed_boxes, _boxes_of_names, _bare_boxes):
+        boxes = parse(text)
+        if boxes is not None:
+            return upright_boxes(boxes, in_degrees)
+    return [] if says_no_object(text) else None
 
 
-def _json_boxes(text: str) -> list[list[float]] | None:
+def _boxes_of_calls(text: str) -> list[WrittenBox] | None:
+    """Boxes in calls, as SpatialLM's `bbox_0=Bbox(chair, x, y, z, angle_z, scale_x, scale_y, scale_z)`."""
+    boxes = []
+    for name, content in _CALL.findall(text):
+        if "box" not in name.lower():
+            continue
+        if "=" in content:
+            box = box_in_mapping(_named_numbers(content))
+        else:
+            arguments = [argument.strip() for argument in content.split(",")]
+            numbers = [float(a) for a in arguments if (match := _NUMBER.fullmatch(a)) and not match[2]]
+            starts_with_class = arguments[0] and _NUMBER.fullmatch(arguments[0]) is None
+            box = box_of_call(numbers) if starts_with_class else box_of_numbers(numbers)
+        boxes += [box] if box is not None else []
+    return boxes or None
+
+
+def _json_boxes(text: str) -> list[WrittenBox] | None:
     """Boxes of all JSON values in the text; [] only if the answer is one empty list of boxes."""
     decoder, position, boxes, values = json.JSONDecoder(), 0, [], []
     for _ in range(MAX_STARTS):
-        start = re.compile(r"[\[{]").search(text, position)
+        start = _START.search(text, position)
         if start is None:
             break
         try:
@@ -83,134 +112,91 @@ def _json_boxes(text: str) -> list[list[float]] | None:
 
 def _holds_nothing(value: Any) -> bool:
     if isinstance(value, Mapping):
-        lists = [value[key] for key in _lower(value) if key in _LISTS]
+        lists = [item for key, item in _lower(value).items() if key in LISTS]
         return bool(lists) and all(item == [] or item is None for item in lists)
     return value == []
 
 
 def _lower(value: Mapping) -> dict[str, Any]:
-    return {str(key).lower(): item for key, item in value.items()}
+    return {str(key).lower().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
 
 
-def _boxes_in(value: Any, depth: int) -> list[list[float]]:
+def _boxes_in(value: Any, depth: int, name: str = "") -> list[WrittenBox]:
     if depth == 0:
         return []
     if isinstance(value, Mapping):
-        return _boxes_in_mapping(_lower(value), depth)
+        value = _lower(value)
+        if (box := box_in_mapping(value)) is not None:
+            return [box]
+        return [box for key in LISTS if key in value for box in _boxes_in(value[key], depth - 1, key)]
     if not isinstance(value, list):
-        return _boxes_in_text(value) if isinstance(value, str) else []
-    if (box := _box_of_list(value)) is not None:
+        return (_bracketed_boxes(value) or _bare_boxes(value) or []) if isinstance(value, str) else []
+    if (box := boxes_in_list(value, name)) is not None:
         return [box]
-    return [box for item in value for box in _boxes_in(item, depth - 1)]
+    return [box for item in value for box in _boxes_in(item, depth - 1, name)]
 
 
-def _boxes_in_text(value: str) -> list[list[float]]:
-    return _bracketed_boxes(value) or _bare_box(value) or []
-
-
-def _boxes_in_mapping(value: dict[str, Any], depth: int) -> list[list[float]]:
-    pairs: tuple[tuple[Any, Any], ...] = (
-        (_first(value, _CENTRES), _first(value, _SIZES)),
-        (value.get("min"), value.get("max")),
-    )
-    for pair in pairs:
-        if _numbers(pair[0], 3) and _numbers(pair[1], 3):
-            is_corners = pair[0] is value.get("min")
-            box = box_of_corners(np.array(pair)).tolist() if is_corners else [*pair[0], *pair[1]]
-            return [checked] if (checked := _checked(box)) else []
-    for sides in _SIDES:
-        numbers = [value.get(key) for key in ("x", "y", "z", *sides)]
-        if _numbers(numbers, 6):
-            return [checked] if (checked := _checked(numbers)) else []
-    return [box for key in _LISTS if key in value for box in _boxes_in(value[key], depth - 1)]
-
-
-def _first(value: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((value[name] for name in names if name in value), None)
-
-
-def _numbers(value: Any, count: int) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == count
-        and all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < FARTHEST_M for v in value)
-    )
-
-
-def _box_of_list(value: list) -> list[float] | None:
-    if len(value) == 8 and all(_numbers(corner, 3) for corner in value):
-        return _checked(box_of_corners(value))
-    if len(value) == 2 and all(_numbers(half, 3) for half in value):
-        return _checked([*value[0], *value[1]])
-    return box_of_numbers(value) if len(value) > 3 and _numbers(value, len(value)) else None
-
-
-def box_of_numbers(numbers: list[float]) -> list[float] | None:
-    """Make an axis-aligned box of a list of numbers.
-
-    Args:
-        numbers: 6 numbers (centre, size); 7 with a yaw, or 9 with Euler angles, in radians, ZXY as in EmbodiedScan; or
-            24 (eight corners). A rotated box is replaced by the axis-aligned box around it.
-
-    Returns:
-        (6,) centre and size in metres; None for another count, and for numbers beyond the size of a building.
-    """
-    if not all(abs(n) < FARTHEST_M for n in numbers):
-        return None
-    if len(numbers) == 6:
-        return _checked(numbers)
-    if len(numbers) in (7, 9):
-        return _checked(_hull_of_turned(numbers[:6], numbers[6:]))
-    if len(numbers) == 24:
-        return _checked(box_of_corners(np.reshape(numbers, (8, 3))))
-    return None
-
-
-def _hull_of_turned(box: list[float], angles: list[float]) -> list[float]:
-    z, x, y = (*angles, 0.0, 0.0)[:3]
-    if not any(angles):
-        return box
-    turn = _rotation(2, z) @ _rotation(0, x) @ _rotation(1, y)
-    centre = np.asarray(box[:3])
-    return box_of_corners((corners_of_box(box) - centre) @ turn.T + centre).tolist()
-
-
-def _rotation(axis: int, angle: float) -> np.ndarray:
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    matrix = np.eye(3)
-    matrix[a, a] = matrix[b, b] = math.cos(angle)
-    matrix[b, a], matrix[a, b] = math.sin(angle), -math.sin(angle)
-    return matrix
-
-
-def _checked(box: Any) -> list[float] | None:
-    """The box if it is plausible in metres, else None: a pixel box or a list of ids is not."""
-    box = [float(v) for v in box]
-    plausible = all(abs(v) < FARTHEST_M for v in box) and all(v >= 0 for v in box[3:])
-    return box if plausible else None
-
-
-def _bracketed_boxes(text: str) -> list[list[float]] | None:
-    """A box in each pair of brackets; otherwise centre and size in a pair of brackets each."""
-    groups = [_numbers_of_text(group) for group in _GROUP.findall(text)]
-    boxes = [box for numbers in groups if (box := box_of_numbers(numbers)) is not None]
-    if not boxes:
-        triples = [numbers for numbers in groups if len(numbers) == 3]
-        halves = zip(triples[::2], triples[1::2], strict=False)
-        boxes = [box for a, b in halves if (box := box_of_numbers([*a, *b])) is not None]
+def _bracketed_boxes(text: str) -> list[WrittenBox] | None:
+    """A box in each pair of brackets; otherwise two points in a pair of brackets each."""
+    groups = [(match.start(), match.end(), _numbers_of_text(match[1])) for match in _GROUP.finditer(text)]
+    boxes = [box for *_, numbers in groups if (box := box_of_numbers(numbers)) is not None]
+    if boxes:
+        return boxes
+    points = [group for group in groups if len(group[2]) == 3]
+    end = 0
+    for (start, middle, one), (middle_end, after, other) in zip(points[::2], points[1::2], strict=False):
+        box = _box_of_halves(text[end:start], one, text[middle:middle_end], other)
+        boxes += [box] if box is not None else []
+        end = after
     return boxes or None
 
 
-def _bare_box(text: str) -> list[list[float]] | None:
-    """Six numbers without brackets, in each line or in the whole text."""
+def _box_of_halves(before: str, one: list[float], between: str, other: list[float]) -> WrittenBox | None:
+    """Two points: opposite corners if the words before them say so, else centre and size."""
+    if _LOW.search(before[-60:]) and _HIGH.search(between[-60:]):
+        return box_of_opposite_corners(one, other)
+    return box_of_numbers([*one, *other])
+
+
+def _boxes_of_names(text: str) -> list[WrittenBox] | None:
+    """Boxes of numbers with names, `x_min=0.5, ...`, in each line or in the whole text."""
     for parts in (text.splitlines(), [text]):
-        lists = [numbers for part in parts if len(numbers := _numbers_of_text(part)) == 6]
-        boxes = [box for numbers in lists if (box := box_of_numbers(numbers)) is not None]
+        boxes = [box for part in parts if (box := box_in_mapping(_named_numbers(part))) is not None]
         if boxes:
             return boxes
     return None
 
 
+def _named_numbers(text: str) -> dict[str, Any]:
+    return {name.lower(): float(number) for name, number in _PAIR.findall(text)}
+
+
+def _bare_boxes(text: str) -> list[WrittenBox] | None:
+    """Six numbers without brackets, in each line or in the whole text."""
+    for parts in (text.splitlines(), [text]):
+        boxes = [box for part in parts if (box := _bare_box(part)) is not None]
+        if boxes:
+            return boxes
+    return None
+
+
+def _bare_box(text: str) -> WrittenBox | None:
+    numbers = list(_numbers(text))
+    if len(numbers) != 6:
+        return None
+    values = [value for _, _, value in numbers]
+    return _box_of_halves(text[: numbers[0][0]], values[:3], text[numbers[2][1] : numbers[3][0]], values[3:])
+
+
 def _numbers_of_text(text: str) -> list[float]:
-    """The numbers of a text. Names such as `x1` or `bbox3d` are removed first: their digits are no coordinates."""
-    return [float(n) for n in _NUMBER.findall(_NAME.sub(" ", text))]
+    return [value for _, _, value in _numbers(text)]
+
+
+def _numbers(text: str) -> Iterator[tuple[int, int, float]]:
+    """Yield start, end and value in metres of the numbers of a text.
+
+    Names such as `x1` or `bbox3d` are removed first: their digits are no coordinates.
+    """
+    blanked = _NAME.sub(lambda match: match[0] if match[0] in ("cm", "mm") else " " * len(match[0]), text)
+    for match in _NUMBER.finditer(blanked):
+        yield match.start(), match.end(), float(match[1]) * _UNITS_M[match[2] or ""]

@@ -11,6 +11,7 @@ import numpy as np
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.metrics.box_text import parse_boxes
+from video3d_plugin.metrics.final_answer import final_answer
 from video3d_plugin.metrics.iou import LARGEST_M, as_box, as_boxes
 from video3d_plugin.metrics.selection import Rule, best_object
 from video3d_plugin.tasks.kinds import LONGEST_ANSWER
@@ -42,7 +43,7 @@ class ParsedPrediction:
 
 
 def parse_prediction(prediction: Any, text_keys: Sequence[str] = ()) -> ParsedPrediction:
-    """Parse a prediction.
+    """Parse a prediction. A model's reasoning before its answer is left out (`metrics.final_answer`).
 
     Args:
         prediction: None, a mapping, text, or a list of one of these, as in lmms-eval's responses.
@@ -54,12 +55,22 @@ def parse_prediction(prediction: Any, text_keys: Sequence[str] = ()) -> ParsedPr
             return ParsedPrediction(fields={"boxes": list(prediction)})
         prediction = prediction[0] if prediction else None
     if isinstance(prediction, str):
+        prediction = final_answer(prediction)
         prediction = _decoded(prediction, text_keys) or prediction
     if isinstance(prediction, Mapping):
         if prediction.get("unanswered"):
             return ParsedPrediction(reason=str(prediction["unanswered"]))
-        return ParsedPrediction(fields=prediction)
+        said = {key: prediction[key] for key in text_keys if key in prediction}
+        final = {key: _final(value) for key, value in said.items()}
+        return ParsedPrediction(fields=prediction if final == said else {**prediction, **final})
     return ParsedPrediction(reason="no prediction") if prediction is None else ParsedPrediction(text=str(prediction))
+
+
+def _final(value: Any) -> Any:
+    """A text, or each text of a ranked list, without reasoning."""
+    if isinstance(value, list):
+        return [_final(item) for item in value]
+    return final_answer(value) if isinstance(value, str) else value
 
 
 def _decoded(text: str, text_keys: Sequence[str]) -> Mapping | None:
