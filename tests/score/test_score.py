@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -559,18 +560,27 @@ def test_records_hold_any_text_and_come_after_the_numbers(tmp_path, capsys):
     assert not [p for p in tmp_path.rglob("*") if "tmp" in p.name.removeprefix(".").split(".", 1)[-1]]
 
 
-def test_the_example_of_the_help_gives_numbers(tmp_path, monkeypatch, capsys):
-    """Its last one, which names both official files of SQA3D."""
+def help_examples() -> list[list[str]]:
+    lines = cli.EPILOG.split("examples:")[1].replace("\\\n", " ").strip().splitlines()
+    return [shlex.split(line)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("example", help_examples(), ids=" ".join)
+def test_every_example_of_the_help_gives_numbers(example, tmp_path, monkeypatch, capsys, benchmark_folder):
     pytest.importorskip("pycocoevalcap")
-    *_, example = cli.EPILOG.replace("\\\n", " ").strip().splitlines()
-    command, task, *words = shlex.split(example)[1:]
-    truth = sqa_truth(tmp_path, [("What is it?", "chair"), ("Is it on?", "yes")])
-    for path, name in zip(truth.annotations, words[words.index("--annotations") + 1 :], strict=True):
-        path.rename(tmp_path / name)
-    write(tmp_path / words[0], [{"question_id": 0, "answer": "the chair"}, {"question_id": 1, "answer": "No"}])
+    command, task, file, *words = example
+    official = [next(benchmark_folder.parent.rglob(name)) for name in get(task).files[get(task).eval_split]]
+    for path in official:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "video3d-data").symlink_to(benchmark_folder)
+    items = get(task).read(official)
+    write(tmp_path / file, [{"question_id": item["question_id"], "answer": item["answer"]} for item in items])
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert main([command, task, *words, "--without-meteor", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["values"]["em"] == 50
+    words = [str(Path(word).expanduser()) for word in words]
+    assert main([command, task, file, *words, "--without-meteor", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["values"]["em"] == 100 and printed["counts"]["questions"] == len(items) > 0
 
 
 def test_every_format_of_the_docstring_is_read(tmp_path):

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from video3d_plugin.cli.common import add_json_argument, add_metric_arguments
-from video3d_plugin.files.schema import finite
+from video3d_plugin.files.schema import finite, shown
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.score import GroundTruth, Result, score
 from video3d_plugin.tasks import get, names
@@ -111,7 +111,7 @@ def as_text(result: Result, everything: bool = False) -> str:
         value = values[name]
         lines.append(f"  {name:<{width}}  " + ("     -" if value is None else f"{value:6.2f}"))
     trouble = {name: n for name, n in result.scores.counts.items() if name in TROUBLE and n}
-    lines += [f"  {n} {name.replace('_', ' ')}" for name, n in trouble.items()]
+    lines += [f"  {n} {name.replace('_', ' ')}{_first_unreadable(result, name)}" for name, n in trouble.items()]
     lines += [f"  {n} {what}" for what, n in result.notes.items()]
     reasons: dict[str, list[str]] = {}
     for name, reason in result.scores.missing.items():
@@ -121,6 +121,14 @@ def as_text(result: Result, everything: bool = False) -> str:
     if not everything and len(shown) < len(values):
         lines.append(f"  ({len(values) - len(shown)} numbers of other conventions: --all)")
     return "\n".join(lines)
+
+
+def _first_unreadable(result: Result, count: str) -> str:
+    """What to print after the count of unreadable answers, else ""."""
+    first = next((record for record in result.records if record["status"] == "unreadable"), None)
+    if count != "unreadable" or first is None:
+        return ""
+    return f" (not understood, scored as wrong), such as {shown(first.get('prediction'))} to {first['id']}"
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:

@@ -7,6 +7,7 @@ counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,8 @@ def score(
 
     Raises:
         MissingError: A file, or the ground truth, is missing.
-        DataError: A file cannot be used, or no prediction belongs to a question of the ground truth.
+        DataError: A file cannot be used, fewer than half of its items hold an answer, or no prediction belongs to a
+            question of the ground truth.
     """
     spec, predictions = get(task), Path(predictions)
     if mass is not None:
@@ -117,7 +119,18 @@ def score(
         docs, left_out = _needed(available, task)
         records, notes = _match(spec, rows, docs, predictions)
         notes |= {f"left out: {reason}": count for reason, count in left_out.items()}
+    notes |= _of_annotated_fields(rows)
     return Result(task, spec.scores(records, score_with), records, notes)
+
+
+def _of_annotated_fields(rows: Sequence[Prediction]) -> dict[str, int]:
+    """Notes on items with two fields that could hold the answer."""
+    pairs = Counter((row.answer.name, row.answer.beside) for row in rows if row.answer is not None)
+    return {
+        f"answers read from `{name}`; `{beside}` beside it is taken as the annotated one": count
+        for (name, beside), count in pairs.items()
+        if beside
+    }
 
 
 def _with_mass(spec: TaskSpec, mass: float) -> TaskSpec:

@@ -1,7 +1,8 @@
 """Reads files of predictions: this package's format, samples of lmms-eval, and the benchmarks' official formats.
 
 any task       JSON lines, a JSON list, or {id: prediction}. An item has `id` (or `item_id`) or the official ids,
-               and `prediction` or the fields of a prediction (see `tasks.spec`).
+               and `prediction`, the fields of a prediction (see `tasks.spec`), or another system's name of these (see
+               `score.fields`).
 any task       `*_samples_<task>.jsonl` of lmms-eval: records, which need no annotations; with --predict_only texts,
                which do
 any task       lines of LaVi-Lab/Video-3D-LLM: "pred_response" (or "scores", "objects"), "gt_response"
@@ -9,43 +10,37 @@ ScanRefer      [{"scene_id", "object_id", "ann_id", "bbox": 8x3, "unique_multipl
 Multi3DRefer   a folder of <scene_id>.json: [{"ann_id", "aabb": [8x3, ...]}]
 Scan2Cap       {"scene|object_id|object_name": ["sos ... eos"]} (validation: a listed object counts as detected), or
                {scene_id: [{"caption", "box": 8x3, ...}]} (benchmark)
-ScanQA         [{"scene_id", "question_id", "answer_top10": [...]}]
+ScanQA         [{"scene_id", "question_id", "answer_top10": [...], "bbox": 8x3}]; the box is not scored
 SQA3D          [{"scene_id", "situation", "question", "answer", ...}]
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.json import JSON_BYTES, json_lines
-from video3d_plugin.files.schema import Anything, Number, OneOf, Text, Whole, check, shown
+from video3d_plugin.files.schema import Anything, OneOf, Text, Whole, check, shown
 from video3d_plugin.files.text import read_text
+from video3d_plugin.score.fields import Answer, answer_of, names_of_answers, other_names, with_official_ids
 from video3d_plugin.tasks import TaskSpec, usable
-from video3d_plugin.tasks.kinds import LONGEST_ANSWER
 from video3d_plugin.tasks.records import record_of_sample
 
-_SCORED = {"scores": list, "objects": list}  # in lines of Video-3D-LLM without `pred_response`
+METRICS_PAGE = "docs/metrics.md lists the formats"
 _ID = (Text(2000), int, None)
-_WORDS = (Text(LONGEST_ANSWER), Number(), None)
-# Fields of an item of any format. Predicted boxes are checked when the prediction is parsed.
+# Fields of an item of any format that say which question it answers. `score.fields` checks the answer.
 _ITEM: dict[str, Any] = {
     **dict.fromkeys(("id?", "item_id?", "question_id?", "sample_id?", "scene_id?", "object_id?", "ann_id?"), _ID),
     **dict.fromkeys(("object_name?", "situation?", "question?", "question_type?", "scene?"), (Text(), int, None)),
-    **dict.fromkeys(("caption?", "answer?"), _WORDS),
-    **dict.fromkeys(("answers?", "answer_top10?", "pred_answers_at10?"), ([_WORDS], Text(LONGEST_ANSWER), None)),
-    "tokens?": ([Text(512)], None),
-    "has_zero_target?": (bool, None),
     "unique_multiple?": (bool, Whole(0, 1), OneOf(("unique", "multiple")), None),
     "others?": (bool, Whole(0, 1), None),
-    "unanswered?": (Text(), bool, None),
     "prediction?": Anything(depth=8, finite=False),
 }
-_FIELDS = ("scores", "boxes", "box", "has_zero_target", "caption", "tokens", "answer", "answers", "unanswered")
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,8 @@ class Prediction:
         flags: Properties of the item that an official file states (`unique_multiple` and `others` of ScanRefer).
         reference: The ground truth, if the line holds it (Video-3D-LLM).
         record: The complete record, if the line is a sample of lmms-eval.
+        answer: Where in the item the prediction stands; None if nowhere, or if the line is a sample.
+        other_names: Names of the item's fields, if it holds no answer.
     """
 
     keys: tuple[str, ...]
@@ -65,6 +62,8 @@ class Prediction:
     flags: Mapping[str, Any] = field(default_factory=dict)
     reference: Mapping[str, Any] | None = None
     record: dict | None = None
+    answer: Answer | None = None
+    other_names: tuple[str, ...] = ()
 
 
 def read_predictions(spec: TaskSpec, path: Path) -> list[Prediction]:
@@ -76,11 +75,15 @@ def read_predictions(spec: TaskSpec, path: Path) -> list[Prediction]:
 
     Raises:
         MissingError: There is no such file.
-        DataError: A line or item cannot be used; the message names it.
+        DataError: A line or item cannot be used; the message names it. Or fewer than half of the items hold an answer
+            under a name that is known; the message lists the names found.
     """
     if path.is_dir():
-        return _read_folder(spec, path)
-    return [_prediction(spec, item, f"{path}, {where}") for where, item in _items(path)]
+        rows = _read_folder(spec, path)
+    else:
+        rows = [_prediction(spec, item, f"{path}, {where}") for where, item in _items(path)]
+    _require_answers(spec, rows, path)
+    return rows
 
 
 def _read_folder(spec: TaskSpec, path: Path) -> list[Prediction]:
@@ -125,7 +128,7 @@ def _items(path: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _looks_like_an_item(content: dict) -> bool:
-    return bool({"prediction", "pred_response", "doc_id", "scene_id", "question_id", "item_id"} & set(content))
+    return bool({"prediction", "pred_response", "doc_id", "scene_id", "question_id", "item_id", "qid"} & set(content))
 
 
 def _checked(item: Any, path: Path, where: str) -> dict:
@@ -140,21 +143,49 @@ def _prediction(spec: TaskSpec, item: dict, where: str) -> Prediction:
         return Prediction(keys=(record["id"],), record=record)
     if "filtered_resps" in item:
         item = _item_of_sample(item)
+    item = with_official_ids(item)
     check(item, _ITEM, where)
     keys = _keys(spec, item)
     if not keys:
         ids = ", or ".join(", ".join(names) for names in spec.id_fields)
         raise DataError(f"no id of a question of {spec.name}", where=where, remedy=f"expected `id`, or {ids}")
     flags = {name: item[name] for name in spec.predictions.flags if name in item}
-    if _SCORED.keys() <= item.keys():
-        check(item, _SCORED, where)
     reference = None
     if "gt_response" in item and spec.predictions.reference_doc is not None:
         check(item, {"gt_response": spec.predictions.reference_kind}, where)
         reference = spec.predictions.reference_doc(item)
-    if isinstance(item.get("prediction"), list):
-        check(item["prediction"], spec.predictions.value_kind, where, name="prediction")
-    return Prediction(keys, _value(spec, item), flags, reference)
+    answer = answer_of(spec, item, where)
+    if answer is None:
+        return Prediction(keys, None, flags, reference, other_names=tuple(other_names(item)))
+    return Prediction(keys, answer.value, flags, reference, answer=answer)
+
+
+def _require_answers(spec: TaskSpec, rows: Sequence[Prediction], path: Path) -> None:
+    """Raise DataError if no row holds an answer, or fewer than half do: their fields have names that are not known."""
+    rows = [row for row in rows if row.record is None]
+    read = [row for row in rows if row.answer is not None]
+    some = any(not _is_null(row.prediction) for row in read)
+    if not rows or (some and 2 * len(read) >= len(rows)):
+        return
+    if len(read) < len(rows):
+        found = Counter(name for row in rows if row.answer is None for name in row.other_names)
+        names = ", ".join(shown(name) for name, _ in found.most_common(12)) or "none"
+        what = f"{len(rows) - len(read)} of {len(rows)} items hold no answer that is known; other keys in them: {names}"
+    else:
+        what = f"the answer of all {len(rows)} items is null"
+    expected = ", ".join(names_of_answers(spec)[:8])
+    raise DataError(
+        what, where=path, remedy=f"name the answer to a question of {spec.name} `prediction` ({expected}, …)"
+    )
+
+
+def _is_null(prediction: Any) -> bool:
+    """Whether a prediction is null. A null box is none: it states that there is no object."""
+    if isinstance(prediction, Mapping):
+        return not {"unanswered", "boxes", "box"} & prediction.keys() and not any(
+            value is not None for value in prediction.values()
+        )
+    return prediction is None
 
 
 def _item_of_sample(item: dict) -> dict:
@@ -176,17 +207,3 @@ def _keys(spec: TaskSpec, item: Mapping) -> tuple[str, ...]:
     if item.get("sample_id") is not None:
         keys.append(spec.predictions.sample_key(str(item["sample_id"])))
     return tuple(dict.fromkeys(keys))
-
-
-def _value(spec: TaskSpec, item: Mapping) -> Any:
-    """The prediction of an item, as `TaskSpec.record` takes it."""
-    if "prediction" in item:
-        return spec.predictions.read_value(item["prediction"])
-    if _SCORED.keys() <= item.keys():
-        return {"scores": item["scores"], "boxes": item["objects"]}
-    if "pred_response" in item:
-        return item["pred_response"]
-    for name, ours in spec.predictions.official_names.items():
-        if name in item:
-            return {ours: item[name]}
-    return {name: item[name] for name in _FIELDS if name in item} or None
