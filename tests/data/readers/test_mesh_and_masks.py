@@ -57,6 +57,18 @@ def test_a_vertex_that_two_objects_claim_goes_to_the_later_one(root):
     assert boxes[1] == (10, 0.5, 0.5, 0, 1, 1) and boxes[2] == (11, 0.5, 0.5, 0, 1, 1)
 
 
+def test_objects_of_the_same_segments_all_keep_their_box(root):
+    def repeat(content):
+        content["segGroups"] += [{**group, "objectId": group["objectId"] + 20} for group in content["segGroups"]]
+        content["segGroups"][-1]["segments"].reverse()
+
+    before = {i.object_id: (i.label, i.box) for i in load_scene(root.path).instances}
+    rewrite(aggregation(root), repeat)
+    scene = load_scene(root.path)
+    after = {i.object_id: (i.label, i.box) for i in scene.instances}
+    assert after == before | {object_id + 20: item for object_id, item in before.items()} and not scene.omissions
+
+
 def test_an_id_listed_twice_is_said(root):
     rewrite(aggregation(root), lambda c: c["segGroups"].append({"objectId": 1, "segments": [7], "label": "stool"}))
     scene = load_scene(root.path)

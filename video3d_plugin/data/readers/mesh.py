@@ -109,17 +109,21 @@ def read_instances(
 
     Returns:
         The objects by ascending id (ids need not be consecutive), and omissions: an object without a vertex has no box.
+        Objects with the same segments (scene0217_00 lists each twice, with different ids) have the same box.
 
     Raises:
         MissingError: A file does not exist.
         DataError: A file is broken, or the segments belong to another mesh.
     """
-    owner, labels, omissions = owners(read_groups(path_segments, path_aggregation, len(points)), len(points))
+    groups = read_groups(path_segments, path_aggregation, len(points))
+    owner, labels, omissions = owners(groups, len(points))
+    owning = _owning_twins(groups)
     order = np.argsort(owner, kind="stable")
     ordered = owner[order]
     instances = []
     for object_id, label in sorted(labels.items()):
-        first, last = np.searchsorted(ordered, [object_id, object_id + 1])
+        its_owner = owning.get(object_id, object_id)
+        first, last = np.searchsorted(ordered, [its_owner, its_owner + 1])
         if first == last:
             omissions.append(Omission(f"object {object_id} ({label})", "none of its segments has a vertex"))
             continue
@@ -130,6 +134,15 @@ def read_instances(
         box = np.concatenate([(low + high) / 2, high - low])
         instances.append(Instance(object_id, label, tuple(box.tolist())))
     return tuple(instances), omissions
+
+
+def _owning_twins(groups: list[Group]) -> dict[int, int]:
+    """Object ids to the last object of the same vertices, which owns them."""
+    by_vertices: dict[bytes, list[int]] = {}
+    for group in groups:
+        if len(group.vertices):
+            by_vertices.setdefault(np.sort(group.vertices).tobytes(), []).append(group.object_id)
+    return {object_id: ids[-1] for ids in by_vertices.values() for object_id in ids}
 
 
 def _parse_group(group: object, path: Path) -> tuple[int, str, np.ndarray]:
