@@ -54,10 +54,16 @@ class FakeModel:
 
 class FakeFolder:
     def __init__(self):
-        self.loaded = []
+        self.loaded, self.sampled, self.frames_loaded = [], [], []
 
-    def inputs(self, scene_id, spec, sampler, max_frames, proposals):
+    def frames(self, scene_id, sampler, max_frames, question):
+        """What a sampler selects for each question: other frames for `s1`."""
+        self.sampled.append(question.item_id)
+        return [4, 5] if question.item_id == "s1" else [0, 1]
+
+    def inputs(self, scene_id, spec, sampler, max_frames, proposals, frames=None):
         self.loaded.append((scene_id, spec, sampler, max_frames, proposals))
+        self.frames_loaded.append(frames)
         if scene_id.startswith("broken"):
             raise MissingError("no frames", where=scene_id)
         return FakeInputs(scene_id=scene_id, proposals=torch.tensor([[0.0, 0, 0, 1, 1, 1], [1.1, 0, 0, 1, 1, 1]]))
@@ -120,6 +126,17 @@ def test_each_scene_is_encoded_once_for_the_questions_of_all_tasks(adapter):
     assert adapter.folder.loaded == [("a", "spec", "mc", 8, "gt"), ("b", "spec", "mc", 8, "gt")]
     assert answers[0] == "scanqa q1 5" and answers[2] == "sqa3d s1 5" and answers[5] == "scan2cap c1 5"
     assert adapter.model.batches == [["q2", "s1"], ["m1", "r1"], ["c1", "q1"]]
+
+
+def test_a_sampler_that_reads_the_question_is_asked_once_for_each(adapter, monkeypatch):
+    from video3d_plugin.hosts.lmms_eval import model as lmms_eval
+
+    monkeypatch.setattr(lmms_eval, "reads_question", lambda sampler: True)
+    lm = adapter.make()
+    answers = lm.generate_until(requests(lm, DOCS))
+    assert sorted(adapter.folder.sampled) == ["c1", "m1", "q1", "q2", "r1", "s1"]
+    assert sorted(adapter.folder.frames_loaded) == [(0, 1), (0, 1), (4, 5)]
+    assert adapter.model.encoded.count("a") == 2 and all(answers)
 
 
 def test_grounding_comes_back_as_scores_and_boxes_in_shortest_decimals(adapter):
