@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from video3d_plugin.config import KNOWN_TOWERS
 from video3d_plugin.geometry.boxes import pack_patches
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.scene import Question, SceneInputs
@@ -51,14 +52,7 @@ TOWERS: dict[str, dict[str, Any]] = {
         "image_size": 384,
         "patch_size": 14,
     },
-    "7b": {  # SigLIP-so400m-patch14-384
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 384,
-        "patch_size": 14,
-    },
+    "7b": KNOWN_TOWERS["google/siglip-so400m-patch14-384"],
 }
 
 

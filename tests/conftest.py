@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from made_up_rooms import prepared_rooms
 from made_up_scan import ScanRoot
 
 # Read when torch and OpenBLAS are loaded, here and in the programs that tests start. Several threads in each of several
@@ -65,14 +66,7 @@ def room_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def benchmark_folder(tmp_path_factory) -> Path:
     """A prepared data folder of two synthetic rooms with questions of all five benchmarks."""
-    from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.mini.rooms import make_benchmark
-
-    root = tmp_path_factory.mktemp("benchmark")
-    write = ("posed_images", "mesh", "mask", "annotations")
-    source = make_benchmark(root / "rooms", scenes=2, seed=3, frames=6, write=write, progress=False)
-    prepare(source, root / "data")
-    return root / "data"
+    return prepared_rooms(tmp_path_factory.mktemp("benchmark"), scenes=2, seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from host_files import ROOT, TRAIN_MEM, overlay_of_the_package
+from made_up_rooms import prepared_rooms
 
 
 @pytest.fixture(autouse=True)
@@ -51,14 +52,7 @@ def lmms_eval_importable():
 @pytest.fixture(scope="session")
 def training_folder(tmp_path_factory) -> Path:
     """A prepared data folder of two synthetic rooms of a train split, with questions of all five benchmarks."""
-    from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.mini.rooms import make_benchmark
-
-    root = tmp_path_factory.mktemp("training")
-    write = ("posed_images", "mesh", "mask", "annotations")
-    source = make_benchmark(root / "rooms", scenes=2, seed=4, frames=6, write=write, progress=False, split="train")
-    prepare(source, root / "data")
-    return root / "data"
+    return prepared_rooms(tmp_path_factory.mktemp("training"), scenes=2, seed=4, split="train")
 
 
 @pytest.fixture(scope="session")

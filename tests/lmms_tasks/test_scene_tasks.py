@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from made_up_rooms import prepared_rooms
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import MissingError, Video3DError
@@ -192,14 +193,7 @@ def test_a_benchmark_without_a_submission_format_says_so():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> DataFolder:
-    from video3d_plugin.data.prepare import prepare
-    from video3d_plugin.mini.rooms import make_benchmark
-
-    root = tmp_path_factory.mktemp("tasks")
-    write = ("posed_images", "mesh", "mask", "annotations")
-    source = make_benchmark(root / "rooms", scenes=1, seed=5, frames=6, write=write, progress=False)
-    prepare(source, root / "data")
-    return DataFolder.open(root / "data")
+    return DataFolder.open(prepared_rooms(tmp_path_factory.mktemp("tasks"), scenes=1, seed=5))
 
 
 @pytest.fixture

@@ -26,13 +26,18 @@ def made(pair, tmp_path_factory):
     pair[0].save_pretrained(folder / "base")
     pair[1].save_pretrained(folder / "base")
     wrapped = add_lora(load_model(folder / "base", device="cpu").model, rank=2)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
+    shake(wrapped, seed=0)
     wrapped.save_pretrained(str(folder / "adapter"))
     return folder / "base", folder / "adapter"
+
+
+def shake(model, seed):
+    """Move the trainable weights, as training does."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
 
 
 @pytest.fixture
@@ -253,11 +258,8 @@ def test_a_trained_rank_pattern_dora_and_saved_modules_are_merged_as_peft_does(m
         alpha_pattern={"q_proj": 9}, modules_to_save=["lm_head"], task_type="CAUSAL_LM", layers_to_transform=[0, 1],
     )  # fmt: skip
     wrapped = peft.get_peft_model(model, config).eval()
-    torch.manual_seed(1)
+    shake(wrapped, seed=1)
     with torch.no_grad():
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
         wrapped.save_pretrained(str(tmp_path / "other"))
         expected = wrapped(**batch).item_losses
         merged = load_model(made[0], lora=tmp_path / "other", device="cpu").model
