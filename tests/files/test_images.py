@@ -14,7 +14,7 @@ from PIL import EpsImagePlugin, Image
 
 import video3d_plugin
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.images import COLOR_FORMATS, depth_from_png, image_format, open_image
+from video3d_plugin.files.images import COLOR_FORMATS, as_rgb, depth_from_png, image_format, open_image
 
 PACKAGE = Path(video3d_plugin.__file__).parent
 OPENERS = {"open", "imread", "imdecode", "imdecodemulti", "imreadmulti", "VideoCapture", "read_image", "decode_image"}
@@ -119,3 +119,12 @@ def test_nothing_else_opens_images():
 )
 def test_an_opener_is_seen(line):
     assert list(calls_of(ast.parse(line)))
+
+
+def test_grey_of_16_bits_is_scaled_and_not_clipped():
+    values = np.linspace(0, 65_535, 200).astype(np.uint16).reshape(10, 20)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    with open_image(buffer.getvalue(), "x") as image:
+        pixels = np.asarray(as_rgb(image))
+    assert (pixels == (values // 256)[..., None]).all() and pixels.shape == (10, 20, 3)

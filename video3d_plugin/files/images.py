@@ -92,6 +92,16 @@ def open_image(data: bytes, where: str, what: str = "colour image") -> Iterator[
         raise DataError(f"{what} cannot be decoded: {error}", where=where, remedy=EXPORT_AGAIN) from error
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of mode RGB. Grey of 16 bits becomes 8 bits by dropping the lower ones; Pillow would clip it."""
+    if not image.mode.startswith("I"):
+        return image.convert("RGB")
+    from PIL import Image
+
+    values = np.clip(np.asarray(image), 0, 65_535)
+    return Image.fromarray((values // 256).astype(np.uint8)).convert("RGB")
+
+
 def _check_pixels(size: tuple[int, int], what: str, where: str) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         raise DataError(f"{what} claims {size[0]}x{size[1]} pixels", where=where, remedy="at most 8192x8192")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from video3d_plugin.files.regular import read_regular
 
 MATRIX_BYTES = 1 << 16
 TEXT_BYTES = 1 << 24
+_SEPARATORS = str.maketrans(dict.fromkeys(",;[](){}", " "))
 
 
 def read_text(path: Path, limit: int = TEXT_BYTES, remedy: str | None = None) -> str:
-    """Read a UTF-8 text file, with or without a byte-order mark.
+    """Read a text file: UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
     Args:
         path: The file.
@@ -26,33 +28,53 @@ def read_text(path: Path, limit: int = TEXT_BYTES, remedy: str | None = None) ->
         MissingError: There is no such file.
         DataError: The file is not a regular file, is too large, or is not UTF-8.
     """
+    data = read_regular(path, limit, remedy=remedy)
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return read_regular(path, limit, remedy=remedy).decode("utf-8-sig")
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text (byte {error.start})", where=path, remedy=remedy) from None
 
 
 def read_matrix(path: Path, remedy: str = "expected 16 numbers, row by row") -> np.ndarray:
-    """Read a 4x4 matrix from a text file of 16 numbers; see `parse_matrix`."""
+    """Read a 4x4 matrix from a text file; see `parse_matrix`."""
     return parse_matrix(read_text(path, MATRIX_BYTES, remedy), where=path, remedy=remedy)
 
 
 def parse_matrix(text: str, *, where: Path | str, remedy: str = "expected 16 numbers, row by row") -> np.ndarray:
-    """Parse a 4x4 matrix: 16 numbers, row by row, separated by blanks or commas.
+    """Parse a 4x4 matrix: 16 numbers row by row, or the 12 of its first three rows; see `parse_values`.
 
     Returns:
         (4, 4) float64. Values may be infinite or NaN (ScanNet marks lost poses this way); the caller checks.
 
     Raises:
-        DataError: The text is not 16 numbers.
+        DataError: The text is not 16 or 12 numbers.
     """
-    try:
-        values = [float(word) for word in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise DataError(f"not a matrix: {error}", where=where, remedy=remedy) from None
+    values = parse_values(text, where=where, remedy=remedy)
+    if len(values) == 12:
+        values += [0.0, 0.0, 0.0, 1.0]
     if len(values) != 16:
         raise DataError(f"not a 4x4 matrix: {len(values)} numbers", where=where, remedy=remedy)
     return np.array(values, np.float64).reshape(4, 4)
+
+
+def parse_values(text: str, *, where: Path | str, remedy: str | None = None) -> list[float]:
+    """Parse the numbers of a matrix, of any count.
+
+    Args:
+        text: Numbers separated by blanks, commas, semicolons or brackets, as NumPy and Python print matrices. What
+            follows a #, a % or a // is a comment.
+        where: What errors name.
+        remedy: What the user can do about it.
+
+    Raises:
+        DataError: A word is not a number.
+    """
+    lines = (re.split("#|%|//", line, maxsplit=1)[0] for line in text.splitlines())
+    try:
+        return [float(word) for word in " ".join(lines).translate(_SEPARATORS).split()]
+    except ValueError as error:
+        raise DataError(f"not a matrix: {error}", where=where, remedy=remedy) from None
 
 
 def parse_numbers(text: str, count: int, *, where: Path) -> list[float]:
