@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.depth import DepthCodec
 from video3d_plugin.files.regular import open_regular, read_bounded
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tokens import GROUND_TOKEN
@@ -73,7 +74,7 @@ class Frame:
         scan_from_camera: (4, 4) float64 rigid transform from the camera to the scan frame, metres.
         depth_intrinsics: (4, 4) float64 intrinsics of the depth image, pixels; pixel centres at integer coordinates.
         depth_size: (height, width) of the depth image, pixels.
-        depth_codec: "png" (16 bit) or "zlib_ushort" (zlib-compressed little-endian uint16).
+        depth_codec: "png" (16 bit), "zlib_ushort" (zlib-compressed little-endian uint16), "pgm" (16 bit) or "npy".
         depth_unit_m: Metres per depth unit (ScanNet: 0.001).
         depth_void: A raw value besides 0 that means "not measured" (7-Scenes: 65535).
     """
@@ -84,7 +85,7 @@ class Frame:
     scan_from_camera: np.ndarray
     depth_intrinsics: np.ndarray
     depth_size: tuple[int, int]
-    depth_codec: Literal["png", "zlib_ushort"] = "png"
+    depth_codec: DepthCodec = "png"
     depth_unit_m: float = 0.001
     depth_void: int | None = None
 

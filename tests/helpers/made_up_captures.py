@@ -6,7 +6,7 @@ import io
 import json
 
 import numpy as np
-from made_up_scan import FOCAL, HEIGHT, WIDTH, color, depth_mm, jpeg, matrix_text, png
+from made_up_scan import FOCAL, HEIGHT, INTRINSICS, WIDTH, color, depth_mm, jpeg, matrix_text, png
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -80,9 +80,28 @@ def nerfstudio(folder):
                 "transform_matrix": (pose(index) @ np.diag([1, -1, -1, 1])).tolist(),
             }
         )
-    # the colour camera has twice the resolution of the depth image
-    camera = {"fl_x": 2 * FOCAL, "fl_y": 2 * FOCAL, "cx": 63.5, "cy": 47.5, "w": 2 * WIDTH, "h": 2 * HEIGHT}
+    # the colour camera has twice the resolution of the depth image; pixel centres lie at halves
+    camera = {"fl_x": 2 * FOCAL, "fl_y": 2 * FOCAL, "cx": 64.0, "cy": 48.0, "w": 2 * WIDTH, "h": 2 * HEIGHT}
     write(folder / "transforms.json", json.dumps({**camera, "frames": frames[::-1]}))
 
 
-FORMATS = {"7-Scenes": seven_scenes, "TUM RGB-D": tum, "ARKitScenes": arkit, "nerfstudio": nerfstudio}
+def sensreader_export(folder):
+    """As ScanNet's SensReader/python writes it: colour is larger than depth, and each camera has its intrinsics."""
+    for index in range(COUNT):
+        large = np.asarray(Image.fromarray(color(index)).resize((2 * WIDTH, 2 * HEIGHT)))
+        write(folder / "color" / f"{index * 9}.jpg", jpeg(large))
+        write(folder / "depth" / f"{index * 9}.png", png(depth_mm(index)))
+        write(folder / "pose" / f"{index * 9}.txt", matrix_text(pose(index)))
+    write(folder / "intrinsic" / "intrinsic_depth.txt", matrix_text(INTRINSICS))
+    write(folder / "intrinsic" / "intrinsic_color.txt", matrix_text(INTRINSICS * np.diag([2, 2, 1, 1]).sum(1)[:, None]))
+    for name in ("extrinsic_color", "extrinsic_depth"):
+        write(folder / "intrinsic" / f"{name}.txt", matrix_text(np.eye(4)))
+
+
+FORMATS = {
+    "7-Scenes": seven_scenes,
+    "TUM RGB-D": tum,
+    "ARKitScenes": arkit,
+    "nerfstudio": nerfstudio,
+    "ScanNet's SensReader export": sensreader_export,
+}

@@ -13,14 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.images import (
-    EXPORT_AGAIN,
-    check_depth_size,
-    depth_from_png,
-    depth_from_zlib,
-    open_image,
-    png_header,
-)
+from video3d_plugin.files.depth import HEAD_BYTES, DepthCodec, decode_depth, depth_format
+from video3d_plugin.files.images import EXPORT_AGAIN, as_rgb, check_depth_size, open_image
 from video3d_plugin.scene import FileSlice, Frame, Omission, Scene
 
 if TYPE_CHECKING:
@@ -37,7 +31,7 @@ def open_color(frame: Frame) -> Image.Image:
         DataError: The file is not there, or is not a whole image.
     """
     with _opened(frame) as image:
-        return image.convert("RGB")
+        return as_rgb(image)
 
 
 def color_size(frame: Frame) -> tuple[int, int]:
@@ -58,24 +52,22 @@ def read_depth(frame: Frame) -> np.ndarray:
     """Decode the depth image.
 
     Returns:
-        (H, W) uint16 in units of `frame.depth_unit_m` metres; 0 where nothing was measured.
+        (H, W) in units of `frame.depth_unit_m` metres: uint16, or float32 if a .npy file holds another type. 0 where
+        nothing was measured.
 
     Raises:
-        DataError: The file is not there, or is not a whole 16-bit image of `frame.depth_size`.
+        DataError: The file is not there, or is not a whole depth image of `frame.depth_size`.
     """
     where = describe(frame.depth, frame)
     check_depth_size(frame.depth_size, where)
-    data = _read(frame.depth, where)
-    depth = (
-        depth_from_png(data, where) if frame.depth_codec == "png" else depth_from_zlib(data, frame.depth_size, where)
-    )
+    depth = decode_depth(frame.depth_codec, _read(frame.depth, where), frame.depth_size, where)
     if depth.shape != tuple(frame.depth_size):
         raise DataError(
             f"depth is {depth.shape[1]}x{depth.shape[0]}, expected {frame.depth_size[1]}x{frame.depth_size[0]}",
             where=where,
             remedy=EXPORT_AGAIN,
         )
-    return depth if frame.depth_void is None else np.where(depth == frame.depth_void, np.uint16(0), depth)
+    return depth if frame.depth_void is None else np.where(depth == frame.depth_void, depth.dtype.type(0), depth)
 
 
 def read_depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:
@@ -99,14 +91,14 @@ def read_depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarr
     return depth.astype(np.float32) / np.float32(1.0 / frame.depth_unit_m)
 
 
-def png_size(source: FileSlice, where: str) -> tuple[int, int]:
-    """Return (height, width) of a 16-bit grey PNG in pixels, from its first 33 bytes.
+def depth_header(source: FileSlice, where: str) -> tuple[DepthCodec, tuple[int, int]]:
+    """Return the format of a depth image and its (height, width) in pixels, from its first bytes.
 
     Raises:
         MissingError: The file is not there.
-        DataError: It is not a 16-bit grey PNG.
+        DataError: It is not a depth image of a known format.
     """
-    return png_header(replace(source, size=33).read(), where)
+    return depth_format(replace(source, size=HEAD_BYTES).read(), where)
 
 
 def check_frame(frame: Frame) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import write_bytes
+from video3d_plugin.files.depth import SUFFIXES
 from video3d_plugin.files.links import escapes_root
 from video3d_plugin.files.regular import is_regular
 from video3d_plugin.scene import FileSlice, Omission, Scene
@@ -60,7 +61,7 @@ def copy_frames(scene: Scene, output: Path) -> Scene:
     frames = []
     for frame in scene.frames:
         color = folder / f"{frame.name}{_suffix(frame.color, '.jpg')}"
-        depth = folder / f"{frame.name}{'.depth.png' if frame.depth_codec == 'png' else '.depth.zlib'}"
+        depth = folder / f"{frame.name}.depth{SUFFIXES[frame.depth_codec]}"
         frames.append(replace(frame, color=_copy_slice(frame.color, color), depth=_copy_slice(frame.depth, depth)))
     return replace(scene, frames=tuple(frames))
 

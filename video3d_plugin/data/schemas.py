@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from video3d_plugin.files.depth import SUFFIXES
 from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.tasks.kinds import BOX, NAME, POINT, SCENE_ID
@@ -37,8 +38,8 @@ SCENE: dict[str, Any] = {
             "pose": MATRIX,
             "camera": Whole(0),
             "size": [Whole(1, LONGEST_IMAGE_SIDE)] * 2,
-            "codec": OneOf(("png", "zlib_ushort")),
-            "unit": Number(1e-6, 0.1),
+            "codec": OneOf(tuple(SUFFIXES)),
+            "unit": Number(1e-6, 1.0),
             "void": (Whole(0, 65_535), None),
         }
     ],

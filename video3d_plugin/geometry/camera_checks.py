@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ _FARTHEST_M = 1e8  # in the scan's own frame: no coordinates on Earth are larger
 _FARTHEST_IN_WORLD_M = 1e6  # after alignment
 _SHORTEST_FOCAL, _LONGEST = 1.0, 1e6  # pixels
 _STEEPEST = 100.0  # tangent of the angle between a ray and the optical axis: 89.4 degrees
+_MOST_DISTORTED = 0.05  # of the image's width
 _FINEST_UNIT_M, _COARSEST_UNIT_M = 1e-6, 0.1  # metres of one step: the farthest depth is then 6.5 cm to 6.5 km
 
 
@@ -45,19 +47,59 @@ def check_intrinsics(matrix: np.ndarray, where: Path | str) -> np.ndarray:
     return matrix
 
 
-def check_depth_unit(unit_m: float, where: Path | str) -> float:
+def pinhole_matrix(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """Return the (4, 4) float64 intrinsics of focal lengths and principal point, pixels."""
+    matrix = np.eye(4)
+    matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = fx, fy, cx, cy
+    return matrix
+
+
+def distortion_note(
+    coefficients: Sequence[float], matrix: np.ndarray, size: tuple[int, int], where: Path | str
+) -> str | None:
+    """Return what the user should know about a lens whose distortion is not corrected; None without distortion.
+
+    Args:
+        coefficients: k1, k2, p1, p2, k3 of OpenCV's model; fewer where the last ones are 0.
+        matrix: (4, 4) intrinsics, pixels.
+        size: (height, width) of their image.
+        where: What errors name.
+
+    Raises:
+        DataError: The distortion moves a corner of the image by more than 5 % of its width.
+    """
+    k1, k2, p1, p2, k3 = (*coefficients, *[0.0] * 5)[:5]
+    if not any((k1, k2, p1, p2, k3)):
+        return None
+    height, width = size
+    x = (np.array([0, width - 1, 0, width - 1]) - matrix[0, 2]) / matrix[0, 0]
+    y = (np.array([0, 0, height - 1, height - 1]) - matrix[1, 2]) / matrix[1, 1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        r = x * x + y * y
+        radial = r * (k1 + r * (k2 + r * k3))
+        across = x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x)
+        down = y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y
+        moved = np.hypot(across * matrix[0, 0], down * matrix[1, 1]).max()
+    if not moved <= _MOST_DISTORTED * width:  # false for NaN
+        what = f"lens distortion moves the corners of the images by {moved:.0f} pixels, and is not corrected"
+        raise DataError(what, where=where, remedy="undistort the images first")
+    return f"lens distortion is not corrected: up to {moved:.1f} pixels of {width} at the corners"
+
+
+def check_depth_unit(unit_m: float, where: Path | str, coarsest_m: float = _COARSEST_UNIT_M) -> float:
     """Check the metres of one step of 16-bit depth and return them.
 
     Args:
         unit_m: Metres a step.
         where: What errors name.
+        coarsest_m: Largest value; 1 for depth that is stored as floats.
 
     Raises:
         DataError: It is not between 1e-6 and 0.1 m, which would put the largest depth below 6.5 cm or above 6.5 km.
     """
-    if not (np.isfinite(unit_m) and _FINEST_UNIT_M <= unit_m <= _COARSEST_UNIT_M):
+    if not (np.isfinite(unit_m) and _FINEST_UNIT_M <= unit_m <= coarsest_m):
         what = f"a step of depth is {unit_m:g} m"
-        raise DataError(what, where=where, remedy=f"expected {_FINEST_UNIT_M:g} to {_COARSEST_UNIT_M:g}, mostly 0.001")
+        raise DataError(what, where=where, remedy=f"expected {_FINEST_UNIT_M:g} to {coarsest_m:g}, mostly 0.001")
     return unit_m
 
 

@@ -113,7 +113,7 @@ def test_a_truncated_colour_image_is_found_where_a_host_lets_pillow_fill_it_with
 
 def test_unreadable_intrinsics_are_an_error_that_names_the_file(folder):
     (folder / "depth_intrinsic.txt").write_text("1 2 3")
-    with pytest.raises(DataError, match=r"depth_intrinsic\.txt: not a 4x4 matrix"):
+    with pytest.raises(DataError, match=r"depth_intrinsic\.txt: not camera intrinsics: 3 numbers"):
         load_scene(folder)
     (folder / "depth_intrinsic.txt").write_text(" ".join(["0"] * 16))
     with pytest.raises(DataError, match="not camera intrinsics"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,31 @@ from video3d_plugin.arguments import check_count, check_path, check_text
 from video3d_plugin.errors import DataError, MissingError
 
 if TYPE_CHECKING:
+    from video3d_plugin.data.readers.scannet_files import ScanFiles
     from video3d_plugin.scene import Scene
 
 
-def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int | None = None) -> Scene:
+def load_scene(
+    path: str | Path,
+    scene_id: str | None = None,
+    *,
+    frame_step: int | None = None,
+    intrinsics: Sequence[float] | None = None,
+    depth_unit_m: float | None = None,
+) -> Scene:
     """Load the scene at `path`. Images stay on disk until a frame is decoded.
 
     Args:
-        path: A .sens file, a folder of posed frames, a recording of 7-Scenes, TUM RGB-D, ARKitScenes or nerfstudio, a
-            scan's folder scans/<id>, a root in ScanNet's layout, a data folder made by `video3d prepare`, or one of
-            these folders in a .zip (unpacked to a temporary folder until this process ends). Also DATA/<scene id> of a
-            data folder, and a scene id alone if the environment variable VIDEO3D_DATA names the data folder.
+        path: A .sens file or a folder with one, a folder of posed frames, a recording of 7-Scenes, TUM RGB-D,
+            ARKitScenes or nerfstudio, a scan's folder scans/<id>, a root in ScanNet's layout, a data folder made by
+            `video3d prepare`, or one of these folders in a .zip (unpacked to a temporary folder until this process
+            ends). Also DATA/<scene id> of a data folder, and a scene id alone if the environment variable VIDEO3D_DATA
+            names the data folder. docs/own_scans.md lists what is read of each format.
         scene_id: Which scan of a root; may be left out if there is only one.
         frame_step: Keep every n-th frame. By default all frames of a folder, at most 300 of a recording of another data
             set, and every tenth of a .sens (fewer are skipped in a short one).
+        intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recording.
+        depth_unit_m: Metres per depth unit, instead of that of the recording.
 
     Returns:
         The scene. Its boxes, `instances` and `proposals`, are (6,) centre and size in the world frame (z up), metres.
@@ -41,6 +53,9 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     check_path("path", path)
     check_text("scene_id", scene_id, optional=True)
     check_count("frame_step", frame_step, optional=True)
+    from video3d_plugin.data.readers.camera_files import CameraOptions
+
+    camera = CameraOptions.checked(intrinsics, depth_unit_m)
     path, scene_id = _in_data_folder(Path(path), scene_id)
     is_file = _is_file(path)
     if is_file and path.suffix.lower() == ".zip":
@@ -50,23 +65,36 @@ def load_scene(path: str | Path, scene_id: str | None = None, *, frame_step: int
     if (path / "video3d.json").is_file():
         from video3d_plugin.data.folder import DataFolder
 
+        if camera != CameraOptions():
+            what, remedy = "is a prepared data folder, which has its cameras", "give the camera to `video3d prepare`"
+            raise DataError(what, where=path, remedy=remedy)
         folder = DataFolder.open(path)
         return _keep_every(folder.scene(_resolve_scene_id(folder.scene_ids, scene_id, path)), frame_step or 1)
     from video3d_plugin.data.readers.scannet import read_scan
-    from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
+    from video3d_plugin.data.readers.scannet_files import ScanFiles
 
     if is_file:
-        if path.suffix != ".sens":
+        if path.suffix.lower() != ".sens":
             raise DataError("not a .sens or .zip file", where=path, remedy="give a .sens, a .zip or a folder")
-        return read_scan(ScanFiles(scene_id or path.stem, sens=path), frame_step=frame_step).scene
+        files = ScanFiles(scene_id or path.stem, sens=path)
+    else:
+        files = _folder_files(path, scene_id)
+    return read_scan(files, frame_step=frame_step, camera=camera).scene
+
+
+def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:
+    """Return the files of the scan in a folder that is not a data folder."""
+    from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
+
+    folder = path.resolve()
+    if folder.parent.name in ("scans", "scans_test", "posed_images"):
+        parent = ScanNetRoot(folder.parent.parent)
+        if folder.name in parent.scene_ids:
+            return parent.files(folder.name)
     root = ScanNetRoot(path)
     if root.scene_ids:
-        return read_scan(root.files(_resolve_scene_id(root.scene_ids, scene_id, path)), frame_step=frame_step).scene
-    folder_path = path.resolve()
-    parent = ScanNetRoot(folder_path.parent.parent)
-    if folder_path.parent.name in ("scans", "scans_test", "posed_images") and folder_path.name in parent.scene_ids:
-        return read_scan(parent.files(folder_path.name), frame_step=frame_step).scene
-    return read_scan(ScanFiles(scene_id or folder_path.name, posed_images=path), frame_step=frame_step).scene
+        return root.files(_resolve_scene_id(root.scene_ids, scene_id, path))
+    return ScanFiles(scene_id or folder.name, posed_images=path)
 
 
 def _is_file(path: Path) -> bool:

@@ -6,6 +6,7 @@ make a frame, with which camera and pose. No image is opened here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.text import read_text
 
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+([eE][+-]?[0-9]+)?)?")
+
 
 @dataclass(frozen=True)
 class FrameEntry:
@@ -23,22 +26,25 @@ class FrameEntry:
     Attributes:
         name: Name without a suffix, unique in the recording; may contain folders.
         color: The colour image.
-        depth: The 16-bit depth image; None where the recording lists none for this frame.
+        depth: The depth image (16-bit PNG or PGM, .npy); None where the recording lists none for this frame.
         pose: (4, 4) float64, scan from camera (x right, y down, z forward), metres; or the reason why there is none.
-        camera: fx, fy, cx, cy in pixels of an image of `camera_size`.
+        camera: fx, fy, cx, cy in pixels of an image of `camera_size`; None if the recording does not say: then a file
+            of its folder or the user must.
         camera_size: (height, width) of the image that `camera` is given for; None for the depth image itself.
         unit_m: Metres per depth unit.
         void: A depth value besides 0 that means "not measured".
+        camera_note: What the user should know if this camera is used, such as that it is assumed.
     """
 
     name: str
     color: Path
     depth: Path | None
     pose: np.ndarray | str
-    camera: tuple[float, float, float, float]
+    camera: tuple[float, float, float, float] | None
     camera_size: tuple[int, int] | None = None
     unit_m: float = 0.001
     void: int | None = None
+    camera_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,12 @@ def resolve_name(folder: Path, name: str) -> Path:
 
 
 def read_table(path: Path, columns: int) -> list[list[str]]:
-    """Read a text table of columns separated by blanks, of which the first is a time in seconds.
+    """Read a text table of columns separated by blanks or commas, of which the first is a time in seconds.
 
     Args:
-        path: The file. Lines that begin with # and blank lines are skipped.
-        columns: Least number of columns. With more than two, all of them have to be numbers.
+        path: The file. Comments (lines that begin with #) and blank lines are skipped. Numbers may have decimal commas
+            if blanks separate them.
+        columns: Least number of columns. With more than four, all of them have to be numbers.
 
     Returns:
         The rows, sorted by time.
@@ -80,15 +87,25 @@ def read_table(path: Path, columns: int) -> list[list[str]]:
     Raises:
         DataError: A row has fewer columns, or one that is not a finite number.
     """
-    rows = [line.split() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    lines = (line.strip() for line in read_text(path).splitlines())
+    rows = [_columns(line, columns) for line in lines if line and not line.startswith("#")]
     for row in rows:
         try:
-            numbers = [float(value) for value in (row if columns > 2 else row[:1])]
+            numbers = [float(value) for value in (row if columns > 4 else row[:1])]
         except ValueError:
             numbers = []
         if len(row) < columns or not np.isfinite(numbers).all() or not numbers:
             raise DataError(f"not a row of {columns} columns: {quoted(' '.join(row))}", where=path)
     return sorted(rows, key=lambda row: float(row[0]))
+
+
+def _columns(line: str, least: int) -> list[str]:
+    words = line.split()
+    if len(words) < least or any(word.endswith(",") for word in words):
+        return line.replace(",", " ").split()
+    if all(_DECIMAL_COMMA.fullmatch(word) for word in words):
+        return [word.replace(",", ".") for word in words]
+    return words
 
 
 def row_times(rows: list[list[str]]) -> np.ndarray:

@@ -8,24 +8,41 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import keep_commonest_depth_size, png_size
-from video3d_plugin.data.readers import arkitscenes, nerfstudio, seven_scenes, tum
+from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
+from video3d_plugin.data.readers import arkitscenes, nerfstudio, seven_scenes, split_folders, tum
 from video3d_plugin.data.readers.alignment import read_alignment
+from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry
 from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.links import escapes_root
 from video3d_plugin.files.regular import is_regular
-from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault, resized_intrinsics
+from video3d_plugin.geometry.camera_checks import (
+    check_depth_unit,
+    check_intrinsics,
+    pinhole_matrix,
+    pose_fault,
+    resized_intrinsics,
+)
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
-FORMATS: tuple[CaptureFormat, ...] = (seven_scenes.FORMAT, tum.FORMAT, arkitscenes.FORMAT, nerfstudio.FORMAT)
+FORMATS: tuple[CaptureFormat, ...] = (
+    seven_scenes.FORMAT,
+    tum.FORMAT,
+    arkitscenes.FORMAT,
+    nerfstudio.FORMAT,
+    split_folders.FORMAT,
+)
 MAX_FRAMES = 300  # a longer recording is thinned evenly, unless a step is given
 _MAX_SUBFOLDERS = 10_000
+_LONGEST_NAME = 120  # bytes of a scene's or frame's name: longer ones are cut in the middle
+_OTHER_PROPORTIONS = 0.03  # images of one camera in two sizes: rounding to whole pixels, or to multiples of 8 or 16
+_AS_RECORDED = CameraOptions()
 
 
 def detect(folder: Path) -> CaptureFormat | None:
@@ -37,10 +54,10 @@ def find_captures(root: Path) -> dict[str, Path]:
     """Find the recordings at `root` and up to two folders below it.
 
     Folders of posed images count too, but only below `root`: one at `root` itself is a single scan, which `load_scene`
-    reads as it is.
+    reads as it is. A .sens that lies elsewhere than in scans/<id>/ is a recording as well.
 
     Returns:
-        Scene id to folder. The id is made from the path below `root`.
+        Scene id to folder, or to a .sens file. The id is made from the path below `root`.
 
     Raises:
         DataError: Two recordings would get the same id.
@@ -49,30 +66,51 @@ def find_captures(root: Path) -> dict[str, Path]:
     for folder in [root, *_subfolders(root), *(inner for sub in _subfolders(root) for inner in _subfolders(sub))]:
         if any(folder.is_relative_to(capture) for capture in captures.values()):
             continue
-        if detect(folder) is None and (folder == root or not is_posed(folder)):
-            continue
         relative = folder.relative_to(root).parts
-        name = _as_file_name("_".join(relative) if relative else folder.resolve().name)
-        if name in captures:
-            what = f"two recordings would be called {name}: {captures[name]}"
-            raise DataError(what, where=folder, remedy="rename one")
-        captures[name] = folder
+        if detect(folder) is not None or (folder != root and is_posed(folder)):
+            found = {"_".join(relative) if relative else folder.resolve().name: folder}
+        elif is_posed(folder):
+            continue
+        else:
+            found = {_sens_name(path, relative): path for path in sens_files(folder)}
+        for name, path in found.items():
+            name = _as_file_name(name)
+            if name in captures:
+                what = f"two recordings would be called {name}: {captures[name]}"
+                raise DataError(what, where=path, remedy="rename one")
+            captures[name] = path
     return captures
 
 
+def sens_files(folder: Path) -> list[Path]:
+    """Return the .sens files of a folder, in any case of the suffix, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sens" and path.is_file())
+
+
+def _sens_name(path: Path, relative: tuple[str, ...]) -> str:
+    """Return the name of a .sens: its own, behind the folders that it lies in unless the last has that name too."""
+    return "_".join((*relative, path.stem) if relative[-1:] != (path.stem,) else relative)
+
+
 def read_capture(
-    folder: Path, frame_step: int | None = None
+    folder: Path,
+    frame_step: int | None = None,
+    options: CameraOptions = _AS_RECORDED,
+    world_from_scan: np.ndarray | None = None,
 ) -> tuple[tuple[Frame, ...], list[Omission], list[str], np.ndarray]:
     """Read the frames of a recording.
 
     Args:
         folder: The recording.
         frame_step: Keep every n-th frame. By default all, or as many as leave at most MAX_FRAMES.
+        options: What the user says of the camera; it counts before the folder's files, and these before the format.
+        world_from_scan: (4, 4) alignment, if it is known already; else the folder may give one.
 
     Returns:
         The frames in capture order, the omissions, the notes, and the alignment (4, 4) float64, world from scan.
 
     Raises:
+        MissingError: Neither the recording nor the user gives the camera.
         DataError: The folder holds no known recording, or a file that lists its frames is broken.
     """
     capture = detect(folder)
@@ -87,6 +125,10 @@ def read_capture(
     names = [_as_file_name(Path(entry.name).name) for entry in entries]
     if len(set(names)) < len(names):  # several cameras number their frames alike: the folder tells them apart
         names = [_as_file_name(entry.name) for entry in entries]
+    camera = find_camera(folder)
+    if any(entry.camera is None for entry in entries):
+        require_camera(folder, camera, options)
+    given = camera is not None or options.intrinsics is not None
     frames, omissions = [], []
     seen: set[str] = set()
     for name, entry in list(zip(names, entries, strict=True))[::step]:
@@ -94,20 +136,43 @@ def read_capture(
             if name in seen:
                 raise DataError("listed twice")
             seen.add(name)
-            frames.append(_read_frame(name, entry, folder))
+            frames.append(_read_frame(name, entry, folder, given))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
-    world_from_scan = _world_from_scan(folder, capture, notes)
-    return keep_commonest_depth_size(frames, omissions), omissions, notes, world_from_scan
+    usable = keep_commonest_depth_size(frames, omissions)
+    notes += _camera_notes(entries, folder, None if options.intrinsics else camera, given)
+    usable = with_camera(usable, camera, options, notes)
+    if world_from_scan is None:
+        world_from_scan = _world_from_scan(folder, capture, notes)
+    return usable, omissions, notes, world_from_scan
+
+
+def _camera_notes(entries: list[FrameEntry], folder: Path, camera: CameraFile | None, given: bool) -> list[str]:
+    """Return the notes of the cameras in use: assumed ones, or a file that counts before the recording's own."""
+    if not given:
+        return sorted({entry.camera_note for entry in entries if entry.camera_note})
+    if camera is not None and any(entry.camera is not None and not entry.camera_note for entry in entries):
+        return [f"the camera is that of {camera.path.relative_to(folder)}, not the recording's own"]
+    return []
 
 
 def _as_file_name(name: str) -> str:
-    """Return the name with everything replaced that a file's name should not contain."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip(".") or "_"
+    """Return the name with everything replaced that a file's name should not contain. Letters of all scripts stay."""
+    name = unicodedata.normalize("NFC", name)
+    kept = "".join(c if c in "_.-" or unicodedata.category(c)[0] in "LMN" else "\0" for c in name)
+    name = re.sub("\0+", "_", kept).lstrip(".") or "_"
+    data = name.encode()
+    if len(data) > _LONGEST_NAME:
+        half = _LONGEST_NAME // 2
+        name = f"{data[:half].decode(errors='ignore')}_{data[-half:].decode(errors='ignore')}"
+    return name
 
 
-def _read_frame(name: str, entry: FrameEntry, folder: Path) -> Frame:
-    """Return the frame; DataError with a reason that does not repeat its name if it cannot be used."""
+def _read_frame(name: str, entry: FrameEntry, folder: Path, given: bool) -> Frame:
+    """Return the frame; DataError with a reason that does not repeat its name if it cannot be used.
+
+    If a file or the user gives the camera, `with_camera` sets it afterwards.
+    """
     if isinstance(entry.pose, str):
         raise DataError(entry.pose)
     for what, path in (("colour image", entry.color), ("depth image", entry.depth)):
@@ -118,24 +183,29 @@ def _read_frame(name: str, entry: FrameEntry, folder: Path) -> Frame:
     if fault := pose_fault(entry.pose):
         raise DataError(fault)
     depth = FileSlice(entry.depth, root=folder)  # type: ignore[arg-type]
-    size = png_size(depth, str(depth.path))
+    codec, size = depth_header(depth, str(depth.path))
     return Frame(
         name=name,
         color=FileSlice(entry.color, root=folder),
         depth=depth,
         scan_from_camera=entry.pose,
-        depth_intrinsics=_depth_intrinsics(entry, size),
+        depth_intrinsics=np.eye(4) if given else _depth_intrinsics(entry, size),
         depth_size=size,
-        depth_unit_m=entry.unit_m,
+        depth_codec=codec,
+        depth_unit_m=check_depth_unit(entry.unit_m, depth.path, 1.0 if codec == "npy" else 0.1),
         depth_void=entry.void,
     )
 
 
 def _depth_intrinsics(entry: FrameEntry, depth_size: tuple[int, int]) -> np.ndarray:
     """Return the (4, 4) intrinsics in pixels of the depth image, scaled from the image that the camera is given for."""
-    matrix = np.eye(4)
-    matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = entry.camera
-    return check_intrinsics(resized_intrinsics(matrix, entry.camera_size or depth_size, depth_size), "camera")
+    assert entry.camera is not None, "read_capture refuses a recording without a camera"
+    height, width = entry.camera_size or depth_size
+    if abs(width * depth_size[0] / (height * depth_size[1]) - 1) > _OTHER_PROPORTIONS:
+        what = f"depth of {depth_size[1]}x{depth_size[0]} has other proportions than the camera's {width}x{height}"
+        raise DataError(f"{what}: give the depth camera's own intrinsics")
+    matrix = pinhole_matrix(*entry.camera)
+    return check_intrinsics(resized_intrinsics(matrix, (height, width), depth_size), "camera")
 
 
 def _world_from_scan(folder: Path, capture: CaptureFormat, notes: list[str]) -> np.ndarray:

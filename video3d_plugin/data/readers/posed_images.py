@@ -1,27 +1,39 @@
 """A folder of posed images: <name>.jpg, <name>.png (16-bit depth), <name>.txt (pose), depth_intrinsic.txt.
 
 This is the layout that EmbodiedScan's generate_image_scannet.py, Video-3D LLM and most exporters of ScanNet write.
+Suffixes may be in capitals. Colour that is a PNG itself is called <name>.color.png or <name>_color.png.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.frames import color_size, keep_commonest_depth_size, png_size
+from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
+from video3d_plugin.data.readers.camera_files import (
+    CAMERA_NAMES,
+    CAMERA_STEMS,
+    CameraFile,
+    CameraOptions,
+    find_camera,
+    require_camera,
+    with_camera,
+)
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import natural_order, read_matrix
-from video3d_plugin.geometry.camera_checks import check_intrinsics, pose_fault, resized_intrinsics
+from video3d_plugin.geometry.camera_checks import pose_fault
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
-_COLOR_SUFFIXES = (".jpg", ".jpeg")
-_AMBIGUOUS = "intrinsic.txt"  # the depth camera's, or, as exporters of ScanNet write it, the colour camera's
-_INTRINSICS = ("depth_intrinsic.txt", "intrinsic_depth.txt", _AMBIGUOUS)
-_ALIGNMENT = {"gravity", "world_from_scan"}  # read by `alignment`
-_NOT_FRAMES = {"intrinsic", "depth_intrinsic", "extrinsic", "intrinsic_color", "intrinsic_depth", *_ALIGNMENT}
+_COLOR_SUFFIXES = (".jpg", ".jpeg", ".color.png", "_color.png", ".color.jpg", "_color.jpg")
+_DEPTH_SUFFIXES = (".png", ".pgm", ".npy", ".depth.png", "_depth.png")
+_POSE_SUFFIX = ".txt"
+_PARTS = {"colour image": _COLOR_SUFFIXES, "depth image": _DEPTH_SUFFIXES, "pose": (_POSE_SUFFIX,)}
+_LONGEST_FIRST = sorted((suffix for suffixes in _PARTS.values() for suffix in suffixes), key=len, reverse=True)
+_NOT_FRAMES = {*CAMERA_STEMS, "gravity", "world_from_scan", "extrinsic", "extrinsic_color", "extrinsic_depth", "readme"}
+_AS_RECORDED = CameraOptions()
 
 
 def read_posed_images(
@@ -29,7 +41,7 @@ def read_posed_images(
     names: Sequence[str] | None = None,
     depth_intrinsics: np.ndarray | None = None,
     frame_step: int | None = None,
-    depth_unit_m: float = 0.001,
+    options: CameraOptions = _AS_RECORDED,
 ) -> tuple[tuple[Frame, ...], list[Omission], list[str]]:
     """Read the frames of one scan's folder.
 
@@ -38,7 +50,7 @@ def read_posed_images(
         names: Names of the frames to use, in order (EmbodiedScan's list). By default all, in natural order of names.
         depth_intrinsics: (4, 4) intrinsics in pixels of the depth image, used instead of depth_intrinsic.txt.
         frame_step: Keep every n-th frame.
-        depth_unit_m: Metres per depth unit.
+        options: What the user says of the camera; it counts before the rest.
 
     Returns:
         Frames, omissions and notes. A frame is left out if it has no colour image, no depth image or no pose that is a
@@ -50,12 +62,10 @@ def read_posed_images(
     """
     if not folder.is_dir():
         raise MissingError("folder of frames not found", where=folder)
-    path = None
-    if depth_intrinsics is None:
-        path = _intrinsics_path(folder)
-        depth_intrinsics = check_intrinsics(read_matrix(path), path)
-    present = {entry.name for entry in folder.iterdir() if entry.is_file()}
-    stems = sorted({name.rsplit(".", 1)[0] for name in present if _is_frame_file(name)}, key=natural_order)
+    camera = find_camera(folder) if depth_intrinsics is None else CameraFile(folder, depth_intrinsics, of_depth=True)
+    require_camera(folder, camera, options)
+    present = _frame_files(folder)
+    stems = sorted({stem for stem, _ in present}, key=natural_order)
     notes = []
     if names is None:
         names = stems
@@ -67,79 +77,59 @@ def read_posed_images(
     frames, omissions = [], []
     for name in list(names)[::step]:
         try:
-            frames.append(_read_frame(folder, name, present, depth_intrinsics, depth_unit_m))
+            frames.append(_read_frame(name, present))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
     usable = keep_commonest_depth_size(frames, omissions)
-    if path is not None and path.name == _AMBIGUOUS:
-        usable = _to_depth_intrinsics(usable, notes)
-    return usable, omissions, notes
+    return with_camera(usable, camera, options, notes), omissions, notes
 
 
 def is_posed(folder: Path) -> bool:
     """Return whether a folder holds posed images: intrinsics, and a colour image with its pose."""
-    if not any((folder / name).is_file() for name in _INTRINSICS):
+    if not any(is_regular(folder / name) for name in CAMERA_NAMES):
         return False
-    images = (path for suffix in _COLOR_SUFFIXES for path in folder.glob(f"*{suffix}"))
-    return any(image.with_suffix(".txt").is_file() for image in images)
+    present = _frame_files(folder)
+    return any((stem, _POSE_SUFFIX) in present for stem, suffix in present if suffix in _COLOR_SUFFIXES)
 
 
-def _intrinsics_path(folder: Path) -> Path:
-    for name in _INTRINSICS:
-        path = folder / name
-        if path.is_file():
-            return path
-    raise MissingError(
-        "no depth_intrinsic.txt", where=folder, remedy="add it: 4x4 numbers, in pixels of the depth image"
-    )
-
-
-def _to_depth_intrinsics(frames: tuple[Frame, ...], notes: list[str]) -> tuple[Frame, ...]:
-    """Return the frames with intrinsics of the depth image, rescaled if those given are of the colour image.
-
-    Intrinsics belong to the image whose centre is nearer to their principal point.
-    """
-    color = next((size for frame in frames if (size := _color_size(frame))), None)
-    if color is None:
-        return frames
-    depth, matrix = frames[0].depth_size, frames[0].depth_intrinsics
-    from_color, from_depth = (np.hypot(matrix[0, 2] - w / 2, matrix[1, 2] - h / 2) for h, w in (color, depth))
-    if from_depth <= from_color:
-        return frames
-    of_color, of_depth = (f"{w}x{h}" for h, w in (color, depth))
-    notes.append(f"{_AMBIGUOUS} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
-    resized = resized_intrinsics(matrix, color, depth)
-    return tuple(replace(frame, depth_intrinsics=resized) for frame in frames)
-
-
-def _color_size(frame: Frame) -> tuple[int, int] | None:
-    try:
-        return color_size(frame)
-    except DataError:
-        return None  # a broken image is reported when it is decoded
-
-
-def _read_frame(folder: Path, name: str, present: set[str], intrinsics: np.ndarray, unit_m: float) -> Frame:
-    """Return the frame; DataError with a reason that does not repeat its name if it cannot be used."""
-    color = next((name + suffix for suffix in _COLOR_SUFFIXES if name + suffix in present), None)
-    for what, file in (("colour image", color), ("depth image", name + ".png"), ("pose", name + ".txt")):
-        if file not in present:
+def _read_frame(name: str, present: dict[tuple[str, str], Path]) -> Frame:
+    """Return the frame, whose camera `with_camera` sets; DataError with a reason that does not repeat its name."""
+    paths = []
+    for what, suffixes in _PARTS.items():
+        path = next((present[name, suffix] for suffix in suffixes if (name, suffix) in present), None)
+        if path is None:
             raise DataError(f"no {what}")
-    pose = read_matrix(folder / f"{name}.txt")
+        paths.append(path)
+    color, depth_path, pose_path = paths
+    pose = read_matrix(pose_path)
     if fault := pose_fault(pose):
         raise DataError(fault)
-    depth = FileSlice(folder / f"{name}.png")
+    depth = FileSlice(depth_path)
+    codec, size = depth_header(depth, str(depth_path))
     return Frame(
         name=name,
-        color=FileSlice(folder / color),
+        color=FileSlice(color),
         depth=depth,
         scan_from_camera=pose,
-        depth_intrinsics=intrinsics,
-        depth_size=png_size(depth, str(depth.path)),
-        depth_unit_m=unit_m,
+        depth_intrinsics=np.eye(4),
+        depth_size=size,
+        depth_codec=codec,
     )
 
 
-def _is_frame_file(name: str) -> bool:
-    stem, _, suffix = name.rpartition(".")
-    return stem not in _NOT_FRAMES and "." + suffix in (*_COLOR_SUFFIXES, ".png", ".txt")
+def _frame_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """Return the files of frames by the frame's name and the rest of theirs, in small letters.
+
+    A frame may be called x_color itself: the rest is _color.png only if there is a pose of x.
+    """
+    paths = [path for path in folder.iterdir() if path.is_file()]
+    posed = {path.stem for path in paths if path.suffix.lower() == _POSE_SUFFIX}
+    files = {}
+    for path in paths:
+        for suffix in _LONGEST_FIRST:
+            stem = path.name[: -len(suffix)]
+            if path.name.lower().endswith(suffix) and (suffix == path.suffix.lower() or stem in posed):
+                if stem and stem.lower() not in _NOT_FRAMES:
+                    files[stem, suffix] = path
+                break
+    return files

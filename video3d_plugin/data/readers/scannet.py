@@ -8,6 +8,7 @@ import numpy as np
 
 from video3d_plugin.data.readers import mask3d, mesh, ply, video3dllm_release
 from video3d_plugin.data.readers.alignment import read_alignment
+from video3d_plugin.data.readers.camera_files import CameraOptions, with_camera
 from video3d_plugin.data.readers.captures import read_capture
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.scannet_files import ScanFiles
@@ -20,6 +21,7 @@ from video3d_plugin.scene import Frame, Instance, Omission, Scene
 _LONGEST_NAME = 240  # bytes: with `.depth.png`, 255 at the most
 _ALIGNMENT_TOLERANCE = 1e-3  # largest difference of two entries of alignments that count as the same
 
+_AS_RECORDED = CameraOptions()
 _Frames = tuple[tuple[Frame, ...], list[Omission], list[str], np.ndarray]
 
 
@@ -36,19 +38,26 @@ class Scan:
     surface: np.ndarray | None
 
 
-def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals: int = mask3d.REFERENCE_LIMIT) -> Scan:
+def read_scan(
+    files: ScanFiles,
+    *,
+    frame_step: int | None = None,
+    max_proposals: int = mask3d.REFERENCE_LIMIT,
+    camera: CameraOptions = _AS_RECORDED,
+) -> Scan:
     """Read everything that a scan's files hold.
 
     Args:
         files: The files. Parts that are missing are noted in the scene.
         frame_step: Keep every n-th frame; the default depends on the format (see `load_scene`).
         max_proposals: Proposals to keep, best first.
+        camera: What the user says of the camera.
 
     Raises:
         MissingError: The scan has no frames.
         DataError: A file is broken, or no frame can be used.
     """
-    frames, omissions, notes, world_from_scan = _read_frames(files, frame_step)
+    frames, omissions, notes, world_from_scan = _read_frames(files, frame_step, camera)
     frames = _keep_usable(frames, world_from_scan, omissions)
     if not frames:
         reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
@@ -68,20 +77,22 @@ def read_scan(files: ScanFiles, *, frame_step: int | None = None, max_proposals:
     return Scan(scene, surface)
 
 
-def _read_frames(files: ScanFiles, frame_step: int | None) -> _Frames:
+def _read_frames(files: ScanFiles, frame_step: int | None, camera: CameraOptions) -> _Frames:
     """Return frames, omissions, notes and the alignment (4, 4), world from scan."""
     notes: list[str] = []
-    world_from_scan = _read_world_from_scan(files, notes)
+    given = _read_world_from_scan(files, notes)
+    world_from_scan = np.eye(4) if given is None else given
     if files.capture is not None:
-        frames, omissions, frame_notes, world_from_scan = read_capture(files.capture, frame_step)
+        frames, omissions, frame_notes, world_from_scan = read_capture(files.capture, frame_step, camera, given)
     elif files.posed_images is not None:
         names = files.info.frame_names if files.info else None
         intrinsics = files.info.depth_intrinsics if files.info else None
-        frames, omissions, frame_notes = read_posed_images(files.posed_images, names, intrinsics, frame_step)
+        frames, omissions, frame_notes = read_posed_images(files.posed_images, names, intrinsics, frame_step, camera)
     elif files.sens is not None:
         # EmbodiedScan lists every tenth frame that has a pose
         step = frame_step or (REFERENCE_STEP if files.info else None)
         frames, omissions, frame_notes = read_sens(files.sens, step)
+        frames = with_camera(frames, None, camera, frame_notes)
         if files.info and frame_step is None:
             names = set(files.info.frame_names)
             unlisted = sum(frame.name not in names for frame in frames)
@@ -141,8 +152,11 @@ def _read_proposals(
     return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals (--proposals auto makes some)"]
 
 
-def _read_world_from_scan(files: ScanFiles, notes: list[str]) -> np.ndarray:
-    """Return the alignment (4, 4): from the EmbodiedScan list, else the meta file, else the identity with a note."""
+def _read_world_from_scan(files: ScanFiles, notes: list[str]) -> np.ndarray | None:
+    """Return the alignment (4, 4): from the EmbodiedScan list, else the meta file, else the identity with a note.
+
+    None for a recording of another format without either: `read_capture` finds its alignment itself.
+    """
     from_meta = None
     if files.meta is not None and "axisAlignment" in (values := read_key_values(files.meta)):
         from_meta = parse_matrix(values["axisAlignment"], where=files.meta, remedy="axisAlignment has 16 numbers")
@@ -156,7 +170,7 @@ def _read_world_from_scan(files: ScanFiles, notes: list[str]) -> np.ndarray:
     if from_meta is not None:
         return from_meta
     if files.capture is not None:
-        return np.eye(4)  # `read_capture` finds the alignment of a recording itself
+        return None
     if files.posed_images is not None and (alignment := read_alignment(files.posed_images)) is not None:
         return alignment
     notes.append("no axis alignment is given: the world frame is the scan's own")

@@ -1,6 +1,7 @@
 """A root folder in ScanNet's layout: where the files of each scan lie.
 
-    scans/<id>/ or scans_test/<id>/    <id>.sens, <id>_vh_clean_2.ply, ...segs.json, <id>.aggregation.json, <id>.txt
+    scans/<id>/ or scans_test/<id>/    <id>.sens, <id>_vh_clean_2.ply, ...segs.json, <id>.aggregation.json, <id>.txt;
+                                       or the folders that SensReader exports (see `split_folders`) without a .sens
     posed_images/<id>/                 frames as exported by others; used in preference to the .sens
     mask/<id>.mask.npz                 LEO's Mask3D masks
     embodiedscan/*.pkl                 EmbodiedScan infos: which frames count, alignment
@@ -21,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.readers import video3dllm_release
-from video3d_plugin.data.readers.captures import detect, find_captures
+from video3d_plugin.data.readers import split_folders, video3dllm_release
+from video3d_plugin.data.readers.captures import detect, find_captures, sens_files
 from video3d_plugin.data.readers.embodiedscan import SceneInfo, read_infos
 from video3d_plugin.errors import MissingError
 
@@ -156,7 +157,8 @@ class ScanNetRoot:
     def _with_frames(self) -> set[str]:
         ids = {path.name for folder in self.folders("posed_images") for path in folder.iterdir() if path.is_dir()}
         for folder in self.folders("scans", "scans_test"):
-            ids |= {path.name for path in folder.iterdir() if (path / f"{path.name}.sens").is_file()}
+            scans = (path for path in folder.iterdir() if path.is_dir())
+            ids |= {scan.name for scan in scans if _sens_of(scan) or split_folders.FORMAT.matches(scan)}
         return ids
 
     @cached_property
@@ -174,20 +176,22 @@ class ScanNetRoot:
         if scene_id not in self.scene_ids:
             raise MissingError(f"no scan {scene_id!r} with frames", where=self.root, remedy=_known(self.scene_ids))
         if scene_id in self.captures:
-            folder = self.captures[scene_id]
-            return ScanFiles(scene_id, capture=folder) if detect(folder) else ScanFiles(scene_id, posed_images=folder)
+            path = self.captures[scene_id]
+            if path.is_file():
+                return _with_annotations(ScanFiles(scene_id, sens=path), [path.parent], path.stem)
+            return ScanFiles(scene_id, capture=path) if detect(path) else ScanFiles(scene_id, posed_images=path)
         scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]
         posed = self.folders("posed_images")
-        meta_paths = [folder / f"{scene_id}.txt" for folder in (*scans, *posed)]
         splits = [path for folder in self.folders("pcd_with_object_aabbs") for path in _with_subfolders(folder)]
+        posed_images = _first([folder / scene_id for folder in posed], Path.is_dir)
+        sens = _first([path for scan in scans if (path := _sens_of(scan))])
+        frames = [posed_images] if posed_images else [] if sens else scans
+        capture = _first(frames, split_folders.FORMAT.matches)
         files = ScanFiles(
             scene_id=scene_id,
-            posed_images=_first([folder / scene_id for folder in posed], Path.is_dir),
-            sens=_first([scan / f"{scene_id}.sens" for scan in scans]),
-            mesh=_first([scan / f"{scene_id}_vh_clean_2.ply" for scan in scans]),
-            segments=_first([scan / f"{scene_id}{_SEGMENTS}" for scan in scans]),
-            aggregation=_first([scan / f"{scene_id}.aggregation.json" for scan in scans]),
-            meta=_first(meta_paths),
+            posed_images=posed_images if capture is None else None,
+            sens=sens,
+            capture=capture,
             mask=_first([folder / f"{scene_id}.mask.npz" for folder in self.folders("mask")]),
             aligned=_first([path / f"{scene_id}.pth" for path in splits]),
             info=self.infos.get(scene_id),
@@ -195,8 +199,31 @@ class ScanNetRoot:
             pred_boxes=self.pred_boxes.get(scene_id),
             selected=self.selected.get(scene_id),
         )
+        files = _with_annotations(files, scans, scene_id)
+        if files.meta is None:
+            files = replace(files, meta=_first([folder / f"{scene_id}.txt" for folder in posed]))
         has_surface = files.mesh is not None or files.aligned is not None
         return files if has_surface else replace(files, cells=self.cells.get(scene_id))
+
+
+def _with_annotations(files: ScanFiles, scans: list[Path], scene_id: str) -> ScanFiles:
+    """Return the files with the mesh, segments, objects and meta file of a scan, as they lie beside its .sens."""
+    return replace(
+        files,
+        mesh=_first([scan / f"{scene_id}_vh_clean_2.ply" for scan in scans]),
+        segments=_first([scan / f"{scene_id}{_SEGMENTS}" for scan in scans]),
+        aggregation=_first([scan / f"{scene_id}.aggregation.json" for scan in scans]),
+        meta=_first([scan / f"{scene_id}.txt" for scan in scans]),
+    )
+
+
+def _sens_of(scan: Path) -> Path | None:
+    """Return the .sens of a scan's folder: that of its name, in any case, else the only one."""
+    if (path := scan / f"{scan.name}.sens").is_file():
+        return path
+    paths = sens_files(scan) if scan.is_dir() else []
+    named = [path for path in paths if path.stem.lower() == scan.name.lower()]
+    return named[0] if named else paths[0] if len(paths) == 1 else None
 
 
 def _first(paths: list[Path], test: Callable[[Path], bool] = Path.is_file) -> Path | None:

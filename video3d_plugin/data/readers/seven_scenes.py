@@ -1,7 +1,11 @@
-"""7-Scenes: frame-000000.{color.png,depth.png,pose.txt}.
+"""7-Scenes and its relatives: <frame>.{color.png,depth.png,pose.txt}.
 
-Depth is in millimetres, 65535 where nothing was measured. No intrinsics are published with it; those of the Kinect's
-data sheet are used (585, 585, 320, 240 for 640x480), as is usual for this data set. The scan frame has no known up.
+3RScan, 12-Scenes, BundleFusion, tsdf-fusion and ScanNet's SensReader in C++ write the same names, with .color.jpg, some
+with .depth.pgm, and the cameras in an _info.txt or info.txt. In 12-Scenes the frames lie in data/, beside info.txt.
+
+Depth is in millimetres unless the info file tells, 65535 where nothing was measured. No intrinsics are published with
+7-Scenes itself, whose colour images are PNG; those of the Kinect's data sheet are used (585, 585, 320, 240 for
+640x480), as is usual for this data set. The scan frame has no known up.
 """
 
 from __future__ import annotations
@@ -11,26 +15,45 @@ from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.readers.camera_files import read_info
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry
 from video3d_plugin.errors import DataError
-from video3d_plugin.files.text import read_matrix
+from video3d_plugin.files.regular import is_regular
+from video3d_plugin.files.text import natural_order, read_matrix
 
-_CAMERA = (585.0, 585.0, 320.0, 240.0)
-_CAMERA_SIZE = (480, 640)
+_COLORS = (".color.png", ".color.jpg", ".color.jpeg")
+_DEPTHS = (".depth.png", ".depth.pgm", ".depth.PNG", ".depth.npy")
+_KINECT = (585.0, 585.0, 320.0, 240.0)
+_KINECT_SIZE = (480, 640)
+_KINECT_NOTE = "the Kinect's nominal intrinsics (585) are used; depth_intrinsic.txt or --intrinsics gives others"
 _VOID = 0xFFFF
 
 
 def _matches(folder: Path) -> bool:
-    return next(folder.glob("frame-*.color.png"), None) is not None
+    return any(is_regular(folder / f"{stem}.pose.txt") for stem in _images(folder))
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Return the colour images by the names of their frames."""
+    paths = [path for path in folder.glob("*.color.*") if path.name.lower().endswith(_COLORS)]
+    return {path.stem[: -len(".color")]: path for path in paths if len(path.stem) > len(".color")}
 
 
 def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
-    notes.append("the Kinect's nominal intrinsics are used")
-    for color in sorted(folder.glob("frame-*.color.png")):
-        stem = color.name.removesuffix(".color.png")
+    images = _images(folder)
+    camera, size, unit_m, note = None, None, 0.001, ""
+    outer = folder.parent / "info.txt"
+    info = read_info(outer) if folder.name == "data" and is_regular(outer) else None
+    if info is not None:
+        fx, fy, cx, cy = (float(info.matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        camera, size, unit_m = (fx, fy, cx, cy), info.size, info.depth_unit_m or unit_m
+    elif all(path.suffix.lower() == ".png" for path in images.values()):
+        camera, size, note = _KINECT, _KINECT_SIZE, _KINECT_NOTE
+    for stem in sorted(images, key=natural_order):
+        depth = next((path for suffix in _DEPTHS if is_regular(path := folder / f"{stem}{suffix}")), None)
         pose = _read_pose(folder / f"{stem}.pose.txt")
-        depth = folder / f"{stem}.depth.png"
-        yield FrameEntry(stem.removeprefix("frame-"), color, depth, pose, _CAMERA, _CAMERA_SIZE, void=_VOID)
+        name = stem.removeprefix("frame-")
+        yield FrameEntry(name, images[stem], depth, pose, camera, size, unit_m, _VOID, camera_note=note)
 
 
 def _read_pose(path: Path) -> np.ndarray | str:

@@ -1,0 +1,222 @@
+"""The camera that a recording's folder or the user gives: files of intrinsics in all their forms, and options.
+
+A file holds a matrix (3x3, 3x4 or 4x4), or fx fy cx cy with the coefficients of lens distortion behind them, as
+calib.txt of SLAM systems has them. The _info.txt of ScanNet's SensReader, of 3RScan, 12-Scenes and BundleFusion holds
+the matrices of both cameras as `key = value` lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from video3d_plugin.data.frames import color_size
+from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.files.regular import is_regular
+from video3d_plugin.files.text import MATRIX_BYTES, parse_values, read_key_values, read_text
+from video3d_plugin.geometry.camera_checks import (
+    check_depth_unit,
+    check_intrinsics,
+    distortion_note,
+    pinhole_matrix,
+    resized_intrinsics,
+)
+from video3d_plugin.scene import Frame
+
+_OF_DEPTH = ("depth_intrinsic.txt", "intrinsic_depth.txt", "depth_intrinsics.txt", "intrinsics_depth.txt")
+# the depth camera's, or, as exporters of ScanNet write intrinsic.txt, the colour camera's
+_OF_EITHER = (
+    "intrinsic.txt",
+    "intrinsics.txt",
+    "camera-intrinsics.txt",
+    "camera_intrinsics.txt",
+    "camera_intrinsic.txt",
+    "calib.txt",
+    "calibration.txt",
+    "K.txt",
+)
+_OF_COLOR = ("intrinsic_color.txt", "color_intrinsic.txt", "intrinsics_color.txt", "color_intrinsics.txt")
+_INFO = ("_info.txt", "info.txt")
+_FOLDERS = ("", "intrinsic", "intrinsics")  # below the recording
+CAMERA_NAMES = (*_OF_DEPTH, *_OF_EITHER, *_INFO)
+CAMERA_STEMS = frozenset(Path(name).stem.lower() for name in (*CAMERA_NAMES, *_OF_COLOR))
+_REMEDY = "expected 3x3 or 4x4 numbers row by row, or fx fy cx cy, in pixels"
+_MISSING_REMEDY = (
+    "add it: 3x3 or 4x4 numbers, in pixels of the depth image; or give --intrinsics FX FY CX CY, in Python intrinsics="
+)
+_OFF_CENTRE = 0.2  # of the image's size: no camera of a scanner has its principal point farther from the centre
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """What the user says of a recording's depth; None: as the recording says.
+
+    Attributes:
+        intrinsics: fx, fy, cx, cy in pixels of the depth image.
+        depth_unit_m: Metres per depth unit.
+    """
+
+    intrinsics: tuple[float, float, float, float] | None = None
+    depth_unit_m: float | None = None
+
+    @classmethod
+    def checked(cls, intrinsics: Sequence[float] | None, depth_unit_m: float | None) -> CameraOptions:
+        """Return the options of arguments of any origin; DataError if they are not those of a camera."""
+        values = None
+        if intrinsics is not None:
+            try:
+                numbers = [float(value) for value in intrinsics]
+            except (TypeError, ValueError, OverflowError):
+                numbers = []
+            if len(numbers) != 4:
+                raise DataError("intrinsics are not four numbers", remedy="give fx, fy, cx, cy in pixels")
+            check_intrinsics(pinhole_matrix(*numbers), "intrinsics")
+            values = (numbers[0], numbers[1], numbers[2], numbers[3])
+        if depth_unit_m is not None:
+            try:
+                depth_unit_m = float(depth_unit_m)
+            except (TypeError, ValueError, OverflowError):
+                raise DataError("depth unit is not a number", remedy="give metres, such as 0.001") from None
+            check_depth_unit(depth_unit_m, "depth unit", coarsest_m=1.0)
+        return cls(values, depth_unit_m)
+
+
+@dataclass(frozen=True)
+class CameraFile:
+    """A camera that a file gives.
+
+    Attributes:
+        path: The file.
+        matrix: (4, 4) float64 intrinsics, pixels.
+        of_depth: Whether it is the depth camera's; False: it may be the colour camera's.
+        size: (height, width) of its image, where the file tells.
+        depth_unit_m: Metres per depth unit, where the file tells.
+        distortion: k1, k2, p1, p2, k3 of the lens, where the file tells.
+    """
+
+    path: Path
+    matrix: np.ndarray
+    of_depth: bool
+    size: tuple[int, int] | None = None
+    depth_unit_m: float | None = None
+    distortion: tuple[float, ...] = ()
+
+
+def find_camera(folder: Path) -> CameraFile | None:
+    """Read the camera that a folder gives; None if it gives none.
+
+    Raises:
+        DataError: The file is not a camera's.
+    """
+    for names in (_OF_DEPTH, _OF_EITHER):
+        for name in names:
+            for below in _FOLDERS:
+                if is_regular(path := folder / below / name):
+                    values = parse_values(read_text(path, MATRIX_BYTES, _REMEDY), where=path, remedy=_REMEDY)
+                    matrix, distortion = _as_intrinsics(values, path)
+                    return CameraFile(path, matrix, names is _OF_DEPTH, distortion=distortion)
+    return next((read_info(path) for name in _INFO if is_regular(path := folder / name)), None)
+
+
+def require_camera(folder: Path, camera: CameraFile | None, options: CameraOptions) -> None:
+    """Raise MissingError unless the folder or the user gives a camera."""
+    if camera is None and options.intrinsics is None:
+        raise MissingError("no depth_intrinsic.txt", where=folder, remedy=_MISSING_REMEDY)
+
+
+def read_info(path: Path) -> CameraFile | None:
+    """Read the depth camera of an _info.txt; None if it does not name one.
+
+    Raises:
+        DataError: A value is not what its key says.
+    """
+    values = read_key_values(path)
+    if "m_calibrationDepthIntrinsic" not in values:
+        return None
+    matrix, _ = _as_intrinsics(parse_values(values["m_calibrationDepthIntrinsic"], where=path, remedy=_REMEDY), path)
+
+    def number(key: str) -> float | None:
+        numbers = parse_values(values.get(key, ""), where=path)
+        return numbers[0] if len(numbers) == 1 and 0 < numbers[0] < 1e6 else None
+
+    height, width, shift = number("m_depthHeight"), number("m_depthWidth"), number("m_depthShift")
+    size = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
+    return CameraFile(path, matrix, True, size, check_depth_unit(1 / shift, path) if shift else None)
+
+
+def with_camera(
+    frames: tuple[Frame, ...], camera: CameraFile | None, options: CameraOptions, notes: list[str]
+) -> tuple[Frame, ...]:
+    """Return the frames with the camera and depth unit of the folder's file and of the user's options.
+
+    Args:
+        frames: Frames whose depth images have one size.
+        camera: The folder's file; None leaves the frames' own cameras.
+        options: The user's options, which count before the file.
+        notes: Takes what is assumed of the file.
+    """
+    if not frames:
+        return frames
+    matrix = None
+    if options.intrinsics is not None:
+        matrix = pinhole_matrix(*options.intrinsics)
+    elif camera is not None:
+        matrix = _matrix_of_depth(camera, frames, notes)
+    if matrix is not None:
+        frames = tuple(replace(frame, depth_intrinsics=matrix) for frame in frames)
+    unit_m = options.depth_unit_m or (camera.depth_unit_m if camera is not None else None)
+    if unit_m is not None:
+        frames = tuple(replace(frame, depth_unit_m=unit_m) for frame in frames)
+    return frames
+
+
+def _matrix_of_depth(camera: CameraFile, frames: tuple[Frame, ...], notes: list[str]) -> np.ndarray:
+    """Return the (4, 4) intrinsics in pixels of the depth image.
+
+    A camera that may be the colour camera's belongs to the image whose centre is nearer to its principal point.
+    """
+    depth, matrix = frames[0].depth_size, camera.matrix
+    own = camera.size or depth
+    if not camera.of_depth:
+        color = next((size for frame in frames if (size := _color_size(frame))), depth)
+        own = min((depth, color), key=lambda size: _off_centre(matrix, size))
+        if own != depth:
+            of_color, of_depth = (f"{w}x{h}" for h, w in (color, depth))
+            name = camera.path.name
+            notes.append(f"{name} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
+    if _off_centre(matrix, own) > _OFF_CENTRE * max(own):
+        where = f"principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) of {camera.path.name}"
+        notes.append(f"{where} is far from the centre of the {own[1]}x{own[0]} images: intrinsics of another size?")
+    if note := distortion_note(camera.distortion, matrix, own, camera.path):
+        notes.append(note)
+    return matrix if own == depth else resized_intrinsics(matrix, own, depth)
+
+
+def _off_centre(matrix: np.ndarray, size: tuple[int, int]) -> float:
+    """Return the distance of the principal point from the centre of an image of (height, width), pixels."""
+    return float(np.hypot(matrix[0, 2] - size[1] / 2, matrix[1, 2] - size[0] / 2))
+
+
+def _color_size(frame: Frame) -> tuple[int, int] | None:
+    try:
+        return color_size(frame)
+    except DataError:
+        return None  # a broken image is reported when it is decoded
+
+
+def _as_intrinsics(values: list[float], path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Return the (4, 4) intrinsics of a file's numbers, and the coefficients of lens distortion behind them."""
+    count, matrix, distortion = len(values), np.eye(4), ()
+    if count in (12, 16) or (count == 9 and values[3] == 0):
+        rows = np.array(values, np.float64).reshape(4 if count == 16 else 3, -1)
+        matrix[:3, :3] = rows[:3, :3]  # a fourth row and column of zeros is as common as that of the identity
+    elif count in (4, 5, 6, 8, 9):
+        matrix, distortion = pinhole_matrix(*values[:4]), tuple(values[4:])
+    else:
+        raise DataError(f"not camera intrinsics: {count} numbers", where=path, remedy=_REMEDY)
+    if matrix[2, 2] not in (0, 1):
+        matrix[:3, :3] /= matrix[2, 2]
+    return check_intrinsics(matrix, path), distortion
