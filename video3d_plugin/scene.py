@@ -7,10 +7,10 @@ outside the readers are in it. See docs/conventions.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -64,19 +64,54 @@ class FileSlice:
 
 
 @dataclass(frozen=True)
+class DepthCamera:
+    """A depth camera that is not the colour camera of its frame.
+
+    Attributes:
+        intrinsics: (4, 4) float64 intrinsics of the stored depth image, pixels.
+        size: (height, width) of the stored depth image, pixels.
+        color_from_depth: (4, 4) float64 rigid transform from the depth camera to the colour camera, metres.
+    """
+
+    intrinsics: np.ndarray
+    size: tuple[int, int]
+    color_from_depth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure a sensor is of each depth pixel.
+
+    Attributes:
+        image: One byte per pixel of the stored depth image.
+        codec: "png" (8-bit grey) or "lzfse" (LZFSE-compressed bytes).
+        least: Pixels of a lower confidence count as not measured.
+    """
+
+    image: FileSlice
+    codec: Literal["png", "lzfse"]
+    least: int
+
+
+@dataclass(frozen=True)
 class Frame:
     """One posed RGB-D frame; `data.frames` decodes its images.
 
     Attributes:
         name: Unique within the scene, such as "00010".
-        color: JPEG or PNG.
+        color: The colour image.
         depth: The depth image, in the format `depth_codec`.
-        scan_from_camera: (4, 4) float64 rigid transform from the camera to the scan frame, metres.
-        depth_intrinsics: (4, 4) float64 intrinsics of the depth image, pixels; pixel centres at integer coordinates.
-        depth_size: (height, width) of the depth image, pixels.
-        depth_codec: "png" (16 bit), "zlib_ushort" (zlib-compressed little-endian uint16), "pgm" (16 bit) or "npy".
+        scan_from_camera: (4, 4) float64 rigid transform from the colour camera to the scan frame, metres.
+        depth_intrinsics: (4, 4) float64 intrinsics of the decoded depth image, pixels; pixel centres at integer
+            coordinates.
+        depth_size: (height, width) of the decoded depth image, pixels.
+        depth_codec: "png" (16 bit), "zlib_ushort" (zlib-compressed little-endian uint16), "pgm" (16 bit), "npy", or
+            "lzfse_float" (LZFSE-compressed float32).
         depth_unit_m: Metres per depth unit (ScanNet: 0.001).
         depth_void: A raw value besides 0 that means "not measured" (7-Scenes: 65535).
+        depth_camera: The camera of the stored depth image where that is not the colour camera; `data.frames` brings
+            the depth into the colour camera. None: both images share one camera.
+        confidence: Confidence of the stored depth image; None: all pixels are used.
     """
 
     name: str
@@ -88,6 +123,23 @@ class Frame:
     depth_codec: DepthCodec = "png"
     depth_unit_m: float = 0.001
     depth_void: int | None = None
+    depth_camera: DepthCamera | None = None
+    confidence: Confidence | None = None
+
+    @property
+    def stored_depth_size(self) -> tuple[int, int]:
+        """(height, width) of the depth image in its file, before it is brought into the colour camera."""
+        return self.depth_size if self.depth_camera is None else self.depth_camera.size
+
+    @property
+    def files(self) -> tuple[FileSlice, ...]:
+        """All files that the frame is decoded from."""
+        return (self.color, self.depth) if self.confidence is None else (self.color, self.depth, self.confidence.image)
+
+    def with_files(self, change: Callable[[FileSlice], FileSlice]) -> Frame:
+        """Return the frame with each of its files replaced by `change` of it."""
+        confidence = self.confidence and replace(self.confidence, image=change(self.confidence.image))
+        return replace(self, color=change(self.color), depth=change(self.depth), confidence=confidence)
 
 
 @dataclass(frozen=True)

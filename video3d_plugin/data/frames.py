@@ -15,6 +15,8 @@ from tqdm import tqdm
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.depth import HEAD_BYTES, DepthCodec, decode_depth, depth_format
 from video3d_plugin.files.images import EXPORT_AGAIN, as_rgb, check_depth_size, open_image
+from video3d_plugin.files.lzfse import bytes_from_lzfse
+from video3d_plugin.geometry.registration import register_depth
 from video3d_plugin.scene import FileSlice, Frame, Omission, Scene
 
 if TYPE_CHECKING:
@@ -49,25 +51,50 @@ def _opened(frame: Frame) -> Iterator[Image.Image]:
 
 
 def read_depth(frame: Frame) -> np.ndarray:
-    """Decode the depth image.
+    """Decode the depth image: without pixels of low confidence, in the camera of the colour image.
 
     Returns:
-        (H, W) in units of `frame.depth_unit_m` metres: uint16, or float32 if a .npy file holds another type. 0 where
+        (H, W) in units of `frame.depth_unit_m` metres: uint16, or float32 if the file holds another type. 0 where
         nothing was measured.
 
     Raises:
-        DataError: The file is not there, or is not a whole depth image of `frame.depth_size`.
+        DataError: The file is not there, or is not a whole depth image of the frame's size.
     """
-    where = describe(frame.depth, frame)
+    where, camera = describe(frame.depth, frame), frame.depth_camera
+    size = frame.stored_depth_size
     check_depth_size(frame.depth_size, where)
-    depth = decode_depth(frame.depth_codec, _read(frame.depth, where), frame.depth_size, where)
-    if depth.shape != tuple(frame.depth_size):
-        raise DataError(
-            f"depth is {depth.shape[1]}x{depth.shape[0]}, expected {frame.depth_size[1]}x{frame.depth_size[0]}",
-            where=where,
-            remedy=EXPORT_AGAIN,
-        )
-    return depth if frame.depth_void is None else np.where(depth == frame.depth_void, depth.dtype.type(0), depth)
+    check_depth_size(size, where)
+    depth = decode_depth(frame.depth_codec, _read(frame.depth, where), size, where)
+    _check_size("depth", depth, size, where)
+    if frame.depth_void is not None:
+        depth = np.where(depth == frame.depth_void, depth.dtype.type(0), depth)
+    if frame.confidence is not None:
+        depth = np.where(_confidence(frame, size) < frame.confidence.least, depth.dtype.type(0), depth)
+    if camera is not None:
+        matrices = camera.intrinsics, camera.color_from_depth, frame.depth_intrinsics
+        depth = register_depth(depth, frame.depth_unit_m, *matrices, frame.depth_size)
+    return depth
+
+
+def _confidence(frame: Frame, size: tuple[int, int]) -> np.ndarray:
+    """Return the frame's confidence, (H, W) uint8; DataError if it is not one of this (height, width)."""
+    assert frame.confidence is not None
+    where = describe(frame.confidence.image, frame)
+    data = _read(frame.confidence.image, where)
+    if frame.confidence.codec == "lzfse":
+        return np.frombuffer(bytes_from_lzfse(data, size[0] * size[1], where), np.uint8).reshape(size)
+    with open_image(data, where, "confidence") as image:
+        if image.mode != "L":
+            raise DataError(f"confidence has mode {image.mode}", where=where, remedy="expected an 8-bit grey image")
+        confidence = np.asarray(image)
+    _check_size("confidence", confidence, size, where)
+    return confidence
+
+
+def _check_size(what: str, image: np.ndarray, size: tuple[int, int], where: str) -> None:
+    if image.shape != tuple(size):
+        got = f"{what} is {image.shape[1]}x{image.shape[0]}, expected {size[1]}x{size[0]}"
+        raise DataError(got, where=where, remedy=EXPORT_AGAIN)
 
 
 def read_depth_m(frame: Frame, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> np.ndarray:

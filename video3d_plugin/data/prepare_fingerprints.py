@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.data.proposals import SOURCES
+from video3d_plugin.data.readers.extracted import is_extracted
 from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.files.atomic import digest
 
@@ -30,8 +31,10 @@ def frames_fingerprint(files: ScanFiles) -> str:
             parts = sorted([e.name, e.stat().st_size, e.stat().st_mtime_ns] for e in entries if e.is_file())
     elif files.sens is not None:
         parts = [file_stamp(files.sens)]
+    elif files.capture is not None and files.capture.is_file():
+        parts = [file_stamp(files.capture)]
     elif files.capture is not None:
-        paths = (path for path in files.capture.rglob("*") if path.is_file())
+        paths = (path for path in files.capture.rglob("*") if path.is_file() and not is_extracted(path))
         parts = sorted([path.relative_to(files.capture).as_posix(), *file_stamp(path)[1:]] for path in paths)
     info = files.info
     if info is not None:

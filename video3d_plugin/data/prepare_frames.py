@@ -36,13 +36,11 @@ def drop_linked_frames(scene: Scene, source: Path) -> Scene:
     linked = {
         frame.name
         for frame in scene.frames
-        for path in {frame.color.path, frame.depth.path}
+        for path in {file.path for file in frame.files}
         if path.is_symlink() and escapes_root(path, source)
     }
     frames = tuple(
-        replace(frame, color=replace(frame.color, root=source), depth=replace(frame.depth, root=source))
-        for frame in scene.frames
-        if frame.name not in linked
+        frame.with_files(lambda file: replace(file, root=source)) for frame in scene.frames if frame.name not in linked
     )
     if not frames:
         raise DataError(f"every frame {_LINK}", where=scene.scene_id, remedy=_FOLLOW)
@@ -60,15 +58,19 @@ def copy_frames(scene: Scene, output: Path) -> Scene:
     folder = output / "frames" / scene.scene_id
     frames = []
     for frame in scene.frames:
-        color = folder / f"{frame.name}{_suffix(frame.color, '.jpg')}"
-        depth = folder / f"{frame.name}.depth{SUFFIXES[frame.depth_codec]}"
-        frames.append(replace(frame, color=_copy_slice(frame.color, color), depth=_copy_slice(frame.depth, depth)))
+        color = _copy_slice(frame.color, folder / f"{frame.name}{_suffix(frame.color, '.jpg')}")
+        depth = _copy_slice(frame.depth, folder / f"{frame.name}.depth{SUFFIXES[frame.depth_codec]}")
+        confidence = frame.confidence
+        if confidence is not None:
+            image = _copy_slice(confidence.image, folder / f"{frame.name}.confidence.{confidence.codec}")
+            confidence = replace(confidence, image=image)
+        frames.append(replace(frame, color=color, depth=depth, confidence=confidence))
     return replace(scene, frames=tuple(frames))
 
 
 def copies_are_whole(scene: Scene) -> bool:
     """Return whether the copied files of all frames exist and have the sizes that they were written with."""
-    slices = [part for frame in scene.frames for part in (frame.color, frame.depth)]
+    slices = [part for frame in scene.frames for part in frame.files]
     return all(is_regular(part.path) and part.path.stat().st_size == part.size for part in slices)
 
 

@@ -13,7 +13,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics, is_rigid, pose_fault, world_pose_fault
-from video3d_plugin.scene import FileSlice, Frame, Instance, Omission, Question, Scene
+from video3d_plugin.scene import Confidence, DepthCamera, FileSlice, Frame, Instance, Omission, Question, Scene
 
 FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
 _REMEDY = "run `video3d prepare` again"
@@ -44,6 +44,7 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
                 "codec": frame.depth_codec,
                 "unit": frame.depth_unit_m,
                 "void": frame.depth_void,
+                **_depth_parts_to_json(frame, root),
             }
         )
     return {
@@ -116,7 +117,39 @@ def _frame_from_json(frame: dict[str, Any], cameras: list[np.ndarray], root: Pat
         depth_codec=frame["codec"],
         depth_unit_m=frame["unit"],
         depth_void=frame["void"],
+        depth_camera=_depth_camera_from_json(frame.get("depth_camera"), where),
+        confidence=_confidence_from_json(frame.get("confidence"), root),
     )
+
+
+def _depth_parts_to_json(frame: Frame, root: Path) -> dict[str, Any]:
+    """Return what only some frames have: a depth camera of their own, confidence."""
+    parts: dict[str, Any] = {}
+    if frame.depth_camera is not None:
+        camera = frame.depth_camera
+        matrices = {"intrinsics": _flat(camera.intrinsics), "color_from_depth": _flat(camera.color_from_depth)}
+        parts["depth_camera"] = {**matrices, "size": list(camera.size)}
+    if frame.confidence is not None:
+        image = _slice_to_json(frame.confidence.image, root)
+        parts["confidence"] = {"image": image, "codec": frame.confidence.codec, "least": frame.confidence.least}
+    return parts
+
+
+def _depth_camera_from_json(value: dict[str, Any] | None, where: Path) -> DepthCamera | None:
+    if value is None:
+        return None
+    color_from_depth = _matrix(value["color_from_depth"])
+    if not is_rigid(color_from_depth):
+        what = "broken scene record: color_from_depth is not a rotation and a translation"
+        raise DataError(what, where=where, remedy=_REMEDY)
+    intrinsics = check_intrinsics(_matrix(value["intrinsics"]), where)
+    return DepthCamera(intrinsics, (value["size"][0], value["size"][1]), color_from_depth)
+
+
+def _confidence_from_json(value: dict[str, Any] | None, root: Path) -> Confidence | None:
+    if value is None:
+        return None
+    return Confidence(_slice_from_json(value["image"], root), value["codec"], value["least"])
 
 
 def root_to_json(root: Path, folder: Path) -> list[str] | None:

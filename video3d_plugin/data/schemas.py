@@ -16,6 +16,7 @@ FRAME_NAME = Text(255, shortest=1, one_line=True)
 PATH = Text(4096, shortest=1, is_path=True)
 CORNERS = [POINT] * 8
 MATRIX = [Number()] * 16
+IMAGE_SIZE = [Whole(1, LONGEST_IMAGE_SIDE)] * 2  # height, width
 
 HEAD: dict[str, Any] = {
     "tasks?": [{"task": NAME, "split": NAME, "docs": Whole(0), "items?": Whole(0), "questions?": Whole(0)}],
@@ -37,10 +38,12 @@ SCENE: dict[str, Any] = {
             "depth": FILE_SLICE,
             "pose": MATRIX,
             "camera": Whole(0),
-            "size": [Whole(1, LONGEST_IMAGE_SIDE)] * 2,
+            "size": IMAGE_SIZE,
             "codec": OneOf(tuple(SUFFIXES)),
             "unit": Number(1e-6, 1.0),
             "void": (Whole(0, 65_535), None),
+            "depth_camera?": {"intrinsics": MATRIX, "size": IMAGE_SIZE, "color_from_depth": MATRIX},
+            "confidence?": {"image": FILE_SLICE, "codec": OneOf(("png", "lzfse")), "least": Whole(0, 255)},
         }
     ],
     "instances": [[Whole(0), Text(), BOX]],

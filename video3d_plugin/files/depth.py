@@ -1,4 +1,4 @@
-"""Decodes depth images of unknown origin: 16-bit PNG and PGM, NumPy arrays, and the zlib data of .sens files.
+"""Decodes depth images of unknown origin: 16-bit PNG and PGM, NumPy arrays, the zlib data of .sens files, and LZFSE.
 
 The first bytes of a file determine its format. NumPy arrays are read without pickles, and no format allocates more
 than its header may claim.
@@ -16,11 +16,18 @@ import numpy as np
 
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.images import EXPORT_AGAIN, check_depth_size, depth_from_png, depth_from_zlib, png_header
+from video3d_plugin.files.lzfse import bytes_from_lzfse
 
-DepthCodec = Literal["png", "zlib_ushort", "pgm", "npy"]
+DepthCodec = Literal["png", "zlib_ushort", "pgm", "npy", "lzfse_float"]
 
 HEAD_BYTES = 4096  # of a file, for `depth_format`: a header of NumPy has 128 bytes, the comments of a PGM a few lines
-SUFFIXES: dict[DepthCodec, str] = {"png": ".png", "zlib_ushort": ".zlib", "pgm": ".pgm", "npy": ".npy"}
+SUFFIXES: dict[DepthCodec, str] = {
+    "png": ".png",
+    "zlib_ushort": ".zlib",
+    "pgm": ".pgm",
+    "npy": ".npy",
+    "lzfse_float": ".lzfse",
+}
 _NPY, _PGM = b"\x93NUMPY", b"P5"
 _PGM_HEADER = re.compile("P5" + r"(?:\s|#[^\n]*\n)+([0-9]{1,9})" * 3 + r"\s")
 _FARTHEST = 65_535.0  # of a float, as of 16 bits: what is beyond is not a distance
@@ -49,17 +56,22 @@ def decode_depth(codec: DepthCodec, data: bytes, size: tuple[int, int], where: s
     Args:
         codec: Its format.
         data: Its bytes.
-        size: (height, width) in pixels; only data of a .sens needs it.
+        size: (height, width) in pixels; only formats that do not say it themselves need it.
         where: The file, for errors.
 
     Returns:
-        (H, W) uint16, or float32 for a NumPy array of another type than uint16; 0 where nothing was measured.
+        (H, W) uint16, or float32 for a NumPy array of another type than uint16 and for LZFSE data; 0 where nothing was
+        measured.
 
     Raises:
         DataError: The data is damaged, or of another format.
     """
     if codec == "zlib_ushort":
         return depth_from_zlib(data, size, where)
+    if codec == "lzfse_float":
+        check_depth_size(size, where)
+        raw = bytes_from_lzfse(data, size[0] * size[1] * 4, where)
+        return _sound(np.frombuffer(raw, "<f4").reshape(size))
     decoders: dict[str, Callable[[bytes, str], np.ndarray]] = {
         "png": depth_from_png,
         "pgm": _depth_from_pgm,
@@ -112,8 +124,13 @@ def _depth_from_npy(data: bytes, where: str) -> np.ndarray:
         raise DataError("depth cannot be decoded: the .npy file is truncated", where=where, remedy=EXPORT_AGAIN)
     depth = np.frombuffer(data, dtype, count, start)
     depth = depth.reshape(width, height).T if fortran else depth.reshape(height, width)
-    if dtype.newbyteorder("=") == np.uint16:
+    if dtype == np.uint16:
         return depth.astype(np.uint16)
+    return _sound(depth)
+
+
+def _sound(depth: np.ndarray) -> np.ndarray:
+    """Return depth as float32, 0 for what is not a distance."""
     with np.errstate(over="ignore", invalid="ignore"):
         depth = depth.astype(np.float32)
         return np.where((depth > 0) & (depth <= _FARTHEST), depth, np.float32(0))

@@ -153,7 +153,7 @@ def check_inside(scene: Scene, folder: Path) -> None:
     """
     root = folder.resolve()
     for frame in scene.frames:
-        for image in (frame.color, frame.depth):
+        for image in frame.files:
             if not image.path.resolve().is_relative_to(root):
                 raise DataError(f"frame {frame.name} names a file outside of the upload", remedy="zip the files too")
 
@@ -219,10 +219,7 @@ def _read(scene: Scene, model: ModelView) -> ReadScene:
 
 def _without_files(scene: Scene) -> Scene:
     """The scene for the viewer: frames without their files, notes and reasons without paths of this machine."""
-    frames = [
-        replace(frame, color=replace(frame.color, path=Path()), depth=replace(frame.depth, path=Path()))
-        for frame in scene.frames
-    ]
+    frames = [frame.with_files(lambda file: replace(file, path=Path())) for frame in scene.frames]
     omissions = tuple(Omission(without_paths(o.what), without_paths(o.reason)) for o in scene.omissions)
     return replace(scene, frames=tuple(frames), omissions=omissions, notes=tuple(map(without_paths, scene.notes)))
 

@@ -58,7 +58,7 @@ def load_scene(
     camera = CameraOptions.checked(intrinsics, depth_unit_m)
     path, scene_id = _in_data_folder(Path(path), scene_id)
     is_file = _is_file(path)
-    if is_file and path.suffix.lower() == ".zip":
+    if is_file and path.suffix.lower() in (".zip", ".r3d"):
         from video3d_plugin.data.readers.zipped import unpacked_here
 
         path, is_file = unpacked_here(path), False
@@ -70,13 +70,15 @@ def load_scene(
             raise DataError(what, where=path, remedy=remedy)
         folder = DataFolder.open(path)
         return _keep_every(folder.scene(_resolve_scene_id(folder.scene_ids, scene_id, path)), frame_step or 1)
+    from video3d_plugin.data.readers.captures import is_recording_file
     from video3d_plugin.data.readers.scannet import read_scan
     from video3d_plugin.data.readers.scannet_files import ScanFiles
 
     if is_file:
-        if path.suffix.lower() != ".sens":
-            raise DataError("not a .sens or .zip file", where=path, remedy="give a .sens, a .zip or a folder")
-        files = ScanFiles(scene_id or path.stem, sens=path)
+        if not is_recording_file(path):
+            what, remedy = "not a .sens, .zip, .r3d or bag", "give one of these, or a folder"
+            raise DataError(what, where=path, remedy=remedy)
+        files = ScanFiles(scene_id or path.stem, **{"sens" if path.suffix.lower() == ".sens" else "capture": path})
     else:
         files = _folder_files(path, scene_id)
     return read_scan(files, frame_step=frame_step, camera=camera).scene

@@ -166,11 +166,17 @@ def with_camera(
     elif camera is not None:
         matrix = _matrix_of_depth(camera, frames, notes)
     if matrix is not None:
-        frames = tuple(replace(frame, depth_intrinsics=matrix) for frame in frames)
+        frames = tuple(_with_depth_intrinsics(frame, matrix) for frame in frames)
     unit_m = options.depth_unit_m or (camera.depth_unit_m if camera is not None else None)
     if unit_m is not None:
         frames = tuple(replace(frame, depth_unit_m=unit_m) for frame in frames)
     return frames
+
+
+def _with_depth_intrinsics(frame: Frame, matrix: np.ndarray) -> Frame:
+    if frame.depth_camera is None:
+        return replace(frame, depth_intrinsics=matrix)
+    return replace(frame, depth_camera=replace(frame.depth_camera, intrinsics=matrix))
 
 
 def _matrix_of_depth(camera: CameraFile, frames: tuple[Frame, ...], notes: list[str]) -> np.ndarray:
@@ -178,7 +184,7 @@ def _matrix_of_depth(camera: CameraFile, frames: tuple[Frame, ...], notes: list[
 
     A camera that may be the colour camera's belongs to the image whose centre is nearer to its principal point.
     """
-    depth, matrix = frames[0].depth_size, camera.matrix
+    depth, matrix = frames[0].stored_depth_size, camera.matrix
     own = camera.size or depth
     if not camera.of_depth:
         color = next((size for frame in frames if (size := _color_size(frame))), depth)

@@ -10,11 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from video3d_plugin.errors import DataError, quoted
+from video3d_plugin.files.depth import DepthCodec
 from video3d_plugin.files.text import read_text
+from video3d_plugin.scene import Confidence, DepthCamera
+
+FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes, from the right
+Z_UP_FROM_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # ARKit's world has y up
+
+MAX_SIDE = 65_536  # pixels
 
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+([eE][+-]?[0-9]+)?)?")
 
@@ -34,6 +42,11 @@ class FrameEntry:
         unit_m: Metres per depth unit.
         void: A depth value besides 0 that means "not measured".
         camera_note: What the user should know if this camera is used, such as that it is assumed.
+        depth_camera: Camera of the depth image where it is not the colour camera; `camera` and `pose` are then the
+            colour camera's, and `camera_size` is known. Its intrinsics are for an image of its own `size`.
+        confidence: Confidence of the depth image.
+        depth_codec: Format of a depth image that does not say it itself, with its size in `depth_size`.
+        depth_size: (height, width) of such a depth image.
     """
 
     name: str
@@ -45,6 +58,10 @@ class FrameEntry:
     unit_m: float = 0.001
     void: int | None = None
     camera_note: str = ""
+    depth_camera: DepthCamera | None = None
+    confidence: Confidence | None = None
+    depth_codec: DepthCodec | None = None
+    depth_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +74,17 @@ class CaptureFormat:
         list_frames: Lists the frames of such a folder in capture order, and appends to its second argument what the
             user should know about the recording as a whole.
         z_up: Whether the z axis of the scan frame points up.
+        extract: For recordings whose images lie in a video or a bag: writes the images of these frames and returns the
+            frames that have them (see `extracted`).
+        suffixes: Suffixes, in lower case, of single files that are such a recording.
     """
 
     name: str
     matches: Callable[[Path], bool]
     list_frames: Callable[[Path, list[str]], Iterator[FrameEntry]]
     z_up: bool = True
+    extract: Callable[[Path, list[FrameEntry]], list[FrameEntry]] | None = None
+    suffixes: tuple[str, ...] = ()
 
 
 def resolve_name(folder: Path, name: str) -> Path:
@@ -120,6 +142,35 @@ def nearest_row(rows: list[list[str]], times: np.ndarray, time: float, within_s:
     index = int(np.clip(np.searchsorted(times, time), 1, max(1, len(times) - 1)))
     best = min((index - 1, min(index, len(times) - 1)), key=lambda i: abs(times[i] - time))
     return rows[best] if abs(times[best] - time) <= within_s else None
+
+
+def finite_number(value: Any, name: str, where: Path | None = None) -> float:
+    """Return a value of a JSON file as a float; DataError that names it if it is not a finite number."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+    except OverflowError:  # an integer beyond all floats
+        number = np.inf
+    if not np.isfinite(number):
+        raise DataError(f"{name} is {quoted(value, 40)}, not a number", where=where)
+    return number
+
+
+def image_size(height: Any, width: Any, where: Path | None = None) -> tuple[int, int]:
+    """Return (height, width) in pixels of values of a JSON file; DataError unless both are at least 1."""
+    size = finite_number(height, "height", where), finite_number(width, "width", where)
+    if not 1 <= min(size) <= max(size) <= MAX_SIDE:
+        raise DataError(f"image size {size[1]:g}x{size[0]:g} is not that of an image", where=where)
+    return int(size[0]), int(size[1])
+
+
+def quaternion_rotation(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """Return the (3, 3) rotation of a quaternion; NaN for one of length 0 or one that is not finite."""
+    from scipy.spatial.transform import Rotation
+
+    length = np.linalg.norm([x, y, z, w])
+    if not (np.isfinite(length) and length > 1e-9):
+        return np.full((3, 3), np.nan)
+    return Rotation.from_quat(np.array([x, y, z, w]) / length).as_matrix()
 
 
 def rigid_matrix(rotation: np.ndarray, translation: Sequence[float]) -> np.ndarray:

@@ -9,16 +9,29 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
-from video3d_plugin.data.readers import arkitscenes, nerfstudio, seven_scenes, split_folders, tum
+from video3d_plugin.data.readers import (
+    arkitscenes,
+    nerfstudio,
+    polycam,
+    record3d,
+    ros_bag,
+    seven_scenes,
+    split_folders,
+    stray_scanner,
+    trajectories,
+    tum,
+)
 from video3d_plugin.data.readers.alignment import read_alignment
 from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry
 from video3d_plugin.data.readers.posed_images import is_posed
+from video3d_plugin.data.registration import in_color_camera
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.links import escapes_root
 from video3d_plugin.files.regular import is_regular
@@ -36,6 +49,12 @@ FORMATS: tuple[CaptureFormat, ...] = (
     tum.FORMAT,
     arkitscenes.FORMAT,
     nerfstudio.FORMAT,
+    polycam.FORMAT,
+    stray_scanner.FORMAT,
+    record3d.FORMAT,
+    trajectories.OPEN3D,
+    trajectories.REPLICA,
+    ros_bag.FORMAT,
     split_folders.FORMAT,
 )
 MAX_FRAMES = 300  # a longer recording is thinned evenly, unless a step is given
@@ -72,7 +91,7 @@ def find_captures(root: Path) -> dict[str, Path]:
         elif is_posed(folder):
             continue
         else:
-            found = {_sens_name(path, relative): path for path in sens_files(folder)}
+            found = {_name_of_file(path, relative): path for path in recording_files(folder)}
         for name, path in found.items():
             name = _as_file_name(name)
             if name in captures:
@@ -84,11 +103,22 @@ def find_captures(root: Path) -> dict[str, Path]:
 
 def sens_files(folder: Path) -> list[Path]:
     """Return the .sens files of a folder, in any case of the suffix, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sens" and path.is_file())
+    return [path for path in recording_files(folder) if path.suffix.lower() == ".sens"]
 
 
-def _sens_name(path: Path, relative: tuple[str, ...]) -> str:
-    """Return the name of a .sens: its own, behind the folders that it lies in unless the last has that name too."""
+def recording_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are recordings by themselves, by name: .sens files and bags."""
+    return sorted(path for path in folder.iterdir() if is_recording_file(path) and is_regular(path))
+
+
+def is_recording_file(path: Path) -> bool:
+    """Return whether a file of this name is a recording by itself."""
+    suffix = path.suffix.lower()
+    return suffix == ".sens" or any(suffix in capture.suffixes for capture in FORMATS)
+
+
+def _name_of_file(path: Path, relative: tuple[str, ...]) -> str:
+    """Return the name of a recording: the file's, behind the folders it lies in unless the last has that name too."""
     return "_".join((*relative, path.stem) if relative[-1:] != (path.stem,) else relative)
 
 
@@ -101,7 +131,7 @@ def read_capture(
     """Read the frames of a recording.
 
     Args:
-        folder: The recording.
+        folder: The recording: a folder, or a file that is one by itself.
         frame_step: Keep every n-th frame. By default all, or as many as leave at most MAX_FRAMES.
         options: What the user says of the camera; it counts before the folder's files, and these before the format.
         world_from_scan: (4, 4) alignment, if it is known already; else the folder may give one.
@@ -125,25 +155,28 @@ def read_capture(
     names = [_as_file_name(Path(entry.name).name) for entry in entries]
     if len(set(names)) < len(names):  # several cameras number their frames alike: the folder tells them apart
         names = [_as_file_name(entry.name) for entry in entries]
-    camera = find_camera(folder)
+    root = folder if folder.is_dir() else folder.parent
+    camera = find_camera(root)
     if any(entry.camera is None for entry in entries):
-        require_camera(folder, camera, options)
+        require_camera(root, camera, options)
     given = camera is not None or options.intrinsics is not None
     frames, omissions = [], []
     seen: set[str] = set()
-    for name, entry in list(zip(names, entries, strict=True))[::step]:
+    named = [replace(entry, name=name) for name, entry in zip(names, entries, strict=True)][::step]
+    for entry in capture.extract(folder, named) if capture.extract else named:
+        name = entry.name
         try:
             if name in seen:
                 raise DataError("listed twice")
             seen.add(name)
-            frames.append(_read_frame(name, entry, folder, given))
+            frames.append(_read_frame(entry, root, given))
         except DataError as error:
             omissions.append(Omission(f"frame {name}", error.what))
     usable = keep_commonest_depth_size(frames, omissions)
-    notes += _camera_notes(entries, folder, None if options.intrinsics else camera, given)
+    notes += _camera_notes(entries, root, None if options.intrinsics else camera, given)
     usable = with_camera(usable, camera, options, notes)
     if world_from_scan is None:
-        world_from_scan = _world_from_scan(folder, capture, notes)
+        world_from_scan = _world_from_scan(root, capture, notes)
     return usable, omissions, notes, world_from_scan
 
 
@@ -168,33 +201,47 @@ def _as_file_name(name: str) -> str:
     return name
 
 
-def _read_frame(name: str, entry: FrameEntry, folder: Path, given: bool) -> Frame:
+def _read_frame(entry: FrameEntry, folder: Path, given: bool) -> Frame:
     """Return the frame; DataError with a reason that does not repeat its name if it cannot be used.
 
     If a file or the user gives the camera, `with_camera` sets it afterwards.
     """
     if isinstance(entry.pose, str):
         raise DataError(entry.pose)
-    for what, path in (("colour image", entry.color), ("depth image", entry.depth)):
-        if path is None or not is_regular(path):
+    if entry.depth is None:
+        raise DataError("no depth image")
+    files = [("colour image", entry.color), ("depth image", entry.depth)]
+    if entry.confidence is not None:
+        files.append(("confidence image", entry.confidence.image.path))
+    for what, path in files:
+        if not is_regular(path):
             raise DataError(f"no {what}")
         if escapes_root(path, folder):
             raise DataError(f"its {what} lies outside the recording")
     if fault := pose_fault(entry.pose):
         raise DataError(fault)
-    depth = FileSlice(entry.depth, root=folder)  # type: ignore[arg-type]
-    codec, size = depth_header(depth, str(depth.path))
-    return Frame(
-        name=name,
+    depth = FileSlice(entry.depth, root=folder)
+    if entry.depth_codec is not None and entry.depth_size is not None:
+        codec, size = entry.depth_codec, entry.depth_size
+    else:
+        codec, size = depth_header(depth, str(depth.path))
+    is_registered = entry.depth_camera is None
+    frame = Frame(
+        name=entry.name,
         color=FileSlice(entry.color, root=folder),
         depth=depth,
         scan_from_camera=entry.pose,
-        depth_intrinsics=np.eye(4) if given else _depth_intrinsics(entry, size),
+        depth_intrinsics=_depth_intrinsics(entry, size) if is_registered and not given else np.eye(4),
         depth_size=size,
         depth_codec=codec,
-        depth_unit_m=check_depth_unit(entry.unit_m, depth.path, 1.0 if codec == "npy" else 0.1),
+        depth_unit_m=check_depth_unit(entry.unit_m, depth.path, 0.1 if codec in ("png", "pgm") else 1.0),
         depth_void=entry.void,
+        confidence=entry.confidence,
     )
+    if entry.depth_camera is None:
+        return frame
+    assert entry.camera is not None and entry.camera_size is not None, "a depth camera beside no colour camera"
+    return in_color_camera(frame, entry.depth_camera, pinhole_matrix(*entry.camera), entry.camera_size)
 
 
 def _depth_intrinsics(entry: FrameEntry, depth_size: tuple[int, int]) -> np.ndarray:

@@ -177,7 +177,7 @@ class ScanNetRoot:
             raise MissingError(f"no scan {scene_id!r} with frames", where=self.root, remedy=_known(self.scene_ids))
         if scene_id in self.captures:
             path = self.captures[scene_id]
-            if path.is_file():
+            if path.suffix.lower() == ".sens" and path.is_file():
                 return _with_annotations(ScanFiles(scene_id, sens=path), [path.parent], path.stem)
             return ScanFiles(scene_id, capture=path) if detect(path) else ScanFiles(scene_id, posed_images=path)
         scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]

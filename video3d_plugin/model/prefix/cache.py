@@ -67,11 +67,16 @@ def scene_key(scene: Scene) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for frame in scene.frames:
-        for source in (frame.color, frame.depth):
+        for source in frame.files:
             digest.update(repr(_stamp(source)).encode())
         for matrix in (frame.scan_from_camera, frame.depth_intrinsics):
             digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())
         digest.update(repr((frame.name, frame.depth_size, frame.depth_unit_m, frame.depth_void)).encode())
+        if frame.depth_camera is not None:
+            for matrix in (frame.depth_camera.intrinsics, frame.depth_camera.color_from_depth):
+                digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())
+        if frame.confidence is not None:
+            digest.update(repr(frame.confidence.least).encode())
     digest.update(np.ascontiguousarray(scene.world_from_scan, np.float64).tobytes())
     digest.update(np.ascontiguousarray(scene.proposals, np.float32).tobytes())
     digest.update(repr([(i.object_id, i.box) for i in scene.instances]).encode())

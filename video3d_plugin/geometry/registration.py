@@ -1,0 +1,88 @@
+"""Brings depth of one camera into another: each depth pixel is projected, the nearest surface wins. NumPy only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from video3d_plugin.geometry.camera_checks import resized_intrinsics
+
+_SAMPLES_PER_PIXEL = 1.1  # of the target, so that slanted surfaces have few gaps
+_MOST_UNITS = 65_535  # of 16 bits; also the farthest that a float may say
+_MOST_SAMPLES = 4  # per axis
+
+
+def register_depth(
+    depth: np.ndarray,
+    unit_m: float,
+    depth_intrinsics: np.ndarray,
+    color_from_depth: np.ndarray,
+    color_intrinsics: np.ndarray,
+    color_size: tuple[int, int],
+) -> np.ndarray:
+    """Return what a depth image shows, as another camera sees it.
+
+    Every depth pixel is divided into so many samples that they cover the target. Surfaces that only the
+    depth camera sees are hidden by nearer ones; what only the colour camera sees has no depth.
+
+    Args:
+        depth: (H, W) uint16 or float32 in units of `unit_m`; 0 where nothing was measured.
+        unit_m: Metres per unit.
+        depth_intrinsics: (4, 4) intrinsics of `depth`, pixels.
+        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres.
+        color_intrinsics: (4, 4) intrinsics of the result, pixels.
+        color_size: (height, width) of the result, pixels.
+
+    Returns:
+        (height, width) of the same type and unit; 0 where nothing was measured.
+    """
+    rows, columns = np.nonzero(depth)
+    z = depth[rows, columns].astype(np.float64) * unit_m
+    nearest = np.full(color_size, np.inf, np.float32)  # metres
+    project = color_intrinsics[:3, :3] @ color_from_depth[:3, :3] @ np.linalg.inv(depth_intrinsics[:3, :3])
+    offset = color_intrinsics[:3, :3] @ color_from_depth[:3, 3]
+    for down in _sample_offsets(color_intrinsics[1, 1] / depth_intrinsics[1, 1]):
+        for right in _sample_offsets(color_intrinsics[0, 0] / depth_intrinsics[0, 0]):
+            rays = np.stack([columns + right, rows + down, np.ones(len(rows))])
+            _keep_nearest(nearest, (project @ rays) * z + offset[:, None])
+    units = nearest / np.float32(unit_m)
+    if depth.dtype == np.uint16:
+        units = np.rint(units)
+    return np.where(units <= _MOST_UNITS, units, 0).astype(depth.dtype)
+
+
+def registered_size(color_size: tuple[int, int], depth_size: tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) for depth in the colour camera: the depth's height, the colour image's field of view."""
+    return depth_size[0], max(1, round(depth_size[0] * color_size[1] / color_size[0]))
+
+
+def registered_intrinsics(
+    intrinsics: np.ndarray, color_size: tuple[int, int], depth_size: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the intrinsics and (height, width) of depth in the colour camera.
+
+    Args:
+        intrinsics: (4, 4) intrinsics of the colour image, pixels.
+        color_size: (height, width) of the colour image, pixels.
+        depth_size: (height, width) of the stored depth image, pixels.
+    """
+    size = registered_size(color_size, depth_size)
+    return resized_intrinsics(intrinsics, color_size, size), size
+
+
+def _sample_offsets(scale: float) -> np.ndarray:
+    """Return where the samples of a pixel lie along an axis, relative to its centre; `scale`: target pixels a pixel."""
+    count = min(_MOST_SAMPLES, max(1, math.ceil(scale * _SAMPLES_PER_PIXEL)))
+    return (np.arange(count) + 0.5) / count - 0.5
+
+
+def _keep_nearest(nearest: np.ndarray, projected: np.ndarray) -> None:
+    """Write points to `nearest` (H, W) metres where they are nearer; `projected` is (3, N): u z, v z, z in metres."""
+    height, width = nearest.shape
+    z = projected[2]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        u, v = np.rint(projected[0] / z), np.rint(projected[1] / z)
+        inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    at = v[inside].astype(np.int64) * width + u[inside].astype(np.int64)
+    np.minimum.at(nearest.reshape(-1), at, z[inside].astype(np.float32))
