@@ -202,7 +202,7 @@ FORMATS = {
     "Open3D/Redwood": open3d,
     "Replica (NICE-SLAM)": replica,
 }
-LIBRARIES = {"Stray Scanner": "av", "Record3D": "lzfse"}  # formats that need a library of the extra `apps`
+LIBRARIES = {"Stray Scanner": "av", "Record3D": "lzfse", "ROS bag": "rosbags"}  # of the extra `apps`
 
 
 def ros_bag(path, version=1, topics=None):

@@ -354,13 +354,20 @@ def nerfstudio_outside(archive: Path) -> None:
         opened.writestr("scan/transforms.json", json.dumps({**camera, "frames": frames}))
 
 
+def video(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in ("odometry.csv", "camera_matrix.csv", "rgb.mp4"):
+            opened.writestr(f"scan/{name}", "x")
+
+
 HOSTILE = {
+    video: "holds a video or a bag",
     link: "holds a link",
     escape: "outside of itself",
     bomb: "30 MB|31 MB",
     crowd: "200 files",
     text: "not a whole zip",
-    no_frames: "no usable frame",
+    no_frames: "nearest format: posed frames, but there is no",
     data_folder: "holds a prepared data folder",
     data_folder_below: "holds a prepared data folder",
     nerfstudio_outside: "no usable frame|outside",

@@ -28,6 +28,7 @@ from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
 from video3d_plugin.data.proposals import with_proposals
 from video3d_plugin.data.readers import load_scene
+from video3d_plugin.data.readers.captures import holds_video
 from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import InputsSpec
@@ -121,6 +122,9 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
         if path.name.lower() == _DATA_FOLDER_FILE:
             what = "holds a data folder that `video3d prepare` made"
             raise DataError(what, where=archive.name, remedy="upload the recording itself")
+    if holds_video(recording):
+        what = "holds a video or a bag, whose decoders uploads do not reach"
+        raise DataError(what, where=archive.name, remedy="zip images: video3d prepare --copy-frames writes them")
     scene = load_scene(recording)
     check_inside(scene, folder)
     if len(scene.frames) > limits.frames:

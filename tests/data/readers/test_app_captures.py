@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from made_up_captures import COUNT, open3d, polycam, pose, record3d, replica, stray_scanner, video, write
-from made_up_scan import FOCAL, HEIGHT, WIDTH, color, depth_mm
+from made_up_scan import HEIGHT, WIDTH, color, depth_mm, png
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import check_frame, open_color, read_depth, read_depth_m
@@ -272,9 +272,14 @@ def test_images_that_cannot_be_paired_are_counted(tmp_path):
         load_scene(tmp_path / "x")
 
 
-def test_replica_without_a_camera_says_what_is_assumed(tmp_path):
+def test_replica_without_a_camera_is_read_only_if_its_images_are_of_the_usual_one(tmp_path):
     replica(tmp_path / "x")
     (tmp_path / "x" / "cam_params.json").unlink()
+    with pytest.raises(MissingError, match=r"no depth_intrinsic\.txt"):
+        load_scene(tmp_path / "x")
+    assert load_scene(tmp_path / "x", intrinsics=(50, 50, 32, 24)).frames[0].depth_intrinsics[0, 0] == 50
+    for index in range(COUNT):
+        write(tmp_path / "x" / "results" / f"depth{index:06d}.png", png(np.full((34, 60), 6554, np.uint16)))
     scene = load_scene(tmp_path / "x")
     assert any("cam_params.json" in note for note in scene.notes) and scene.frames[0].depth_unit_m == 1 / 6553.5
-    assert scene.frames[0].depth_intrinsics[1, 1] == 600 * HEIGHT / 680 and FOCAL != 600
+    assert scene.frames[0].depth_intrinsics[1, 1] == 600 * 34 / 680

@@ -86,6 +86,8 @@ def load_scene(
 
 def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:
     """Return the files of the scan in a folder that is not a data folder."""
+    from video3d_plugin.data.readers.diagnose import unreadable
+    from video3d_plugin.data.readers.posed_images import any_posed_frame
     from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 
     folder = path.resolve()
@@ -96,6 +98,8 @@ def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:
     root = ScanNetRoot(path)
     if root.scene_ids:
         return root.files(_resolve_scene_id(root.scene_ids, scene_id, path))
+    if not any_posed_frame(path):
+        raise unreadable(path)
     return ScanFiles(scene_id or folder.name, posed_images=path)
 
 

@@ -30,6 +30,7 @@ from video3d_plugin.data.readers import (
 from video3d_plugin.data.readers.alignment import read_alignment
 from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry
+from video3d_plugin.data.readers.diagnose import unreadable
 from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.data.registration import in_color_camera
 from video3d_plugin.errors import DataError
@@ -101,6 +102,12 @@ def find_captures(root: Path) -> dict[str, Path]:
     return captures
 
 
+def holds_video(root: Path) -> bool:
+    """Return whether a recording at or below `root` keeps its images in a video or a bag."""
+    formats = [detect(path) for path in find_captures(root).values()]
+    return any(capture is not None and capture.extract is not None for capture in formats)
+
+
 def sens_files(folder: Path) -> list[Path]:
     """Return the .sens files of a folder, in any case of the suffix, by name."""
     return [path for path in recording_files(folder) if path.suffix.lower() == ".sens"]
@@ -145,8 +152,7 @@ def read_capture(
     """
     capture = detect(folder)
     if capture is None:
-        remedy = f"known: ScanNet's layouts, {', '.join(known.name for known in FORMATS)}"
-        raise DataError("not a recording that can be read", where=folder, remedy=remedy)
+        raise unreadable(folder)
     notes: list[str] = []
     entries = list(capture.list_frames(folder, notes))
     step = frame_step or max(1, -(-len(entries) // MAX_FRAMES))

@@ -86,8 +86,11 @@ def read_posed_images(
 
 def is_posed(folder: Path) -> bool:
     """Return whether a folder holds posed images: intrinsics, and a colour image with its pose."""
-    if not any(is_regular(folder / name) for name in CAMERA_NAMES):
-        return False
+    return any(is_regular(folder / name) for name in CAMERA_NAMES) and any_posed_frame(folder)
+
+
+def any_posed_frame(folder: Path) -> bool:
+    """Return whether a folder holds a colour image with its pose."""
     present = _frame_files(folder)
     return any((stem, _POSE_SUFFIX) in present for stem, suffix in present if suffix in _COLOR_SUFFIXES)
 

@@ -16,28 +16,42 @@ from typing import Any
 
 import numpy as np
 
+from video3d_plugin.data.frames import depth_header
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry, finite_number, image_size
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_object
 from video3d_plugin.files.text import natural_order, read_text
 from video3d_plugin.geometry.camera_checks import check_depth_unit
+from video3d_plugin.scene import FileSlice
 
 _COLOR_FOLDERS = ("color", "rgb", "image")
 _DEPTH_FOLDER = "depth"
 _COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
-_PRIMESENSE = ((525.0, 525.0, 319.5, 239.5), (480, 640))
 _REPLICA_UNIT_M = 1 / 6553.5
-_REPLICA_CAMERA = ((600.0, 600.0, 599.5, 339.5), (680, 1200))
+_ASPECT_TOLERANCE = 0.02
 _MAX_IMAGES = 1_000_000
 
 
 @dataclass(frozen=True)
 class _Camera:
-    """fx, fy, cx, cy in pixels of an image of `size` (height, width); metres per depth unit, if it says so."""
+    """fx, fy, cx, cy in pixels of an image of `size` (height, width); metres per depth unit, if it says so; a note."""
 
     values: tuple[float, float, float, float]
     size: tuple[int, int]
     unit_m: float | None = None
+    note: str = ""
+
+
+_PRIMESENSE = _Camera(
+    (525.0, 525.0, 319.5, 239.5),
+    (480, 640),
+    note="no camera JSON: the PrimeSense default intrinsics (525) are assumed",
+)
+_REPLICA_CAMERA = _Camera(
+    (600.0, 600.0, 599.5, 339.5),
+    (680, 1200),
+    note="no cam_params.json: the camera of NICE-SLAM's Replica renderings is assumed (600, 1200x680)",
+)
 
 
 def _color_folder(folder: Path) -> Path | None:
@@ -60,8 +74,7 @@ def _list_open3d(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
         notes.append(f"poses are those of {path.name}")
     camera = _open3d_camera(folder)
     if camera is None:
-        notes.append("no camera JSON: the PrimeSense default intrinsics (525) are assumed")
-        camera = _Camera(*_PRIMESENSE)
+        camera = _assumed(_PRIMESENSE, folder / _DEPTH_FOLDER, "")
     color_folder = _color_folder(folder)
     assert color_folder is not None
     colors, depths = _images(color_folder, _COLOR_SUFFIXES), _images(folder / _DEPTH_FOLDER, (".png",))
@@ -76,8 +89,7 @@ def _list_replica(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     path = folder / "traj.txt"
     camera = _replica_camera(folder)
     if camera is None:
-        notes.append("no cam_params.json: the camera of NICE-SLAM's Replica renderings is assumed (600, 1200x680)")
-        camera = _Camera(*_REPLICA_CAMERA)
+        camera = _assumed(_REPLICA_CAMERA, folder / "results", "depth")
     rows = [_row(line, 16, path) for line in read_text(path).splitlines() if line.strip()]
     poses = [np.reshape(row, (4, 4)) for row in rows]
     results = folder / "results"
@@ -86,17 +98,35 @@ def _list_replica(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     yield from _frames(colors, depths, dict(enumerate(poses)), camera, _REPLICA_UNIT_M, path)
 
 
+def _assumed(camera: _Camera, folder: Path, start: str) -> _Camera | None:
+    """Return a camera that is assumed; None if the depth images have another aspect ratio."""
+    depth = next((image for image in _images(folder, (".png",)) if image.name.startswith(start)), None)
+    if depth is None:
+        return camera
+    height, width = depth_header(FileSlice(depth, root=folder), str(depth))[1]
+    return camera if abs(width / height / (camera.size[1] / camera.size[0]) - 1) <= _ASPECT_TOLERANCE else None
+
+
 def _frames(
-    colors: list[Path], depths: list[Path], poses: dict[int, np.ndarray], camera: _Camera, unit_m: float, where: Path
+    colors: list[Path],
+    depths: list[Path],
+    poses: dict[int, np.ndarray],
+    camera: _Camera | None,
+    unit_m: float,
+    where: Path,
 ) -> Iterator[FrameEntry]:
     """Pair colour and depth by their order, and poses by their index."""
     if len(colors) != len(depths):
         what = f"{len(colors)} colour and {len(depths)} depth images cannot be paired by their order"
         raise DataError(what, where=where.parent, remedy="remove those that have no partner")
-    unit = check_depth_unit(camera.unit_m or unit_m, where)
+    unit = check_depth_unit(camera.unit_m if camera and camera.unit_m else unit_m, where)
     for index, (color, depth) in enumerate(zip(colors, depths, strict=True)):
         pose = poses.get(index, "no pose in the trajectory")
-        yield FrameEntry(color.stem, color, depth, pose, camera.values, camera.size, unit_m=unit)
+        if camera is None:
+            yield FrameEntry(color.stem, color, depth, pose, None, unit_m=unit)
+        else:
+            note = camera.note
+            yield FrameEntry(color.stem, color, depth, pose, camera.values, camera.size, unit_m=unit, camera_note=note)
 
 
 def _images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
