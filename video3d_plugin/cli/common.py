@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,19 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scene", metavar="SCENE", help=SCENE_HELP)
     parser.add_argument("--scene-id", metavar="ID", help="scan to use where SCENE holds several")
     parser.add_argument("--frame-step", type=positive, metavar="N", help="use every N-th frame of the recording")
+    parser.add_argument(
+        "--color-intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="colour camera, pixels of the colour image; depth, which is of another camera, is brought into it",
+    )
+    parser.add_argument(
+        "--color-from-depth",
+        type=Path,
+        metavar="FILE",
+        help="4x4 transform from the depth camera to the colour camera, metres (default: the recording's, else none)",
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,14 +116,24 @@ def open_scene(args: argparse.Namespace) -> Scene:
     """
     from video3d_plugin.data.frames import without_broken_frames
     from video3d_plugin.data.readers import load_scene
+    from video3d_plugin.data.registration import with_color_camera
+    from video3d_plugin.data.registration_check import registration_note
+    from video3d_plugin.files.text import read_matrix
 
     with status("reading the scan"):
         scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step)
+        if args.color_intrinsics is not None or args.color_from_depth is not None:
+            transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
+            scene = with_color_camera(scene, args.color_intrinsics, transform)
     scene = without_broken_frames(scene, threads=4, progress=True)
     if scene.omissions:
         first = scene.omissions[0]
         message = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
         print(f"{scene.scene_id}: {message}", file=sys.stderr)
+    note = registration_note(scene)
+    if note is not None:
+        print(f"{scene.scene_id}: {note}", file=sys.stderr)
+        scene = replace(scene, notes=(*scene.notes, note))
     return scene
 
 

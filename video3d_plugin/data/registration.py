@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from video3d_plugin.geometry.camera_checks import check_intrinsics, resized_intrinsics
+from video3d_plugin.data.frames import color_size
+from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, resized_intrinsics
 from video3d_plugin.geometry.registration import registered_intrinsics
-from video3d_plugin.scene import DepthCamera, Frame
+from video3d_plugin.scene import DepthCamera, Frame, Scene
 
 
 def in_color_camera(
@@ -34,3 +37,62 @@ def in_color_camera(
         depth_size=size,
         depth_camera=DepthCamera(check_intrinsics(intrinsics, "depth camera"), stored, depth_camera.color_from_depth),
     )
+
+
+def with_color_camera(
+    scene: Scene, color_intrinsics: Sequence[float] | None = None, color_from_depth: np.ndarray | None = None
+) -> Scene:
+    """Return the scene with each frame's depth brought into a colour camera that the user describes.
+
+    The points that the depth shows stay where they are: the recorded pose is taken as that of the camera whose
+    intrinsics the depth has.
+
+    Args:
+        scene: The scene.
+        color_intrinsics: fx, fy, cx, cy in pixels of the colour image; needed unless the recording has them.
+        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres; by default the
+            recording's, or the identity.
+
+    Raises:
+        DataError: The intrinsics are not those of a pinhole camera, the transform is not a rotation and a translation,
+            or the recording has no colour intrinsics of its own and none are given.
+    """
+    if color_from_depth is not None and (color_from_depth.shape != (4, 4) or not is_rigid(color_from_depth)):
+        raise DataError("color_from_depth is not a rotation and a translation", where=scene.scene_id)
+    matrix = None
+    if color_intrinsics is not None:
+        matrix = np.eye(4)
+        matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = color_intrinsics
+        check_intrinsics(matrix, "color_intrinsics")
+    elif any(frame.depth_camera is None for frame in scene.frames):
+        what, remedy = "the recording does not have the colour camera's intrinsics", "--color-intrinsics FX FY CX CY"
+        raise DataError(what, where=scene.scene_id, remedy=remedy)
+    size = next((size for frame in scene.frames if (size := _color_size(frame))), None)
+    if size is None:
+        return scene  # no colour image can be opened, which the check of all frames reports
+    note = "depth is brought into the colour camera, as the options say"
+    frames = tuple(_in_described_camera(frame, matrix, size, color_from_depth) for frame in scene.frames)
+    return replace(scene, frames=frames, notes=(*scene.notes, note))
+
+
+def _in_described_camera(
+    frame: Frame, matrix: np.ndarray | None, color_size: tuple[int, int], color_from_depth: np.ndarray | None
+) -> Frame:
+    known = frame.depth_camera or DepthCamera(frame.depth_intrinsics, frame.depth_size, np.eye(4))
+    scan_from_depth = frame.scan_from_camera @ known.color_from_depth
+    camera = replace(known, color_from_depth=known.color_from_depth if color_from_depth is None else color_from_depth)
+    stored = replace(
+        frame,
+        depth_size=known.size,
+        scan_from_camera=scan_from_depth @ np.linalg.inv(camera.color_from_depth),
+    )
+    if matrix is None:
+        return in_color_camera(stored, camera, frame.depth_intrinsics, frame.depth_size)
+    return in_color_camera(stored, camera, matrix, color_size)
+
+
+def _color_size(frame: Frame) -> tuple[int, int] | None:
+    try:
+        return color_size(frame)
+    except DataError:
+        return None  # reported when all frames are checked
