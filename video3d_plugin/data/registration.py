@@ -13,6 +13,9 @@ from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, re
 from video3d_plugin.geometry.registration import registered_intrinsics
 from video3d_plugin.scene import DepthCamera, Frame, Scene
 
+_SAME_TRANSFORM = 1e-3  # metres, or radians
+_SAME_INTRINSICS = 0.01  # of the longer side of the depth image: 6 of 640 pixels
+
 
 def in_color_camera(
     frame: Frame, depth_camera: DepthCamera, color_intrinsics: np.ndarray, color_size: tuple[int, int]
@@ -71,13 +74,44 @@ def with_color_camera(
     if size is None:
         return scene  # no colour image can be opened, which the check of all frames reports
     note = "depth is brought into the colour camera, as the options say"
-    frames = tuple(_in_described_camera(frame, matrix, size, color_from_depth) for frame in scene.frames)
+    frames = tuple(in_other_camera(frame, matrix, size, color_from_depth) for frame in scene.frames)
     return replace(scene, frames=frames, notes=(*scene.notes, note))
 
 
-def _in_described_camera(
+def cameras_differ(
+    depth: np.ndarray,
+    depth_size: tuple[int, int],
+    color: np.ndarray,
+    color_size: tuple[int, int],
+    color_from_depth: np.ndarray,
+) -> bool:
+    """Return whether a colour camera is so different from the depth camera that depth has to be brought into it.
+
+    Args:
+        depth: (4, 4) intrinsics of the depth image, pixels.
+        depth_size: (height, width) of the depth image.
+        color: (4, 4) intrinsics of the colour image, pixels.
+        color_size: (height, width) of the colour image.
+        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres.
+    """
+    if np.abs(color_from_depth - np.eye(4)).max() > _SAME_TRANSFORM:
+        return True
+    scaled = resized_intrinsics(color, color_size, depth_size)
+    return bool(np.abs(scaled - depth)[:2, :3].max() > _SAME_INTRINSICS * max(depth_size))
+
+
+def in_other_camera(
     frame: Frame, matrix: np.ndarray | None, color_size: tuple[int, int], color_from_depth: np.ndarray | None
 ) -> Frame:
+    """Return a frame with its depth in a colour camera; the points of its depth stay where they are.
+
+    Args:
+        frame: The frame, with the pose of the depth camera, or with a depth camera of its own.
+        matrix: (4, 4) intrinsics of the colour image, pixels; None: those that the frame has.
+        color_size: (height, width) that they are given for.
+        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres; None: that of the
+            frame, else the identity.
+    """
     known = frame.depth_camera or DepthCamera(frame.depth_intrinsics, frame.depth_size, np.eye(4))
     scan_from_depth = frame.scan_from_camera @ known.color_from_depth
     camera = replace(known, color_from_depth=known.color_from_depth if color_from_depth is None else color_from_depth)

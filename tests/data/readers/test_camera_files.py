@@ -6,10 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from made_up_captures import sensreader_export
+from made_up_captures import sensreader_export, seven_scenes
 from made_up_scan import FOCAL, INTRINSICS, matrix_text, sens_bytes
 from PIL import Image
 
+from video3d_plugin.data.frames import read_depth
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.camera_files import CameraOptions, find_camera
 from video3d_plugin.errors import DataError, MissingError
@@ -129,3 +130,67 @@ def test_options_stand_for_a_missing_file_in_every_kind_of_scan(scan, tmp_path):
 
 def test_options_of_none_leave_the_recording_as_it_is():
     assert CameraOptions.checked(None, None) == CameraOptions()
+
+
+INFINITAM = """640 480
+525 526
+319.5 239.5
+
+320 240
+285 286
+160 120
+
+1 0 0 0.025
+0 1 0 0
+0 0 1 0
+
+affine 0.0002 0.0
+"""
+
+
+def test_the_calibration_of_infinitam_gives_both_cameras(tmp_path):
+    (tmp_path / "calib.txt").write_text(INFINITAM)
+    camera = find_camera(tmp_path)
+    assert (camera.matrix[[0, 1, 0, 1], [0, 1, 2, 2]] == (285, 286, 160, 120)).all() and camera.of_depth
+    assert (camera.size, camera.depth_unit_m) == ((240, 320), 0.0002)
+    assert camera.color.size == (480, 640) and camera.color.matrix[0, 0] == 525
+    assert camera.color.color_from_depth[0, 3] == pytest.approx(-0.025)
+
+
+def test_cameras_of_infinitam_that_are_alike_are_one(tmp_path):
+    text = INFINITAM.replace("285 286\n160 120", "262.5 263\n159.5 119.5").replace("0.025", "0")
+    (tmp_path / "calib.txt").write_text(text)
+    assert find_camera(tmp_path).color is None
+
+
+@pytest.mark.parametrize(
+    "change", [("640 480", "0 480"), ("1 0 0 0.025", "2 0 0 0.025"), ("0.0002 0.0", "0.0002 0.5"), ("285 286", "x 286")]
+)
+def test_a_damaged_calibration_of_infinitam_is_an_error(tmp_path, change):
+    (tmp_path / "calib.txt").write_text(INFINITAM.replace(*change))
+    with pytest.raises(DataError, match=r"calib\.txt"):
+        find_camera(tmp_path)
+
+
+WIDE = INFO.replace("m_colorWidth = 128", "m_colorWidth = 160").replace("100 0 63.5", "100 0 79.5")
+
+
+def test_a_wider_colour_camera_of_an_info_file_takes_the_depth(tmp_path):
+    """As 3RScan: colour of 960x540 beside depth of 224x172."""
+    seven_scenes(tmp_path / "x")
+    for path in (tmp_path / "x").glob("*.color.png"):
+        path.rename(path.with_suffix(".jpg"))
+    (tmp_path / "x" / "_info.txt").write_text(WIDE)
+    scene = load_scene(tmp_path / "x")
+    frame = scene.frames[0]
+    assert any("brought into the colour camera of _info.txt" in note for note in scene.notes)
+    assert frame.depth_size == (48, 80) and frame.depth_camera.size == (48, 64)
+    assert frame.depth_intrinsics[0, 2] == 39.5 and frame.depth_intrinsics[0, 0] == 50
+    depth = read_depth(frame)
+    assert not depth[:, :7].any() and not depth[:, -7:].any() and depth[:, 8:-8].any()
+
+
+def test_an_info_file_whose_extrinsics_are_not_the_identity_leaves_depth_alone(tmp_path):
+    extrinsic = "m_calibrationDepthExtrinsic = 1 0 0 0.1 0 1 0 0 0 0 1 0 0 0 0 1\n"
+    (tmp_path / "_info.txt").write_text(WIDE + extrinsic)
+    assert find_camera(tmp_path).color is None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_up_captures import COUNT, FORMATS, LIBRARIES, arkit, color_png, nerfstudio, pose, seven_scenes, tum, write
-from made_up_scan import FOCAL, WIDTH, color, depth_mm, jpeg, matrix_text
+from made_up_scan import FOCAL, WIDTH, color, depth_mm, jpeg, matrix_text, png
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import read_depth
+from video3d_plugin.data.inputs import frame_points
 from video3d_plugin.data.prepare import prepare
 from video3d_plugin.data.prepare_scene import SceneOptions
 from video3d_plugin.data.readers import load_scene
@@ -31,17 +33,32 @@ def capture(request, tmp_path):
     return folder
 
 
+def as_stored(frame):
+    """The frame with the depth camera's pose, intrinsics and depth, before it is brought into the colour camera."""
+    camera = frame.depth_camera
+    if camera is None:
+        return frame
+    return replace(
+        frame,
+        scan_from_camera=frame.scan_from_camera @ camera.color_from_depth,
+        depth_intrinsics=camera.intrinsics,
+        depth_size=camera.size,
+        depth_camera=None,
+    )
+
+
 def test_depth_and_poses_are_those_that_were_written(capture):
     scene = load_scene(capture)
     assert scene.scene_id == "42" and len(scene.frames) == COUNT and not scene.omissions
     for index, frame in enumerate(scene.frames):
+        frame = as_stored(frame)
         np.testing.assert_allclose(frame.scan_from_camera, pose(index), atol=2e-6)
         np.testing.assert_allclose(read_depth(frame) * frame.depth_unit_m, depth_mm(index) / 1000, atol=1e-9)
     assert any("no axis alignment is given" in note for note in scene.notes)
 
 
 def test_the_camera_is_that_of_the_depth_image(capture):
-    camera = load_scene(capture).frames[0].depth_intrinsics
+    camera = as_stored(load_scene(capture).frames[0]).depth_intrinsics
     if detect(capture).name not in ("7-Scenes", "TUM RGB-D"):
         np.testing.assert_allclose(camera[[0, 1, 0, 1], [0, 1, 2, 2]], [FOCAL, FOCAL, 31.5, 23.5])
     else:  # nominal intrinsics of 640x480, scaled to this image
@@ -265,3 +282,32 @@ def test_a_folder_without_a_camera_is_no_recording(posed):
     for name in ("depth_intrinsic.txt", "intrinsic_depth.txt", "intrinsic.txt"):
         (posed / name).unlink(missing_ok=True)
     assert find_captures(posed.parent) == {}
+
+
+def test_depth_of_7_scenes_is_brought_into_the_colour_camera(tmp_path):
+    """A wall at 2 m fills 525/585 of the colour image and lies 25.5 mm beside."""
+    for index in range(2):
+        write(tmp_path / "x" / f"frame-{index:06d}.color.png", color_png(index))
+        write(tmp_path / "x" / f"frame-{index:06d}.depth.png", png(np.full((480, 640), 2000, np.uint16)))
+        write(tmp_path / "x" / f"frame-{index:06d}.pose.txt", matrix_text(pose(index)))
+    scene = load_scene(tmp_path / "x")
+    frame = scene.frames[1]
+    assert any("brought into the colour camera" in note for note in scene.notes)
+    assert frame.depth_size == (480, 640) and frame.depth_intrinsics[0, 0] == 525
+    depth = read_depth(frame)
+    assert np.abs(depth[depth > 0].astype(int) - 2000).max() < 15
+    assert (depth > 0).mean() == pytest.approx((525 / 585) ** 2, abs=0.01)
+    columns = np.flatnonzero(depth[240])
+    assert (columns[0] + columns[-1]) / 2 == pytest.approx(320 - 525 * 0.0255 / 2, abs=2.5)
+    points = frame_points(scene, 1, stride=40)
+    from_camera = (points - pose(1)[:3, 3]) @ pose(1)[:3, :3]  # where the depth camera saw them
+    assert np.abs(from_camera[:, 2] - 2).max() < 0.005
+
+
+def test_a_camera_that_is_given_takes_the_place_of_both_assumed_ones(tmp_path):
+    seven_scenes(tmp_path / "x")
+    (tmp_path / "x" / "depth_intrinsic.txt").write_text(matrix_text(np.diag([FOCAL, FOCAL, 1, 1])))
+    frame = load_scene(tmp_path / "x").frames[1]
+    assert frame.depth_camera is None and frame.depth_intrinsics[0, 0] == FOCAL
+    np.testing.assert_allclose(frame.scan_from_camera, pose(1), atol=1e-6)
+    np.testing.assert_array_equal(read_depth(frame), depth_mm(1))

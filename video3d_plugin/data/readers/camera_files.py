@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.frames import color_size
+from video3d_plugin.data.registration import cameras_differ, in_other_camera
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import MATRIX_BYTES, parse_values, read_key_values, read_text
@@ -21,6 +22,7 @@ from video3d_plugin.geometry.camera_checks import (
     check_depth_unit,
     check_intrinsics,
     distortion_note,
+    is_rigid,
     pinhole_matrix,
     resized_intrinsics,
 )
@@ -47,6 +49,8 @@ _REMEDY = "expected 3x3 or 4x4 numbers row by row, or fx fy cx cy, in pixels"
 _MISSING_REMEDY = (
     "add it: 3x3 or 4x4 numbers, in pixels of the depth image; or give --intrinsics FX FY CX CY, in Python intrinsics="
 )
+_MOST_PIXELS = 65_536  # along a side of an image
+_LARGEST_OFFSET_M = 1e-4  # of depth: an offset is not applied
 _OFF_CENTRE = 0.2  # of the image's size: no camera of a scanner has its principal point farther from the centre
 
 
@@ -85,6 +89,21 @@ class CameraOptions:
 
 
 @dataclass(frozen=True)
+class ColorCamera:
+    """The colour camera of a file that gives both cameras.
+
+    Attributes:
+        matrix: (4, 4) float64 intrinsics, pixels of the colour image.
+        size: (height, width) that they are given for.
+        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres.
+    """
+
+    matrix: np.ndarray
+    size: tuple[int, int]
+    color_from_depth: np.ndarray
+
+
+@dataclass(frozen=True)
 class CameraFile:
     """A camera that a file gives.
 
@@ -95,6 +114,7 @@ class CameraFile:
         size: (height, width) of its image, where the file tells.
         depth_unit_m: Metres per depth unit, where the file tells.
         distortion: k1, k2, p1, p2, k3 of the lens, where the file tells.
+        color: The colour camera, where the file tells and it is another one.
     """
 
     path: Path
@@ -103,6 +123,7 @@ class CameraFile:
     size: tuple[int, int] | None = None
     depth_unit_m: float | None = None
     distortion: tuple[float, ...] = ()
+    color: ColorCamera | None = None
 
 
 def find_camera(folder: Path) -> CameraFile | None:
@@ -115,6 +136,8 @@ def find_camera(folder: Path) -> CameraFile | None:
         for name in names:
             for below in _FOLDERS:
                 if is_regular(path := folder / below / name):
+                    if (calibration := read_infinitam(path)) is not None:
+                        return calibration
                     values = parse_values(read_text(path, MATRIX_BYTES, _REMEDY), where=path, remedy=_REMEDY)
                     matrix, distortion = _as_intrinsics(values, path)
                     return CameraFile(path, matrix, names is _OF_DEPTH, distortion=distortion)
@@ -144,7 +167,52 @@ def read_info(path: Path) -> CameraFile | None:
 
     height, width, shift = number("m_depthHeight"), number("m_depthWidth"), number("m_depthShift")
     size = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
-    return CameraFile(path, matrix, True, size, check_depth_unit(1 / shift, path) if shift else None)
+    color = _color_of_info(values, matrix, size, path)
+    return CameraFile(path, matrix, True, size, check_depth_unit(1 / shift, path) if shift else None, color=color)
+
+
+def _color_of_info(
+    values: dict[str, str], depth: np.ndarray, depth_size: tuple[int, int] | None, path: Path
+) -> ColorCamera | None:
+    """Return the colour camera of an _info.txt if it is another one and both look from one place."""
+    keys = ("m_calibrationColorIntrinsic", "m_colorHeight", "m_colorWidth")
+    if depth_size is None or not all(key in values for key in keys):
+        return None
+    matrix, _ = _as_intrinsics(parse_values(values[keys[0]], where=path, remedy=_REMEDY), path)
+    sides = [parse_values(values[key], where=path) for key in keys[1:]]
+    extrinsics = [parse_values(values.get(f"m_calibration{of}Extrinsic", ""), where=path) for of in ("Color", "Depth")]
+    if any(len(side) != 1 or not 1 <= side[0] <= _MOST_PIXELS for side in sides):
+        return None
+    if any(extrinsic and not np.allclose(extrinsic, np.eye(4).ravel(), atol=1e-6) for extrinsic in extrinsics):
+        return None  # which way they lead is not documented
+    size = (int(sides[0][0]), int(sides[1][0]))
+    is_other = cameras_differ(depth, depth_size, matrix, size, np.eye(4))
+    return ColorCamera(matrix, size, np.eye(4)) if is_other else None
+
+
+def read_infinitam(path: Path) -> CameraFile | None:
+    """Read the calibration of both cameras in InfiniTAM's calib.txt; None if the file is not in this form.
+
+    For colour, then depth: width and height, fx and fy, cx and cy. Then three rows of the transform from colour to
+    depth in metres, and `affine A B`: metres are A times the value plus B. Source: victorprad/InfiniTAM.
+    """
+    words = read_text(path, MATRIX_BYTES, _REMEDY).split()
+    if len(words) != 27 or words[24] != "affine":
+        return None
+    numbers = parse_values(" ".join([*words[:24], *words[25:]]), where=path, remedy=_REMEDY)
+    color, depth = (pinhole_matrix(*numbers[start + 2 : start + 6]) for start in (0, 6))
+    sizes = [(int(numbers[start + 1]), int(numbers[start])) for start in (0, 6)]
+    depth_from_color = np.vstack([np.reshape(numbers[12:24], (3, 4)), [0, 0, 0, 1]])
+    sound = all(1 <= side <= _MOST_PIXELS for size in sizes for side in size) and is_rigid(depth_from_color)
+    if not sound or abs(numbers[25]) > _LARGEST_OFFSET_M:
+        what = "an image size, the transform or the offset of depth in it is not usable"
+        raise DataError(what, where=path, remedy="expected InfiniTAM's calib.txt, with `affine A 0`")
+    for matrix in (color, depth):
+        check_intrinsics(matrix, path)
+    color_from_depth = np.linalg.inv(depth_from_color)
+    is_other = cameras_differ(depth, sizes[1], color, sizes[0], color_from_depth)
+    camera = ColorCamera(color, sizes[0], color_from_depth) if is_other else None
+    return CameraFile(path, depth, True, sizes[1], check_depth_unit(numbers[24], path), color=camera)
 
 
 def with_camera(
@@ -167,6 +235,10 @@ def with_camera(
         matrix = _matrix_of_depth(camera, frames, notes)
     if matrix is not None:
         frames = tuple(_with_depth_intrinsics(frame, matrix) for frame in frames)
+    if camera is not None and camera.color is not None and frames[0].depth_camera is None:
+        color = camera.color
+        notes.append(f"depth is brought into the colour camera of {camera.path.name}")
+        frames = tuple(in_other_camera(f, color.matrix, color.size, color.color_from_depth) for f in frames)
     unit_m = options.depth_unit_m or (camera.depth_unit_m if camera is not None else None)
     if unit_m is not None:
         frames = tuple(replace(frame, depth_unit_m=unit_m) for frame in frames)

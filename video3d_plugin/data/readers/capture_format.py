@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,14 @@ def nearest_row(rows: list[list[str]], times: np.ndarray, time: float, within_s:
     index = int(np.clip(np.searchsorted(times, time), 1, max(1, len(times) - 1)))
     best = min((index - 1, min(index, len(times) - 1)), key=lambda i: abs(times[i] - time))
     return rows[best] if abs(times[best] - time) <= within_s else None
+
+
+def without_depth_camera(entry: FrameEntry) -> FrameEntry:
+    """Return the entry as one whose colour and depth share a camera, with the depth camera's pose."""
+    camera, pose = entry.depth_camera, entry.pose
+    if camera is None:
+        return entry
+    return replace(entry, depth_camera=None, pose=pose if isinstance(pose, str) else pose @ camera.color_from_depth)
 
 
 def finite_number(value: Any, name: str, where: Path | None = None) -> float:

@@ -29,7 +29,7 @@ from video3d_plugin.data.readers import (
 )
 from video3d_plugin.data.readers.alignment import read_alignment
 from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
-from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry
+from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry, without_depth_camera
 from video3d_plugin.data.readers.diagnose import unreadable
 from video3d_plugin.data.readers.posed_images import is_posed
 from video3d_plugin.data.registration import in_color_camera
@@ -171,6 +171,8 @@ def read_capture(
     named = [replace(entry, name=name) for name, entry in zip(names, entries, strict=True)][::step]
     for entry in capture.extract(folder, named) if capture.extract else named:
         name = entry.name
+        if given and entry.camera_note:
+            entry = without_depth_camera(entry)
         try:
             if name in seen:
                 raise DataError("listed twice")
