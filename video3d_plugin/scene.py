@@ -112,6 +112,8 @@ class Frame:
         depth_camera: The camera of the stored depth image where that is not the colour camera; `data.frames` brings
             the depth into the colour camera. None: both images share one camera.
         confidence: Confidence of the stored depth image; None: all pixels are used.
+        quarter_turns: Counter-clockwise quarter turns, 0 to 3, that decoding gives both images. Pose, intrinsics and
+            size are those of the turned images.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Frame:
     depth_codec: DepthCodec = "png"
     depth_unit_m: float = 0.001
     depth_void: int | None = None
+    quarter_turns: int = 0
     depth_camera: DepthCamera | None = None
     confidence: Confidence | None = None
 
@@ -177,7 +180,7 @@ class Scene:
     Attributes:
         scene_id: Its name.
         frames: Its frames, in the order of capture.
-        world_from_scan: (4, 4) float64 axis alignment; the identity for a scan without one.
+        world_from_scan: (4, 4) float64 alignment of the scan frame, metres: given with the scan, or found by levelling.
         instances: Annotated objects, if there are annotations.
         proposals: (N, 6) float32 predicted boxes, centre and size, world frame, metres; N may be 0.
         omissions: What the reader left out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
     from video3d_plugin.model.processing import Video3DProcessor
 
+_MOST_BEYOND = 0.01  # share of a scene's tokens that may lie beyond the model's range without a warning
 PREFIX_ATTENTION = ("cascade", "expanded")
 
 SceneLike: TypeAlias = "Scene | SceneInputs | ScenePrefix"
@@ -141,7 +143,25 @@ class SceneEncoder:
                 where=scene.scene_id,
                 remedy="make the inputs with model.spec",
             )
+        self._warn_beyond_range(scene)
         return encode_scene(self.model, self.processor, scene)
+
+    def _warn_beyond_range(self, inputs: SceneInputs) -> None:
+        """Warn if the scene is larger than the range of positions that the model tells apart."""
+        from video3d_plugin.model.position import share_beyond
+
+        position = self.model.config.position
+        if position is None or not position.discretised:
+            return
+        share = share_beyond(inputs.token_points, position)
+        if share > _MOST_BEYOND:
+            ranges = zip("xyz", position.low, position.high, strict=True)
+            reach = ", ".join(f"{axis} {low:g} to {high:g}" for axis, low, high in ranges)
+            warnings.warn(
+                f"scene {inputs.scene_id}: {share:.0%} of what its frames show lies beyond the model's range ({reach}, "
+                "in metres) and counts as lying at its border; use a part of the scan, or --align auto to centre it",
+                stacklevel=3,
+            )
 
     def by_frames(
         self,

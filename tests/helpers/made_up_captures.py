@@ -16,7 +16,7 @@ COUNT = 5
 def pose(index):
     """A camera that turns about a slanted axis and moves."""
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec([0.3 * index, 0.1, -0.2]).as_matrix()
+    matrix[:3, :3] = Rotation.from_rotvec([-0.3 * index, 0.1, -0.2]).as_matrix()
     matrix[:3, 3] = [0.2 * index, -0.1 * index, 1.5]
     return matrix
 

@@ -42,6 +42,18 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="4x4 transform from the depth camera to the colour camera, metres (default: the recording's, else none)",
     )
+    add_align_argument(parser)
+
+
+def add_align_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --align, how a recording without an axis alignment is levelled."""
+    parser.add_argument(
+        "--align",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="world frame of a recording: found from its format and its frames (auto), its own (none), or given by a "
+        "file of 4x4 numbers, world from scan, or of 3: the direction down (default: %(default)s)",
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +114,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def open_scene(args: argparse.Namespace) -> Scene:
     """Open the scan that the arguments name.
 
-    Frames that cannot be decoded are left out; what was left out is reported on stderr.
+    Frames that cannot be decoded are left out. What was left out, and how the scan was levelled, is reported on stderr.
 
     Args:
         args: Arguments of `add_scene_arguments`.
@@ -120,11 +132,13 @@ def open_scene(args: argparse.Namespace) -> Scene:
     from video3d_plugin.data.registration_check import registration_note
     from video3d_plugin.files.text import read_matrix
 
-    with status("reading the scan"):
-        scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step)
+    with status("reading and levelling the scan"):
+        scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step, align=args.align)
         if args.color_intrinsics is not None or args.color_from_depth is not None:
             transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
             scene = with_color_camera(scene, args.color_intrinsics, transform)
+    for note in scene.notes:
+        print(f"{scene.scene_id}: {note}", file=sys.stderr)
     scene = without_broken_frames(scene, threads=4, progress=True)
     if scene.omissions:
         first = scene.omissions[0]

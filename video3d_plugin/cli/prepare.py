@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from video3d_plugin.cli.common import positive
+from video3d_plugin.cli.common import add_align_argument, positive
 
 EPILOG = """\
 SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
@@ -58,6 +58,7 @@ def _add_scene_arguments(group) -> None:
     group.add_argument(
         "--max-proposals", type=int, default=50, metavar="N", help="proposals of a scan (default: %(default)s)"
     )
+    add_align_argument(group)
     group.add_argument(
         "--check",
         choices=("full", "headers"),
@@ -124,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
             check=args.check,
             follow_links=args.follow_links,
             copy_frames=args.copy_frames,
+            align=args.align,
         ),
         store=InputsSpec(image_size=args.image_size) if args.store else None,
         store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},

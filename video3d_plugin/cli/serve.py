@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from video3d_plugin.cli.common import add_device_argument, add_model_argument
+from video3d_plugin.cli.common import add_align_argument, add_device_argument, add_model_argument
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scenes", nargs="*", type=Path, metavar="SCENE", help="scans to offer: folders, .zip or .sens files"
     )
     parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
+    add_align_argument(parser)
     add_model_argument(parser)
     add_device_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from video3d_plugin.serve.server import run as run_server
 
     limits = _limits(args)
-    scenes = scene_sources(args.scenes, args.data)
+    scenes = scene_sources(args.scenes, args.data, args.align)
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
@@ -93,7 +94,7 @@ def _limits(args: argparse.Namespace) -> Limits:
     return Limits(bytes=args.max_upload_mb << 20, unpacked_bytes=4 * args.max_upload_mb << 20, read_s=args.read_timeout)
 
 
-def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource]:
+def scene_sources(paths: list[Path], data: Path | None, align: str = "auto") -> dict[str, SceneSource]:
     """Name the scenes to serve.
 
     Scenes of the same name are distinguished by their folders. A path given twice counts once.
@@ -101,6 +102,7 @@ def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource
     Args:
         paths: Scans.
         data: Data folder whose scenes are added.
+        align: How the scans are levelled: "auto", "none" or a file.
 
     Returns:
         {name: source of the scene}.
@@ -109,16 +111,18 @@ def scene_sources(paths: list[Path], data: Path | None) -> dict[str, SceneSource
         MissingError: If a path does not exist.
     """
     from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.data.readers.alignment import check_align
     from video3d_plugin.errors import MissingError
     from video3d_plugin.serve.reading import SceneSource
 
+    check_align(align)
     sources: dict[str, SceneSource] = {}
     for path in paths:
         if not path.exists():
             raise MissingError("no such file or folder", where=path)
     for place, path in {path.resolve(): path for path in paths}.items():
         name = place.stem if place.is_file() else place.name
-        sources[_unused(name, place, sources)] = SceneSource(path)
+        sources[_unused(name, place, sources)] = SceneSource(path, align=align)
     if data is not None:
         for scene_id in DataFolder.open(data).scene_ids:
             sources[_unused(scene_id, data.resolve() / scene_id, sources)] = SceneSource(data, scene_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from video3d_plugin.data.turning import unturned
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.depth import HEAD_BYTES, DepthCodec, decode_depth, depth_format
 from video3d_plugin.files.images import EXPORT_AGAIN, as_rgb, check_depth_size, open_image
@@ -33,13 +34,22 @@ def open_color(frame: Frame) -> Image.Image:
         DataError: The file is not there, or is not a whole image.
     """
     with _opened(frame) as image:
-        return as_rgb(image)
+        color = as_rgb(image)
+    return _turned(color, frame.quarter_turns) if frame.quarter_turns else color
+
+
+def _turned(image: Image.Image, quarter_turns: int) -> Image.Image:
+    """Return the image after 1 to 3 counter-clockwise quarter turns."""
+    from PIL import Image
+
+    by_90, by_180, by_270 = Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270
+    return image.transpose((by_90, by_180, by_270)[quarter_turns - 1])
 
 
 def color_size(frame: Frame) -> tuple[int, int]:
     """Return (height, width) of the colour image in pixels, from its header; raises as `open_color`."""
     with _opened(frame) as image:
-        return image.height, image.width
+        return (image.width, image.height) if frame.quarter_turns % 2 else (image.height, image.width)
 
 
 @contextmanager
@@ -60,6 +70,7 @@ def read_depth(frame: Frame) -> np.ndarray:
     Raises:
         DataError: The file is not there, or is not a whole depth image of the frame's size.
     """
+    turns, frame = frame.quarter_turns, unturned(frame)
     where, camera = describe(frame.depth, frame), frame.depth_camera
     size = frame.stored_depth_size
     check_depth_size(frame.depth_size, where)
@@ -73,7 +84,7 @@ def read_depth(frame: Frame) -> np.ndarray:
     if camera is not None:
         matrices = camera.intrinsics, camera.color_from_depth, frame.depth_intrinsics
         depth = register_depth(depth, frame.depth_unit_m, *matrices, frame.depth_size)
-    return depth
+    return np.ascontiguousarray(np.rot90(depth, turns)) if turns else depth
 
 
 def _confidence(frame: Frame, size: tuple[int, int]) -> np.ndarray:
@@ -166,15 +177,27 @@ def without_broken_frames(scene: Scene, threads: int = 1, progress: bool = False
 
 
 def keep_commonest_depth_size(frames: list[Frame], omissions: list[Omission]) -> tuple[Frame, ...]:
-    """Return the frames whose depth has the commonest size, the first one on a tie; the others become omissions."""
+    """Return the frames whose depth has the commonest size, the first one on a tie; the others become omissions.
+
+    An image on its side is of the same size, if it has a camera of its own that is on its side, too.
+    """
     if not frames:
         return ()
     size = Counter(frame.depth_size for frame in frames).most_common(1)[0][0]
+    kept = []
     for frame in frames:
-        if frame.depth_size != size:
-            got, expected = (f"{s[1]}x{s[0]}" for s in (frame.depth_size, size))
-            omissions.append(Omission(f"frame {frame.name}", f"depth is {got}, expected {expected}"))
-    return tuple(frame for frame in frames if frame.depth_size == size)
+        if frame.depth_size == size or (frame.depth_size == size[::-1] and _is_centred(frame)):
+            kept.append(frame)
+            continue
+        got, expected = (f"{s[1]}x{s[0]}" for s in (frame.depth_size, size))
+        omissions.append(Omission(f"frame {frame.name}", f"depth is {got}, expected {expected}"))
+    return tuple(kept)
+
+
+def _is_centred(frame: Frame) -> bool:
+    """Return whether the principal point is near the middle of the depth image, which it is in one orientation only."""
+    share = frame.depth_intrinsics[[1, 0], [2, 2]] / np.array(frame.depth_size)
+    return bool((np.abs(share - 0.5) < 0.1).all())
 
 
 def describe(source: FileSlice, frame: Frame) -> str:

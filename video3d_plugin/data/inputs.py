@@ -234,12 +234,28 @@ def boxes_of(scene: Scene, proposals: str | np.ndarray) -> tuple[torch.Tensor, t
 def _decode(
     scene: Scene, frames: Sequence[Frame], spec: InputsSpec, threads: int | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return pixels (V, S, S, 3) uint8, points (V, S, S, 3) in the world frame, and (V, S, S) bool: depth measured."""
+    """Return pixels (V, S, S, 3) uint8, points (V, S, S, 3) in the world frame, and (V, S, S) bool: depth measured.
+
+    Frames that were turned upright differ in size from those that were not; each size is decoded by itself.
+    """
+    sizes = list(dict.fromkeys(frame.depth_size for frame in frames))
+    if len({tuple(sorted(size)) for size in sizes}) > 1:
+        raise DataError(f"frames of {scene.scene_id} differ in depth size", remedy="prepare the scene again")
+    if len(sizes) == 1:
+        return _decode_size(scene, frames, spec, threads)
+    places = [[i for i, frame in enumerate(frames) if frame.depth_size == size] for size in sizes]
+    parts = [_decode_size(scene, [frames[i] for i in indices], spec, threads) for indices in places]
+    order = torch.from_numpy(np.argsort(np.concatenate(places), kind="stable"))
+    pixels, points, measured = (torch.cat(tensors)[order] for tensors in zip(*parts, strict=True))
+    return pixels, points, measured
+
+
+def _decode_size(
+    scene: Scene, frames: Sequence[Frame], spec: InputsSpec, threads: int | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `_decode`, for frames of one depth size."""
     side, distinct = spec.image_size, {frame.name: frame for frame in frames}
     check_depth_size(frames[0].depth_size, describe(frames[0].depth, frames[0]))
-    for frame in frames:
-        if frame.depth_size != frames[0].depth_size:
-            raise DataError(f"frames of {scene.scene_id} differ in depth size", remedy="prepare the scene again")
     plan = centre_crop_plan(*frames[0].depth_size, side)
     rows, columns = plan.rows, plan.columns
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import scene_coverage
-from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, frames_fingerprint
+from video3d_plugin.data.levelling.scene import level_scene
+from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, file_stamp, frames_fingerprint
 from video3d_plugin.data.prepare_frames import copies_are_whole, copy_frames, drop_linked_frames, refuse_links
 from video3d_plugin.data.proposals import SOURCES, is_source, replace_proposals
+from video3d_plugin.data.readers.alignment import AUTO, NONE, check_align
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import read_scan
 from video3d_plugin.data.readers.scannet_files import ScanFiles
@@ -23,6 +26,8 @@ from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import Omission, Scene
+
+LEVELLING = 1  # counts changes of `data.levelling` after which recordings are prepared anew
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class SceneOptions:
         check: "full": every image is decoded once, and broken frames are left out. "headers": only headers are read.
         follow_links: Whether to use files that are symbolic links out of the source folder.
         copy_frames: Whether to copy colour and depth into the data folder, so that it no longer needs the source.
+        align: Where the world frame of recordings comes from: "auto", "none" or a file (see `load_scene`).
     """
 
     frame_step: int | None = None
@@ -45,6 +51,7 @@ class SceneOptions:
     check: str = "full"
     follow_links: bool = False
     copy_frames: bool = False
+    align: str = AUTO
 
     def __post_init__(self) -> None:
         if self.check not in ("full", "headers"):
@@ -53,6 +60,7 @@ class SceneOptions:
             raise DataError(f"frame step {self.frame_step}", remedy="use 1 or more")
         if not is_source(self.proposals):
             raise DataError(f"proposals={self.proposals!r}", remedy=f"known: {', '.join(SOURCES)}, or a .json file")
+        check_align(self.align)
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
 
@@ -133,13 +141,15 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
         return True
     frames_part = frames_fingerprint(job.files)
     annotations_part = annotations_fingerprint(job.files, job.options.proposals)
-    fingerprint = digest([FORMAT, frames_part, annotations_part, asdict(job.options)])
+    fingerprint = digest([FORMAT, frames_part, annotations_part, _options_fingerprint(job)])
     if _is_current(job, folder, fingerprint):
         return True
     if not job.options.follow_links:
         refuse_links(job.files.paths.values(), job.source)
-    scan = read_scan(job.files, frame_step=job.options.frame_step, max_proposals=job.options.max_proposals)
+    options = job.options
+    scan = read_scan(job.files, frame_step=options.frame_step, max_proposals=options.max_proposals, align=options.align)
     scene = scan.scene if job.options.follow_links else drop_linked_frames(scan.scene, job.source)
+    scene = level_scene(scene, scan.alignment)
     if job.options.check == "full":
         scene = without_broken_frames(scene)
     scene = replace_proposals(scene, job.options.proposals, job.options.max_proposals)
@@ -156,6 +166,18 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     record = {"fingerprint": fingerprint, "frames_fingerprint": frames_part, "surface": surface}
     write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
     return False
+
+
+def _options_fingerprint(job: SceneJob) -> dict[str, Any]:
+    """Return the options that the scene's record depends on, with the stamp of the file that `align` names.
+
+    Records of scans with an alignment of their own stay valid: they have none of the entries about levelling.
+    """
+    options = asdict(job.options)
+    align = options.pop("align")
+    if align not in (AUTO, NONE):
+        align = file_stamp(Path(align))
+    return options | ({"align": align, "levelling": LEVELLING} if job.files.is_bare or align != AUTO else {})
 
 
 def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | None, tuple[str, ...]]:

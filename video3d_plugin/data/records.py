@@ -45,6 +45,7 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
                 "unit": frame.depth_unit_m,
                 "void": frame.depth_void,
                 **_depth_parts_to_json(frame, root),
+                **({"turns": frame.quarter_turns} if frame.quarter_turns else {}),
             }
         )
     return {
@@ -119,6 +120,7 @@ def _frame_from_json(frame: dict[str, Any], cameras: list[np.ndarray], root: Pat
         depth_void=frame["void"],
         depth_camera=_depth_camera_from_json(frame.get("depth_camera"), where),
         confidence=_confidence_from_json(frame.get("confidence"), root),
+        quarter_turns=frame.get("turns", 0),
     )
 
 

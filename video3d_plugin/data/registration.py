@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from video3d_plugin.data.frames import color_size
+from video3d_plugin.data.turning import turned, unturned
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, resized_intrinsics
 from video3d_plugin.geometry.registration import registered_intrinsics
@@ -70,12 +71,15 @@ def with_color_camera(
     elif any(frame.depth_camera is None for frame in scene.frames):
         what, remedy = "the recording does not have the colour camera's intrinsics", "--color-intrinsics FX FY CX CY"
         raise DataError(what, where=scene.scene_id, remedy=remedy)
-    size = next((size for frame in scene.frames if (size := _color_size(frame))), None)
+    stored = [unturned(frame) for frame in scene.frames]
+    size = next((size for frame in stored if (size := _color_size(frame))), None)
     if size is None:
         return scene  # no colour image can be opened, which the check of all frames reports
     note = "depth is brought into the colour camera, as the options say"
-    frames = tuple(in_other_camera(frame, matrix, size, color_from_depth) for frame in scene.frames)
-    return replace(scene, frames=frames, notes=(*scene.notes, note))
+    frames = [in_other_camera(frame, matrix, size, color_from_depth) for frame in stored]
+    turns = (frame.quarter_turns for frame in scene.frames)
+    upright = tuple(turned(frame, count) for frame, count in zip(frames, turns, strict=True))
+    return replace(scene, frames=upright, notes=(*scene.notes, note))
 
 
 def cameras_differ(

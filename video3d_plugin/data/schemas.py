@@ -44,6 +44,7 @@ SCENE: dict[str, Any] = {
             "void": (Whole(0, 65_535), None),
             "depth_camera?": {"intrinsics": MATRIX, "size": IMAGE_SIZE, "color_from_depth": MATRIX},
             "confidence?": {"image": FILE_SLICE, "codec": OneOf(("png", "lzfse")), "least": Whole(0, 255)},
+            "turns?": Whole(1, 3),
         }
     ],
     "instances": [[Whole(0), Text(), BOX]],

@@ -30,6 +30,12 @@ def discretise(points: torch.Tensor, spec: PositionSpec) -> torch.Tensor:
     return ((points.clamp(low, high) - low) / spec.voxel_size).round()
 
 
+def share_beyond(points: torch.Tensor, spec: PositionSpec) -> float:
+    """Return the share of points (..., 3), world frame, metres, that `discretise` clamps to the range of `spec`."""
+    low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
+    return float(((points < low) | (points > high)).any(-1).float().mean())
+
+
 def sine_position(points: torch.Tensor, size: int) -> torch.Tensor:
     """Embed points by sines and cosines of their coordinates.
 

@@ -49,10 +49,12 @@ class SceneSource:
     Attributes:
         path: Folder or file of the scan, or a data folder.
         scene_id: The scene in a data folder; None for a scan.
+        align: How a scan is levelled: "auto", "none" or a file.
     """
 
     path: Path
     scene_id: str | None = None
+    align: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
         MissingError: A file is missing.
     """
     deny_programs()
-    return _read(load_scene(source.path, source.scene_id), model)
+    return _read(load_scene(source.path, source.scene_id, align=source.align), model)
 
 
 def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: ModelView) -> ReadScene:

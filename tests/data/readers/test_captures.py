@@ -48,13 +48,16 @@ def as_stored(frame):
 
 
 def test_depth_and_poses_are_those_that_were_written(capture):
-    scene = load_scene(capture)
+    scene = load_scene(capture, align="none")
+    assert (scene.world_from_scan == np.eye(4)).all()
     assert scene.scene_id == "42" and len(scene.frames) == COUNT and not scene.omissions
     for index, frame in enumerate(scene.frames):
         frame = as_stored(frame)
         np.testing.assert_allclose(frame.scan_from_camera, pose(index), atol=2e-6)
+        assert frame.quarter_turns == 0
         np.testing.assert_allclose(read_depth(frame) * frame.depth_unit_m, depth_mm(index) / 1000, atol=1e-9)
-    assert any("no axis alignment is given" in note for note in scene.notes)
+    levelled = any(note.startswith("levelled") for note in load_scene(capture).notes)
+    assert levelled is detect(capture).z_up  # these frames show hardly anything horizontal
 
 
 def test_the_camera_is_that_of_the_depth_image(capture):
@@ -290,7 +293,7 @@ def test_depth_of_7_scenes_is_brought_into_the_colour_camera(tmp_path):
         write(tmp_path / "x" / f"frame-{index:06d}.color.png", color_png(index))
         write(tmp_path / "x" / f"frame-{index:06d}.depth.png", png(np.full((480, 640), 2000, np.uint16)))
         write(tmp_path / "x" / f"frame-{index:06d}.pose.txt", matrix_text(pose(index)))
-    scene = load_scene(tmp_path / "x")
+    scene = load_scene(tmp_path / "x", align="none")
     frame = scene.frames[1]
     assert any("brought into the colour camera" in note for note in scene.notes)
     assert frame.depth_size == (480, 640) and frame.depth_intrinsics[0, 0] == 525

@@ -24,8 +24,11 @@ def load_scene(
     frame_step: int | None = None,
     intrinsics: Sequence[float] | None = None,
     depth_unit_m: float | None = None,
+    align: str | Path = "auto",
 ) -> Scene:
     """Load the scene at `path`. Images stay on disk until a frame is decoded.
+
+    A recording without an axis alignment is levelled: for this, the depth of at most 60 of its frames is decoded.
 
     Args:
         path: A .sens file or a folder with one, a folder of posed frames, a recording of 7-Scenes, TUM RGB-D,
@@ -38,13 +41,19 @@ def load_scene(
             set, and every tenth of a .sens (fewer are skipped in a short one).
         intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recording.
         depth_unit_m: Metres per depth unit, instead of that of the recording.
+        align: Where the world frame comes from. "auto": the scan's axis alignment; else the direction up that its
+            folder (world_from_scan.txt, gravity.txt) or its format gives, else an estimate of it, with the direction of
+            the walls and the height of the floor as the frames show them. "none": the scan's own frame. A path: a file
+            of 4x4 numbers, world from scan in metres, or of three numbers, the direction down in the scan frame.
 
     Returns:
         The scene. Its boxes, `instances` and `proposals`, are (6,) centre and size in the world frame (z up), metres.
+        Its notes say how it was levelled.
 
     Raises:
         MissingError: There is no such file, folder or scan.
-        DataError: The recording cannot be used. Both errors name the file and the remedy.
+        DataError: The recording cannot be used, or does not allow this alignment. Both errors name the file and the
+            remedy.
 
     >>> scene = load_scene(my_scan)  # a folder or a .zip
     >>> len(scene.frames) > 0, scene.frames[0].scan_from_camera.shape, scene.proposals.shape[1]
@@ -53,8 +62,11 @@ def load_scene(
     check_path("path", path)
     check_text("scene_id", scene_id, optional=True)
     check_count("frame_step", frame_step, optional=True)
+    check_path("align", align)
+    from video3d_plugin.data.readers.alignment import AUTO, check_align
     from video3d_plugin.data.readers.camera_files import CameraOptions
 
+    check_align(align)
     camera = CameraOptions.checked(intrinsics, depth_unit_m)
     path, scene_id = _in_data_folder(Path(path), scene_id)
     is_file = _is_file(path)
@@ -68,8 +80,12 @@ def load_scene(
         if camera != CameraOptions():
             what, remedy = "is a prepared data folder, which has its cameras", "give the camera to `video3d prepare`"
             raise DataError(what, where=path, remedy=remedy)
+        if str(align) != AUTO:
+            what = "is a prepared data folder, whose scenes have their alignment"
+            raise DataError(what, where=path, remedy="prepare it again with this --align")
         folder = DataFolder.open(path)
         return _keep_every(folder.scene(_resolve_scene_id(folder.scene_ids, scene_id, path)), frame_step or 1)
+    from video3d_plugin.data.levelling.scene import level_scene
     from video3d_plugin.data.readers.captures import is_recording_file
     from video3d_plugin.data.readers.scannet import read_scan
     from video3d_plugin.data.readers.scannet_files import ScanFiles
@@ -81,7 +97,8 @@ def load_scene(
         files = ScanFiles(scene_id or path.stem, **{"sens" if path.suffix.lower() == ".sens" else "capture": path})
     else:
         files = _folder_files(path, scene_id)
-    return read_scan(files, frame_step=frame_step, camera=camera).scene
+    scan = read_scan(files, frame_step=frame_step, camera=camera, align=align)
+    return level_scene(scan.scene, scan.alignment)
 
 
 def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:

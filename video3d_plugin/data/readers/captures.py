@@ -1,7 +1,7 @@
 """Recordings of other data sets and apps become frames like ScanNet's.
 
-`FORMATS` lists the formats, each in a module of its own. None of them has an axis alignment; the notes say what is
-known of the world frame. A recording may carry an alignment of its own (see `alignment`).
+`FORMATS` lists the formats, each in a module of its own. None of them has an axis alignment; some know the direction
+up. A recording may carry an alignment of its own (see `alignment`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
+from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment, z_up
 from video3d_plugin.data.readers import (
     arkitscenes,
     nerfstudio,
@@ -133,18 +134,16 @@ def read_capture(
     folder: Path,
     frame_step: int | None = None,
     options: CameraOptions = _AS_RECORDED,
-    world_from_scan: np.ndarray | None = None,
-) -> tuple[tuple[Frame, ...], list[Omission], list[str], np.ndarray]:
+) -> tuple[tuple[Frame, ...], list[Omission], list[str], Alignment]:
     """Read the frames of a recording.
 
     Args:
         folder: The recording: a folder, or a file that is one by itself.
         frame_step: Keep every n-th frame. By default all, or as many as leave at most MAX_FRAMES.
         options: What the user says of the camera; it counts before the folder's files, and these before the format.
-        world_from_scan: (4, 4) alignment, if it is known already; else the folder may give one.
 
     Returns:
-        The frames in capture order, the omissions, the notes, and the alignment (4, 4) float64, world from scan.
+        The frames in capture order, the omissions, the notes, and what is known of the world frame.
 
     Raises:
         MissingError: Neither the recording nor the user gives the camera.
@@ -183,9 +182,7 @@ def read_capture(
     usable = keep_commonest_depth_size(frames, omissions)
     notes += _camera_notes(entries, root, None if options.intrinsics else camera, given)
     usable = with_camera(usable, camera, options, notes)
-    if world_from_scan is None:
-        world_from_scan = _world_from_scan(root, capture, notes)
-    return usable, omissions, notes, world_from_scan
+    return usable, omissions, notes, _alignment(root, capture)
 
 
 def _camera_notes(entries: list[FrameEntry], folder: Path, camera: CameraFile | None, given: bool) -> list[str]:
@@ -263,14 +260,11 @@ def _depth_intrinsics(entry: FrameEntry, depth_size: tuple[int, int]) -> np.ndar
     return check_intrinsics(resized_intrinsics(matrix, (height, width), depth_size), "camera")
 
 
-def _world_from_scan(folder: Path, capture: CaptureFormat, notes: list[str]) -> np.ndarray:
-    """Return the alignment that the folder gives; else the identity, with a note."""
-    alignment = read_alignment(folder)
-    if alignment is not None:
-        return alignment
-    known = "its world frame is taken as it is (z up)" if capture.z_up else "its world frame has no known up"
-    notes.append(f"no axis alignment is given: {known}; a gravity.txt or world_from_scan.txt would align it")
-    return np.eye(4)
+def _alignment(folder: Path, capture: CaptureFormat) -> Alignment:
+    """Return what the folder says of the world frame, else what the format knows."""
+    if (given := read_alignment(folder)) is not None:
+        return given
+    return z_up(capture.name) if capture.z_up else UNKNOWN
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment, z_up
+from video3d_plugin.data.levelling.scene import provisional_alignment
 from video3d_plugin.data.readers import mask3d, mesh, ply, video3dllm_release
-from video3d_plugin.data.readers.alignment import read_alignment
+from video3d_plugin.data.readers.alignment import AUTO, asked_alignment, from_gravity, read_alignment
 from video3d_plugin.data.readers.camera_files import CameraOptions, with_camera
 from video3d_plugin.data.readers.captures import read_capture
 from video3d_plugin.data.readers.posed_images import read_posed_images
@@ -22,7 +25,7 @@ _LONGEST_NAME = 240  # bytes: with `.depth.png`, 255 at the most
 _ALIGNMENT_TOLERANCE = 1e-3  # largest difference of two entries of alignments that count as the same
 
 _AS_RECORDED = CameraOptions()
-_Frames = tuple[tuple[Frame, ...], list[Omission], list[str], np.ndarray]
+_Frames = tuple[tuple[Frame, ...], list[Omission], list[str], Alignment]
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class Scan:
     """A scene with the surface that its boxes were computed from.
 
     Attributes:
-        scene: The scene.
+        scene: The scene. It is not levelled yet.
         surface: (M, 3) float32 mesh vertices, world frame, metres; None without a mesh.
+        alignment: What is known of its world frame; `levelling.scene.level_scene` applies it.
     """
 
     scene: Scene
     surface: np.ndarray | None
+    alignment: Alignment
 
 
 def read_scan(
@@ -44,20 +49,23 @@ def read_scan(
     frame_step: int | None = None,
     max_proposals: int = mask3d.REFERENCE_LIMIT,
     camera: CameraOptions = _AS_RECORDED,
+    align: str | Path = AUTO,
 ) -> Scan:
-    """Read everything that a scan's files hold.
+    """Read everything that a scan's files hold. No image is decoded.
 
     Args:
         files: The files. Parts that are missing are noted in the scene.
         frame_step: Keep every n-th frame; the default depends on the format (see `load_scene`).
         max_proposals: Proposals to keep, best first.
         camera: What the user says of the camera.
+        align: "auto", "none" or a file; see `load_scene`.
 
     Raises:
         MissingError: The scan has no frames.
-        DataError: A file is broken, or no frame can be used.
+        DataError: A file is broken, no frame can be used, or the scan's boxes do not allow another alignment.
     """
-    frames, omissions, notes, world_from_scan = _read_frames(files, frame_step, camera)
+    frames, omissions, notes, alignment = _read_frames(files, frame_step, camera, align)
+    world_from_scan = provisional_alignment(frames) if alignment.matrix is None else alignment.matrix
     frames = _keep_usable(frames, world_from_scan, omissions)
     if not frames:
         reasons = f": {omissions[0].what}: {omissions[0].reason}" if omissions else ""
@@ -74,16 +82,16 @@ def read_scan(
         omissions=(*omissions, *instance_omissions, *proposal_omissions),
         notes=(*notes, *instance_notes, *proposal_notes),
     )
-    return Scan(scene, surface)
+    return Scan(scene, surface, alignment)
 
 
-def _read_frames(files: ScanFiles, frame_step: int | None, camera: CameraOptions) -> _Frames:
-    """Return frames, omissions, notes and the alignment (4, 4), world from scan."""
+def _read_frames(files: ScanFiles, frame_step: int | None, camera: CameraOptions, align: str | Path) -> _Frames:
+    """Return frames, omissions, notes and what is known of the world frame."""
     notes: list[str] = []
-    given = _read_world_from_scan(files, notes)
-    world_from_scan = np.eye(4) if given is None else given
+    alignment = _read_alignment(files, align, notes)
     if files.capture is not None:
-        frames, omissions, frame_notes, world_from_scan = read_capture(files.capture, frame_step, camera, given)
+        frames, omissions, frame_notes, known = read_capture(files.capture, frame_step, camera)
+        alignment = known if alignment is UNKNOWN else alignment
     elif files.posed_images is not None:
         names = files.info.frame_names if files.info else None
         intrinsics = files.info.depth_intrinsics if files.info else None
@@ -101,7 +109,9 @@ def _read_frames(files: ScanFiles, frame_step: int | None, camera: CameraOptions
                 frame_notes.append(f"{unlisted} frames with a pose are not in the EmbodiedScan list, and are not used")
     else:
         raise MissingError(f"scan {files.scene_id} has neither posed images nor a .sens file")
-    return frames, omissions, [*notes, *frame_notes], world_from_scan
+    if alignment.fixed and str(align) != AUTO:
+        notes.append(f"the world frame is given by {alignment.source}")
+    return frames, omissions, [*notes, *frame_notes], alignment
 
 
 def _keep_usable(
@@ -152,26 +162,52 @@ def _read_proposals(
     return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals (--proposals auto makes some)"]
 
 
-def _read_world_from_scan(files: ScanFiles, notes: list[str]) -> np.ndarray | None:
-    """Return the alignment (4, 4): from the EmbodiedScan list, else the meta file, else the identity with a note.
+def _read_alignment(files: ScanFiles, align: str | Path, notes: list[str]) -> Alignment:
+    """Return what is known of the world frame.
 
-    None for a recording of another format without either: `read_capture` finds its alignment itself.
+    In this order: what `align` asks for, the EmbodiedScan list, the meta file, a file in the folder of frames. A scan
+    with a mesh or boxes is never levelled, since others' annotations of it are in its own frame.
     """
+    fixed_parts = [name for name in ("aligned", "gt_boxes", "pred_boxes", "cells") if getattr(files, name) is not None]
+    asked = asked_alignment(align)
+    if asked is not None:
+        if fixed_parts:
+            what = f"scan {files.scene_id} has boxes or a surface in its own world frame ({fixed_parts[0]})"
+            raise DataError(f"{what}, which allows no other alignment", remedy="leave out --align")
+        return _whole(asked) if files.mesh is not None else asked
+    matrix = _axis_alignment(files, notes)
+    if matrix is not None:
+        return Alignment(matrix=matrix, source="the scan's axis alignment", fixed=True)
+    folder = files.posed_images or files.capture
+    given = None if folder is None else read_alignment(folder if folder.is_dir() else folder.parent)
+    if files.mesh is not None or files.mask is not None or files.info is not None or fixed_parts:
+        if given is not None:
+            return _whole(given)
+        notes.append("no axis alignment is given: the world frame is the scan's own")
+        return Alignment(matrix=np.eye(4), fixed=True)
+    if given is not None:
+        return given
+    sens = files.sens is not None and files.posed_images is None
+    return z_up("ScanNet") if sens else UNKNOWN
+
+
+def _whole(alignment: Alignment) -> Alignment:
+    """Return an alignment that is applied as it is, to the mesh too: without levelling, and without turning images."""
+    matrix = alignment.matrix
+    if matrix is None:
+        assert alignment.up is not None
+        matrix = from_gravity(-alignment.up)
+    return Alignment(matrix=matrix, source=alignment.source, fixed=True)
+
+
+def _axis_alignment(files: ScanFiles, notes: list[str]) -> np.ndarray | None:
+    """Return the axis alignment (4, 4) of the EmbodiedScan list, else of the meta file, else None."""
     from_meta = None
     if files.meta is not None and "axisAlignment" in (values := read_key_values(files.meta)):
         from_meta = parse_matrix(values["axisAlignment"], where=files.meta, remedy="axisAlignment has 16 numbers")
         if not is_rigid(from_meta):
             raise DataError("axisAlignment is not a rotation and a translation", where=files.meta)
     from_list = files.info.world_from_scan if files.info else None
-    if from_list is not None:
-        if from_meta is not None and np.abs(from_list - from_meta).max() > _ALIGNMENT_TOLERANCE:
-            notes.append("EmbodiedScan's axis alignment differs from the meta file's; EmbodiedScan's is used")
-        return from_list
-    if from_meta is not None:
-        return from_meta
-    if files.capture is not None:
-        return None
-    if files.posed_images is not None and (alignment := read_alignment(files.posed_images)) is not None:
-        return alignment
-    notes.append("no axis alignment is given: the world frame is the scan's own")
-    return np.eye(4)
+    if from_list is not None and from_meta is not None and np.abs(from_list - from_meta).max() > _ALIGNMENT_TOLERANCE:
+        notes.append("EmbodiedScan's axis alignment differs from the meta file's; EmbodiedScan's is used")
+    return from_meta if from_list is None else from_list

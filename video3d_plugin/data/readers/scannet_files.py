@@ -77,6 +77,12 @@ class ScanFiles:
     selected: video3dllm_release.NamedSelection | None = field(default=None, compare=False)
 
     @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing but frames: no alignment, mesh or boxes from elsewhere."""
+        others = (self.mesh, self.meta, self.mask, self.aligned, self.info, self.gt_boxes, self.pred_boxes, self.cells)
+        return all(part is None for part in others)
+
+    @property
     def paths(self) -> dict[str, Path]:
         """The files and folders that exist, by field name."""
         names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask", "aligned", "capture")

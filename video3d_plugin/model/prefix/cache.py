@@ -71,7 +71,8 @@ def scene_key(scene: Scene) -> str:
             digest.update(repr(_stamp(source)).encode())
         for matrix in (frame.scan_from_camera, frame.depth_intrinsics):
             digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())
-        digest.update(repr((frame.name, frame.depth_size, frame.depth_unit_m, frame.depth_void)).encode())
+        properties = (frame.name, frame.depth_size, frame.depth_unit_m, frame.depth_void, frame.quarter_turns)
+        digest.update(repr(properties).encode())
         if frame.depth_camera is not None:
             for matrix in (frame.depth_camera.intrinsics, frame.depth_camera.color_from_depth):
                 digest.update(np.ascontiguousarray(matrix, np.float64).tobytes())

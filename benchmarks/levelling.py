@@ -1,0 +1,175 @@
+"""How well scans are levelled under random rotations and moves of their world; and how much of what is found is right.
+
+    python benchmarks/levelling.py [--rotations 200] [--real kitchen=FOLDER] [--real realscan=FOLDER:0,1,0]
+
+Up, the walls' direction modulo 90 degrees and the floor's height are compared with the truth of made-up rooms, which is
+exact. For a real scan, up can be given after a colon; otherwise the truth of up is the normal of the plane that is
+fitted to the depth pixels of its floor, and the other figures say how much the result scatters. A real scan with a mesh
+has a truth of its walls: the direction in which the mesh's projections have the least entropy.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from levelling_scans import Case, hard_cases, junk_cases, moved, room, shown, walk
+from measure import Transcript, options
+from page import table
+from scipy.spatial.transform import Rotation
+
+from video3d_plugin import load_scene
+from video3d_plugin.data.inputs import frame_points
+from video3d_plugin.data.levelling.level import MAX_FRAMES, Levelling, level_surfels
+from video3d_plugin.data.levelling.rotation import angle_deg, shortest_rotation
+from video3d_plugin.data.levelling.surfels import merge_windows, read_windows
+from video3d_plugin.data.readers import ply
+from video3d_plugin.scene import Scene
+
+UP_DEG, YAW_DEG, FLOOR_M = 2.0, 3.0, 0.05
+
+
+class Errors:
+    """Errors of many runs: of up and the walls in degrees, of the floor in metres; NaN where something is not found."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float, float]] = []
+
+    def add(self, case: Case, result: Levelling) -> None:
+        assert case.up is not None
+        up = angle_deg(result.estimate.direction, case.up)
+        found = result.up is not None
+        yaw = _yaw_error(case, result) if found and result.yaw is not None and result.yaw.found else np.nan
+        floor = np.nan
+        if found and result.floor is not None and result.floor.seen and case.floor_m is not None:
+            # z of the true floor at the cameras: 0 is right
+            cameras = np.mean([w.scan_from_camera[:3, 3] for w in case.windows], axis=0)
+            foot = cameras - (cameras @ case.up - case.floor_m) * case.up
+            floor = float(abs((result.world_from_scan @ [*foot, 1])[2]))
+        self.rows.append((up if found else np.nan, yaw, floor))
+
+    def cells(self) -> list[str]:
+        values = np.array(self.rows, float)
+        cells = []
+        for column, (limit, factor, unit) in enumerate(((UP_DEG, 1, "°"), (YAW_DEG, 1, "°"), (FLOOR_M, 100, " cm"))):
+            known = values[:, column][np.isfinite(values[:, column])]
+            if not len(known):
+                cells.append("—")
+                continue
+            right = (known <= limit).mean()
+            middle, worst = np.median(known) * factor, known.max() * factor
+            cells.append(f"{middle:.2f} / {worst:.2f}{unit}; {right:.1%} of {len(known) / len(values):.0%}")
+        return cells
+
+
+def _yaw_error(case: Case, result: Levelling) -> float:
+    if case.wall is None:
+        return np.nan
+    wall = result.world_from_scan[:3, :3] @ case.wall
+    return float(abs((np.degrees(np.arctan2(wall[1], wall[0])) + 45) % 90 - 45))
+
+
+def turn_at_random(case: Case, rotations: int, rng: np.random.Generator, errors: Errors) -> None:
+    for _ in range(rotations):
+        rotation = Rotation.random(random_state=rng).as_matrix()
+        turned = moved(case, rotation, rng.uniform(-50, 50, 3))
+        errors.add(turned, level_surfels(merge_windows(turned.windows)))
+
+
+def real_case(scene: Scene, up: np.ndarray | None, mesh: Path | None) -> Case:
+    """The scan with its truth as far as it is known, else with the result that it has unturned."""
+    picked = np.unique(np.linspace(0, len(scene.frames) - 1, min(MAX_FRAMES, len(scene.frames))).round().astype(int))
+    windows = read_windows([scene.frames[i] for i in picked])
+    result = level_surfels(merge_windows(windows))
+    assert result.up is not None and result.floor is not None, f"{scene.scene_id}: {result.note}"
+    height = result.floor.height_m + float(windows[0].scan_from_camera[:3, 3] @ result.up)
+    if up is None:
+        up = floor_normal(scene, picked, result.up, height)
+    if mesh is None:
+        wall = np.linalg.inv(result.world_from_scan[:3, :3]) @ [1, 0, 0]
+    else:
+        flat = shortest_rotation(up)
+        yaw = np.radians(least_entropy_deg(ply.read_vertices(mesh) @ flat.T))
+        wall = flat.T @ [np.cos(yaw), np.sin(yaw), 0]
+    return Case(windows, up, wall, height)
+
+
+def floor_normal(scene: Scene, picked: np.ndarray, up: np.ndarray, height: float) -> np.ndarray:
+    """Unit normal of the plane fitted to all depth pixels within 5 cm of the floor, three times over."""
+    points = np.concatenate([frame_points(scene, int(i), stride=4) for i in picked]).astype(np.float64)
+    for _ in range(3):
+        near = points[np.abs(points @ up - height) < 0.05]
+        centre = near.mean(0)
+        normal = np.linalg.svd(near - centre, full_matrices=False)[2][2]
+        up, height = normal * np.sign(normal @ up), float(centre @ normal * np.sign(normal @ up))
+    return up
+
+
+def least_entropy_deg(points: np.ndarray) -> float:
+    """Angle about z, 0 to 90 degrees, at which the histograms of both horizontal coordinates have the least entropy."""
+    angles = np.arange(0, 90, 0.1)
+    entropies = []
+    for angle in np.radians(angles):
+        x, y = points[:, 0], points[:, 1]
+        total = 0.0
+        for values in (x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)):
+            share = np.bincount(((values - values.min()) / 0.02).astype(int)) / len(values)
+            total -= float((share[share > 0] * np.log(share[share > 0])).sum())
+        entropies.append(total)
+    return float(angles[int(np.argmin(entropies))])
+
+
+def measured_scans(args, rng: np.random.Generator) -> dict[str, list[Case]]:
+    scans: dict[str, list[Case]] = {}
+    for text in args.real:
+        name, _, place = text.partition("=")
+        folder, _, up = place.partition(":")
+        root = Path(folder)
+        mesh = next(iter(sorted(root.glob("scans/*/*_vh_clean_2.ply"))), None)
+        direction = np.array([float(value) for value in up.split(",")]) if up else None
+        scans[name] = [real_case(load_scene(root, align="none"), direction, mesh)]
+    scans[f"{args.rooms} made-up rooms"] = [shown(room(i), walk(room(i), 40), rng) for i in range(args.rooms)]
+    noisy = range(args.rooms, args.rooms + args.rooms // 2)
+    scans[f"{args.rooms // 2} with noise and drift"] = [shown(room(i), walk(room(i), 40), rng, True) for i in noisy]
+    return scans
+
+
+def main() -> None:
+    parser = options(__doc__, rotations=200, rooms=12, hard=30)
+    parser.add_argument("--real", action="append", default=[], metavar="NAME=FOLDER[:X,Y,Z]")
+    args = parser.parse_args()
+    say, rng, rows = Transcript(), np.random.default_rng(0), []
+    start, runs = time.process_time(), 0
+    for name, cases in measured_scans(args, rng).items():
+        errors = Errors()
+        for case in cases:
+            turn_at_random(case, args.rotations, rng, errors)
+        runs += len(errors.rows)
+        rows.append([name, *errors.cells()])
+        say(" | ".join(rows[-1]))
+    seconds = (time.process_time() - start) / runs
+    everything: dict[str, Errors] = {}
+    found_junk: dict[str, int] = {}
+    for number in range(args.hard):
+        for kind, case in hard_cases(100 + number, rng).items():
+            turn_at_random(case, 1, rng, everything.setdefault(kind, Errors()))
+        for kind, case in junk_cases(100 + number, rng).items():
+            result = level_surfels(merge_windows(case.windows))
+            found_junk[kind] = found_junk.get(kind, 0) + (result.up is not None)
+    for kind, errors in everything.items():
+        rows.append([kind, *errors.cells()])
+        say(" | ".join(rows[-1]))
+    found = np.array([row for errors in everything.values() for row in errors.rows])
+    up = found[:, 0][np.isfinite(found[:, 0])]
+    right = (up <= UP_DEG).mean()
+    say(f"hard cases: up called found in {len(up)} of {len(found)}, {right:.1%} of these within 2 degrees")
+    say(f"called found where nothing can be: {found_junk}, of {args.hard} each")
+    say(f"{seconds:.2f} s of CPU a scan, without reading its depth images")
+    header = ["", "up: median / worst; right, of found", "walls: the same", "floor: the same"]
+    extra = table(header, rows) + "\n\nRight: up within 2°, walls within 3°, floor within 5 cm."
+    say.publish(args.page, "levelling", "Levelling", extra)
+
+
+if __name__ == "__main__":
+    main()
