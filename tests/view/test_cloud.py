@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from video3d_plugin.view.cloud import CloudBuilder, stride_for, voxel_for
-from video3d_plugin.view.scene_view import _shown, gather, upright
+from video3d_plugin.view.scene_view import _shown, gather, up_axis, upright
 
 K = np.array([[100.0, 0, 31.5, 0], [0, 100.0, 23.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
@@ -81,6 +83,16 @@ def test_the_upright_axis_is_what_the_cameras_agree_on():
     other = pose.copy()
     other[:3, :3] = np.diag([-1.0, 1, -1])
     assert upright([pose, other]) == upright([]) == (0, 0, 1)
+
+
+def test_a_scan_that_was_turned_is_shown_with_z_up(scene):
+    turned = np.eye(4)
+    turned[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]
+    assert up_axis(replace(scene, world_from_scan=turned)) == (0, 0, 1)
+    poses = [scene.world_from_scan @ frame.scan_from_camera for frame in scene.frames]
+    as_recorded = [replace(f, scan_from_camera=p) for f, p in zip(scene.frames, poses, strict=True)]
+    lying = replace(scene, frames=tuple(as_recorded), world_from_scan=np.eye(4))
+    assert up_axis(lying) == upright(poses)
 
 
 def test_chosen_frames_are_shown_whatever_the_limit(scene):

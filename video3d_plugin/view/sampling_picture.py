@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from video3d_plugin.data.frames import open_color
 from video3d_plugin.files.atomic import write_bytes
-from video3d_plugin.view.scene_view import upright
+from video3d_plugin.view.scene_view import up_axis
 
 if TYPE_CHECKING:
     from video3d_plugin.sampling.coverage import Coverage
@@ -60,7 +60,7 @@ def write_picture(path: Path, scene: Scene, coverage: Coverage, results: Sequenc
 def picture(scene: Scene, coverage: Coverage, results: Sequence[Sampled]) -> Image.Image:
     """Draw the picture that `write_picture` writes."""
     poses = [scene.world_from_scan @ frame.scan_from_camera for frame in scene.frames]
-    axes = _plan_axes(upright(poses))
+    axes = _plan_axes(up_axis(scene))
     columns = 2 if len(results) == 4 else min(len(results), 3)
     rows = -(-len(results) // columns)
     width, height = columns * (PANEL + GAP) + GAP, rows * (HEAD + PANEL + STRIP + GAP) + GAP + FOOT

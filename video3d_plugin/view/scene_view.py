@@ -107,8 +107,18 @@ def gather(
         chosen=tuple(dict.fromkeys(position[int(i)] for i in chosen)),
         sampler=sampler,
         unshown=len(scene.frames) - len(shown),
-        up=upright([view.world_from_camera for view in views]),
+        up=up_axis(scene),
     )
+
+
+def up_axis(scene: Scene) -> tuple[float, float, float]:
+    """Return the unit vector of the world axis that a scene is shown with upwards.
+
+    It is z where an alignment or levelling turned the scan, else what its cameras suggest.
+    """
+    if (scene.world_from_scan[:3, :3] != np.eye(3)).any():
+        return (0.0, 0.0, 1.0)
+    return upright([scene.world_from_scan @ frame.scan_from_camera for frame in scene.frames])
 
 
 def upright(poses: Sequence[np.ndarray]) -> tuple[float, float, float]:

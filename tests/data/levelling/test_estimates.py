@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from posed_rooms import around, look, view
+from posed_rooms import around, look, view, write_posed
 from scipy.spatial.transform import Rotation
 
 from video3d_plugin.data.levelling.alignment import Alignment, z_up
 from video3d_plugin.data.levelling.level import level_surfels
 from video3d_plugin.data.levelling.rotation import angle_deg
-from video3d_plugin.data.levelling.surfels import STEP, WINDOW, Windows, fit_windows, merge_by_voxel, merge_windows
+from video3d_plugin.data.levelling.surfels import (
+    STEP,
+    WINDOW,
+    Windows,
+    fit_windows,
+    merge_by_voxel,
+    merge_windows,
+    read_windows,
+)
 from video3d_plugin.data.levelling.yaw import find_yaw
+from video3d_plugin.data.readers import load_scene
 
 Z = np.array([0, 0, 1.0])
 GIVEN = Alignment(up=Z, source="that of gravity.txt")
@@ -77,6 +86,14 @@ def test_a_large_image_is_reduced_and_gives_the_same_planes():
     assert floor.sum() > 300
     off = np.abs(world[floor] - Z).max(1)
     assert (off < 2e-3).mean() > 0.95  # the others lie across the edge to the wall
+
+
+@pytest.mark.parametrize("size", [(480, 640), (960, 1280), (1000, 1500)])
+def test_a_very_large_image_is_thinned_and_gives_the_same_floor(tmp_path, size):
+    write_posed(tmp_path / "scan", [view(look([0, 0, 1.5], [0, 2, 0]), size=size)])
+    surfels = merge_windows(read_windows(load_scene(tmp_path / "scan", align="none").frames))
+    floor = surfels.points[surfels.normals[:, 2] > 0.999]
+    assert len(floor) > 400 and np.abs(floor[:, 2] + 1.5).max() < 0.005  # relative to the camera
 
 
 @pytest.mark.parametrize("depth", [np.zeros((48, 64)), np.full((48, 64), 50.0), np.zeros((3, 2)), np.full((1, 1), 2.0)])

@@ -21,6 +21,7 @@ from video3d_plugin.geometry.camera_checks import resized_intrinsics
 from video3d_plugin.scene import Frame
 
 NEAREST_M, FARTHEST_M = 0.25, 6.0  # depth outside of this range is not used
+LARGEST = 640  # pixels of the longer side of an image; of a larger one, every n-th row and column is used
 WIDTH = 160  # pixels of the longer side of an image when windows are fitted
 WINDOW, STEP = 7, 3  # side of a window and distance between windows, pixels
 VOXEL_M = 0.1
@@ -71,11 +72,17 @@ def read_windows(frames: Sequence[Frame]) -> list[Windows]:
     """
 
     def read(frame: Frame) -> Windows | None:
+        step = -(-max(frame.depth_size) // LARGEST)
+        first = (step - 1) // 2
+        rows, columns = (np.arange(first, size, step) for size in frame.depth_size)
+        camera = frame.depth_intrinsics.copy()
+        camera[:2, :2] /= step
+        camera[:2, 2] = (camera[:2, 2] - first) / step
         try:
-            depth_m = read_depth_m(frame)
+            depth_m = read_depth_m(frame, rows, columns)
         except (DataError, MissingError):
             return None
-        return Windows(*fit_windows(depth_m, frame.depth_intrinsics), frame.scan_from_camera)
+        return Windows(*fit_windows(depth_m, camera), frame.scan_from_camera)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return [windows for windows in pool.map(read, frames) if windows is not None]

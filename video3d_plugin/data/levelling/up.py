@@ -21,7 +21,7 @@ LEAST_SURFELS = 200
 LEAST_FRAMES = 2
 
 _DIRECTIONS, _PEAKS = 2000, 8
-_VOTES_OF = 4000  # surfels that vote
+_VOTES_OF, _AT_ONCE = 4000, 100  # surfels that vote; directions that are counted at once
 _KERNEL_DEG, _APART_DEG = 8.0, 15.0
 _CONES_DEG = (10.0, 10.0, 8.0, 6.0, 5.0, 4.0, 4.0, 4.0)
 _SQUARE_WEIGHT = -0.1
@@ -84,8 +84,12 @@ def candidates(surfels: Surfels) -> np.ndarray:
     """Return (N, 3) unit vectors, sign free: peaks of the normals, and directions that the cameras suggest."""
     voters = surfels.normals[:: max(1, -(-len(surfels.normals) // _VOTES_OF))].astype(np.float32)
     sphere = half_sphere(_DIRECTIONS)
-    cosine = np.cos(np.radians(_KERNEL_DEG))
-    votes = np.maximum(np.abs(sphere.astype(np.float32) @ voters.T) - np.float32(cosine), 0).sum(1)
+    cosine = np.float32(np.cos(np.radians(_KERNEL_DEG)))
+    votes = np.empty(_DIRECTIONS, np.float32)
+    for start in range(0, _DIRECTIONS, _AT_ONCE):  # as many as fit in the CPU's cache
+        closeness = np.abs(sphere[start : start + _AT_ONCE].astype(np.float32) @ voters.T)
+        closeness -= cosine
+        votes[start : start + _AT_ONCE] = np.maximum(closeness, 0, out=closeness).sum(1)
     found: list[np.ndarray] = []
     for index in np.argsort(-votes, kind="stable"):
         if len(found) == _PEAKS or votes[index] <= 0:

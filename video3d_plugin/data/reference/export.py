@@ -32,6 +32,7 @@ from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
 from video3d_plugin.data.readers.sens_export import export_sens
 from video3d_plugin.data.reference.scan import reference_scan
 from video3d_plugin.data.selections import read_selection
+from video3d_plugin.data.turning import unturned
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import write_bytes, write_json
 from video3d_plugin.files.text import read_text
@@ -216,7 +217,8 @@ def _write_scans(
     for scene_id, scene in tqdm(scenes.items(), desc="reference", unit="scene", disable=None):
         files = root.files(scene_id)
         if files.posed_images is None and files.sens is not None:
-            count = export_sens(files.sens, output / "scannet" / "posed_images" / scene_id, scene.frames)
+            frames = [unturned(frame) for frame in scene.frames]  # colour is copied as it is stored
+            count = export_sens(files.sens, output / "scannet" / "posed_images" / scene_id, frames)
             written.files[f"scannet/posed_images/{scene_id}/"] = count
         if files.mesh is None or labels is None:
             why = "no mesh" if files.mesh is None else "no label table"
