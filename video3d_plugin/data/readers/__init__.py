@@ -94,7 +94,8 @@ def load_scene(
         if not is_recording_file(path):
             what, remedy = "not a .sens, .zip, .r3d or bag", "give one of these, or a folder"
             raise DataError(what, where=path, remedy=remedy)
-        files = ScanFiles(scene_id or path.stem, **{"sens" if path.suffix.lower() == ".sens" else "capture": path})
+        is_sens = path.suffix.lower() == ".sens"
+        files = ScanFiles(scene_id or path.stem, sens=path if is_sens else None, capture=None if is_sens else path)
     else:
         files = _folder_files(path, scene_id)
     scan = read_scan(files, frame_step=frame_step, camera=camera, align=align)
