@@ -133,7 +133,7 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
     if not folder.scene_ids:
         raise DataError(f"no usable scan: {report.first_failure()}", where=root.root)
     if options.store is not None:
-        _fill_store(folder, scene_ids, options)
+        _fill_store(folder, scene_ids, options.store, options)
     if options.reference:
         _write_reference(folder, root, output, annotations, report)
     _add_earlier_results(folder, options, report)
@@ -227,8 +227,8 @@ def _write_reference(
     report.notes += [f"reference: {note}" for note in written.notes]
 
 
-def _fill_store(folder: DataFolder, scene_ids: Sequence[str], options: PrepareOptions) -> None:
-    jobs = [(folder.path, i, options.store, options.store_inputs) for i in scene_ids if i in folder.scene_ids]
+def _fill_store(folder: DataFolder, scene_ids: Sequence[str], spec: InputsSpec, options: PrepareOptions) -> None:
+    jobs = [(folder.path, i, spec, options.store_inputs) for i in scene_ids if i in folder.scene_ids]
     results = run_jobs(_store_scene, jobs, processes=options.jobs, backend=options.backend, description="store")
     for _ in results:
         pass  # running a job stores its scene

@@ -84,7 +84,7 @@ def _scores(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         for k, i, j in product(range(len(_SCALES)), range(len(_SHIFTS)), range(len(_SHIFTS))):
             moved = _move(points, strength.shape, _SCALES[k], _SHIFTS[i], _SHIFTS[j])
             inside = ((moved >= 0) & (moved <= (width - 1, height - 1))).all(1)
-            sampled = cv2.remap(strength, moved[None], None, cv2.INTER_LINEAR)[0]
+            sampled = cv2.remap(strength, moved[None], None, cv2.INTER_LINEAR)[0]  # type: ignore[call-overload]
             scores[k, i, j] += sampled[inside].mean() if inside.any() else 0.0
     return scores / len(pairs)
 

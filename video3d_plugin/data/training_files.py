@@ -183,9 +183,9 @@ def check_scenes(questions: Sequence[Question], folder: DataFolder) -> None:
         )
     objects = {q.scene_id: None for q in questions if q.targets}
     boxes = {scene_id: {one.object_id for one in folder.scene(scene_id).instances} for scene_id in objects}
-    broken = [q for q in questions if q.targets and not set(q.targets) <= boxes[q.scene_id]]
+    broken = [q for q in questions if q.targets and not boxes[q.scene_id].issuperset(q.targets)]
     if broken:
-        without_box = sorted(set(broken[0].targets) - boxes[broken[0].scene_id])
+        without_box = sorted({*(broken[0].targets or ())} - boxes[broken[0].scene_id])
         raise DataError(
             f"{broken[0].item_id} refers to object {without_box[0]} of {broken[0].scene_id}, which has no annotated "
             f"box in {folder.path} ({len(broken)} of {len(questions)} items)",

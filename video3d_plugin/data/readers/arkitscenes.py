@@ -51,9 +51,9 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
         camera = _read_camera(base / "lowres_wide_intrinsics", color.stem, time)
         if isinstance(camera, str):
             pose, camera = camera, [0.0] * 6
-        size = (int(camera[1]), int(camera[0]))
+        size, (fx, fy, cx, cy) = (int(camera[1]), int(camera[0])), camera[2:6]
         depth = base / "lowres_depth" / color.name
-        yield FrameEntry(color.stem, color, depth, pose, tuple(camera[2:6]), size if min(size) > 0 else None)
+        yield FrameEntry(color.stem, color, depth, pose, (fx, fy, cx, cy), size if min(size) > 0 else None)
 
 
 def _time(stem: str) -> float:

@@ -287,7 +287,8 @@ def _color_size(frame: Frame) -> tuple[int, int] | None:
 
 def _as_intrinsics(values: list[float], path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """Return the (4, 4) intrinsics of a file's numbers, and the coefficients of lens distortion behind them."""
-    count, matrix, distortion = len(values), np.eye(4), ()
+    count, matrix = len(values), np.eye(4)
+    distortion: tuple[float, ...] = ()
     if count in (12, 16) or (count == 9 and values[3] == 0):
         rows = np.array(values, np.float64).reshape(4 if count == 16 else 3, -1)
         matrix[:3, :3] = rows[:3, :3]  # a fourth row and column of zeros is as common as that of the identity

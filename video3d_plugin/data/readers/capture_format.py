@@ -181,7 +181,7 @@ def quaternion_rotation(x: float, y: float, z: float, w: float) -> np.ndarray:
     return Rotation.from_quat(np.array([x, y, z, w]) / length).as_matrix()
 
 
-def rigid_matrix(rotation: np.ndarray, translation: Sequence[float]) -> np.ndarray:
+def rigid_matrix(rotation: np.ndarray, translation: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the (4, 4) float64 matrix of a (3, 3) rotation followed by a translation in metres."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, translation

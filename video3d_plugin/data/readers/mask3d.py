@@ -80,8 +80,9 @@ def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT)
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with open_npz(path, _MAX_BYTES, _REMEDY) as archive:
-            names = [n for n in ("format", "shape", "data", "indices", "indptr", "row", "col") if n in archive.files]
-            arrays = {name: np.asarray(archive[name]) for name in names}  # a member that is not a .npy is read as bytes
+            members = ("format", "shape", "data", "indices", "indptr", "row", "col")
+            # a member that is not a .npy is read as bytes
+            arrays: dict[str, np.ndarray] = {n: np.asarray(archive[n]) for n in members if n in archive.files}
     except (DataError, MissingError):
         raise
     except Exception as error:  # damaged zip, zlib or NumPy headers raise many types
@@ -92,8 +93,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _rows_of_csr(arrays: dict[str, np.ndarray], rows: int, columns: int, path: Path) -> list[np.ndarray]:
-    data, indices, start = arrays["data"], arrays.get("indices"), arrays.get("indptr")
-    _check_indices(indices, data, columns, path)
+    data, start = arrays["data"], arrays.get("indptr")
+    indices = _checked_indices(arrays.get("indices"), data, columns, path)
     if (
         start is None
         or start.shape != (rows + 1,)
@@ -117,8 +118,8 @@ def _rows_of_triplets(
         if start is None or start.shape != (columns + 1,) or (np.diff(start) < 0).any() or start[-1] != len(data):
             raise DataError("mask matrix has broken column pointers", where=path, remedy=_REMEDY)
         column = np.repeat(np.arange(columns), np.diff(start))
-    _check_indices(row, data, rows, path)
-    _check_indices(column, data, columns, path)
+    row = _checked_indices(row, data, rows, path)
+    column = _checked_indices(column, data, columns, path)
     if rows > 1 << 20:
         raise DataError(f"mask matrix has {rows} rows", where=path, remedy=_REMEDY)
     is_set = data == 1
@@ -128,8 +129,10 @@ def _rows_of_triplets(
     return [column[order[a:b]].astype(np.int64) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
-def _check_indices(indices: np.ndarray | None, data: np.ndarray, limit: int, path: Path) -> None:
+def _checked_indices(indices: np.ndarray | None, data: np.ndarray, limit: int, path: Path) -> np.ndarray:
+    """Return the indices of a sparse matrix's values, after checking them; DataError if there are none."""
     if indices is None or indices.shape != data.shape or data.ndim != 1 or indices.dtype.kind not in "iu":
         raise DataError("mask matrix lacks its indices", where=path, remedy=_REMEDY)
     if data.dtype.kind not in "biuf" or (len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < limit):
         raise DataError("mask matrix has indices outside its shape", where=path, remedy=_REMEDY)
+    return indices

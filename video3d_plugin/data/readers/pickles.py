@@ -39,7 +39,8 @@ class Dtype:
         """Return the NumPy type; ValueError for one that is not a plain number or bool."""
         if not isinstance(self.name, str) or self.name[:1] not in "biuf?" or self.order not in ("<", ">", "|", "="):
             raise ValueError(f"dtype {self.name!r}")
-        return np.dtype(self.name).newbyteorder(self.order if self.order != "|" else "=")
+        order: Any = "=" if self.order == "|" else self.order
+        return np.dtype(self.name).newbyteorder(order)
 
 
 class Array:

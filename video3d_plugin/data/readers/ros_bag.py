@@ -135,7 +135,7 @@ def _camera(bag: Bag, topic: str, image: Image) -> _Camera | None:
         message = bag.first_message(info)
         if message is None or info not in beside and message.header.frame_id.lstrip("/") != image.frame_id:
             continue
-        matrix, distortion = (getattr(message, name, getattr(message, name.upper(), ())) for name in ("k", "d"))
+        matrix, distortion = (getattr(message, n, getattr(message, n.upper(), np.zeros(0))) for n in ("k", "d"))
         if len(matrix) != 9 or not np.isfinite(matrix).all() or not matrix[0] > 0:
             continue
         values = tuple(float(matrix[index]) for index in (0, 4, 2, 5))

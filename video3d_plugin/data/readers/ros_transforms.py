@@ -64,11 +64,12 @@ class TransformTree:
         common = next((name for name in chains[1] if name in chains[0]), None)
         if common is None:
             return f"no transform from {source} to {target}"
-        matrices = [self._to_ancestor(chain, common, time_ns) for chain in chains]
-        for matrix in matrices:
-            if isinstance(matrix, str):
-                return matrix
-        return np.linalg.inv(matrices[0]) @ matrices[1]
+        common_from_target, common_from_source = (self._to_ancestor(chain, common, time_ns) for chain in chains)
+        if isinstance(common_from_target, str):
+            return common_from_target
+        if isinstance(common_from_source, str):
+            return common_from_source
+        return np.linalg.inv(common_from_target) @ common_from_source
 
     def _chain(self, frame: str) -> list[str]:
         """Return the frame and its ancestors; cut where they form a circle."""

@@ -102,9 +102,9 @@ def _read_frames(files: ScanFiles, frame_step: int | None, camera: CameraOptions
         frames, omissions, frame_notes = read_sens(files.sens, step)
         frames = with_camera(frames, None, camera, frame_notes)
         if files.info and frame_step is None:
-            names = set(files.info.frame_names)
-            unlisted = sum(frame.name not in names for frame in frames)
-            frames = tuple(frame for frame in frames if frame.name in names)
+            listed_names = set(files.info.frame_names)
+            unlisted = sum(frame.name not in listed_names for frame in frames)
+            frames = tuple(frame for frame in frames if frame.name in listed_names)
             if unlisted:
                 frame_notes.append(f"{unlisted} frames with a pose are not in the EmbodiedScan list, and are not used")
     else:

@@ -190,7 +190,7 @@ class ScanNetRoot:
         posed = self.folders("posed_images")
         splits = [path for folder in self.folders("pcd_with_object_aabbs") for path in _with_subfolders(folder)]
         posed_images = _first([folder / scene_id for folder in posed], Path.is_dir)
-        sens = _first([path for scan in scans if (path := _sens_of(scan))])
+        sens = _first([file for scan in scans if (file := _sens_of(scan))])
         frames = [posed_images] if posed_images else [] if sens else scans
         capture = _first(frames, split_folders.FORMAT.matches)
         files = ScanFiles(

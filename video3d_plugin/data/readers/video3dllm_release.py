@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.data.readers.pickles import as_array, load_pickle, load_pth
-from video3d_plugin.data.schemas import BOX, NAME, PATH
+from video3d_plugin.data.schemas import PATH
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import Whole, check
 from video3d_plugin.geometry.camera_checks import check_boxes, check_points
 from video3d_plugin.scene import Instance
+from video3d_plugin.tasks.kinds import BOX, NAME
 
 _PREFIX = "scannet/"
 _MAX_CELL = 10_000_000  # 1000 km
