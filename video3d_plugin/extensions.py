@@ -1,6 +1,7 @@
 """Extension points: what other distributions add through entry points.
 
     video3d.frame_samplers   video3d_plugin.sampling.registry
+    video3d.proposals        video3d_plugin.data.proposals.registry
     video3d.models           video3d_plugin.model.registry
     video3d.tasks            video3d_plugin.tasks.registry
 

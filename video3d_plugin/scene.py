@@ -185,6 +185,9 @@ class Scene:
         proposals: (N, 6) float32 predicted boxes, centre and size, world frame, metres; N may be 0.
         omissions: What the reader left out.
         notes: Remarks of the reader for the user.
+        proposal_scores: (N,) float32 scores of the proposals in 0..1; of length 0 where they have none.
+        proposal_labels: N names of the proposals, "" where unknown; empty where they have none.
+        proposal_views: For each proposal the names of the frames that show it; empty where unknown.
     """
 
     scene_id: str
@@ -194,6 +197,9 @@ class Scene:
     proposals: np.ndarray = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     omissions: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
+    proposal_scores: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    proposal_labels: tuple[str, ...] = ()
+    proposal_views: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.levelling.scene import level_scene
 from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, file_stamp, frames_fingerprint
 from video3d_plugin.data.prepare_frames import copies_are_whole, copy_frames, drop_linked_frames, refuse_links
-from video3d_plugin.data.proposals import SOURCES, is_source, replace_proposals
+from video3d_plugin.data.proposals import check_source, replace_proposals
 from video3d_plugin.data.readers.alignment import AUTO, NONE, check_align
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import read_scan
@@ -37,7 +37,7 @@ class SceneOptions:
     Attributes:
         frame_step: Keep every n-th frame; the default depends on the format (see `load_scene`).
         proposals: Where predicted boxes come from: "mask3d" (mask files, else released metadata), "gt" (the annotated
-            boxes), the name of a maker ("auto": clusters of what the frames see), or the path of a JSON file of boxes.
+            boxes), NAME or NAME:ARGUMENT of a maker ("auto"), or the path of a JSON file of boxes.
         max_proposals: Largest number of proposals, best first (the reference uses 50).
         check: "full": every image is decoded once, and broken frames are left out. "headers": only headers are read.
         follow_links: Whether to use files that are symbolic links out of the source folder.
@@ -58,8 +58,7 @@ class SceneOptions:
             raise DataError(f"check={self.check!r}", remedy="known: full, headers")
         if self.frame_step is not None and self.frame_step < 1:
             raise DataError(f"frame step {self.frame_step}", remedy="use 1 or more")
-        if not is_source(self.proposals):
-            raise DataError(f"proposals={self.proposals!r}", remedy=f"known: {', '.join(SOURCES)}, or a .json file")
+        check_source(self.proposals)
         check_align(self.align)
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")

@@ -57,9 +57,20 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
         "frames": frames,
         "instances": [[i.object_id, i.label, list(i.box)] for i in scene.instances],
         "proposals": [[float(value) for value in box] for box in scene.proposals],
+        **_details_to_json(scene),
         "omissions": [[o.what, o.reason] for o in scene.omissions],
         "notes": list(scene.notes),
     }
+
+
+def _details_to_json(scene: Scene) -> dict[str, Any]:
+    """Return what is known about the proposals besides their boxes; records of Mask3D's have no such fields."""
+    details = {
+        "proposal_scores": [float(score) for score in scene.proposal_scores],
+        "proposal_labels": list(scene.proposal_labels),
+        "proposal_views": [list(names) for names in scene.proposal_views],
+    }
+    return {name: values for name, values in details.items() if values}
 
 
 def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
@@ -90,6 +101,10 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
             raise DataError(f"broken scene record: frame {frame.name}: {fault}", where=where, remedy=_REMEDY)
     boxes = [*value["proposals"], *(box for _, _, box in value["instances"])]
     check_boxes(np.array(boxes, np.float64).reshape(-1, 6), where, "a box")
+    scores, labels, views = (value.get(f"proposal_{name}", []) for name in ("scores", "labels", "views"))
+    if any(len(details) not in (0, len(value["proposals"])) for details in (scores, labels, views)):
+        what = "broken scene record: not one score, label and list of frames for each proposal"
+        raise DataError(what, where=where, remedy=_REMEDY)
     return Scene(
         scene_id=value["scene_id"],
         frames=frames,
@@ -98,6 +113,9 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
         proposals=np.array(value["proposals"], np.float32).reshape(-1, 6),
         omissions=tuple(Omission(what, reason) for what, reason in value["omissions"]),
         notes=tuple(value["notes"]),
+        proposal_scores=np.array(scores, np.float32),
+        proposal_labels=tuple(labels),
+        proposal_views=tuple(map(tuple, views)),
     )
 
 

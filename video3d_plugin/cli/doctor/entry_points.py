@@ -14,6 +14,7 @@ GROUPS = {
     "video3d.models": (("video3d",), True),
     "video3d.tasks": ((), True),
     "video3d.frame_samplers": (("uniform", "mc", "mc-ratio90", "mc-ratio95"), True),
+    "video3d.proposals": (("auto",), True),
 }
 _CODE = """
 from importlib.metadata import EntryPoint

@@ -1,8 +1,7 @@
 """Object proposals of a scene: boxes that a grounding head chooses from.
 
-They come from a source: Mask3D's masks, which the readers turn into boxes, the annotated boxes, a JSON file, or a
-maker. A maker needs nothing but the scene's frames. Each has a module of its own that defines a `ProposalMaker`; MAKERS
-lists them by name.
+They come from a source: Mask3D's masks, which the readers turn into boxes, the annotated boxes, a JSON file, or a maker
+NAME[:ARGUMENT], which needs nothing but the scene's frames (`proposals.registry` lists the makers).
 """
 
 from __future__ import annotations
@@ -12,19 +11,37 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.proposals import auto
 from video3d_plugin.data.proposals.json_file import read_proposals_json
-from video3d_plugin.data.proposals.maker import ProposalMaker
+from video3d_plugin.data.proposals.maker import Proposals
+from video3d_plugin.data.proposals.registry import MAKERS, make
+from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Scene
 
-MAKERS: dict[str, ProposalMaker] = {"auto": auto.MAKER}
-SOURCES = ("mask3d", "gt", *MAKERS)  # or the path of a .json file
+OF_SCAN = ("mask3d", "gt")  # sources that are part of the scan
+DEFAULT_MAKER = "auto"
 DEFAULT_LIMIT = 50  # Video-3D LLM uses the first 50 proposals
 
 
-def is_source(source: str) -> bool:
-    """Return whether proposals can come from `source`: a name in SOURCES, or the path of a .json file."""
-    return source in SOURCES or source.endswith(".json")
+def is_file_source(source: str) -> bool:
+    """Return whether proposals of this source are boxes in a JSON file."""
+    return source.endswith(".json") and source.partition(":")[0] not in MAKERS.names()
+
+
+def check_source(source: str) -> None:
+    """Check the name of a source of proposals, before any work is done.
+
+    Args:
+        source: "mask3d", "gt", NAME or NAME:ARGUMENT of a maker, or the path of a .json file.
+
+    Raises:
+        DataError: There is no such source; the message lists the known ones.
+    """
+    if source in OF_SCAN or is_file_source(source):
+        return
+    if source.partition(":")[0] not in MAKERS.names():
+        known = ", ".join((*OF_SCAN, *MAKERS.names()))
+        raise DataError(f"proposals={source!r}", remedy=f"known: {known}, or a .json file")
+    MAKERS.get(source.partition(":")[0])  # an add-on that cannot be loaded
 
 
 def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> Scene:
@@ -32,54 +49,69 @@ def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> 
 
     Args:
         scene: A scene as the readers give it.
-        source: A name in SOURCES, or the path of a JSON file (see `read_proposals_json`). "mask3d" stands for the
-            proposals that the readers found, and leaves the scene as it is.
+        source: "mask3d", "gt", NAME or NAME:ARGUMENT of a maker, or the path of a JSON file (see
+            `read_proposals_json`). "mask3d" stands for the proposals that the readers found, and leaves the scene as
+            it is.
         limit: Largest number of proposals. All annotated boxes are taken with "gt".
 
     Returns:
-        The scene with (N, 6) float32 proposals, world frame, metres. Notes and omissions about the earlier proposals
-        are gone; a note names the new source.
+        The scene with (N, 6) float32 proposals, world frame, metres, and their scores, labels and views where the
+        source has them. Notes and omissions about the earlier proposals are gone; a note names the new source.
 
     Raises:
         MissingError: The JSON file does not exist.
-        DataError: The JSON file has another form, or a frame cannot be decoded.
+        DataError: There is no such source, the JSON file has another form, a maker fails, or a frame cannot be decoded.
     """
+    check_source(source)
     if source == "mask3d":
         return scene
     if source == "gt":
-        boxes = np.array([instance.box for instance in scene.instances])
-        note = "proposals are the annotated boxes"
-    elif source in MAKERS:
-        boxes, note = MAKERS[source].make(scene, limit), MAKERS[source].note
+        made = _annotated(scene)
+    elif is_file_source(source):
+        made = _of_file(scene, Path(source), limit)
     else:
-        path = Path(source)
-        file_boxes = read_proposals_json(path, scene.scene_id)
-        boxes = np.zeros((0, 6)) if file_boxes is None else file_boxes[:limit]
-        note = f"no proposals in {path.name}" if file_boxes is None else f"proposals are of {path.name}"
+        name, _, argument = source.partition(":")
+        made = make(scene, name, limit, argument)
     omissions = tuple(omission for omission in scene.omissions if not omission.what.startswith("proposal "))
-    proposals = np.asarray(boxes, np.float32).reshape(-1, 6)
-    return replace(scene, proposals=proposals, notes=_notes(scene, note), omissions=omissions)
+    notes = (*(note for note in scene.notes if "proposals" not in note), *([made.note] if made.note else []))
+    return replace(
+        scene,
+        proposals=made.boxes,
+        proposal_scores=made.scores,
+        proposal_labels=made.labels,
+        proposal_views=made.views,
+        omissions=omissions,
+        notes=notes,
+    )
 
 
-def with_proposals(scene: Scene, limit: int = DEFAULT_LIMIT, maker: str = "auto") -> Scene:
-    """Return the scene itself if it has proposals; else the scene with proposals made from its frames.
+def with_proposals(scene: Scene, source: str | None = None, limit: int = DEFAULT_LIMIT) -> Scene:
+    """Return the scene with proposals: those of `source`, else its own, else those of the default maker.
 
-    Takes seconds: the default maker decodes up to 60 frames. The result has no proposals if the maker finds no objects.
+    Takes seconds where they are made. The result has no proposals if the maker finds no objects.
 
     Args:
         scene: The scene.
+        source: As for `replace_proposals`; None for the scene's own, or the default maker's where it has none.
         limit: Largest number of proposals.
-        maker: A name in MAKERS.
 
     Raises:
-        DataError: A frame cannot be decoded.
+        MissingError: The JSON file does not exist.
+        DataError: As `replace_proposals`.
     """
-    if len(scene.proposals):
+    if source is None and len(scene.proposals):
         return scene
-    boxes = MAKERS[maker].make(scene, limit)
-    return replace(scene, proposals=boxes, notes=_notes(scene, MAKERS[maker].note))
+    return replace_proposals(scene, source or DEFAULT_MAKER, limit)
 
 
-def _notes(scene: Scene, note: str) -> tuple[str, ...]:
-    """Return the scene's notes with the one about proposals replaced."""
-    return (*(other for other in scene.notes if "proposals" not in other), note)
+def _annotated(scene: Scene) -> Proposals:
+    boxes = np.array([instance.box for instance in scene.instances], np.float32).reshape(-1, 6)
+    labels = tuple(instance.label for instance in scene.instances)
+    return Proposals(boxes, np.zeros(0, np.float32), labels, note="proposals are the annotated boxes")
+
+
+def _of_file(scene: Scene, path: Path, limit: int) -> Proposals:
+    rows = read_proposals_json(path, scene.scene_id)
+    boxes = np.zeros((0, 6)) if rows is None else rows[:limit]
+    note = f"no proposals in {path.name}" if rows is None else f"proposals are of {path.name}"
+    return Proposals(boxes.astype(np.float32), np.zeros(0, np.float32), note=note)

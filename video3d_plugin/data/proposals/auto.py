@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from video3d_plugin.data.inputs import frame_points
-from video3d_plugin.data.proposals.maker import ProposalMaker
+from video3d_plugin.data.proposals.maker import Proposals
+from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.voxels import unique_voxels
 from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.scene import Scene
@@ -32,9 +33,17 @@ _FUSED_FRAMES = 60
 _FUSED_STRIDE = 3
 
 
-def make_proposals(scene: Scene, limit: int = 50) -> np.ndarray:
-    """Return (N, 6) float32 boxes of the objects that the scene's frames show; see `propose` and `fused_points`."""
-    return propose(fused_points(scene), limit)
+def make_proposals(scene: Scene, limit: int, argument: str = "") -> Proposals:
+    """Make proposals of the objects that the scene's frames show; see `propose` and `fused_points`.
+
+    Raises:
+        DataError: There is an argument, or a frame cannot be decoded.
+    """
+    if argument:
+        raise DataError(f"auto:{argument}", remedy="the proposal maker auto takes no argument")
+    boxes = propose(fused_points(scene), limit)
+    scores = np.linspace(1, 0, len(boxes), endpoint=False, dtype=np.float32)
+    return Proposals(boxes, scores, note="proposals are clusters of what the frames see")
 
 
 def propose(points: np.ndarray, limit: int = 50) -> np.ndarray:
@@ -167,6 +176,3 @@ def fused_points(scene: Scene) -> np.ndarray:
     cells, count = np.unique(np.concatenate(cells_by_frame), axis=0, return_counts=True)
     needed = 2 if len(indices) > 4 else 1
     return (cells[count >= needed] * CELL_M).astype(np.float32)
-
-
-MAKER = ProposalMaker(make_proposals, "proposals are clusters of what the frames see")

@@ -1,9 +1,9 @@
-"""The type of a proposal maker."""
+"""The interface of a proposal maker: a scene in; boxes with scores, and possibly labels and views, out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,14 +11,40 @@ from video3d_plugin.scene import Scene
 
 
 @dataclass(frozen=True)
-class ProposalMaker:
-    """A way to make class-agnostic proposals from a scene's frames.
+class Proposals:
+    """Boxes of the objects in a scene, best first.
 
     Attributes:
-        make: Called with the scene and the largest number of boxes; returns (N, 6) boxes, best first, as centre and
-            size in the world frame (z up), metres. N may be 0.
-        note: What the scene's notes say about where the proposals come from. Contains the word "proposals".
+        boxes: (N, 6) float32 centre and size, world frame (z up), metres; N may be 0.
+        scores: (N,) float32 in 0..1, in descending order.
+        labels: N names of objects, "" where unknown; or empty: the maker knows no names.
+        views: N tuples with the names of the frames that show the object; or empty: unknown.
+        note: One sentence for `Scene.notes` about where the proposals come from; contains the word "proposals".
     """
 
-    make: Callable[[Scene, int], np.ndarray]
-    note: str
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: tuple[str, ...] = ()
+    views: tuple[tuple[str, ...], ...] = ()
+    note: str = ""
+
+
+class ProposalMaker(Protocol):
+    """A member of the entry-point group `video3d.proposals`: a way to make proposals from a scene's frames."""
+
+    def __call__(self, scene: Scene, limit: int, argument: str) -> Proposals:
+        """Make proposals.
+
+        Args:
+            scene: The scene. Its instances and earlier proposals are not to be looked at.
+            limit: Largest number of boxes.
+            argument: What follows the colon of `--proposals NAME:ARGUMENT`; "" if there is none.
+
+        Returns:
+            The proposals. N is 0 if no object is found.
+
+        Raises:
+            DataError: The argument or a frame cannot be used.
+            MissingError: A file that the argument names does not exist.
+        """
+        ...
