@@ -1,4 +1,4 @@
-"""docs/extending.md to the letter: a model and a frame sampler of other distributions, from training to lmms-eval."""
+"""docs/extending.md to the letter: a model, a frame sampler and a proposal maker, from training to lmms-eval."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def install(folder: Path, heading: str) -> Path:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        for heading in ("A model", "A frame sampler"):
+        for heading in ("A model", "A frame sampler", "A proposal maker"):
             patch.syspath_prepend(install(tmp_path_factory.mktemp("site") / "site", heading))
         yield
-    for name in ("roomgain", "nearpoint"):
+    for name in ("roomgain", "nearpoint", "nearthing"):
         sys.modules.pop(name, None)
 
 
@@ -380,3 +380,26 @@ def test_the_table_of_samplers_leaves_out_what_fails_and_what_reads_the_question
     assert "frame sampler 'fails' (bad_sampler:fails of addon 1.0) failed: KeyError: 'x'" in said
     assert cli.main(["sample", str(my_scan), "--sampler", "fails"]) == 2
     assert "'fails'" in capsys.readouterr().err
+
+
+def test_the_proposal_maker_of_the_page_is_used_by_commands_and_in_python(site, my_scan, tiny_checkpoint, capsys):
+    scene = load_scene(my_scan, proposals="nearest:0.6")
+    assert len(scene.proposals) == len(scene.frames) and scene.proposal_views[0] == (scene.frames[0].name,)
+    assert (
+        0 < scene.proposals[:, 3:].max() <= 0.61 and scene.notes[-1] == "proposals are the nearest things of the frames"
+    )
+    assert cli.main(["objects", str(my_scan), "--proposals", "nearest", "--json", "--limit", "2"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["objects"]) == 2
+    assert cli.main(["objects", str(my_scan), "--proposals", "nearest:wide"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "proposal maker 'nearest' (nearthing:nearest of nearthing 1.0) failed: ValueError" in error
+
+
+def test_lmms_eval_runs_the_named_maker_once_for_a_scene(lmms_eval, site, tiny_checkpoint, data):
+    scene_id = DataFolder.open(data).scene_ids[0]
+    given = {"pretrained": str(tiny_checkpoint), "data": str(data), "device": "cpu", "max_frames": 2}
+    lm = model_class_of("video3d")(proposals="nearest:0.6", **given)
+    inputs = lm.load_scene(scene_id)
+    assert len(inputs.proposals) == len(DataFolder.open(data).scene(scene_id).frames)
+    assert list(lm.made_proposals) == [scene_id]
+    assert lm.fingerprint != model_class_of("video3d")(proposals="nearest:0.7", **given).fingerprint

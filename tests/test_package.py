@@ -96,7 +96,7 @@ def test_an_unknown_command_lists_the_known_ones(capsys):
     ("words", "said"),
     [
         (["ask", "scan", "--groud", "x"], "video3d ask: error: no option --groud (did you mean --ground?)"),
-        (["view", "scan", "--proposals", "aut"], "invalid choice: 'aut' (did you mean auto?)"),
+        (["prepare", "a", "-o", "b", "--check", "ful"], "invalid choice: 'ful' (did you mean full?)"),
         (["view", "scan", "scan2", "scan3"], "video3d view: error: too many arguments: scan2 scan3"),
         (["sample", "scan", "--max-frames", "0"], "'0' is not a whole number above 0"),
         (["report", "--exmples=3", "results"], "no option --exmples (did you mean --examples?)"),

@@ -225,7 +225,7 @@ def test_a_scan_without_boxes_gets_clusters_and_says_so(scene, model):
 
     assert not len(scene.proposals)
     made = with_proposals(scene)
-    assert len(made.proposals) and any("clusters" in note for note in made.notes)
+    assert len(made.proposals) and any("(auto)" in note for note in made.notes)
     assert np.array_equal(model.inputs(scene).proposals.numpy(), made.proposals)
     own = replace(scene, proposals=np.ones((2, 6), np.float32))
     assert with_proposals(own) is own

@@ -29,7 +29,14 @@ from video3d_plugin.loading import load_checkpoint
 from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT
 from video3d_plugin.questions import Point, as_list, as_point, ground_question, text_question
 from video3d_plugin.scene import Question
-from video3d_plugin.scene_encoder import PREFIX_ATTENTION, SceneEncoder, SceneLike, check_sampling, scene_id_of
+from video3d_plugin.scene_encoder import (
+    PREFIX_ATTENTION,
+    SceneEncoder,
+    SceneLike,
+    check_proposals,
+    check_sampling,
+    scene_id_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +63,8 @@ class Video3D(SceneEncoder):
         sampler: Name of the sampler that chooses the frames of a Scene.
         max_frames: Frames of a Scene at most.
         cache_bytes: Size of `prefixes` in bytes; None: 2 GiB.
+        proposals: Where the proposals of a Scene come from: "gt", NAME or NAME:ARGUMENT of a proposal maker ("auto"),
+            or the path of a JSON file of boxes. By default the scene's own; "auto" where it has none.
         prefix_attention: "cascade", or "expanded", the reference implementation, which copies the scene's cache for
             every question of a batch (0.4 GB a question with a 7B model and 32 frames).
 
@@ -283,6 +292,7 @@ def load_model(
     sampler: str | None = None,
     max_frames: int | None = None,
     model_class: str | None = None,
+    proposals: str | None = None,
     **options: Any,
 ) -> Video3D:
     """Load a checkpoint for questions about scenes.
@@ -300,6 +310,7 @@ def load_model(
         max_frames: Frames of a scene at most; by default those of the training, else 32, as for the published weights.
         model_class: Name of a registered model (entry points `video3d.models`) to load the checkpoint as; by default
             the one that wrote it. Parts that the checkpoint lacks are initialised.
+        proposals: See `Video3D`.
         **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
 
     Returns:
@@ -316,6 +327,7 @@ def load_model(
     """
     check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
     check_sampling(sampler, max_frames)
+    check_proposals(proposals)
     loaded = load_checkpoint(
         path,
         device=device,
@@ -331,6 +343,7 @@ def load_model(
         sampler=sampler or loaded.sampler,
         max_frames=max_frames or loaded.max_frames,
         prefix_attention=prefix_attention,
+        proposals=proposals,
     )
 
 

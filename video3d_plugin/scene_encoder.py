@@ -41,6 +41,7 @@ class SceneEncoder:
         max_frames: Frames of a Scene at most.
         cache_bytes: Size of `prefixes` in bytes; None: 2 GiB.
         prefix_attention: "cascade" or "expanded"; see `pipeline.Video3D`.
+        proposals: Where the proposals of a Scene come from; see `pipeline.Video3D`.
     """
 
     def __init__(
@@ -52,12 +53,15 @@ class SceneEncoder:
         max_frames: int = MAX_FRAMES,
         cache_bytes: int | None = None,
         prefix_attention: PrefixAttention = "cascade",
+        proposals: str | None = None,
     ):
         check_sampling(sampler, max_frames)
+        check_proposals(proposals)
         check_one_of("prefix_attention", prefix_attention, PREFIX_ATTENTION)
         check_count("cache_bytes", cache_bytes, 0, optional=True)
         self.model, self.processor = model.eval(), processor
         self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
+        self.proposals = proposals
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
     @property
@@ -86,7 +90,7 @@ class SceneEncoder:
             sampler: Name of the frame sampler; by default the model's.
             max_frames: Frames at most; by default the model's number.
             proposals: "pred" (the scene's own proposals), "gt" (its annotated boxes), or boxes (N, 6): centre and size,
-                world frame, metres. By default the scene's own; where it has none, clusters of its surface.
+                world frame, metres. By default those of the model's `proposals`.
             question: The question, for a sampler that selects frames for each question.
 
         Returns:
@@ -111,7 +115,7 @@ class SceneEncoder:
         from video3d_plugin.data.proposals import with_proposals
 
         if proposals is None and self.model.config.head is not None:
-            scene = with_proposals(scene)
+            scene = with_proposals(scene, self.proposals)
         return scene_inputs(scene, frames, self.spec, "pred" if proposals is None else proposals)
 
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
@@ -198,10 +202,10 @@ class SceneEncoder:
 
         made_by = prefix_key(self.model, self.processor)
         if isinstance(scene, Scene) and frames is not None:
-            inputs_key = (scene_key(scene), frames, made_by, self.device)
+            inputs_key = (scene_key(scene), frames, self.proposals, made_by, self.device)
             return self.prefixes.get(inputs_key, lambda: self.encode_scene(self._inputs_of(scene, frames)))
         if isinstance(scene, Scene):
-            key = (scene_key(scene), self.sampler, self.max_frames, made_by, self.device)
+            key = (scene_key(scene), self.sampler, self.max_frames, self.proposals, made_by, self.device)
             return self.prefixes.get(key, lambda: self.encode_scene(scene))
         if isinstance(scene, SceneInputs):
             return self.prefixes.get((id(scene), made_by, self.device), lambda: self.encode_scene(scene), holder=scene)
@@ -228,3 +232,12 @@ def check_sampling(sampler: str | None, max_frames: int | None) -> None:
     """Raise ArgumentError unless these are the name of a sampler and a number of frames, or None."""
     check_text("sampler", sampler, optional=True)
     check_count("max_frames", max_frames, optional=True)
+
+
+def check_proposals(proposals: str | None) -> None:
+    """Raise unless this is a source of proposals (`data.proposals.check_source`), or None."""
+    from video3d_plugin.data.proposals import check_source
+
+    check_text("proposals", proposals, optional=True)
+    if proposals is not None:
+        check_source(proposals)

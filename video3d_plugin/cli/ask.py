@@ -14,8 +14,10 @@ from video3d_plugin.cli.common import (
     add_device_argument,
     add_json_argument,
     add_model_argument,
+    add_proposals_argument,
     add_sampling_arguments,
     add_scene_arguments,
+    checked_proposals,
     open_scene,
     page_path,
     positive,
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="ask about a point, world frame, metres"
     )
     add_model_argument(parser)
+    add_proposals_argument(parser)
     add_sampling_arguments(parser)
     parser.add_argument(
         "--max-new-tokens", type=positive, default=128, metavar="N", help="longest answer (default: %(default)s)"
@@ -101,6 +104,7 @@ def _open(args: argparse.Namespace) -> Chat:
         from video3d_plugin.sampling import registry
 
         registry.get(args.sampler)
+    proposals = checked_proposals(args)
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
     from video3d_plugin.loading import default_checkpoint
@@ -112,7 +116,7 @@ def _open(args: argparse.Namespace) -> Chat:
             checkpoint, device=args.device, dtype=args.dtype, sampler=args.sampler, max_frames=args.max_frames
         )
     with status("looking for objects"):
-        scene = with_proposals(scene)  # made once, for the model and the page
+        scene = with_proposals(scene, proposals)  # made once, for the model and the page
     name = str(args.model) if args.model else "mini (shipped, trained on made-up rooms)"
     return Chat(model, scene, name, args.max_new_tokens)
 

@@ -77,6 +77,30 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_proposals_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add --proposals: where the boxes of objects come from; `checked_proposals` reads it."""
+    parser.add_argument(
+        "--proposals",
+        metavar="SOURCE",
+        default=default,
+        help="boxes of objects: NAME or NAME:ARGUMENT of a maker (auto, ...), mask3d (mask files), gt (annotated "
+        f"boxes), or a .json of boxes (default: {default or 'those of the scan; auto where it has none'})",
+    )
+
+
+def checked_proposals(args: argparse.Namespace) -> str | None:
+    """Return the value of --proposals, checked before the scan is read.
+
+    Raises:
+        DataError: If there is no such source, or its add-on cannot be loaded.
+    """
+    from video3d_plugin.data.proposals import check_source
+
+    if args.proposals is not None:
+        check_source(args.proposals)
+    return args.proposals
+
+
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add --device; None means a GPU where there is one."""
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")

@@ -42,6 +42,11 @@ COMMANDS: dict[str, Command] = {
         "write a web page that shows a scan, its boxes and the samples of an evaluation",
         "video3d view my_scan/ --save scan.html",
     ),
+    "objects": Command(
+        "video3d_plugin.cli.objects",
+        "list the objects that are found in a scan: label, score, box and frames",
+        "video3d objects my_scan/ --save objects.html",
+    ),
     "sample": Command(
         "video3d_plugin.cli.sample",
         "show which frames of a scan each sampler selects, and how much of the scan they cover",

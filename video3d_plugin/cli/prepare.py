@@ -53,7 +53,8 @@ def _add_scene_arguments(group) -> None:
         "--proposals",
         default="mask3d",
         metavar="SOURCE",
-        help="mask3d (mask files), gt (annotated boxes), auto (clusters), or a .json of boxes (default: %(default)s)",
+        help="mask3d (mask files), gt (annotated boxes), NAME or NAME:ARGUMENT of a maker (auto, ...), or a .json of "
+        "boxes (default: %(default)s)",
     )
     group.add_argument(
         "--max-proposals", type=int, default=50, metavar="N", help="proposals of a scan (default: %(default)s)"

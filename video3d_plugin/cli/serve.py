@@ -10,7 +10,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from video3d_plugin.cli.common import add_align_argument, add_device_argument, add_model_argument
+from video3d_plugin.cli.common import (
+    add_align_argument,
+    add_device_argument,
+    add_model_argument,
+    add_proposals_argument,
+    checked_proposals,
+)
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
     add_align_argument(parser)
     add_model_argument(parser)
+    add_proposals_argument(parser)
     add_device_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -62,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from video3d_plugin.serve.server import run as run_server
 
     limits = _limits(args)
+    proposals = checked_proposals(args)
     scenes = scene_sources(args.scenes, args.data, args.align)
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
@@ -73,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         from video3d_plugin.sampling.registry import check_without_question
         from video3d_plugin.serve.service import SceneService
 
-        model = load_model(args.model, device=args.device)
+        model = load_model(args.model, device=args.device, proposals=proposals)
         check_without_question(model.sampler, "video3d serve")
         service = SceneService(model, scenes, uploads=not args.no_upload, limits=limits)
         ending.clean_up = service.close

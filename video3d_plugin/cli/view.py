@@ -8,9 +8,11 @@ from pathlib import Path
 
 from video3d_plugin.cli.common import (
     add_model_argument,
+    add_proposals_argument,
     add_sampling_arguments,
     add_scene_arguments,
     checked_path,
+    checked_proposals,
     open_scene,
     page_path,
     positive,
@@ -39,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to show: samples of lmms-eval --log_samples (file or folder), output of `video3d ask --json`, or "
         "boxes as JSON",
     )
-    parser.add_argument(
-        "--proposals",
-        choices=("scan", "auto"),
-        default="scan",
-        help="proposals of the scan, or clusters where it has none (default: %(default)s)",
-    )
+    add_proposals_argument(parser, default="scan")
     add_model_argument(parser)
     add_sampling_arguments(parser)
     parser.add_argument(
@@ -66,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from video3d_plugin.view.rerun import require_rerun
 
         require_rerun()
+    proposals = None if args.proposals == "scan" else checked_proposals(args)
     scene = open_scene(args)
     from video3d_plugin.data.inputs import sample
     from video3d_plugin.data.proposals import with_proposals
@@ -73,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from video3d_plugin.view.scene_view import gather
 
     items = read_items(args.boxes, scene.scene_id) if args.boxes else []
-    if args.proposals == "auto":
+    if proposals is not None:
         with status("looking for objects"):
-            scene = with_proposals(scene)
+            scene = with_proposals(scene, proposals)
     sampler, max_frames = sampling_of(args)
     with status("choosing frames"):
         frames = sample(scene, sampler, max_frames)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.data.proposals import is_file_source
+from video3d_plugin.data.proposals.registry import identity
 from video3d_plugin.data.readers.extracted import is_extracted
 from video3d_plugin.data.readers.scannet_files import ScanFiles
 from video3d_plugin.files.atomic import digest
@@ -48,5 +49,5 @@ def annotations_fingerprint(files: ScanFiles, proposals: str) -> str:
     stamps = {name: file_stamp(path) for name, path in files.paths.items() if name not in _FRAME_PARTS}
     arrays = (files.gt_boxes, files.pred_boxes, files.cells)
     values = [None if array is None else array.tolist() for array in arrays]
-    proposal_file = file_stamp(Path(proposals)) if is_file_source(proposals) else None
-    return digest([stamps, values, proposal_file])
+    origin = file_stamp(Path(proposals)) if is_file_source(proposals) else identity(proposals)
+    return digest([stamps, values, origin])

@@ -26,7 +26,7 @@ import torch
 
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
-from video3d_plugin.data.proposals import with_proposals
+from video3d_plugin.data.proposals import check_source, with_proposals
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.captures import holds_video
 from video3d_plugin.data.readers.zipped import unpack
@@ -66,12 +66,14 @@ class ModelView:
         sampler: Name of its frame sampler.
         max_frames: Maximum number of frames.
         needs_boxes: Whether it has a grounding head, which needs box proposals.
+        proposals: Where the proposals come from (see `data.proposals.with_proposals`).
     """
 
     spec: InputsSpec
     sampler: str
     max_frames: int
     needs_boxes: bool
+    proposals: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
     """
     recording = unpack(archive, folder / name, max_bytes=limits.unpacked_bytes, max_files=limits.files)
     registry.get(model.sampler)  # an add-on's module must be imported before files are denied
+    if model.proposals is not None:
+        check_source(model.proposals)
     deny_programs()
     deny_files_outside(folder)
     for path in (folder / name).rglob("*"):
@@ -214,7 +218,7 @@ def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
 def _read(scene: Scene, model: ModelView) -> ReadScene:
     scene = without_broken_frames(scene, threads=4)
     if model.needs_boxes:
-        scene = with_proposals(scene)
+        scene = with_proposals(scene, model.proposals)
     frames = sample(scene, model.sampler, model.max_frames)
     inputs = scene_inputs(scene, frames, model.spec)
     view = gather(scene, frames, model.sampler, max_frames=PAGE_FRAMES)

@@ -191,7 +191,9 @@ class SceneService:
 
     def _model_view(self) -> ModelView:
         model = self.model
-        return ModelView(model.spec, model.sampler, model.max_frames, model.model.config.head is not None)
+        return ModelView(
+            model.spec, model.sampler, model.max_frames, model.model.config.head is not None, model.proposals
+        )
 
 
 def _checked_text(value: Any, what: str) -> str:

@@ -107,6 +107,8 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         "chosen": view.chosen,
         "sampler": view.sampler,
         "proposals": np.round(scene.proposals.astype(float), 4).tolist(),
+        "proposalLabels": list(scene.proposal_labels),
+        "proposalScores": np.round(scene.proposal_scores.astype(float), 4).tolist(),
         "truth": [{"box": i.box, "label": i.label, "id": i.object_id} for i in scene.instances],
         "items": [_without_scene_proposals(item, scene) for item in items],
     }

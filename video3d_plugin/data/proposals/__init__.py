@@ -6,6 +6,7 @@ NAME[:ARGUMENT], which needs nothing but the scene's frames (`proposals.registry
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 from video3d_plugin.data.proposals.json_file import read_proposals_json
 from video3d_plugin.data.proposals.maker import Proposals
 from video3d_plugin.data.proposals.registry import MAKERS, make
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Scene
 
 OF_SCAN = ("mask3d", "gt")  # sources that are part of the scan
@@ -34,13 +35,20 @@ def check_source(source: str) -> None:
         source: "mask3d", "gt", NAME or NAME:ARGUMENT of a maker, or the path of a .json file.
 
     Raises:
+        MissingError: The file does not exist.
         DataError: There is no such source; the message lists the known ones.
     """
-    if source in OF_SCAN or is_file_source(source):
+    if source in OF_SCAN:
+        return
+    if is_file_source(source):
+        if not Path(source).exists():
+            raise MissingError("file not found", where=source)
         return
     if source.partition(":")[0] not in MAKERS.names():
-        known = ", ".join((*OF_SCAN, *MAKERS.names()))
-        raise DataError(f"proposals={source!r}", remedy=f"known: {known}, or a .json file")
+        known = (*OF_SCAN, *MAKERS.names())
+        close = difflib.get_close_matches(source.partition(":")[0], known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise DataError(f"proposals={source!r}", remedy=f"{hint}known: {', '.join(known)}, or a .json file")
     MAKERS.get(source.partition(":")[0])  # an add-on that cannot be loaded
 
 
@@ -102,6 +110,17 @@ def with_proposals(scene: Scene, source: str | None = None, limit: int = DEFAULT
     if source is None and len(scene.proposals):
         return scene
     return replace_proposals(scene, source or DEFAULT_MAKER, limit)
+
+
+def first_proposals(scene: Scene, limit: int) -> Scene:
+    """Return the scene with its first `limit` proposals alone."""
+    return replace(
+        scene,
+        proposals=scene.proposals[:limit],
+        proposal_scores=scene.proposal_scores[:limit],
+        proposal_labels=scene.proposal_labels[:limit],
+        proposal_views=scene.proposal_views[:limit],
+    )
 
 
 def _annotated(scene: Scene) -> Proposals:

@@ -28,6 +28,17 @@ MAKERS = ExtensionGroup(
 )
 
 
+_REVISION = 2  # of what the built-in makers return; results that were stored before a change are made again
+
+
+def identity(source: str) -> str | None:
+    """Return what identifies the code of the maker NAME[:ARGUMENT]; None for a source that is no maker."""
+    name = source.partition(":")[0]
+    if name not in MAKERS.names():
+        return None
+    return MAKERS.source(name) or f"{name} {_REVISION}"
+
+
 def make(scene: Scene, name: str, limit: int, argument: str = "") -> Proposals:
     """Run a proposal maker and check its result.
 

@@ -13,6 +13,7 @@ from video3d_plugin.arguments import check_count, check_path, check_text
 from video3d_plugin.errors import DataError, MissingError
 
 if TYPE_CHECKING:
+    from video3d_plugin.data.readers.camera_files import CameraOptions
     from video3d_plugin.data.readers.scannet_files import ScanFiles
     from video3d_plugin.scene import Scene
 
@@ -25,6 +26,7 @@ def load_scene(
     intrinsics: Sequence[float] | None = None,
     depth_unit_m: float | None = None,
     align: str | Path = "auto",
+    proposals: str | None = None,
 ) -> Scene:
     """Load the scene at `path`. Images stay on disk until a frame is decoded.
 
@@ -45,6 +47,9 @@ def load_scene(
             folder (world_from_scan.txt, gravity.txt) or its format gives, else an estimate of it, with the direction of
             the walls and the height of the floor as the frames show them. "none": the scan's own frame. A path: a file
             of 4x4 numbers, world from scan in metres, or of three numbers, the direction down in the scan frame.
+        proposals: Where predicted boxes come from: "gt" (the annotated boxes), NAME or NAME:ARGUMENT of a maker
+            ("auto"), or the path of a JSON file of boxes. A maker decodes frames, which takes seconds. By default the
+            boxes that the recording has; none where it has none.
 
     Returns:
         The scene. Its boxes, `instances` and `proposals`, are (6,) centre and size in the world frame (z up), metres.
@@ -62,13 +67,25 @@ def load_scene(
     check_path("path", path)
     check_text("scene_id", scene_id, optional=True)
     check_count("frame_step", frame_step, optional=True)
+    check_text("proposals", proposals, optional=True)
     check_path("align", align)
-    from video3d_plugin.data.readers.alignment import AUTO, check_align
+    from video3d_plugin.data.readers.alignment import check_align
     from video3d_plugin.data.readers.camera_files import CameraOptions
 
     check_align(align)
     camera = CameraOptions.checked(intrinsics, depth_unit_m)
-    path, scene_id = _in_data_folder(Path(path), scene_id)
+    if proposals is None:
+        return _load(Path(path), scene_id, frame_step, camera, align)
+    from video3d_plugin.data.proposals import check_source, replace_proposals
+
+    check_source(proposals)
+    return replace_proposals(_load(Path(path), scene_id, frame_step, camera, align), proposals)
+
+
+def _load(
+    path: Path, scene_id: str | None, frame_step: int | None, camera: CameraOptions, align: str | Path
+) -> Scene:
+    path, scene_id = _in_data_folder(path, scene_id)
     is_file = _is_file(path)
     if is_file and path.suffix.lower() in (".zip", ".r3d"):
         from video3d_plugin.data.readers.zipped import unpacked_here
@@ -76,6 +93,8 @@ def load_scene(
         path, is_file = unpacked_here(path), False
     if (path / "video3d.json").is_file():
         from video3d_plugin.data.folder import DataFolder
+        from video3d_plugin.data.readers.alignment import AUTO
+        from video3d_plugin.data.readers.camera_files import CameraOptions
 
         if camera != CameraOptions():
             what, remedy = "is a prepared data folder, which has its cameras", "give the camera to `video3d prepare`"

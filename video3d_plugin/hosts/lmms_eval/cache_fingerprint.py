@@ -39,11 +39,16 @@ def of_run(model: Any, task_dict: dict) -> str:
     return _digest([__version__, *parts]) if parts else ""
 
 
-def of_add_ons(model_class: type, sampler: str) -> list[str]:
-    """Return what identifies the code of add-ons that answers depend on: empty where there is none."""
+def of_add_ons(model_class: type, sampler: str, proposals: str) -> list[str]:
+    """Return what identifies the code of add-ons and of a proposal maker: empty where there is none."""
+    from video3d_plugin.data.proposals.registry import identity
     from video3d_plugin.sampling.registry import SAMPLERS
 
-    parts = {"model": registry.identity(model_class), "sampler": SAMPLERS.source(sampler)}
+    parts = {
+        "model": registry.identity(model_class),
+        "sampler": SAMPLERS.source(sampler),
+        "proposals": identity(proposals),
+    }
     return [f"{kind} {part}" for kind, part in parts.items() if part is not None]
 
 

@@ -21,7 +21,7 @@ from video3d_plugin.errors import Video3DError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 from video3d_plugin.hosts.lmms_eval.batching import AdaptiveBatches, group_sorted, is_out_of_memory, release_memory
-from video3d_plugin.hosts.lmms_eval.options import ModelOptions
+from video3d_plugin.hosts.lmms_eval.options import PROPOSALS, ModelOptions
 from video3d_plugin.hosts.lmms_eval.questions import (
     QuestionRequest,
     grounding_answer,
@@ -74,11 +74,12 @@ class Video3DLmms(lmms):
         # lmms-eval selects a task's options by the name of the model, and the tasks know video3d's alone.
         STATE.current.reads_scenes = self.model_class is not None
         self.options = options.resolved(self.video3d.sampler, self.video3d.max_frames)
+        self.made_proposals: dict[str, Any] = {}  # (N, 6) boxes by scene id
         self.batches = AdaptiveBatches(options.batch_size)
         self.fingerprint = self.options.fingerprint(
             cache_fingerprint.of_checkpoint(options.pretrained, options.lora),
             str(self.video3d.model.dtype),
-            cache_fingerprint.of_add_ons(type(self.video3d.model), str(self.options.sampler)),
+            cache_fingerprint.of_add_ons(type(self.video3d.model), str(self.options.sampler), self.options.proposals),
         )
         STATE.model_fingerprint = self.fingerprint
 
@@ -139,9 +140,20 @@ class Video3DLmms(lmms):
             self.video3d.spec,
             sampler=options.sampler,
             max_frames=options.max_frames,
-            proposals=options.proposals,
+            proposals=self._proposals(scene_id),
             frames=frames,
         )
+
+    def _proposals(self, scene_id: str) -> Any:
+        """Return the option `proposals`, or the boxes of its maker, which runs once for a scene."""
+        if self.options.proposals in PROPOSALS:
+            return self.options.proposals
+        if scene_id not in self.made_proposals:
+            from video3d_plugin.data.proposals import replace_proposals
+
+            scene = replace_proposals(self.data.scene(scene_id), self.options.proposals)
+            self.made_proposals[scene_id] = scene.proposals
+        return self.made_proposals[scene_id]
 
     def _load_scenes(
         self, by_scene: dict[str, list[QuestionRequest]]

@@ -33,7 +33,8 @@ class ModelOptions:
         max_frames: At most this many frames of a scene. None: as in the checkpoint's training (training.json), else
             32, as the published weights were trained.
         sampler: Name of the frame sampler. None: as in the checkpoint's training, else uniform.
-        proposals: "pred" (the scene's predicted boxes) or "gt" (its annotated boxes).
+        proposals: "pred" (the scene's predicted boxes), "gt" (its annotated boxes), or NAME or NAME:ARGUMENT of a
+            proposal maker, which looks at each scene's frames.
         dtype: auto, float32, bfloat16 or float16.
         attn_implementation: sdpa, eager or flash_attention_2; None for the best that is installed.
         lora: Folder of a LoRA adapter.
@@ -73,9 +74,10 @@ class ModelOptions:
                 raise Video3DError(f"--model_args {name} is not known ({hint})")
         if values.get("pretrained") is None:
             raise Video3DError("--model video3d needs a checkpoint (--model_args pretrained=FOLDER)")
-        for name, allowed in (("proposals", PROPOSALS), ("prefix_attention", PREFIX_ATTENTION), ("dtype", DTYPES)):
+        for name, allowed in (("prefix_attention", PREFIX_ATTENTION), ("dtype", DTYPES)):
             if values.get(name, allowed[0]) not in allowed:
                 raise Video3DError(f"{name}={values[name]} is not known (known: {', '.join(allowed)})")
+        values["proposals"] = known_proposals(str(values.get("proposals", "pred")))
         if values.get("max_frames") is not None:
             values["max_frames"] = _positive("max_frames", values["max_frames"])
         if values.get("sampler") is not None:
@@ -128,6 +130,25 @@ def known_sampler(name: str) -> str:
 
     registry.get(name)
     return name
+
+
+def known_proposals(source: str) -> str:
+    """Return a source of proposals, if it is "pred", "gt", or NAME or NAME:ARGUMENT of a proposal maker.
+
+    Args:
+        source: The source.
+
+    Raises:
+        Video3DError: It is another; the message lists the known ones.
+    """
+    from video3d_plugin.data.proposals.registry import MAKERS
+
+    name = source.partition(":")[0]
+    if source not in PROPOSALS:
+        if name not in MAKERS.names():
+            raise Video3DError(f"proposals={source} is not known (known: {', '.join((*PROPOSALS, *MAKERS.names()))})")
+        MAKERS.get(name)  # an add-on that cannot be loaded
+    return source
 
 
 def _batch_size(batch_size: int | str, max_batch_size: Any) -> int:

@@ -15,15 +15,20 @@ function currentBoxes() {
   const best = item ? item.predicted : [];
   const truth = item ? item.truth.map((box) => ({ box, label: "" })) : V.data.truth;
   truth.forEach((t, i) => boxes.push({ kind: "truth", box: t.box, name: t.label || labelOfTruth(t.box) || `true ${i + 1}` }));
-  best.forEach((p, i) => boxes.push({ kind: "predicted", name: best.length > 1 ? `predicted ${i + 1}` : "predicted", ...p }));
+  best.forEach((p, i) => {
+    const label = labelOfProposal(p.box);
+    boxes.push({ kind: "predicted", name: (best.length > 1 ? `predicted ${i + 1}` : "predicted") + (label && `: ${label}`), ...p });
+  });
   if (item && item.truth.length) {
     for (const b of boxes) if (b.kind === "predicted" && b.iou == null) b.iou = Math.max(...item.truth.map((t) => overlap(b.box, t)));
   }
   const proposals = (item && item.proposals) || V.data.proposals;
-  const scores = item && item.scores ? item.scores : null;
+  const ofScene = !(item && item.proposals);
+  const scores = item ? item.scores : V.data.proposalScores.length ? V.data.proposalScores : null;
+  const nameOf = (i) => (ofScene && V.data.proposalLabels[i]) || `proposal ${i}`;
   const order = proposals.map((_, i) => i);
   if (scores) order.sort((a, b) => scores[b] - scores[a]);
-  order.forEach((i) => boxes.push({ kind: "proposal", box: proposals[i], name: `proposal ${i}`, score: scores ? scores[i] : null }));
+  order.forEach((i) => boxes.push({ kind: "proposal", box: proposals[i], name: nameOf(i), score: scores ? scores[i] : null }));
   return boxes;
 }
 
@@ -31,6 +36,12 @@ function currentBoxes() {
 function labelOfTruth(box) {
   const same = V.data.truth.find((t) => t.box.every((v, i) => Math.abs(v - box[i]) < 1e-3));
   return same ? same.label : "";
+}
+
+/** The label of the scene's proposal that a predicted box is; "" if it has none. */
+function labelOfProposal(box) {
+  const at = V.data.proposals.findIndex((p) => p.every((v, i) => Math.abs(v - box[i]) < 1e-3));
+  return V.data.proposalLabels[at] || "";
 }
 
 function makeLines(stage) {
