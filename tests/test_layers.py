@@ -44,6 +44,9 @@ EXCEPTIONS = {
     ("video3d_plugin._startup", "video3d_plugin.patches.registry"): "imported when a host is, not at start-up",
 }
 
+# Run detectors of other projects, for proposals.
+DETECTORS = "video3d_plugin.data.proposals.detectors."
+
 
 def module_files() -> dict[str, Path]:
     """{module's name as installed: its file}."""
@@ -155,8 +158,14 @@ def test_only_the_command_line_imports_the_small_model():
 @pytest.mark.parametrize("part", ["files", "geometry", "metrics", "sampling", "tasks", "data"])
 def test_what_lies_below_the_model_imports_no_model_library(part):
     names = r"^\s*(?:from|import) (transformers|accelerate|peft|lmms_eval|llava)\b"
-    files = [path for module, path in FILES.items() if part_of(module) == part]
+    files = [path for module, path in FILES.items() if part_of(module) == part and not module.startswith(DETECTORS)]
     assert files and [path for path in files if re.search(names, path.read_text(encoding="utf-8"), re.MULTILINE)] == []
+
+
+def test_detectors_import_transformers_only_when_one_is_loaded():
+    files = [path for module, path in FILES.items() if module.startswith(DETECTORS)]
+    at_the_top = r"^(?:from|import) (transformers|accelerate|peft|lmms_eval|llava)\b"
+    assert files and [p for p in files if re.search(at_the_top, p.read_text(encoding="utf-8"), re.MULTILINE)] == []
 
 
 CURRICULUM = re.compile(

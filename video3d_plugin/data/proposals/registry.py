@@ -23,7 +23,10 @@ def _check(name: str, loaded: Any) -> None:
 MAKERS = ExtensionGroup(
     "video3d.proposals",
     "proposal maker",
-    {"auto": "video3d_plugin.data.proposals.auto:make_proposals"},
+    {
+        "auto": "video3d_plugin.data.proposals.auto:make_proposals",
+        "detector": "video3d_plugin.data.proposals.detector:make_proposals",
+    },
     _check,
 )
 

@@ -1,0 +1,1 @@
+"""Detectors of single images: models of transformers, and files that OpenCV reads."""
