@@ -27,19 +27,34 @@ from video3d_plugin.mini.rooms.render import intrinsics
 SIZE = (240, 320)
 FAULTS = 0.2
 LIMIT = 50
+VARIANTS = {  # image boxes in place of masks, noise, faults
+    "masks": (False, False, False),
+    "masks, faults": (False, False, True),
+    "masks, noise": (False, True, False),
+    "masks, noise and faults": (False, True, True),
+    "image boxes": (True, False, False),
+    "image boxes, noise": (True, True, False),
+}
 Frame = tuple[View, list[np.ndarray]]
 
 
-def frames_of(scene: SyntheticScene, noise: bool, faults: bool, rng: np.random.Generator) -> list[Frame]:
+def rendered(scene: SyntheticScene) -> list[Frame]:
     """[(view, masks)] of all frames of a room."""
     frames = []
     for index, pose in enumerate(scene.poses):
-        depth_m = scene.frame(index, SIZE)[1]
-        masks = instance_masks(scene, index, SIZE)
-        if noise:
-            depth_m, pose = noisy_depth(depth_m, rng).astype(np.float32), noisy_pose(pose, rng)
-        frames.append((View(depth_m, intrinsics(*SIZE), pose), with_faults(masks, FAULTS * faults, rng)))
+        view = View(scene.frame(index, SIZE)[1], intrinsics(*SIZE), pose)
+        frames.append((view, instance_masks(scene, index, SIZE)))
     return frames
+
+
+def spoiled(frames: list[Frame], noise: bool, faults: bool, rng: np.random.Generator) -> list[Frame]:
+    result = []
+    for view, masks in frames:
+        if noise:
+            depth_m, pose = noisy_depth(view.depth_m, rng).astype(np.float32), noisy_pose(view.world_from_camera, rng)
+            view = View(depth_m, view.intrinsics, pose)
+        result.append((view, with_faults(masks, FAULTS * faults, rng)))
+    return result
 
 
 def boxes_from(frames: list[Frame], only_boxes: bool) -> np.ndarray:
@@ -63,33 +78,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     say = Transcript()
-    variants = {
-        "masks": (False, False, False),
-        "masks, faults": (False, False, True),
-        "masks, noise": (False, True, False),
-        "masks, noise and faults": (False, True, True),
-        "image boxes": (True, False, False),
-        "image boxes, noise": (True, True, False),
-    }
     say(f"{args.scenes} rooms, {args.frames} frames of {SIZE[1]}x{SIZE[0]}, at most {LIMIT} proposals")
-    for name, (only_boxes, noise, faults) in variants.items():
-        overlaps, proposals, same, seconds = [], [], 0, 0.0
-        for number, scene in enumerate(iter_rooms(args.seed, args.scenes, split="val", frames=args.frames)):
+    overlaps: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
+    proposals: dict[str, list[int]] = {name: [] for name in VARIANTS}
+    seconds, same = dict.fromkeys(VARIANTS, 0.0), dict.fromkeys(VARIANTS, 0)
+    for number, scene in enumerate(iter_rooms(args.seed, args.scenes, split="val", frames=args.frames)):
+        clean, truth = rendered(scene), np.array([thing.box for thing in scene.room.things])
+        for name, (only_boxes, noise, faults) in VARIANTS.items():
             rng = np.random.default_rng([args.seed, number])
-            frames = frames_of(scene, noise, faults, rng)
+            frames = spoiled(clean, noise, faults, rng)
             start = time.process_time()
             boxes = boxes_from(frames, only_boxes)
-            seconds += time.process_time() - start
+            seconds[name] += time.process_time() - start
             shuffled = [frames[index] for index in rng.permutation(len(frames))]
-            same += np.array_equal(boxes, boxes_from(shuffled, only_boxes))
-            truth = np.array([thing.box for thing in scene.room.things])
-            overlaps.append(iou_matrix(boxes, truth).max(0) if len(boxes) else np.zeros(len(truth)))
-            proposals.append(len(boxes))
-        every = np.concatenate(overlaps)
+            same[name] += np.array_equal(boxes, boxes_from(shuffled, only_boxes))
+            overlaps[name].append(iou_matrix(boxes, truth).max(0) if len(boxes) else np.zeros(len(truth)))
+            proposals[name].append(len(boxes))
+    for name in VARIANTS:
+        every = np.concatenate(overlaps[name])
         recall = "  ".join(f"recall@{iou} {(every >= iou).mean():.3f}" for iou in (0.25, 0.5))
         say(
-            f"{name:24} {recall}  ({len(every)} objects, {np.mean(proposals):.1f} proposals a room, "
-            f"{seconds / args.scenes:.1f} s; {same} of {args.scenes} the same in another order)"
+            f"{name:24} {recall}  ({len(every)} objects, {np.mean(proposals[name]):.1f} proposals a room, "
+            f"{seconds[name] / args.scenes:.1f} s; {same[name]} of {args.scenes} the same in another order)"
         )
     say.publish(args.page, "detector-lifting", "Recall of proposals from a detector's masks")
 

@@ -46,7 +46,8 @@ class DetectedObject:
 
     Attributes:
         box: (6,) float32 centre and size, world frame, metres.
-        score: Mean score over the views that see it, 0 where they did not detect it.
+        score: Mean score over the views that see it, 0 where they did not detect it. One more view that did not detect
+            it is counted, so that what many views agree on comes before what one view shows.
         label: The class with most score; "" if unknown.
         views: Indices of the views that detected it, ascending.
     """
@@ -100,8 +101,8 @@ class SharedSurface:
             best[member.view] = max(best.get(member.view, 0.0), member.score)
             by_label[member.label] = by_label.get(member.label, 0.0) + member.score
         label = max(sorted(by_label), key=by_label.__getitem__)
-        score = sum(best[view] for view in sorted(best)) / max(len(best), merged.seen_by)
-        return DetectedObject(box, min(score, 1.0), label, tuple(sorted(best)))
+        score = sum(best[view] for view in sorted(best)) / (max(len(best), merged.seen_by) + 1)
+        return DetectedObject(box, score, label, tuple(sorted(best)))
 
 
 def _without_duplicates(objects: list[DetectedObject]) -> list[DetectedObject]:
