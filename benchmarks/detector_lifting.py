@@ -15,9 +15,9 @@ import time
 import numpy as np
 from measure import Transcript, options
 
-from video3d_plugin.data.proposals.detectors.detection import Detection
-from video3d_plugin.data.proposals.lifting import View
-from video3d_plugin.data.proposals.shared_surface import SharedSurface
+from video3d_plugin.data.proposals.detector.lifting import View
+from video3d_plugin.data.proposals.detector.models.detection import Detection
+from video3d_plugin.data.proposals.detector.shared_surface import SharedSurface
 from video3d_plugin.metrics.iou import iou_matrix
 from video3d_plugin.mini.rooms import SyntheticScene, iter_rooms
 from video3d_plugin.mini.rooms.instance_masks import instance_masks, with_faults

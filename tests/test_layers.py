@@ -45,7 +45,7 @@ EXCEPTIONS = {
 }
 
 # Run detectors of other projects, for proposals.
-DETECTORS = "video3d_plugin.data.proposals.detectors."
+DETECTORS = "video3d_plugin.data.proposals.detector.models."
 
 
 def module_files() -> dict[str, Path]:

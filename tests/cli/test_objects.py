@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from add_on import write_add_on
+from tiny_onnx import detector_file
 
 from video3d_plugin import cli, load_model, load_scene
 from video3d_plugin.data.proposals.registry import MAKERS
@@ -106,3 +107,21 @@ def test_a_loaded_model_makes_proposals_of_its_own_source(my_scan, tiny_checkpoi
     assert np.array_equal(model.inputs(scene, proposals=np.ones((3, 6))).proposals.numpy(), np.ones((3, 6)))
     with pytest.raises(DataError, match="did you mean 'auto'"):
         load_model(tiny_checkpoint, proposals="atuo")
+
+
+def test_classes_complete_the_source_of_a_detector(my_scan, tmp_path, capsys):
+    bias = np.array([12, 8, 36, 24, 0.8, 1.0])
+    model = tmp_path / "chairs.onnx"
+    model.write_bytes(detector_file(np.zeros((3, 6)), bias, (1, 1, 6), (32, 48)))
+    model.with_suffix(".json").write_text(json.dumps({"size": [48, 32], "labels": ["person", "chair"]}))
+    assert cli.main(["objects", str(my_scan), "--proposals", f"detector:{model}", "--classes", "person", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["objects"] == []
+    assert cli.main(["objects", str(my_scan), "--proposals", f"detector:{model}", "--classes", "sofa"]) == 2
+    assert "has no class 'sofa' (its classes: person, chair)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["objects", "view", "ask"])
+def test_classes_without_a_detector_are_refused(command, my_scan, capsys):
+    more = ["what is this?"] if command == "ask" else []
+    assert cli.main([command, str(my_scan), *more, "--classes", "chair"]) == 2
+    assert "add --proposals detector:MODEL" in capsys.readouterr().err

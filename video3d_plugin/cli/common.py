@@ -83,22 +83,46 @@ def add_proposals_argument(parser: argparse.ArgumentParser, default: str | None 
         "--proposals",
         metavar="SOURCE",
         default=default,
-        help="boxes of objects: NAME or NAME:ARGUMENT of a maker (auto, ...), mask3d (mask files), gt (annotated "
-        f"boxes), or a .json of boxes (default: {default or 'those of the scan; auto where it has none'})",
+        help="boxes of objects: auto, detector:MODEL, NAME or NAME:ARGUMENT of another maker, mask3d (mask files), gt "
+        f"(annotated boxes), or a .json of boxes (default: {default or 'those of the scan; auto where it has none'})",
+    )
+    add_classes_argument(parser)
+
+
+def add_classes_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --classes, which completes --proposals detector:MODEL; `source_with_classes` reads both."""
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help='names of objects for --proposals detector:MODEL, separated by commas: "chair, coffee table"',
     )
 
 
-def checked_proposals(args: argparse.Namespace) -> str | None:
-    """Return the value of --proposals, checked before the scan is read.
+def source_with_classes(source: str | None, classes: str | None) -> str | None:
+    """Return the value of --proposals with the names of --classes in it.
 
     Raises:
-        DataError: If there is no such source, or its add-on cannot be loaded.
+        DataError: There are names, and the proposals are of no detector.
+    """
+    if classes is None:
+        return source
+    if source is None or not source.startswith("detector:"):
+        raise DataError("--classes names objects for a detector", remedy="add --proposals detector:MODEL")
+    return f"{source};classes={classes}"
+
+
+def checked_proposals(args: argparse.Namespace) -> str | None:
+    """Return the value of --proposals with --classes, checked before the scan is read.
+
+    Raises:
+        DataError: If there is no such source, its add-on cannot be loaded, or it takes no classes.
     """
     from video3d_plugin.data.proposals import check_source
 
-    if args.proposals is not None:
-        check_source(args.proposals)
-    return args.proposals
+    source = source_with_classes(args.proposals, args.classes)
+    if source is not None:
+        check_source(source)
+    return source
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from video3d_plugin.cli.common import add_align_argument, positive
+from video3d_plugin.cli.common import add_align_argument, add_classes_argument, positive, source_with_classes
 
 EPILOG = """\
 SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
@@ -53,9 +53,10 @@ def _add_scene_arguments(group) -> None:
         "--proposals",
         default="mask3d",
         metavar="SOURCE",
-        help="mask3d (mask files), gt (annotated boxes), NAME or NAME:ARGUMENT of a maker (auto, ...), or a .json of "
-        "boxes (default: %(default)s)",
+        help="mask3d (mask files), gt (annotated boxes), auto, detector:MODEL, NAME or NAME:ARGUMENT of another maker, "
+        "or a .json of boxes (default: %(default)s)",
     )
+    add_classes_argument(group)
     group.add_argument(
         "--max-proposals", type=int, default=50, metavar="N", help="proposals of a scan (default: %(default)s)"
     )
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
         annotations=tuple(args.annotations),
         scene=SceneOptions(
             frame_step=args.frame_step,
-            proposals=args.proposals,
+            proposals=source_with_classes(args.proposals, args.classes),
             max_proposals=args.max_proposals,
             check=args.check,
             follow_links=args.follow_links,

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from video3d_plugin.view.rerun import require_rerun
 
         require_rerun()
-    proposals = None if args.proposals == "scan" else checked_proposals(args)
+    proposals = None if (args.proposals, args.classes) == ("scan", None) else checked_proposals(args)
     scene = open_scene(args)
     from video3d_plugin.data.inputs import sample
     from video3d_plugin.data.proposals import with_proposals

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from video3d_plugin.mini.rooms.benchmark import SyntheticScene
 from video3d_plugin.mini.rooms.render import RoomBoxes, cast, intrinsics
+from video3d_plugin.mini.rooms.scenes import SyntheticScene
 
 _FEWEST_PIXELS = 50
 _NEAR_PIXELS = 7  # masks this near to each other may be merged

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_detectors import DETECTORS, NAMES, bert
 
 from video3d_plugin.data.proposals.detector import load_detector
-from video3d_plugin.data.proposals.detectors.mask_generation import decode_runs
+from video3d_plugin.data.proposals.detector.models.mask_generation import decode_runs
 from video3d_plugin.errors import DataError, MissingError
 
 ZERO_SHOT = ("owlv2", "grounding_dino")

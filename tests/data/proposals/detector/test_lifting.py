@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video3d_plugin.data.proposals.lifting import (
+from video3d_plugin.data.proposals.detector.lifting import (
     View,
     cell_size,
     connected_pieces,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video3d_plugin.data.proposals.shell_planes import find_shell
+from video3d_plugin.data.proposals.detector.shell_planes import find_shell
 
 
 def sides(low, high, step=0.04):

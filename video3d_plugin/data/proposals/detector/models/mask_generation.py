@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video3d_plugin.data.proposals.detectors.detection import Detection
+from video3d_plugin.data.proposals.detector.models.detection import Detection
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video3d_plugin.data.proposals.consensus import merge_masks
+from video3d_plugin.data.proposals.detector.consensus import merge_masks
 
 CELLS = 300
 FIRST, SECOND = np.arange(100), np.arange(100, 200)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video3d_plugin.data.proposals.consensus import MergedObject, merge_masks
-from video3d_plugin.data.proposals.detectors.detection import Detection
-from video3d_plugin.data.proposals.lifting import (
+from video3d_plugin.data.proposals.detector.consensus import MergedObject, merge_masks
+from video3d_plugin.data.proposals.detector.lifting import (
     View,
     cell_size,
     fuse_surface,
@@ -16,8 +15,9 @@ from video3d_plugin.data.proposals.lifting import (
     lift_mask,
     visible_cells,
 )
-from video3d_plugin.data.proposals.object_boxes import box_of_cells
-from video3d_plugin.data.proposals.shell_planes import find_shell
+from video3d_plugin.data.proposals.detector.models.detection import Detection
+from video3d_plugin.data.proposals.detector.object_boxes import box_of_cells
+from video3d_plugin.data.proposals.detector.shell_planes import find_shell
 from video3d_plugin.metrics.iou import iou_matrix
 
 _SAME_IOU = 0.6  # of two boxes: the better one stays

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video3d_plugin.data.proposals.detectors.detection import (
+from video3d_plugin.data.proposals.detector.models.detection import (
     DEFAULT_SCORE,
     Detection,
     Detector,
     box_shares,
     check_classes,
 )
-from video3d_plugin.data.proposals.detectors.mask_generation import generate_masks
-from video3d_plugin.data.proposals.detectors.zero_shot import load_zero_shot
+from video3d_plugin.data.proposals.detector.models.mask_generation import generate_masks
+from video3d_plugin.data.proposals.detector.models.zero_shot import load_zero_shot
 from video3d_plugin.errors import DataError, MissingError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tiny_onnx import detector_file
 
-from video3d_plugin.data.proposals.detectors.opencv_dnn import decode, load_opencv
+from video3d_plugin.data.proposals.detector.models.opencv_dnn import decode, load_opencv
 from video3d_plugin.errors import DataError, MissingError
 
 SIZE = (48, 32)  # width, height

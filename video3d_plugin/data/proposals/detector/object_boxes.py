@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from video3d_plugin.data.proposals.lifting import connected_pieces
+from video3d_plugin.data.proposals.detector.lifting import connected_pieces
 
 _MIN_CELLS = 12
 _PIECE_REACH_M = 0.1  # parts of an object that occlusion separates are rarely nearer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video3d_plugin.data.proposals.detectors.detection import Detection, Detector, box_shares
+from video3d_plugin.data.proposals.detector.models.detection import Detection, Detector, box_shares
 
 if TYPE_CHECKING:
     from PIL import Image

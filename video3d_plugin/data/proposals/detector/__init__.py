@@ -1,7 +1,8 @@
 """The maker "detector": a detector of images runs on frames, its masks are lifted by depth and pose and merged.
 
 The argument is MODEL[;classes=NAME, NAME]. MODEL is a folder or a Hugging Face name of a model of transformers, or an
-.onnx or .pb file that OpenCV reads.
+.onnx or .pb file that OpenCV reads. Names may be separated by | as well, for places where a comma ends the argument
+(lmms-eval's --model_args).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from video3d_plugin.data.frames import open_color, read_depth_m
-from video3d_plugin.data.proposals.detectors.detection import Detector
-from video3d_plugin.data.proposals.detectors.opencv_dnn import ENDINGS, load_opencv
-from video3d_plugin.data.proposals.detectors.transformers_models import load_transformers
-from video3d_plugin.data.proposals.lifting import View
+from video3d_plugin.data.proposals.detector.lifting import View
+from video3d_plugin.data.proposals.detector.models.detection import Detector
+from video3d_plugin.data.proposals.detector.models.opencv_dnn import ENDINGS, load_opencv
+from video3d_plugin.data.proposals.detector.models.transformers_models import load_transformers
+from video3d_plugin.data.proposals.detector.shared_surface import LiftedDetection, SharedSurface
 from video3d_plugin.data.proposals.maker import Proposals
-from video3d_plugin.data.proposals.shared_surface import LiftedDetection, SharedSurface
 from video3d_plugin.errors import DataError, MissingError, quoted
 from video3d_plugin.scene import Scene
 
@@ -69,7 +70,7 @@ def parse_argument(argument: str) -> tuple[str, tuple[str, ...]]:
         DataError: There is no model, or an empty list of names.
     """
     model, given, names = argument.partition(_CLASSES)
-    classes = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    classes = tuple(dict.fromkeys(name.strip() for name in re.split(r"[,|]", names) if name.strip()))
     if not model.strip():
         remedy = "detector:MODEL with a folder or Hugging Face name of a transformers model, or an .onnx or .pb file"
         raise DataError("proposals=detector names no model", remedy=remedy)

@@ -10,9 +10,9 @@ from tiny_onnx import detector_file
 
 from video3d_plugin.data.proposals import replace_proposals
 from video3d_plugin.data.proposals.detector import parse_argument
-from video3d_plugin.data.proposals.detectors.detection import Detection
-from video3d_plugin.data.proposals.lifting import View
-from video3d_plugin.data.proposals.shared_surface import SharedSurface
+from video3d_plugin.data.proposals.detector.lifting import View
+from video3d_plugin.data.proposals.detector.models.detection import Detection
+from video3d_plugin.data.proposals.detector.shared_surface import SharedSurface
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.iou import iou_matrix
@@ -131,6 +131,7 @@ def test_the_argument_is_a_model_with_or_without_names():
         "IDEA-Research/grounding-dino-tiny", ("chair", "coffee table"),
     )  # fmt: skip
     assert parse_argument("a folder") == ("a folder", ())
+    assert parse_argument("models/owl;classes=chair|table") == ("models/owl", ("chair", "table"))
 
 
 @pytest.mark.parametrize("argument", ["", " ", ";classes=chair", "model;classes= , "])

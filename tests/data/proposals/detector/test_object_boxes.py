@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video3d_plugin.data.proposals.object_boxes import box_of_cells
+from video3d_plugin.data.proposals.detector.object_boxes import box_of_cells
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from video3d_plugin.data.proposals.detectors.detection import DEFAULT_SCORE, Detection, Detector, check_classes
+from video3d_plugin.data.proposals.detector.models.detection import DEFAULT_SCORE, Detection, Detector, check_classes
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_object
 from video3d_plugin.files.regular import read_regular
