@@ -151,18 +151,17 @@ def fit_windows(depth_m: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray
 
 def _reduced(depth_m: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return 1/z (h, w), 1 or 0 where it is measured, and the intrinsics (4, 4) of the reduced image, float64."""
-    measured = ((depth_m > NEAREST_M) & (depth_m < FARTHEST_M)).astype(np.float32)
-    inverse = measured / np.where(measured > 0, depth_m, 1).astype(np.float32)
+    measured: np.ndarray = ((depth_m > NEAREST_M) & (depth_m < FARTHEST_M)).astype(np.float32)
+    inverse: np.ndarray = measured / np.where(measured > 0, depth_m, 1).astype(np.float32)
     height, width = depth_m.shape
     factor = max(1.0, max(height, width) / WIDTH)
     size = (max(1, round(height / factor)), max(1, round(width / factor)))
     if size != depth_m.shape:
-        inverse, measured = (
-            cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in (inverse, measured)
-        )
+        inverse = np.asarray(cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_AREA))
+        measured = np.asarray(cv2.resize(measured, size[::-1], interpolation=cv2.INTER_AREA))
     covered = measured >= 0.5
-    inverse = np.where(covered, inverse / np.maximum(measured, 1e-6), 0).astype(np.float64)
-    return inverse, covered.astype(np.float64), resized_intrinsics(intrinsics, depth_m.shape, size)
+    reduced = np.where(covered, inverse / np.maximum(measured, 1e-6), 0).astype(np.float64)
+    return reduced, covered.astype(np.float64), resized_intrinsics(intrinsics, depth_m.shape, size)
 
 
 def merge_by_voxel(points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,9 +82,7 @@ def load_scene(
     return replace_proposals(_load(Path(path), scene_id, frame_step, camera, align), proposals)
 
 
-def _load(
-    path: Path, scene_id: str | None, frame_step: int | None, camera: CameraOptions, align: str | Path
-) -> Scene:
+def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: CameraOptions, align: str | Path) -> Scene:
     path, scene_id = _in_data_folder(path, scene_id)
     is_file = _is_file(path)
     if is_file and path.suffix.lower() in (".zip", ".r3d"):

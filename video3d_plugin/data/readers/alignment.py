@@ -92,7 +92,7 @@ def _gravity(path: Path) -> Alignment:
     return Alignment(up=up, source=f"that of {path.name}")
 
 
-def from_gravity(down: Sequence[float]) -> np.ndarray:
+def from_gravity(down: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the (4, 4) float64 rotation that turns the direction `down` of the scan frame to -z by the shortest way.
 
     Raises:
@@ -103,7 +103,7 @@ def from_gravity(down: Sequence[float]) -> np.ndarray:
     return matrix
 
 
-def _direction(down: Sequence[float]) -> np.ndarray:
+def _direction(down: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the unit vector (3,) float64 of a direction."""
     vector = np.asarray(down, np.float64)
     length = np.linalg.norm(vector)
