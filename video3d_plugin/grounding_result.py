@@ -49,10 +49,10 @@ class Grounding(Sequence[FoundBox]):
         chosen: The selected boxes: the best one; if several were allowed, all that fit, or none.
         nothing: Confidence that no object fits; None for a head without such a score.
 
-    >>> found = model.ground(scene, "the chair next to the table")
-    >>> len(found) == len(found.boxes) == len(found.scores), found.boxes.shape[1]
+    >>> result = model.ground(scene, "the chair next to the table")
+    >>> len(result) == len(result.boxes) == len(result.scores), result.boxes.shape[1]
     (True, 6)
-    >>> found[0] == found.best, float(found.scores.max() - found.scores[0])
+    >>> result[0] == result.best, float(result.scores.max() - result.scores[0])
     (True, 0.0)
     """
 
@@ -133,14 +133,14 @@ def grounding_of(
         weights = np.exp((values - values.max()) / temperature)
         confidence = weights / weights.sum()
     order = np.argsort(-values[: len(boxes)], kind="stable")
-    found = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
+    by_index = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
     if several:
         indices = objects_by_share(scores, len(boxes), has_nothing, temperature=temperature or TEMPERATURE)
     else:
         best = best_object(scores, len(boxes), has_nothing)
         indices = [] if best is None else [best]
-    chosen = tuple(found[i] for i in indices)
-    return Grounding(description, tuple(found.values()), chosen, float(confidence[-1]) if has_nothing else None)
+    selected = tuple(by_index[i] for i in indices)
+    return Grounding(description, tuple(by_index.values()), selected, float(confidence[-1]) if has_nothing else None)
 
 
 def _six(box: np.ndarray) -> tuple[float, float, float, float, float, float]:

@@ -241,5 +241,5 @@ def _sqa3d_systems(sheet: Sheet, score: Scorer, items, cleaned, types) -> None:
 def _type_numbers(matched: list[tuple[int, int]], types: list[str]):
     for k, name in enumerate(("em", "em_refined")):
         for t, kind in enumerate(SQA3D_TYPES):
-            chosen = [m[k] for m, of in zip(matched, types, strict=True) if of == kind]
-            yield name, t, sum(chosen) / len(chosen) if chosen else 0.0
+            of_kind = [m[k] for m, of in zip(matched, types, strict=True) if of == kind]
+            yield name, t, sum(of_kind) / len(of_kind) if of_kind else 0.0

@@ -138,8 +138,8 @@ def verify_multi3drefer(sheet: Sheet, _score: Scorer) -> None:
     for mass in masses:
         answered[mass] = []
         for i, item in enumerate(sheet.at("A_items")):
-            chosen = objects_by_mass(item["scores"], len(item["objects"]), True, float(mass))
-            boxes = [item["objects"][k] for k in chosen]
+            selected = objects_by_mass(item["scores"], len(item["objects"]), True, float(mass))
+            boxes = [item["objects"][k] for k in selected]
             computed = {"selected_boxes": boxes, **_f1(item, boxes)}
             sheet.check(f"per item, selected by mass {mass}", computed, "A_items", i, "expected", mass)
             answered[mass].append(_answered(item, boxes))

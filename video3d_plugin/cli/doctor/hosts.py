@@ -13,22 +13,22 @@ from video3d_plugin.hosts.source_check import find_host
 _PATCHES = """
 from importlib.util import find_spec
 from video3d_plugin.patches import registry
-found = []
+states = []
 for name in registry.NAMES:
     host = registry.get(name).before
     try:
         if host and find_spec(host) is None:
             raise ModuleNotFoundError(name=host)
         state = registry.apply(name)
-        found.append([name, state.status, state.reason])
+        states.append([name, state.status, state.reason])
     except ModuleNotFoundError as error:
         top = (error.name or "").split(".")[0]
         hosts = {"lmms_eval", "llava", "torchvision"}
         absent = top in hosts and find_spec(top) is None
-        found.append([name, "absent", f"{top} is not installed"] if absent else [name, "problem", reason(error)])
+        states.append([name, "absent", f"{top} is not installed"] if absent else [name, "problem", reason(error)])
     except Exception as error:
-        found.append([name, "problem", reason(error)])
-report(found)
+        states.append([name, "problem", reason(error)])
+report(states)
 """
 
 
@@ -66,10 +66,10 @@ def patches(llava: str | None = None) -> Iterator[Check]:
     Args:
         llava: LLaVA-NeXT checkout to apply them to.
     """
-    found, crash = Probe(_PATCHES, first_paths=(llava,) if llava else ()).result()
-    if found is None:
+    states, crash = Probe(_PATCHES, first_paths=(llava,) if llava else ()).result()
+    if states is None:
         yield Check("patches", "problem", f"the hosts cannot be imported: {crash}", "see the hosts' installation notes")
         return
-    for name, status, why in found:
+    for name, status, why in states:
         kind: Status = {"applied": "ok", "not needed": "ok", "absent": "absent"}.get(status, "problem")
         yield Check(f"patch {name}", kind, f"{status}: {why}", "see patches/README.md")

@@ -16,8 +16,8 @@ _GPU = """
 try:
     import torch
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = [torch.cuda.get_device_properties(i) for i in range(count)]
-    report(["", torch.version.cuda, [f"{p.name} {p.total_memory / 2**30:.0f} GiB" for p in found]])
+    gpus = [torch.cuda.get_device_properties(i) for i in range(count)]
+    report(["", torch.version.cuda, [f"{p.name} {p.total_memory / 2**30:.0f} GiB" for p in gpus]])
 except Exception as error:
     report([reason(error), None, []])
 """
