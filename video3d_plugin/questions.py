@@ -50,11 +50,12 @@ def text_question(
         coords: Points (x, y, z) that the <coord> tokens stand for, world frame, metres.
 
     Raises:
-        DataError: The prompt has no place for the question, several <image>, one after a question that holds the same
-            text, or a <coord> without a point.
+        DataError: The question is empty, or the prompt has no place for it, several <image>, one after a question that
+            holds the same text, or a <coord> without a point.
     """
     if isinstance(question, Question):
         return question
+    _check_not_empty(question, "question")
     before, slot, after = prompt.partition("{question}")
     if not slot or "{question}" in after:
         raise DataError(f"the prompt {prompt!r:.80} has no place for the question", remedy="put {question} once in it")
@@ -78,10 +79,19 @@ def ground_question(description: str | Question, index: int, scene_id: str, seve
         index: Becomes the item's id.
         scene_id: The scene that holds the objects.
         several: Whether none or several objects may fit.
+
+    Raises:
+        DataError: The description is empty.
     """
     if isinstance(description, Question):
         return description if description.is_grounding else replace(description, answer=GROUND_ANSWER, grounding=True)
+    _check_not_empty(description, "description")
     return Question("ask", str(index), scene_id, grounding_prompt(description, several), GROUND_ANSWER)
+
+
+def _check_not_empty(text: str, what: str) -> None:
+    if not text.strip():
+        raise DataError(f"the {what} is empty", remedy="write what to ask or to find")
 
 
 def as_point(values: Point) -> tuple[float, float, float]:

@@ -82,6 +82,12 @@ def test_a_point_is_described_or_asked_about(ask, capsys):
     assert json.loads(capsys.readouterr().out)["items"][0]["question"] == "What colour is it?"
 
 
+def test_a_point_outside_of_the_scan_is_refused(ask, capsys):
+    assert ask("--point", "90", "0", "0") == 2
+    out, error = capsys.readouterr()
+    assert out == "" and "the point 90 0 0 lies outside of the scan (it spans x " in error.splitlines()[-1]
+
+
 def test_piped_questions_are_answered_in_order_and_one_page_shows_all(ask, capsys, monkeypatch, tmp_path):
     typed(monkeypatch, "How many?\n\n/ground the chair\n/point 0 0 1\n/several the table\n")
     assert ask("--json", "--save", tmp_path / "all.html") == 0
@@ -98,10 +104,20 @@ def test_with_json_nothing_else_is_printed_whatever_is_typed(ask, capsys, monkey
     assert len(error.splitlines()[0].split()) == 4 and "a question" in error
 
 
-def test_a_wrong_line_ends_a_pipe_but_not_a_conversation(ask, capsys, monkeypatch):
-    typed(monkeypatch, "/grund the chair\n/quit\n")
-    assert ask() == 2
-    assert "did you mean /ground?" in capsys.readouterr().err
+def test_wrong_lines_of_a_pipe_are_named_by_number_and_the_others_are_answered(ask, capsys, monkeypatch):
+    typed(monkeypatch, f"/grund the chair\n\nHow many?\n{'x' * 50_000}\n/point 90 0 0\n/point 0 0 1\n")
+    assert ask("--json") == 2
+    out, error = capsys.readouterr()
+    first, second, third = (line for line in error.splitlines() if "error: line" in line)
+    assert "line 1: " in first and "did you mean /ground?" in first
+    assert "line 4: " in second and "longer than 20000" in second
+    assert "line 5: " in third and "lies outside of the scan" in third and "it spans x " in third
+    items = json.loads(out)["items"]
+    assert [item["status"] for item in items] == ["refused", "", "refused", "refused", ""]
+    assert "did you mean" in items[0]["reason"] and items[0]["answer"] is None and items[1]["answer"] is not None
+
+
+def test_a_wrong_line_does_not_end_a_conversation(ask, capsys, monkeypatch):
     lines = iter(["/grund x", "/point 1 2", "/frames", "/help", "How many?"])
 
     def answer(prompt):
@@ -121,6 +137,8 @@ def test_a_wrong_line_ends_a_pipe_but_not_a_conversation(ask, capsys, monkeypatc
     ("words", "said"),
     [
         (["--ground"], "--ground needs a description"),
+        (["  "], "the question is empty"),
+        (["", "--ground"], "--ground needs a description"),
         (["x", "--ground", "--point", "0", "0", "0"], "exclude each other"),
         (["x", "--several", "--point", "0", "0", "0"], "exclude each other"),
         (["x", "--save", "a.txt"], "ends in .html"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -83,19 +84,22 @@ def run(args: argparse.Namespace) -> int:
         )
     if (args.ground or args.several) and args.point:
         raise DataError("--ground, or --several, and --point exclude each other")
+    if args.question is not None and not args.question.strip() and args.point is None:
+        raise DataError("the question is empty", remedy="write what to ask or to find")
     if args.save:
         page_path(args.save)
     chat = _open(args)
+    refused = 0
     if args.question is None and args.point is None:
         with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # then only JSON goes to stdout
-            _read_questions(chat, sys.stdin.isatty(), show=not args.json)
+            refused = _read_questions(chat, sys.stdin.isatty(), show=not args.json)
     else:
         _show(chat.ask(args.question, args.ground or args.several, args.several, args.point), show=not args.json)
     if args.json:
         print(json.dumps(chat.as_json(), indent=1, ensure_ascii=False))
     if args.save:
         chat.save(args.save)
-    return 0
+    return 2 if refused else 0
 
 
 def _open(args: argparse.Namespace) -> Chat:
@@ -121,35 +125,56 @@ def _open(args: argparse.Namespace) -> Chat:
     return Chat(model, scene, name, args.max_new_tokens)
 
 
-def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> None:
+def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> int:
     """Answer lines of stdin until it ends or /quit.
 
-    A faulty line is reported on a terminal. In a pipe it is an error, so that incomplete answers are noticed.
+    Returns:
+        How many lines of a pipe could not be answered. Each is reported with its number, and the others are answered.
     """
     if on_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (gives input() a history and arrow keys)
         print(f"{chat.scene.scene_id}: {len(chat.scene.frames)} frames, {len(chat.scene.proposals)} proposals. /help")
-    while True:
+    refused = 0
+    for number in itertools.count(1):
         try:
-            line = (input("> ") if on_terminal else sys.stdin.readline(LONGEST_LINE + 1) or "/quit").strip()
+            line = input("> ").strip() if on_terminal else _piped_line()
         except EOFError:
-            print()
-            return
-        except UnicodeDecodeError as error:
-            raise DataError(f"the questions are not UTF-8 text: {error.reason}", remedy="save them as UTF-8") from None
-        if len(line) > LONGEST_LINE:
-            raise DataError(f"a question is longer than {LONGEST_LINE} characters", remedy="write one question a line")
+            if on_terminal:
+                print()
+            break
         if line == "/quit":
-            return
+            break
         if not line:
             continue
         try:
+            if len(line) > LONGEST_LINE:
+                raise DataError(
+                    f"a question is longer than {LONGEST_LINE} characters", remedy="write one question a line"
+                )
             _answer_line(chat, line, show)
         except Video3DError as error:
-            if not on_terminal:
-                raise
-            print(f"  {error}")
+            if on_terminal:
+                print(f"  {error}")
+                continue
+            refused += 1
+            chat.refuse(line[:LONGEST_LINE], error)
+            print(f"video3d: error: line {number}: {error}", file=sys.stderr, flush=True)
+    return refused
+
+
+def _piped_line() -> str:
+    """Read a line of stdin; of a longer one than LONGEST_LINE, its beginning, and skip the rest."""
+    try:
+        line = sys.stdin.readline(LONGEST_LINE + 2)
+        rest = line
+        while rest and not rest.endswith("\n"):
+            rest = sys.stdin.readline(LONGEST_LINE)
+    except UnicodeDecodeError as error:
+        raise DataError(f"the questions are not UTF-8 text: {error.reason}", remedy="save them as UTF-8") from None
+    if not line:
+        raise EOFError
+    return line.strip()
 
 
 def _answer_line(chat: Chat, line: str, show: bool) -> None:

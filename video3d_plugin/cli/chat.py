@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from video3d_plugin import __version__
 from video3d_plugin.cli.common import save_page, status
+from video3d_plugin.errors import Video3DError
 from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT, POINT_QUESTION
 from video3d_plugin.questions import as_point, ground_question, text_question
 from video3d_plugin.scene import Question
@@ -39,6 +40,7 @@ class Chat:
     max_new_tokens: int = 128
     items: list[dict[str, Any]] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)  # frames that a sampler chose for the questions
+    _extent: tuple[Any, Any] | None = None
 
     def ask(self, text: str | None, ground: bool, several: bool, point: list[float] | None) -> dict[str, Any]:
         """Ask a question and append its item to `items`.
@@ -51,6 +53,9 @@ class Chat:
 
         Returns:
             The item, with `shown`, a text for the terminal, where boxes were found.
+
+        Raises:
+            DataError: The text is empty, or the point lies outside of the scan.
         """
         from video3d_plugin.view.items import item_of_answer, item_of_grounding
 
@@ -78,14 +83,24 @@ class Chat:
             self.seen.update(sample(self.scene, self.model.sampler, self.model.max_frames, question=question))
 
     def _about_point(self, text: str | None, point: list[float], number: int) -> dict[str, Any]:
+        from video3d_plugin.data.extent import check_inside, extent
         from video3d_plugin.view.items import item_of_answer
 
+        self._extent = self._extent or extent(self.scene)
+        check_inside(point, *self._extent, self.scene.scene_id)
         if not text:
             answer = self.model.caption(self.scene, point, max_new_tokens=self.max_new_tokens)
             return item_of_answer("Describe the object here.", answer, point, number)
         asked = _about_point(text)
         answer = self.model.answer(self.scene, asked, points=[point], max_new_tokens=self.max_new_tokens)
         return item_of_answer(text, answer, point, number)
+
+    def refuse(self, line: str, error: Video3DError) -> None:
+        """Append an item for a line that could not be answered."""
+        from video3d_plugin.view.items import item_of_answer
+
+        item = item_of_answer(line, "", number=len(self.items) + 1)
+        self.items.append(item | {"answer": None, "status": "refused", "reason": str(error)})
 
     def frames(self) -> list[int]:
         """Return the indices of the frames that the model sees, or has seen for the questions until now."""
