@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from video3d_plugin.view.scene_view import SceneView
 
 SCENE_HELP = (
-    "a folder of posed RGB-D frames, a .sens, a .zip, a ScanNet, 7-Scenes, TUM, ARKitScenes or nerfstudio recording, "
+    "a folder of posed RGB-D frames, a .sens, a .zip, a recording of a known data set, app or robot "
+    "(docs/own_scans.md lists them), "
     "DATA/SCENE_ID of a data folder, or a scene id where VIDEO3D_DATA is set"
 )
 

@@ -34,8 +34,7 @@ def registration_note(scene: Scene) -> str | None:
     Args:
         scene: The scene. Up to 12 of its frames are decoded; broken ones are passed over.
     """
-    step = max(1, len(scene.frames) // _FRAMES)
-    pairs = [pair for frame in scene.frames[step // 2 :: step] if (pair := _edges(frame)) is not None]
+    pairs = _pairs(scene, _FRAMES)
     if len(pairs) < _LEAST_FRAMES:
         return None
     scores = _scores(pairs)
@@ -49,6 +48,24 @@ def registration_note(scene: Scene) -> str | None:
         f"edges of colour and depth lie about {pixels:.0f} pixels apart: the images may be of two cameras "
         "(--color-intrinsics, --color-from-depth) or of different times"
     )
+
+
+def edge_agreement(scene: Scene, frames: int = _FRAMES) -> float | None:
+    """Return the mean strength of colour edges, 0 to 1, at the edges of depth; None if there are too few to tell.
+
+    Args:
+        scene: The scene.
+        frames: Frames that are looked at, evenly spread.
+    """
+    pairs = _pairs(scene, frames)
+    at_edges = [strength[points[:, 1].astype(int), points[:, 0].astype(int)].mean() for strength, points in pairs]
+    return float(np.mean(at_edges)) if len(pairs) >= _LEAST_FRAMES else None
+
+
+def _pairs(scene: Scene, frames: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return `_edges` of evenly spread frames, of those that have any."""
+    step = max(1, len(scene.frames) // frames)
+    return [pair for frame in scene.frames[step // 2 :: step] if (pair := _edges(frame)) is not None]
 
 
 def _edges(frame: Frame) -> tuple[np.ndarray, np.ndarray] | None:

@@ -35,31 +35,40 @@ _SHOWN_LETTERS = 200
 
 @dataclass(frozen=True)
 class _Unread:
-    """A recording that is known by its files and not read."""
+    """A recording that is known by its files, of which all patterns are there, and not read."""
 
     name: str
-    pattern: str
+    patterns: tuple[str, ...]
     remedy: str
 
 
 _UNREAD = (
     _Unread(
         "a ScanNet++ iPhone recording",
-        "iphone/pose_intrinsic_imu.json|pose_intrinsic_imu.json",
+        ("iphone/pose_intrinsic_imu.json|pose_intrinsic_imu.json",),
         "ScanNet++'s own tools extract its images; write them as posed frames",
     ),
     _Unread(
         "an export of RTAB-Map",
-        "*_camera_poses.txt|rtabmap_rgb",
+        ("*_camera_poses.txt|rtabmap_rgb",),
         "export the poses in RGBD-SLAM format, as groundtruth.txt of a TUM folder",
     ),
-    _Unread("an RTAB-Map database", "*.db", "export images and poses from it: rtabmap-export --images --poses"),
-    _Unread("an export of 3D Scanner App", "frame_*.json", "export it as a Polycam or nerfstudio recording"),
-    _Unread("a recording of an Azure Kinect", "*.mkv", "extract its images, and record poses with a SLAM program"),
+    _Unread("an RTAB-Map database", ("*.db",), "export images and poses from it: rtabmap-export --images --poses"),
+    _Unread("a folder of Record3D files", ("*.r3d",), "give one .r3d, or unzip them: each is a zip file"),
+    _Unread("a folder of zip files", ("*.zip",), "give one .zip, or unzip them"),
+    _Unread("an export of 3D Scanner App", ("frame_*.json",), "export it as a Polycam or nerfstudio recording"),
+    _Unread("a recording of an Azure Kinect", ("*.mkv",), "extract its images, and record poses with a SLAM program"),
     _Unread(
-        "a COLMAP model", "sparse/*/images.*|sparse/images.*", "it has no depth: add images of it, and transforms.json"
+        "a COLMAP model",
+        ("sparse/*/images.*|sparse/images.*",),
+        "it has no depth: add images of it, and transforms.json",
     ),
-    _Unread("depth in OpenEXR", "*.exr|EXR_RGBD/*|depth/*.exr", "convert it to 16-bit PNG in millimetres"),
+    _Unread("depth in OpenEXR", ("*.exr|EXR_RGBD/*|depth/*.exr",), "convert it to 16-bit PNG in millimetres"),
+    _Unread(
+        "colour and depth without poses",
+        ("color/*|rgb/*|image/*|images/*", "depth/*"),
+        "poses are needed: run a SLAM program, and add pose/*.txt, trajectory.log or TUM's groundtruth.txt",
+    ),
 )
 _MESHES = {".ply", ".obj", ".glb", ".gltf", ".usdz", ".stl", ".las", ".laz", ".e57", ".pcd"}
 _IMAGES = {".jpg", ".jpeg", ".png", ".pgm", ".ppm", ".webp", ".bmp", ".tif", ".tiff", ".npy", ".mp4", ".mov", ".mkv"}
@@ -81,7 +90,7 @@ def unreadable(folder: Path) -> DataError:
         return DataError("holds no files", where=folder, remedy=formats)
     found = f"not a recording that can be read: it holds {_summary(files)}"
     for unread in _UNREAD:
-        if _present(folder, unread.pattern):
+        if all(_present(folder, pattern) for pattern in unread.patterns):
             return DataError(f"{found}; looks like {unread.name}", where=folder, remedy=f"{unread.remedy}; {formats}")
     suffixes = {Path(name).suffix.lower() for name in files}
     if suffixes & _MESHES and not suffixes & _IMAGES:

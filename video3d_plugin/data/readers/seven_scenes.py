@@ -6,9 +6,10 @@ with .depth.pgm, and the cameras in an _info.txt or info.txt. In 12-Scenes the f
 Depth is in millimetres unless the info file tells, 65535 where nothing was measured. No intrinsics are published with
 7-Scenes itself, whose colour images are PNG; those of the Kinect's data sheet are used (depth 585, colour 525, centre
 320, 240 for 640x480), as is usual for this data set. Its colour and depth are not registered: the cameras lie 25.5 mm
-apart, and their rotation was found by bringing depth edges to colour edges in 40 frames of the red kitchen. On 40 other
-frames, the mean colour edge at depth edges is then 0.60 of the largest, 0.41 with the usual calibration of another
-Kinect (LIRIS, as in DSAC*), and 0.32 unregistered. The scan frame has no known up.
+apart, and their rotation is the one at which edges of colour and depth agree best in 40 frames of the red kitchen. On
+other frames of it, the mean strength of colour edges at depth edges is 0.60; it is 0.47 with the calibration of another
+Kinect that is common for this data set (LIRIS), and 0.32 if both images are taken as of one camera
+(benchmarks/registration.py). The scan frame has no known up.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from video3d_plugin.scene import DepthCamera
 _COLORS = (".color.png", ".color.jpg", ".color.jpeg")
 _DEPTHS = (".depth.png", ".depth.pgm", ".depth.PNG", ".depth.npy")
 _KINECT_SIZE = (480, 640)
-_KINECT_COLOR = (525.0, 525.0, 320.0, 240.0)
-_KINECT_DEPTH = DepthCamera(
+KINECT_COLOR = (525.0, 525.0, 320.0, 240.0)
+KINECT_DEPTH = DepthCamera(
     np.array([[585.0, 0, 320, 0], [0, 585, 240, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
     _KINECT_SIZE,
     # 25.5 mm apart; turned by 4.2, 0.8 and 8.4 mrad
@@ -68,7 +69,7 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
         fx, fy, cx, cy = (float(info.matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
         camera, size, unit_m = (fx, fy, cx, cy), info.size, info.depth_unit_m or unit_m
     elif all(path.suffix.lower() == ".png" for path in images.values()):
-        camera, size, note, depth_camera = _KINECT_COLOR, _KINECT_SIZE, _KINECT_NOTE, _KINECT_DEPTH
+        camera, size, note, depth_camera = KINECT_COLOR, _KINECT_SIZE, _KINECT_NOTE, KINECT_DEPTH
     for stem in sorted(images, key=natural_order):
         depth = next((path for suffix in _DEPTHS if is_regular(path := folder / f"{stem}{suffix}")), None)
         pose = _read_pose(folder / f"{stem}.pose.txt")
