@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.files.atomic import locked, write_bytes, write_json
+from video3d_plugin.files.atomic import locked, remove_leftovers, write_bytes, write_json
 from video3d_plugin.files.json import read_object
 
 MAX_BYTES = 16 << 30  # of the images of one recording
@@ -53,6 +53,7 @@ def extract_images(
     if folder.is_symlink():
         raise DataError("is a link; frames are not written through it", where=folder, remedy="remove it")
     with locked(folder):
+        remove_leftovers(folder)
         _remove_stale(folder, source)
         missing = {name for name in names if not (folder / name).is_file()}
         if not missing:
