@@ -35,7 +35,7 @@ LIRIS = np.array(
 def cameras(folder: Path) -> dict[str, Scene]:
     """The recording with its depth in each of the cameras."""
     depth = [KINECT_DEPTH.intrinsics[place] for place in ((0, 0), (1, 1), (0, 2), (1, 2))]
-    one = load_scene(folder, intrinsics=depth)
+    one = load_scene(folder, intrinsics=depth, align="none")
     return {
         "one camera": one,
         "LIRIS": with_color_camera(one, KINECT_COLOR, LIRIS),

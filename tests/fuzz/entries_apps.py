@@ -11,7 +11,7 @@ from harness import Entry
 sys.path.append(str(Path(__file__).resolve().parent.parent / "helpers"))
 
 from entries_files import load  # noqa: E402
-from made_up_captures import FORMATS, LIBRARIES, polycam, record3d, ros_bag, stray_scanner  # noqa: E402
+from made_up_captures import FORMATS, LIBRARIES, polycam, record3d, ros_bag, scanner_app, stray_scanner  # noqa: E402
 
 
 def recording(write, **options):
@@ -29,6 +29,9 @@ def read_bag(folder):
 _ENTRIES = {
     "Polycam": Entry(
         "Polycam", recording(polycam, confident=True), read_recording, ["**/*.json", "**/*.png"], count=800
+    ),
+    "3D Scanner App": Entry(
+        "3D Scanner App", recording(scanner_app, confident=True), read_recording, ["**/*.json", "**/*.png"], count=400
     ),
     "Open3D": Entry("Open3D", recording(FORMATS["Open3D/Redwood"]), read_recording, ["**/*.log", "**/*.json"]),
     "Replica": Entry("Replica", recording(FORMATS["Replica (NICE-SLAM)"]), read_recording, ["**/*.txt", "**/*.json"]),

@@ -170,6 +170,20 @@ def record3d(folder, confident=False):
     write(folder / "metadata", json.dumps({"K": camera, **size, "fps": 60, "poses": poses}))
 
 
+def scanner_app(folder, confident=False):
+    for index in range(COUNT):
+        large = Image.fromarray(color(index)).resize((2 * WIDTH, 2 * HEIGHT))
+        write(folder / f"frame_{index:05d}.jpg", jpeg(np.asarray(large)))
+        write(folder / f"depth_{index:05d}.png", png(depth_mm(index)))
+        matrix = (Y_UP @ pose(index) @ OPENGL).ravel().tolist()
+        camera = [2 * FOCAL, 0, 63.5, 0, 2 * FOCAL, 47.5, 0, 0, 1]
+        write(folder / f"frame_{index:05d}.json", json.dumps({"cameraPoseARFrame": matrix, "intrinsics": camera}))
+        if confident:
+            write(folder / f"conf_{index:05d}.png", confidence(2))
+    write(folder / "frame_99999.json", "{}")  # a pose without an image, as most have
+    write(folder / "info.json", "{}")
+
+
 def open3d(folder):
     rows = []
     for index in range(COUNT):
@@ -199,6 +213,7 @@ FORMATS = {
     "Polycam": polycam,
     "Stray Scanner": stray_scanner,
     "Record3D": record3d,
+    "3D Scanner App": scanner_app,
     "Open3D/Redwood": open3d,
     "Replica (NICE-SLAM)": replica,
 }

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from made_up_captures import COUNT, open3d, polycam, pose, record3d, replica, stray_scanner, video, write
+from made_up_captures import COUNT, open3d, polycam, pose, record3d, replica, scanner_app, stray_scanner, video, write
 from made_up_scan import HEIGHT, WIDTH, color, depth_mm, png
 
 from video3d_plugin.data.folder import DataFolder
@@ -20,7 +20,12 @@ from video3d_plugin.data.readers.extracted import folder_beside
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files import extras
 
-CONFIDENT = {"polycam": (polycam, None), "stray": (stray_scanner, "av"), "record3d": (record3d, "lzfse")}
+CONFIDENT = {
+    "scanner": (scanner_app, None),
+    "polycam": (polycam, None),
+    "stray": (stray_scanner, "av"),
+    "record3d": (record3d, "lzfse"),
+}
 
 
 @pytest.fixture(params=CONFIDENT)
@@ -71,6 +76,31 @@ def test_a_broken_polycam_camera_costs_its_own_frame(tmp_path, change):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     scene = load_scene(tmp_path / "x")
     assert len(scene.frames) == COUNT - 1 and scene.omissions[0].what == "frame 1000002"
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("{", "camera: not valid JSON"),
+        ('{"intrinsics": [1]}', "camera: intrinsics is"),
+        ('{"intrinsics": [1,0,0,0,1,0,0,0,1], "cameraPoseARFrame": "x"}', "camera: cameraPoseARFrame is"),
+        ('{"intrinsics": [NaN,0,0,0,1,0,0,0,1]}', "camera: intrinsics is nan"),
+    ],
+)
+def test_a_broken_camera_of_3d_scanner_app_costs_its_own_frame(tmp_path, content, reason):
+    scanner_app(tmp_path / "x")
+    (tmp_path / "x" / "frame_00001.json").write_text(content)
+    scene = load_scene(tmp_path / "x")
+    assert len(scene.frames) == COUNT - 1 and scene.omissions[0].reason.startswith(reason)
+
+
+def test_frames_of_3d_scanner_app_without_an_image_are_not_listed(tmp_path):
+    scanner_app(tmp_path / "x")
+    (tmp_path / "x" / "frame_00000.jpg").write_bytes(b"no image")  # the size is that of the next one
+    (tmp_path / "x" / "frame_00002.jpg").unlink()
+    scene = load_scene(tmp_path / "x", align="none")
+    assert [frame.name for frame in scene.frames] == ["00000", "00001", "00003", "00004"] and not scene.omissions
+    assert check_frame(scene.frames[0]) is not None and check_frame(scene.frames[1]) is None
 
 
 def test_frames_of_a_video_are_its_own(tmp_path):

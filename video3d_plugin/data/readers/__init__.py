@@ -33,11 +33,11 @@ def load_scene(
     A recording without an axis alignment is levelled: for this, the depth of at most 60 of its frames is decoded.
 
     Args:
-        path: A .sens file or a folder with one, a folder of posed frames, a recording of 7-Scenes, TUM RGB-D,
-            ARKitScenes or nerfstudio, a scan's folder scans/<id>, a root in ScanNet's layout, a data folder made by
-            `video3d prepare`, or one of these folders in a .zip (unpacked to a temporary folder until this process
-            ends). Also DATA/<scene id> of a data folder, and a scene id alone if the environment variable VIDEO3D_DATA
-            names the data folder. docs/own_scans.md lists what is read of each format.
+        path: A .sens file or a folder with one, a folder of posed frames, a recording of a known data set, app or
+            robot, a scan's folder scans/<id>, a root in ScanNet's layout, a data folder made by `video3d prepare`, or
+            one of these folders in a .zip (unpacked to a temporary folder until this process ends). Also
+            DATA/<scene id> of a data folder, and a scene id alone if the environment variable VIDEO3D_DATA names the
+            data folder. docs/own_scans.md lists what is read of each format.
         scene_id: Which scan of a root; may be left out if there is only one.
         frame_step: Keep every n-th frame. By default all frames of a folder, at most 300 of a recording of another data
             set, and every tenth of a .sens (fewer are skipped in a short one).

@@ -23,6 +23,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "Polycam": ("keyframes/*images/*.jpg", "keyframes/*cameras/*.json", "keyframes/depth/*.png"),
     "Stray Scanner": ("rgb.mp4", "depth/*", "odometry.csv", "camera_matrix.csv"),
     "Record3D": ("metadata*", "rgbd/*.jpg", "rgbd/*.depth"),
+    "3D Scanner App": ("frame_*.jpg", "frame_*.json", "depth_*.png"),
     "Open3D/Redwood": ("color/*|rgb/*|image/*", "depth/*", "*.log|scene/*.log"),
     "Replica (NICE-SLAM)": ("traj.txt", "results/frame*", "results/depth*"),
     "ScanNet's SensReader export": ("color/*|rgb/*", "depth/*", "pose/*.txt|poses/*.txt"),
@@ -56,7 +57,6 @@ _UNREAD = (
     _Unread("an RTAB-Map database", ("*.db",), "export images and poses from it: rtabmap-export --images --poses"),
     _Unread("a folder of Record3D files", ("*.r3d",), "give one .r3d, or unzip them: each is a zip file"),
     _Unread("a folder of zip files", ("*.zip",), "give one .zip, or unzip them"),
-    _Unread("an export of 3D Scanner App", ("frame_*.json",), "export it as a Polycam or nerfstudio recording"),
     _Unread("a recording of an Azure Kinect", ("*.mkv",), "extract its images, and record poses with a SLAM program"),
     _Unread(
         "a COLMAP model",
