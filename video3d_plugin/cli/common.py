@@ -186,9 +186,10 @@ def open_scene(args: argparse.Namespace) -> Scene:
         if args.color_intrinsics is not None or args.color_from_depth is not None:
             transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
             scene = with_color_camera(scene, args.color_intrinsics, transform)
-    for note in scene.notes:
-        print(f"{scene.scene_id}: {note}", file=sys.stderr)
     scene = without_broken_frames(scene, threads=4, progress=True)
+    for note in scene.notes:
+        if "annotated boxes" not in note and "predicted proposals" not in note:  # which an own scan never has
+            print(f"{scene.scene_id}: note: {note}", file=sys.stderr)
     if scene.omissions:
         first = scene.omissions[0]
         message = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
