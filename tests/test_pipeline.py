@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -326,3 +328,18 @@ def test_examples_in_docstrings_run(module, tiny_checkpoint, room_root):
     }
     result = doctest.testmod(module, extraglobs=names)
     assert result.attempted > 0 and result.failed == 0
+
+
+def test_a_scan_beyond_the_range_of_positions_is_said_and_a_centred_one_is_not(tiny_checkpoint, my_scan, tmp_path):
+    folder = shutil.copytree(my_scan, tmp_path / "far")
+    for path in folder.glob("[0-9]*.txt"):
+        pose = np.loadtxt(path)
+        pose[:3, 3] += [40, 0, 0]
+        np.savetxt(path, pose)
+    model = load_model(tiny_checkpoint, device="cpu")
+    with pytest.warns(UserWarning, match=r"scene far: \d+% of what its frames show lies beyond the model's range"):
+        model.encode_scene(load_scene(folder, align="none"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        far, near = (model.answer(load_scene(path), "How many chairs?", max_new_tokens=8) for path in (folder, my_scan))
+    assert far == near
