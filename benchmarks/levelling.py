@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from levelling_scans import Case, hard_cases, junk_cases, moved, room, shown, walk
+from levelling_scans import Case, few_frames, hard_cases, junk_cases, moved, room, shown, walk
 from measure import Transcript, options
 from page import table
 from scipy.spatial.transform import Rotation
@@ -142,7 +142,8 @@ def main() -> None:
     args = parser.parse_args()
     say, rng, rows = Transcript(), np.random.default_rng(0), []
     start, runs = time.process_time(), 0
-    for name, cases in measured_scans(args, rng).items():
+    scans, real = measured_scans(args, rng), [text.partition("=")[0] for text in args.real]
+    for name, cases in scans.items():
         errors = Errors()
         turn_at_random(cases, args.rotations, rng, errors)
         runs += len(errors.rows)
@@ -151,6 +152,10 @@ def main() -> None:
     seconds = (time.process_time() - start) / runs
     everything: dict[str, Errors] = {}
     found_junk: dict[str, int] = {}
+    for name, (case, *_) in scans.items():
+        for _ in range(args.hard if name in real else 0):
+            kind = f"4 to 12 frames of {name}"
+            turn_at_random([few_frames(case, rng)], 1, rng, everything.setdefault(kind, Errors()))
     for number in range(args.hard):
         for kind, case in hard_cases(100 + number, rng).items():
             turn_at_random([case], 1, rng, everything.setdefault(kind, Errors()))

@@ -137,6 +137,13 @@ def hard_cases(number: int, rng: np.random.Generator) -> dict[str, Case]:
     }
 
 
+def few_frames(case: Case, rng: np.random.Generator) -> Case:
+    """4 to 12 frames of a scan that follow each other closely, as of a short recording."""
+    count = min(int(rng.integers(4, 13)), len(case.windows))
+    first = int(rng.integers(0, len(case.windows) - count + 1))
+    return replace(case, windows=case.windows[first : first + count], floor_m=None, wall=None)
+
+
 def junk_cases(number: int, rng: np.random.Generator) -> dict[str, Case]:
     """Scans in which up cannot be found."""
     of = room(number)
