@@ -94,7 +94,9 @@ HOW: list[Run | Listed] = [
     Listed(r"pip (install|uninstall) ", "installs; CI's make targets do", names_real_extras),
     Listed(r"git clone https://github.com/LLaVA-VL/LLaVA-NeXT", "needs the network", is_the_known_checkout),
     Listed(r"video3d prepare SOURCE .* --backend (dask|ray) ", "needs a cluster; tests/data has one process", parses),
-    Listed(r"video3d \w+ .*--proposals detector:", "needs a model; tests/data/proposals/detector has small ones", parses),
+    Listed(
+        r"video3d \w+ .*--proposals detector:", "needs a model; tests/data/proposals/detector has small ones", parses
+    ),
     Listed(r"video3d train .* --model-class roomgain", "needs the add-on; tests/test_extending_models.py", parses),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
