@@ -3,7 +3,7 @@
 lmms-eval prints a traceback and exits with 0. A dependency that is missing or does not fit is reported in the same way;
 other errors of a `--model video3d` run keep their traceback and exit with status 1. Runs of other models are unchanged,
 and programs that call `simple_evaluate` get the exceptions. Each evaluation starts with a new state: without the data
-folder and the questions of the previous one.
+folder and the questions of the previous one. Options that have no effect on this model are refused first.
 """
 
 from __future__ import annotations
@@ -35,11 +35,22 @@ def changes(module: ModuleType) -> list[Replace]:
         command = kwargs.get("cli_args")
         with _evaluation_of(model):
             if command is None:
+                _check(model, kwargs)
                 return original(model, *args, **kwargs)
             with _errors_as_statuses(command):
+                _check(model, kwargs)
                 return original(model, *args, **kwargs)
 
     return [Replace(module, "simple_evaluate", simple_evaluate)]
+
+
+def _check(model: Any, arguments: dict[str, Any]) -> None:
+    """Refuse what has no effect on a model of this package, before anything is loaded."""
+    from video3d_plugin.hosts.lmms_eval.generation import check_run
+    from video3d_plugin.model.registry import names
+
+    if hasattr(model, "fingerprint") or model in names():
+        check_run(arguments)
 
 
 @contextmanager

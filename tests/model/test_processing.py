@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,23 @@ def test_files_give_the_same_processor(pair, tmp_path, mixed):
         for item in mixed:
             assert loaded.encode(item, answered=True) == other.encode(item, answered=True)
         assert loaded.config.inputs_spec == model.config.inputs_spec
+
+
+@pytest.mark.parametrize("stops", ["one", "several"])
+def test_the_stop_tokens_of_generation_config_end_an_answer(pair, words, tmp_path, stops):
+    model, processor = pair
+    processor.save_pretrained(tmp_path)
+    assert Video3DProcessor.from_pretrained(tmp_path).stop_ids == processor.stop_ids
+    lamp, red = words(" the lamp"), words("red")
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": red[0] if stops == "one" else [processor.stop_ids[0], red[0]]})
+    )
+    loaded = Video3DProcessor.from_pretrained(tmp_path)
+    assert loaded.stop_ids == [*processor.stop_ids, red[0]]
+    assert loaded.decode([*lamp, *red, *lamp]) == "the lamp" != processor.decode([*lamp, *red, *lamp])
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": "red"}')
+    with pytest.raises(DataError, match="generation_config.json.*eos_token_id"):
+        Video3DProcessor.from_pretrained(tmp_path)
 
 
 def test_a_folder_without_a_tokenizer_says_so(pair, tmp_path):

@@ -31,12 +31,21 @@ class ChatEncoder:
         label_style: Which tokens have a loss. "llava_next": as in LLaVA-NeXT's preprocess_qwen (LaVi-Lab/Video-3D-LLM
             at 3ff70e8, llava/train/train_3d.py), the assistant's turn with its header, and all chat tokens and
             newlines. "answer": the answer, its end token and the newline after it.
+        stop_ids: Ids of further tokens that end an answer, beside the chat's end token and the tokenizer's: those of
+            the checkpoint's generation_config.json.
 
     Raises:
         DataError: The label style is unknown, or the tokenizer lacks a chat token.
     """
 
-    def __init__(self, tokenizer: Any, *, system_message: str = SYSTEM_MESSAGE, label_style: LabelStyle = "llava_next"):
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        system_message: str = SYSTEM_MESSAGE,
+        label_style: LabelStyle = "llava_next",
+        stop_ids: Iterable[int] = (),
+    ):
         if label_style not in ("llava_next", "answer"):
             raise DataError(f"label_style {label_style!r} is unknown", remedy="known: llava_next, answer")
         if not isinstance(system_message, str):
@@ -44,6 +53,8 @@ class ChatEncoder:
         self.tokenizer, self.system_message, self.label_style = tokenizer, system_message, label_style
         self._start, self._end = self._token(CHAT_START), self._token(CHAT_END)
         self._newline = self._encode("\n")
+        known = (self._end, self.tokenizer.eos_token_id, *stop_ids)
+        self._stop_ids = list(dict.fromkeys(int(token) for token in known if token is not None))
 
     def prefix_ids(self) -> list[int]:
         """Return the ids that precede every question: system turn, user header, placeholder and newline."""
@@ -145,8 +156,7 @@ class ChatEncoder:
     @property
     def stop_ids(self) -> list[int]:
         """Ids of the tokens that end an answer."""
-        eos = self.tokenizer.eos_token_id
-        return [self._end] if eos in (None, self._end) else [self._end, eos]
+        return self._stop_ids
 
     def decode(self, tokens: torch.Tensor | Iterable[int]) -> str:
         """Decode an answer up to its end token, without special tokens and outer spaces, as the reference does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import write_json
 from video3d_plugin.model.chat_encoder import SYSTEM_MESSAGE, ChatEncoder, LabelStyle, question_error
-from video3d_plugin.model.checkpoint.checks import check_tokenizer_files, read_processor_config
+from video3d_plugin.model.checkpoint.checks import check_tokenizer_files, read_processor_config, read_stop_ids
 from video3d_plugin.model.checkpoint.tokenizer import load_tokenizer, save_tokenizer
 from video3d_plugin.model.sequence import IGNORE
 from video3d_plugin.scene import Question, SceneInputs
@@ -33,6 +33,7 @@ class Video3DProcessor(ChatEncoder):
         config: The checkpoint's configuration.
         system_message: Text of the system turn.
         label_style: Which tokens have a loss; see `ChatEncoder`.
+        stop_ids: Ids of further tokens that end an answer; see `ChatEncoder`.
 
     Raises:
         DataError: The label style is unknown, or the tokenizer lacks a chat token.
@@ -45,8 +46,9 @@ class Video3DProcessor(ChatEncoder):
         *,
         system_message: str = SYSTEM_MESSAGE,
         label_style: LabelStyle = "llava_next",
+        stop_ids: Iterable[int] = (),
     ):
-        super().__init__(tokenizer, system_message=system_message, label_style=label_style)
+        super().__init__(tokenizer, system_message=system_message, label_style=label_style, stop_ids=stop_ids)
         self.config = config
 
     # -- batches -----------------------------------------------------------------------------------------------------
@@ -208,7 +210,7 @@ class Video3DProcessor(ChatEncoder):
             stored = read_processor_config(folder / _FILE)
             options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
         check_tokenizer_files(folder)
-        return cls(load_tokenizer(path), config, **options)
+        return cls(load_tokenizer(path), config, stop_ids=read_stop_ids(folder), **options)
 
 
 def _pad(values: list[list[int]], fill: int, side: str) -> torch.Tensor:

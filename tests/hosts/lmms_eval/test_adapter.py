@@ -294,3 +294,39 @@ def test_only_a_caption_without_a_point_goes_unasked():
     assert not is_undetected(question_from_doc(doc)) and not question_from_doc(doc).is_grounding
     assert is_undetected(question_from_doc({**doc, "task": "scan2cap", "coords": []}))
     assert not is_undetected(question_from_doc({**doc, "task": "scan2cap", "coords": [[0, 1, 2]]}))
+
+
+GREEDY = {"max_new_tokens": 512, "temperature": 0.0, "do_sample": False, "num_beams": 1, "until": ["\n\n"]}
+
+
+def test_the_model_is_asked_with_the_settings_of_the_request(adapter, monkeypatch):
+    lm = adapter.make()
+    seen = []
+
+    def answer(prefix, questions, **options):
+        seen.append((len(questions), options))
+        return ["red. And so on"] * len(questions)
+
+    monkeypatch.setattr(adapter.model, "answer", answer)
+    texts = [doc for doc in DOCS if doc["item_id"] in ("s1", "q2")]
+    assert lm.generate_until(requests(lm, texts, {**GREEDY, "until": "."})) == ["red", "red"]
+    assert all(options == {"max_new_tokens": 512, "batch_size": 1} for _, options in seen)
+    seen.clear()
+    (one,) = requests(lm, texts[:1], {**GREEDY, "temperature": 0.5})
+    lm.generate_until([one, one])
+    drawn = [options["generator"].initial_seed() for _, options in seen]
+    assert all(options["temperature"] == 0.5 for _, options in seen) and len(set(drawn)) == 2
+    with pytest.raises(Video3DError, match="num_beams"):
+        lm.generate_until(requests(lm, texts, {**GREEDY, "num_beams": 2}))
+
+
+def test_a_sampled_answer_differs_from_the_greedy_one(checkpoint, benchmark_folder, tmp_path):
+    from video3d_plugin.hosts.lmms_eval.model import Video3DLmms
+
+    lm = Video3DLmms(pretrained=str(checkpoint), data=str(benchmark_folder), max_frames=2, device="cpu")
+    doc = lm.data.docs("scanqa", "val")[0]
+    hot = {**GREEDY, "max_new_tokens": 6, "temperature": 50.0}
+    greedy, first, second = (
+        lm.generate_until(requests(lm, [doc], options)) for options in ({**GREEDY, "max_new_tokens": 6}, hot, dict(hot))
+    )
+    assert first == second != greedy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -21,6 +22,7 @@ from video3d_plugin.errors import Video3DError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 from video3d_plugin.hosts.lmms_eval.batching import AdaptiveBatches, group_sorted, is_out_of_memory, release_memory
+from video3d_plugin.hosts.lmms_eval.generation import Generation
 from video3d_plugin.hosts.lmms_eval.options import PROPOSALS, ModelOptions
 from video3d_plugin.hosts.lmms_eval.questions import (
     QuestionRequest,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_NEW_TOKENS = 512
 NEEDED_PATCHES = ("lmms_eval_errors", "lmms_eval_file_locks", "lmms_eval_response_cache")
 
 
@@ -102,13 +103,16 @@ class Video3DLmms(lmms):
         raise Video3DError("--model video3d does not support several rounds (choose tasks of one round)")
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        """Answer questions by greedy decoding.
+        """Answer questions.
 
         Args:
-            requests: Requests of any tasks. `until` is not used, since the model ends its answers itself.
+            requests: Requests of any tasks, with their `generation_kwargs` (see `hosts.lmms_eval.generation`).
 
         Returns:
             Answers in the order of the requests; "" where a question was left unanswered, with the reason in STATE.
+
+        Raises:
+            Video3DError: An option of generation is not known, or not allowed.
         """
         answers = [""] * len(requests)
         answerable = [request for request in self._question_requests(requests) if not is_undetected(request.question)]
@@ -188,12 +192,15 @@ class Video3DLmms(lmms):
 
     def _question_requests(self, requests: Sequence[Instance]) -> list[QuestionRequest]:
         result = []
+        asked: Counter[tuple[str, str]] = Counter()
         for position, request in enumerate(requests):
             if (request.metadata or {}).get("__padding_only__"):
                 continue  # synchronises ranks that communicate; these do not
             _, options, _, doc_id, task, split = request.args
             question = question_from_doc(self.task_dict[task][split][doc_id])
-            result.append(QuestionRequest(position, request, question, _max_new_tokens(options)))
+            repetition = asked[question.task, question.item_id]
+            asked[question.task, question.item_id] += 1
+            result.append(QuestionRequest(position, request, question, Generation.of(options), repetition))
         return result
 
     def _answer_scene(
@@ -246,8 +253,11 @@ class Video3DLmms(lmms):
         if questions[0].is_grounding:
             all_scores = self.video3d.ground_scores(prefix, questions, batch_size=len(questions))
             return [grounding_answer(scores, inputs) for scores in all_scores]
-        limit = requests[0].max_new_tokens
-        return self.video3d.answer(prefix, questions, max_new_tokens=limit, batch_size=len(questions))
+        generation = requests[0].generation
+        sampling = generation.sampling(questions, requests[0].repetition, self._device)
+        limit = generation.max_new_tokens
+        answers = self.video3d.answer(prefix, questions, max_new_tokens=limit, batch_size=len(questions), **sampling)
+        return [generation.ended(answer) for answer in answers]
 
 
 def _note_unanswered(requests: Sequence[QuestionRequest], reason: str) -> None:
@@ -310,7 +320,3 @@ def apply_needed_patches() -> None:
     from video3d_plugin.patches import registry
 
     registry.require(*NEEDED_PATCHES)
-
-
-def _max_new_tokens(options: dict | None) -> int:
-    return int((options or {}).get("max_new_tokens") or MAX_NEW_TOKENS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import Video3DError
@@ -15,6 +17,14 @@ AUTO_BATCH_SIZE = 16
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PROPOSALS = ("pred", "gt")
 PREFIX_ATTENTION = ("cascade", "expanded")
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+ALLOWED = {
+    "prefix_attention": PREFIX_ATTENTION,
+    "dtype": DTYPES,
+    "attn_implementation": (*ATTENTION, None),
+}
+MINI = "mini"  # `pretrained=mini`; a folder of this name is ./mini
+_DEVICE = re.compile(r"(?:cpu|mps|(?:cuda|xpu|npu)(?::\d{1,3})?)")
 
 
 def _no_effect_on_answers(default: Any) -> Any:
@@ -27,7 +37,7 @@ class ModelOptions:
     """Arguments of `--model video3d`: those of --model_args, and those that lmms-eval adds itself.
 
     Attributes:
-        pretrained: Checkpoint folder, or a name on the hub.
+        pretrained: Checkpoint folder, or a name on the hub; "mini" for the small checkpoint that the package ships.
         data: Data folder; overrides VIDEO3D_DATA.
         batch_size: Questions answered at a time. With 1, an answer does not depend on what else is asked.
         max_frames: At most this many frames of a scene. None: as in the checkpoint's training (training.json), else
@@ -74,9 +84,20 @@ class ModelOptions:
                 raise Video3DError(f"--model_args {name} is not known ({hint})")
         if values.get("pretrained") is None:
             raise Video3DError("--model video3d needs a checkpoint (--model_args pretrained=FOLDER)")
-        for name, allowed in (("prefix_attention", PREFIX_ATTENTION), ("dtype", DTYPES)):
+        if values["pretrained"] == MINI:
+            from video3d_plugin.loading import default_checkpoint
+
+            values["pretrained"] = str(default_checkpoint())
+        for name, allowed in ALLOWED.items():
             if values.get(name, allowed[0]) not in allowed:
-                raise Video3DError(f"{name}={values[name]} is not known (known: {', '.join(allowed)})")
+                raise Video3DError(f"{name}={values[name]} is not known (known: {', '.join(filter(None, allowed))})")
+        if values.get("device") is not None and not _DEVICE.fullmatch(str(values["device"])):
+            raise Video3DError(f"device={values['device']} is not known (known: cpu, cuda, cuda:N)")
+        if (
+            values.get("lora") is not None
+            and not (Path(str(values["lora"])).expanduser() / "adapter_config.json").is_file()
+        ):
+            raise Video3DError(f"lora={values['lora']}: no adapter_config.json there (name the adapter's folder)")
         values["proposals"] = known_proposals(str(values.get("proposals", "pred")))
         if values.get("max_frames") is not None:
             values["max_frames"] = _positive("max_frames", values["max_frames"])

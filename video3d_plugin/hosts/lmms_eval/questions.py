@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.hosts.lmms_eval.generation import Generation
 from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tasks import is_grounding, needs_point
@@ -23,13 +24,15 @@ class QuestionRequest:
         position: Place of its answer in the results.
         request: The request itself.
         question: The question.
-        max_new_tokens: Maximum length of the answer, in tokens.
+        generation: How its answer is generated.
+        repetition: How many times the question was asked before in the same call (lmms-eval's --repeats).
     """
 
     position: int
     request: Any
     question: Question
-    max_new_tokens: int
+    generation: Generation = Generation()
+    repetition: int = 0
 
     @property
     def order(self) -> tuple[str, str, str, int]:
@@ -37,9 +40,11 @@ class QuestionRequest:
         return (self.question.scene_id, self.question.task, self.question.item_id, self.position)
 
     @property
-    def batch_key(self) -> tuple[bool, int]:
-        """Equal for requests that can share a batch: grounding questions, or text questions of one length limit."""
-        return (self.question.is_grounding, 0 if self.question.is_grounding else self.max_new_tokens)
+    def batch_key(self) -> tuple[bool, Generation | None, int]:
+        """Equal for requests that can share a batch: grounding questions, or text questions generated alike."""
+        if self.question.is_grounding:
+            return (True, None, 0)
+        return (False, self.generation, self.repetition if self.generation.temperature else 0)
 
 
 def question_from_doc(doc: dict) -> Question:

@@ -125,6 +125,17 @@ def check_generation_config(folder: Path) -> None:
         raise DataError(what, where=path, remedy="delete it: answers are greedy without it") from error
 
 
+def read_stop_ids(folder: Path) -> list[int]:
+    """Return the ids of the tokens that end an answer by a folder's generation_config.json; [] without the file."""
+    path = folder / "generation_config.json"
+    if not os.path.lexists(path):
+        return []
+    content = read_checkpoint_json(path)
+    check(content, optional(GENERATION), path, DOWNLOAD)
+    ids = content.get("eos_token_id")
+    return [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
+
+
 def read_processor_config(path: Path) -> dict[str, Any]:
     """Read a processor_config.json; raise DataError for a value that the processor does not support."""
     content = read_checkpoint_json(path)
