@@ -10,6 +10,7 @@ import torch
 from model_cases import question, random_scene
 from transformers import AutoProcessor
 
+from video3d_plugin.data.training_files import with_spatial_instruction
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
@@ -64,6 +65,39 @@ def test_labels_of_llava_next(pair, words):
         assert label == (token if token in marks else IGNORE)
 
 
+def as_the_reference_trains(words, text, answer):
+    """preprocess_qwen of LaVi-Lab/Video-3D-LLM's train_3d.py: one text a turn, in which <image> is a token."""
+    system = words("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n")
+    before, after = f"<|im_start|>user\n{text}<|im_end|>\n".split("<image>")
+    user = [*words(before), IMAGE_ID, *words(after)]
+    assistant = words(f"<|im_start|>assistant\n{answer}<|im_end|>\n")
+    marks = {*words("<|im_start|>"), *words("<|im_end|>"), *words("\n")}
+    labels = [token if token in marks else IGNORE for token in system + user] + assistant
+    return system + user + assistant, labels
+
+
+@pytest.mark.parametrize("task", ["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d"])
+@pytest.mark.parametrize("instruction", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_ids_and_labels_of_training_are_the_references(pair, scenes, words, task, instruction, shared):
+    _, processor = pair
+    item = question(task, "a")
+    item = with_spatial_instruction([item])[0] if instruction else item
+    batch = processor([item], scenes[:1], with_labels=True, shared=shared)
+    ids, labels = as_the_reference_trains(words, item.prompt, item.answer)
+    assert batch["input_ids"][0].tolist() == ids and batch["labels"][0].tolist() == labels
+
+
+def test_prompts_with_and_without_the_newline_are_packed_apart(pair, scenes):
+    model, processor = pair
+    items = [question("scanqa", "a"), *with_spatial_instruction([question("sqa3d", "a")]), question("scan2cap", "a")]
+    shared = processor(items, scenes[:1], with_labels=True, shared=True)
+    assert len(shared["input_ids"]) == 2 and shared["scene_index"].tolist() == [0, 0]
+    apart = processor([items[1], items[0], items[2]], scenes[:1], with_labels=True)
+    with torch.no_grad():
+        assert torch.allclose(model(**shared).item_losses, model(**apart).item_losses, rtol=1e-5)
+
+
 def test_labels_of_the_answer_alone(pair, words):
     model, processor = pair
     other = Video3DProcessor(processor.tokenizer, model.config, label_style="answer")
@@ -77,7 +111,9 @@ def test_batch_by_keys(pair, scenes, mixed):
     assert batch["scene_index"].tolist() == [0, 1, 1, 0, 0, 1, 1]
     assert batch["coords"].shape == (3, 3) and batch["coords"][0].tolist() == pytest.approx([0.7, -1.1, 0.9])
     assert [t.tolist() for t in batch["targets"]] == [[], [2], [], [], [], [0, 4], []]
-    assert batch["attention_mask"].sum(1).tolist() == [len(processor.encode(q, answered=True)[0]) for q in mixed]
+    assert batch["attention_mask"].sum(1).tolist() == [
+        len(processor.encode(q, answered=True, training=True)[0]) for q in mixed
+    ]
     assert "labels" not in processor(mixed, scenes)
 
 

@@ -30,7 +30,10 @@ class ChatEncoder:
         system_message: Text of the system turn.
         label_style: Which tokens have a loss. "llava_next": as in LLaVA-NeXT's preprocess_qwen (LaVi-Lab/Video-3D-LLM
             at 3ff70e8, llava/train/train_3d.py), the assistant's turn with its header, and all chat tokens and
-            newlines. "answer": the answer, its end token and the newline after it.
+            newlines. "answer": the answer, its end token and the newline after it. In the reference, a newline follows
+            the placeholder in evaluation, and in training only if the prompt has one, as the one with the spatial
+            instruction does. Ids for training are the reference's with "llava_next"; with "answer" they are those of
+            evaluation.
         stop_ids: Ids of further tokens that end an answer, beside the chat's end token and the tokenizer's: those of
             the checkpoint's generation_config.json.
 
@@ -56,10 +59,14 @@ class ChatEncoder:
         known = (self._end, self.tokenizer.eos_token_id, *stop_ids)
         self._stop_ids = list(dict.fromkeys(int(token) for token in known if token is not None))
 
-    def prefix_ids(self) -> list[int]:
-        """Return the ids that precede every question: system turn, user header, placeholder and newline."""
+    def prefix_ids(self, newline: bool = True) -> list[int]:
+        """Return the ids that precede every question: system turn, user header, placeholder and newline.
+
+        Args:
+            newline: Whether the newline follows. It does in evaluation; see `label_style` for training.
+        """
         return [*self._turn_start("system"), *self._encode(self.system_message), self._end, *self._newline,
-                *self._turn_start("user"), IMAGE_ID, *self._newline]  # fmt: skip
+                *self._turn_start("user"), IMAGE_ID, *(self._newline if newline else ())]  # fmt: skip
 
     def suffix_ids(self, question: Question, *, answered: bool) -> tuple[list[int], int]:
         """Tokenize what follows the prefix.
@@ -88,18 +95,19 @@ class ChatEncoder:
             answer = []
         return [*ask, *header, *answer], len(ask)
 
-    def encode(self, question: Question, *, answered: bool) -> tuple[list[int], list[int]]:
+    def encode(self, question: Question, *, answered: bool, training: bool = False) -> tuple[list[int], list[int]]:
         """Tokenize one item.
 
         Args:
             question: The question.
             answered: As for `suffix_ids`.
+            training: Give the ids of training, which differ from those of evaluation by `label_style`.
 
         Returns:
             Ids, with IMAGE_ID as the placeholder of the visual tokens; labels, IGNORE for tokens without loss.
         """
         before, _ = self.split_prompt(question)
-        prefix = self.prefix_ids()
+        prefix = self.prefix_ids(self.has_newline(question, training))
         if before:  # text between the user header and the image
             at = prefix.index(IMAGE_ID)
             prefix[at:at] = self._encode_prompt(before, question)
@@ -128,6 +136,11 @@ class ChatEncoder:
                 "give one point for each",
             )
         return before, after.removeprefix("\n")
+
+    def has_newline(self, question: Question, training: bool) -> bool:
+        """Whether a newline follows the placeholder: always in evaluation, in the reference's training if written."""
+        written = question.prompt.partition(IMAGE_TOKEN)[2].startswith("\n")
+        return written or not training or self.label_style != "llava_next"
 
     def _turn_start(self, role: str) -> list[int]:
         return [self._start, *self._encode(role), *self._newline]

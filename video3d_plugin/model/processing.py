@@ -69,7 +69,8 @@ class Video3DProcessor(ChatEncoder):
             with_labels: For training: append answers, and add labels and targets.
             padding_side: "left" or "right".
             shared: Pack all questions of a scene in one row, distinguished by `segments`. Items are then ordered by
-                scene, and within a scene as in `questions`.
+                scene, and within a scene as in `questions`. In training, prompts with a newline after <image> and those
+                without are packed in different rows (see `ChatEncoder`).
 
         Returns:
             Arguments of the model's `forward` and `generate`, as CPU tensors.
@@ -86,7 +87,8 @@ class Video3DProcessor(ChatEncoder):
             raise DataError("no questions", remedy="give at least one")
         index = self._scene_positions(questions, scenes)
         if shared:
-            questions = sorted(questions, key=lambda question: index[question.scene_id])
+            order = {id(q): (index[q.scene_id], not self.has_newline(q, with_labels)) for q in questions}
+            questions = sorted(questions, key=lambda question: order[id(question)])
         make = self._shared_rows if shared else self._single_rows
         rows, scene_index = make(questions, index, with_labels)
         batch: dict[str, Any] = {name: _pad(values, fill, padding_side) for name, (values, fill) in rows.items()}
@@ -104,7 +106,7 @@ class Video3DProcessor(ChatEncoder):
         self, questions: Sequence[Question], index: Mapping[str, int], with_labels: bool
     ) -> tuple[Columns, list[int]]:
         """Return the values of each column of the batch with their padding, and the scene of each row."""
-        items = [self.encode(question, answered=with_labels) for question in questions]
+        items = [self.encode(question, answered=with_labels, training=with_labels) for question in questions]
         rows = {
             "input_ids": ([ids for ids, _ in items], self.padding_id),
             "attention_mask": ([[1] * len(ids) for ids, _ in items], 0),
@@ -116,16 +118,17 @@ class Video3DProcessor(ChatEncoder):
     def _shared_rows(
         self, questions: Sequence[Question], index: Mapping[str, int], with_labels: bool
     ) -> tuple[Columns, list[int]]:
-        """Return the same with all questions of a scene in one row."""
-        prefix = self.prefix_ids()
-        packed: dict[int, tuple[list[int], list[int], list[int]]] = {}
+        """Return the same with all questions of a scene in one row, or two (see `has_newline`)."""
+        packed: dict[tuple[int, bool], tuple[list[int], list[int], list[int]]] = {}
         for question in questions:
             if self.split_prompt(question)[0]:
                 raise question_error(question, f"has text before {IMAGE_TOKEN}", "pass shared=False")
+            newline = self.has_newline(question, with_labels)
+            prefix = self.prefix_ids(newline)
             suffix, asked = self.suffix_ids(question, answered=with_labels)
             labels = self.labels(prefix, suffix, asked)
             start = (list(prefix), labels[: len(prefix)], [0] * len(prefix))
-            ids, row_labels, segments = packed.setdefault(index[question.scene_id], start)
+            ids, row_labels, segments = packed.setdefault((index[question.scene_id], newline), start)
             segments += [segments[-1] + 1] * len(suffix)
             ids += suffix
             row_labels += labels[len(prefix) :]
@@ -137,7 +140,7 @@ class Video3DProcessor(ChatEncoder):
         }
         if with_labels:
             result["labels"] = ([labels for _, labels, _ in rows], IGNORE)
-        return result, list(packed)
+        return result, [scene for scene, _ in packed]
 
     def _scene_positions(self, questions: Sequence[Question], scenes: Sequence[SceneInputs]) -> dict[str, int]:
         index = {scene.scene_id: i for i, scene in enumerate(scenes)}
