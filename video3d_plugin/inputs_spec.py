@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 Points = Literal["average", "centre", "five", "nine", "minmax"]
 Pooling = Literal["bilinear", "average", "max"]
 ObjectPatch = Literal["patch14", "patch27"]
+CoordinateDtype = Literal["float32", "float16", "bfloat16"]
+COORDINATE_DTYPES: tuple[CoordinateDtype, ...] = ("float32", "float16", "bfloat16")
 POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
@@ -25,6 +27,8 @@ class InputsSpec:
         pooling: How patches are pooled: "bilinear", "average" or "max".
         points: Which 3D points stand for a token; see `geometry.patch_grid.token_points`.
         object_patch: Which grid the patches of a proposal index: "patch14" un-pooled patches, "patch27" pooled tokens.
+        coordinate_dtype: Number format to which coordinates are rounded: points of pixels, boxes, and what is computed
+            of both. The reference evaluates with float16 ones, and trains with bfloat16 ones under DeepSpeed.
         mask_invalid_depth: Whether pixels without depth are left out of a token's points and of boxes.
     """
 
@@ -35,6 +39,14 @@ class InputsSpec:
     points: Points = "average"
     object_patch: ObjectPatch = "patch14"
     mask_invalid_depth: bool = False
+    coordinate_dtype: CoordinateDtype = "float32"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for files and keys, without the default number format: older files do not have it."""
+        fields = asdict(self)
+        if self.coordinate_dtype == "float32":
+            del fields["coordinate_dtype"]
+        return fields
 
     @property
     def patches_per_side(self) -> int:

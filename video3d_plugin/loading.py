@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from video3d_plugin.arguments import check_kind, check_path, check_text
+from video3d_plugin.arguments import check_kind, check_one_of, check_path, check_text
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 32
 SAMPLER = "uniform"
+VIEW = ("sampler", "max_frames", "coordinate_dtype")  # how a training saw scenes, in its training.json
+PUBLISHED_COORDINATES = "float16"
 NUMBER_FORMATS = ("float32", "bfloat16", "float16")
 
 
@@ -62,6 +65,7 @@ def load_checkpoint(
     attn_implementation: str = "sdpa",
     lora: str | Path | None = None,
     model_class: str | None = None,
+    coordinate_dtype: str | None = None,
     **options: Any,
 ) -> LoadedCheckpoint:
     """Load model and processor; the arguments are those of `pipeline.load_model`.
@@ -78,6 +82,8 @@ def load_checkpoint(
     check_path("lora", lora, optional=True)
     check_text("attn_implementation", attn_implementation)
     check_text("model_class", model_class, optional=True)
+    if coordinate_dtype is not None:
+        check_one_of("coordinate_dtype", coordinate_dtype, COORDINATE_DTYPES)
     path = default_checkpoint() if path is None else path
     import torch
 
@@ -86,6 +92,7 @@ def load_checkpoint(
 
     from video3d_plugin.model.checkpoint.folders import local_folders
     from video3d_plugin.model.checkpoint.loading import load_pair
+    from video3d_plugin.model.checkpoint.lora import config_folder
 
     folder, adapter = local_folders(path, lora, options)
     if device is None and "device_map" not in options:
@@ -93,11 +100,40 @@ def load_checkpoint(
     if device is not None:
         _check_device(device)
     dtype = _number_format(dtype, device)
+    view = trained_view(folder, adapter)
+    trained_with = view.pop("coordinate_dtype", None)
+    settings = folder if adapter is None else config_folder(adapter, folder)
+    coordinates = coordinate_dtype or coordinates_without_a_key(settings, trained_with)
     given = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
+    given |= {} if coordinates is None else {"coordinate_dtype": coordinates}
     model, processor = load_pair(folder, lora=adapter, model_class=model_class, **given)
     if device is not None and not getattr(model, "is_quantized", False):
         model = model.to(device)
-    return LoadedCheckpoint(model, processor, **trained_view(folder, adapter))
+    return LoadedCheckpoint(model, processor, **view)
+
+
+def coordinates_without_a_key(folder: Path, trained_with: str | None = None) -> str | None:
+    """Return the number format of coordinates for a config.json that names none.
+
+    Args:
+        folder: Folder with the configuration.
+        trained_with: The format that training.json names.
+
+    Returns:
+        The one of the training. Without it "float16" for a config.json of LLaVA-NeXT, since the evaluation of
+        LaVi-Lab/Video-3D-LLM, which made the printed numbers, casts coordinates to it. None for other files, and where
+        config.json names a format.
+    """
+    from video3d_plugin.config import HOST_MODEL_TYPES
+    from video3d_plugin.files.checkpoint_json import read_checkpoint_json
+
+    path = folder / "config.json"
+    if not path.is_file():
+        return None  # loading it is an error that says so
+    content = read_checkpoint_json(path)
+    if content.get("coordinate_dtype") is not None:
+        return None
+    return trained_with or (PUBLISHED_COORDINATES if content.get("model_type") in HOST_MODEL_TYPES else None)
 
 
 def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
@@ -108,7 +144,7 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
         adapter: Folder of an adapter, whose training.json comes first.
 
     Returns:
-        "sampler" and "max_frames", as far as one of the two files has them.
+        "sampler", "max_frames" and "coordinate_dtype", as far as one of the two files has them.
 
     Raises:
         DataError: A training.json cannot be read, or has other values there.
@@ -119,14 +155,14 @@ def trained_view(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     if not path.is_file():
         return {}
     from video3d_plugin.files.json import read_json
-    from video3d_plugin.files.schema import Text, Whole, check, optional
+    from video3d_plugin.files.schema import OneOf, Text, Whole, check, optional
 
     remedy = "delete it: it only records how the checkpoint was trained"
     content = read_json(path, dict, remedy)  # of any size, and with NaN where a loss was
-    kinds = optional({"sampler": Text(256), "max_frames": Whole(1, 1 << 20)})
-    check(content, optional({"settings": kinds}), path, remedy)
+    kinds = dict(zip(VIEW, (Text(256), Whole(1, 1 << 20), OneOf(COORDINATE_DTYPES)), strict=True))
+    check(content, optional({"settings": optional(kinds)}), path, remedy)
     settings = content.get("settings") or {}
-    return {name: settings[name] for name in ("sampler", "max_frames") if settings.get(name) is not None}
+    return {name: settings[name] for name in VIEW if settings.get(name) is not None}
 
 
 def _number_format(dtype: str | torch.dtype | None, device: str | torch.device | None) -> torch.dtype:

@@ -293,6 +293,7 @@ def load_model(
     max_frames: int | None = None,
     model_class: str | None = None,
     proposals: str | None = None,
+    coordinate_dtype: str | None = None,
     **options: Any,
 ) -> Video3D:
     """Load a checkpoint for questions about scenes.
@@ -311,6 +312,9 @@ def load_model(
         model_class: Name of a registered model (entry points `video3d.models`) to load the checkpoint as; by default
             the one that wrote it. Parts that the checkpoint lacks are initialised.
         proposals: See `Video3D`.
+        coordinate_dtype: Number format to which coordinates are rounded: "float32", "float16" or "bfloat16"; by default
+            that of the checkpoint's config.json, else float16 for a published checkpoint, as in its evaluation, and
+            float32 for others. See docs/conventions.md.
         **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
 
     Returns:
@@ -335,6 +339,7 @@ def load_model(
         attn_implementation=attn_implementation,
         lora=lora,
         model_class=model_class,
+        coordinate_dtype=coordinate_dtype,
         **options,
     )
     return Video3D(

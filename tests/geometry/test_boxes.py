@@ -56,6 +56,17 @@ def test_membership_is_that_of_the_twin(patch, pooling):
     assert torch.equal(proposal_patches(points, boxes, spec), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("patch", ["patch14", "patch27"])
+def test_membership_in_another_number_format_is_that_of_the_twin_in_it(patch, dtype):
+    spec, kind = InputsSpec(image_size=118, object_patch=patch, coordinate_dtype=dtype), getattr(torch, dtype)
+    points, boxes = smooth(3, 118), some_boxes(30)
+    expected = twin(points.to(kind), boxes.to(kind), spec)  # compared and halved in this format
+    assert torch.equal(proposal_patches(points, boxes, spec), expected)
+    exact = proposal_patches(points, boxes, InputsSpec(image_size=118, object_patch=patch))
+    assert dtype == "float16" or not torch.equal(exact, expected)
+
+
 def test_membership_of_the_full_crop_with_holes_is_that_of_the_twin():
     points, boxes = smooth(2, 384), some_boxes(6)
     boxes[0] = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])  # holds the camera

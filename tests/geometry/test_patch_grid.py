@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from video3d_plugin.geometry.patch_grid import covered_pixels, token_points
 from video3d_plugin.inputs_spec import InputsSpec
@@ -53,6 +54,25 @@ def test_values_are_those_of_the_twin(points, pooling):
     expected, _ = twin(field(1), spec)
     assert got.shape == (1, spec.grid_side, spec.grid_side, spec.points_per_token, 3) and valid.all()
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("points", POINTS)
+def test_points_are_those_that_torch_computes_in_the_number_format(points, dtype):
+    spec, kind = InputsSpec(points=points, coordinate_dtype=dtype), getattr(torch, dtype)
+    world = (field(1) * 5)[:, :378, :378].to(kind)  # as the reference crops and casts
+    planes = world.permute(0, 3, 1, 2)
+    if points == "average":
+        expected = F.avg_pool2d(planes, 27, 27).permute(0, 2, 3, 1)[..., None, :]
+    elif points == "minmax":
+        pair = -F.max_pool2d(-planes, 27, 27), F.max_pool2d(planes, 27, 27)
+        expected = torch.stack([part.permute(0, 2, 3, 1) for part in pair], 3)
+    else:
+        nine = world.view(1, 14, 27, 14, 27, 3).permute(0, 1, 3, 2, 4, 5)[:, :, :, 4::9, 4::9].flatten(3, 4)
+        expected = nine[..., {"nine": slice(None), "five": slice(0, None, 2), "centre": slice(4, 5)}[points], :]
+    got, _ = token_points(field(1) * 5, spec)
+    assert got.dtype == torch.float32 and torch.equal(got, expected.float())
+    assert not torch.equal(got, token_points(field(1) * 5, InputsSpec(points=points))[0])
 
 
 @pytest.mark.parametrize("points", POINTS)

@@ -4,15 +4,18 @@ on the inputs and weights of golden/recipe.py (rebuilt by video3d_plugin.verify.
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from video3d_plugin import cli
 from video3d_plugin.verify import model as verify_model
 from video3d_plugin.verify import recipe
 from video3d_plugin.verify import training as verify_training
 
+CHECKOUT_GOLDENS = Path(__file__).resolve().parent.parent / "goldens"
 CASES = ("default", "head_score", "newline_frame", "pe_minmax-discrete-sin3d", "pe_sample1-mlp",
          "pe_sample5-discrete-sin3d")  # fmt: skip
 
@@ -28,6 +31,25 @@ def test_losses_logits_scores_and_tokens_are_the_references(goldens, case, atten
     differences = verify_model.compare(goldens / "model" / case, device="cpu", dtype="float32", attention=attention)
     assert set(differences) == set(load_file(str(goldens / "model" / case / "golden.safetensors")))
     assert max(differences.values()) < 1e-4, differences
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_coordinates_in_another_number_format_are_the_references(dtype):
+    case = CHECKOUT_GOLDENS / "coordinates" / f"{dtype}_avg-discrete-sin3d"
+    differences = verify_model.compare(case, device="cpu", dtype="float32", attention="sdpa")
+    assert set(differences) == set(load_file(str(case / "golden.safetensors")))
+    assert max(differences.values()) < 1e-5, differences
+
+
+def test_each_format_differs_from_the_others(goldens):
+    files = [goldens / "model" / "default", *sorted((CHECKOUT_GOLDENS / "coordinates").iterdir())]
+    logits = [load_file(str(path / "golden.safetensors"))["text.logits_tail"] for path in files]
+    assert len(logits) == 3 and not any(torch.allclose(a, b) for a, b in ((logits[0], x) for x in logits[1:]))
+
+
+def test_the_command_checks_a_folder_of_coordinates(capsys):
+    assert cli.main(["verify", str(CHECKOUT_GOLDENS), "--kind", "coordinates"]) == 0
+    assert "2 of 2 cases agree" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("case", ["default", "head_score"])

@@ -73,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number format of the computation; trained weights are always float32 (default: the preset's)",
     )
     parser.add_argument(
+        "--coordinate-dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="number format to which coordinates are rounded; bfloat16 in the paper's training (default: that of the "
+        "checkpoint)",
+    )
+    parser.add_argument(
         "--lora", type=int, metavar="RANK", help="train low-rank adapters; heads and embeddings are trained in full"
     )
     parser.add_argument(
@@ -156,6 +162,8 @@ def settings_of(args: argparse.Namespace) -> TrainSettings:
     given = {**_given(args, _SETTINGS), **_given(args, _MINI_SETTINGS)}
     if args.precision is not None:
         given["precision"] = args.precision
+    if args.coordinate_dtype is not None:
+        given["coordinate_dtype"] = args.coordinate_dtype
     if "epochs" in given:
         given.setdefault("steps", None)
     if args.tasks:
@@ -187,6 +195,8 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
         if args.model_class:
             raise DataError("--model-class needs a checkpoint to start from", remedy="give --model CHECKPOINT")
+        if args.coordinate_dtype:
+            raise DataError("--coordinate-dtype needs a checkpoint to start from", remedy="give --model CHECKPOINT")
         from video3d_plugin.mini.presets import preset
         from video3d_plugin.mini.train import from_scratch
         from video3d_plugin.training.dataset import training_questions
@@ -198,7 +208,9 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         from video3d_plugin.model.processing import Video3DProcessor
 
         model_class = registry.get(args.model_class or registry.BASE)
-        model = model_class.from_pretrained(str(args.model), dtype="auto")  # as it is stored
+        coordinates = settings.coordinate_dtype
+        options = {} if coordinates is None else {"coordinate_dtype": coordinates}
+        model = model_class.from_pretrained(str(args.model), dtype="auto", **options)  # as it is stored
         processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
     if args.lora:
         from transformers import set_seed

@@ -16,7 +16,7 @@ Exit status: 0 if all computed cases agree, 1 if one does not.
 examples:
   video3d verify                                 what is installed with the package
   video3d verify --kind model --device cuda      the model on a GPU
-  video3d verify tests/goldens                   the data pipeline, in a checkout
+  video3d verify tests/goldens                   data pipeline and number formats, in a checkout
 """
 
 

@@ -1,6 +1,6 @@
 """The model's configuration: LLaVA-NeXT's config.json, checked, with its options parsed."""
 
-from video3d_plugin.config.model_config import SAVED_WITH, Video3DConfig
+from video3d_plugin.config.model_config import HOST_MODEL_TYPES, SAVED_WITH, Video3DConfig
 from video3d_plugin.config.options import (
     HeadKind,
     HeadSpec,
@@ -14,6 +14,7 @@ from video3d_plugin.config.options import (
 from video3d_plugin.config.tower import KNOWN_TOWERS, tower_folder, tower_sizes
 
 __all__ = [
+    "HOST_MODEL_TYPES",
     "KNOWN_TOWERS",
     "SAVED_WITH",
     "HeadKind",

@@ -15,7 +15,7 @@ from video3d_plugin.config.schema import check_config
 from video3d_plugin.config.tower import tower_sizes
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.checkpoint_json import read_checkpoint_json
-from video3d_plugin.inputs_spec import InputsSpec, ObjectPatch
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES, CoordinateDtype, InputsSpec, ObjectPatch
 
 HOST_MODEL_TYPES = ("llava", "llava_qwen")  # what the config.json of a LLaVA-NeXT checkpoint says
 SAVED_WITH = "the config.json must be the one saved with these weights"
@@ -24,9 +24,10 @@ SAVED_WITH = "the config.json must be the one saved with these weights"
 class Video3DConfig(Qwen2Config):
     """Configuration of Qwen2 with the keys of LLaVA-NeXT (`mm_*`) and Video-3D LLM.
 
-    Two keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
+    Three keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
     `mm_vision_tower`, a known hub name, a local folder with a SigLIP config.json, or a hub name in the local cache.
-    `mask_invalid_depth`: leave depth holes out of averages, box tests and position embeddings.
+    `coordinate_dtype`: float32 (as without it), float16 or bfloat16, see `InputsSpec`. `mask_invalid_depth`: leave
+    depth holes out of averages, box tests and position embeddings.
 
     Args:
         **kwargs: Fields of a config.json.
@@ -48,6 +49,7 @@ class Video3DConfig(Qwen2Config):
             for name, default in {
                 "vision_config": None,
                 "mask_invalid_depth": False,
+                "coordinate_dtype": None,
                 "mm_vision_tower": None,
                 "mm_hidden_size": None,
                 "mm_projector_type": "linear",  # these three as the host reads a config.json without them
@@ -130,7 +132,8 @@ class Video3DConfig(Qwen2Config):
         low, high = _triple(self.min_xyz_range, "min_xyz_range"), _triple(self.max_xyz_range, "max_xyz_range")
         if not all(a < b for a, b in zip(low, high, strict=True)):
             raise DataError(f"min_xyz_range {low} is not below max_xyz_range {high}", remedy="give metres, low to high")
-        return PositionSpec(points, encoding, discretised, voxel_size, low, high)
+        whole = all(isinstance(bound, int) for bound in (*self.min_xyz_range, *self.max_xyz_range))
+        return PositionSpec(points, encoding, discretised, voxel_size, low, high, self.coordinates, whole)
 
     @property
     def layout(self) -> LayoutSpec:
@@ -196,7 +199,17 @@ class Video3DConfig(Qwen2Config):
             points=position.points if position else "average",
             object_patch=self.object_patch,
             mask_invalid_depth=bool(self.mask_invalid_depth),
+            coordinate_dtype=self.coordinates,
         )
+
+    @property
+    def coordinates(self) -> CoordinateDtype:
+        """Number format of the coordinates.
+
+        Raises:
+            DataError: It is not known.
+        """
+        return _one_of(self.coordinate_dtype or "float32", COORDINATE_DTYPES, "coordinate_dtype")
 
     @property
     def ground_token_id(self) -> int | None:

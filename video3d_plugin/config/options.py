@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from video3d_plugin.errors import DataError
-from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, ObjectPatch, Points, Pooling
+from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, CoordinateDtype, ObjectPatch, Points, Pooling
 
 Newline = Literal["grid", "frame", "one_token", "no_token"]
 HeadKind = Literal["infonce", "score", "mlp"]
@@ -38,6 +38,9 @@ class PositionSpec:
         voxel_size: Side of a voxel, metres.
         low: Lowest x, y, z, world frame, metres.
         high: Highest x, y, z, world frame, metres.
+        coordinate_dtype: Number format of points, voxels and sine embeddings. As in the reference, voxels are float32
+            if `whole_range` is False.
+        whole_range: Whether all bounds of the range are written as whole numbers.
     """
 
     points: Points
@@ -46,6 +49,8 @@ class PositionSpec:
     voxel_size: float = 0.1
     low: tuple[float, float, float] = (-15.0, -15.0, -5.0)
     high: tuple[float, float, float] = (15.0, 15.0, 5.0)
+    coordinate_dtype: CoordinateDtype = "float32"
+    whole_range: bool = True
 
     @property
     def points_per_token(self) -> int:

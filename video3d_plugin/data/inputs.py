@@ -20,7 +20,7 @@ from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.images import check_depth_size
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
 from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
-from video3d_plugin.geometry.patch_grid import token_points
+from video3d_plugin.geometry.patch_grid import as_coordinates, token_points
 from video3d_plugin.geometry.voxels import VoxelTable
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling import registry
@@ -61,6 +61,7 @@ def scene_inputs(
     if not selected:
         raise DataError("no frame was asked for", where=f"scene {scene.scene_id}")
     boxes, ids = boxes_of(scene, proposals)
+    boxes = as_coordinates(boxes, spec)
     pixels, points, valid = _decode(scene, selected, spec, threads)
     used = spec.used_side
     mask = valid if spec.mask_invalid_depth else None

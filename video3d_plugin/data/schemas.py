@@ -88,13 +88,14 @@ DOCS_FILE: dict[str, Any] = {
 
 REPORT: dict[str, Any] = {"failed?": Table(Text())}
 
+_SPEC_KINDS: dict[Any, Any] = {"bool": bool, "int": Whole(1, LONGEST_IMAGE_SIDE)}
 # Header of a file of the store; what is not checked here is compared with its tensors.
 STORE_HEADER: dict[str, Any] = {
     "format": Whole(),
     "scene_id": SCENE_ID,
     "frames": [FRAME_NAME],
     "spec": {
-        field.name: bool if field.type == "bool" else Whole(1, LONGEST_IMAGE_SIDE) if field.type == "int" else NAME
+        field.name + "?" * (field.name == "coordinate_dtype"): _SPEC_KINDS.get(field.type, NAME)
         for field in dataclasses.fields(InputsSpec)
     },
     "checksum": Whole(0),

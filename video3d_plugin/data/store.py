@@ -11,7 +11,6 @@ import json
 import stat
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from video3d_plugin.data.schemas import STORE_HEADER
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import digest, write_bytes
 from video3d_plugin.files.schema import check
-from video3d_plugin.inputs_spec import POINTS_PER_TOKEN, InputsSpec
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES, POINTS_PER_TOKEN, InputsSpec
 from video3d_plugin.scene import SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
@@ -44,7 +43,7 @@ def key_of(scene_digest: str, spec: InputsSpec, frames: Sequence[str], boxes: np
         {
             "format": FORMAT,
             "scene": scene_digest,
-            "spec": asdict(spec),
+            "spec": spec.as_dict(),
             "frames": list(frames),
             "boxes": np.ascontiguousarray(boxes, np.float32).tobytes().hex(),
             "ids": np.asarray(ids).tolist(),
@@ -79,7 +78,7 @@ def write(path: Path, inputs: SceneInputs) -> None:
         "format": FORMAT,
         "scene_id": inputs.scene_id,
         "frames": list(inputs.frames),
-        "spec": asdict(inputs.spec),
+        "spec": inputs.spec.as_dict(),
     }
     header["checksum"] = _checksum(header, tensors)
     write_bytes(path, save(tensors, metadata={"video3d": json.dumps(header, sort_keys=True)}))
@@ -126,7 +125,8 @@ def read(path: Path) -> SceneInputs | None:
 def _inconsistency(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | None:
     """Return what is inconsistent in a file whose checksum is right; None if nothing is."""
     spec, repeats = InputsSpec(**header["spec"]), len(header["frames"])
-    if spec.points not in POINTS_PER_TOKEN or not spec.patches_per_side or not spec.grid_side:
+    known = spec.points in POINTS_PER_TOKEN and spec.coordinate_dtype in COORDINATE_DTYPES
+    if not known or not spec.patches_per_side or not spec.grid_side:
         return "its specification is not valid"
     frames, boxes = (len(tensors[n]) if n in tensors and tensors[n].ndim else 0 for n in ("pixels", "proposals"))
     used, grid, side = spec.used_side, spec.grid_side, spec.object_grid_side

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from video3d_plugin.geometry.patch_grid import covered_pixels
+from video3d_plugin.geometry.patch_grid import as_coordinates, covered_pixels
 from video3d_plugin.inputs_spec import InputsSpec
 
 _PAIRS_AT_ONCE = 4096  # patches tested pixel by pixel together: about 10 MB of coordinates
@@ -37,10 +37,11 @@ def proposal_patches(
     """Find the patches that lie in each box.
 
     "patch14": un-pooled patches of p x p pixels with at least int(p * p * 0.5) inside. "patch27": cells of pooled
-    tokens, c x c pixels, with at least int(c * c * 0.25) inside. The bounds centre -/+ size / 2, in float32, belong to
-    the box. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8, llava/model/llava_arch.py, `object_patch`, which tests each pixel
-    against every box. Here the sorted coordinates of a patch decide almost every case (`_decide_by_rank`), and only
-    the rest is tested pixel by pixel. The result is exactly the same.
+    tokens, c x c pixels, with at least int(c * c * 0.25) inside. The bounds centre -/+ size / 2 belong to the box;
+    points, boxes and bounds are rounded to `spec.coordinate_dtype`. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8,
+    llava/model/llava_arch.py, `object_patch`, which tests each pixel against every box. Here the sorted coordinates of
+    a patch decide almost every case (`_decide_by_rank`), and only the rest is tested pixel by pixel. The result is
+    exactly the same.
 
     Args:
         world_points: (V, S, S, 3) points of all pixels, world frame, metres; S = spec.image_size.
@@ -59,14 +60,15 @@ def proposal_patches(
         f"world_points must be (V, {side}, {side}, 3), got {tuple(world_points.shape)}"
     )
     assert boxes.ndim == 2 and boxes.shape[1] == 6, f"boxes must be (N, 6), got {tuple(boxes.shape)}"
-    planes = _as_patches(world_points.float(), valid, spec)  # (3, M, k), M = V * n * n
+    planes = _as_patches(as_coordinates(world_points, spec), valid, spec)  # (3, M, k), M = V * n * n
     share = 0.5 if spec.object_patch == "patch14" else 0.25
     needed = int(planes.shape[2] * share)
-    grid, boxes = spec.object_grid_side, boxes.float()
+    grid, boxes = spec.object_grid_side, as_coordinates(boxes, spec)
     shape = (len(boxes), len(world_points), grid, grid)
     if needed == 0:
         return torch.ones(shape, dtype=torch.bool, device=boxes.device)
-    low, high = (boxes[:, :3] - boxes[:, 3:] / 2).T, (boxes[:, :3] + boxes[:, 3:] / 2).T  # (3, N)
+    half = as_coordinates(boxes[:, 3:] / 2, spec)
+    low, high = as_coordinates(boxes[:, :3] - half, spec).T, as_coordinates(boxes[:, :3] + half, spec).T  # (3, N)
     no, yes = _decide_by_rank(planes, low, high, needed)
     box_index, patch_index = torch.nonzero(~(no | yes), as_tuple=True)
     for start in range(0, len(box_index), _PAIRS_AT_ONCE):

@@ -16,6 +16,21 @@ from video3d_plugin.inputs_spec import InputsSpec
 _OF_NINE = {"nine": tuple(range(9)), "five": (0, 2, 4, 6, 8), "centre": (4,)}
 
 
+def as_coordinates(values: torch.Tensor, spec: InputsSpec) -> torch.Tensor:
+    """Round coordinates or sizes to `spec.coordinate_dtype`.
+
+    Args:
+        values: Any shape, metres.
+        spec: Names the number format.
+
+    Returns:
+        The rounded values as float32.
+    """
+    if spec.coordinate_dtype == "float32":
+        return values.float()
+    return values.to(getattr(torch, spec.coordinate_dtype)).float()
+
+
 def covered_pixels(spec: InputsSpec) -> int:
     """Return the pixels along a side that the pooled grid covers (378 of 384 for SigLIP-384 with bilinear pooling)."""
     if spec.pooling == "bilinear":
@@ -43,7 +58,8 @@ def token_points(
         valid: (V, S, S) bool, False where depth is missing.
 
     Returns:
-        (V, g, g, P, 3) float32 points, world frame, metres; (V, g, g) bool, False where a cell has no valid pixel.
+        (V, g, g, P, 3) float32 points, rounded to `spec.coordinate_dtype`, world frame, metres; (V, g, g) bool, False
+        where a cell has no valid pixel.
     """
     side = spec.image_size
     assert world_points.ndim == 4 and world_points.shape[1:] == (side, side, 3), (
@@ -54,11 +70,12 @@ def token_points(
             f"valid must be {tuple(world_points.shape[:3])} bool, got {tuple(valid.shape)} {valid.dtype}"
         )
     used = covered_pixels(spec)
-    cropped = world_points[:, :used, :used].float()
+    cropped = as_coordinates(world_points[:, :used, :used], spec)
     if valid is None:
-        points = _unmasked(cropped, spec)
+        points = as_coordinates(_unmasked(cropped, spec), spec)
         return points, torch.ones(points.shape[:3], dtype=torch.bool, device=points.device)
-    return _masked(cropped, valid[:, :used, :used], spec)
+    points, token_valid = _masked(cropped, valid[:, :used, :used], spec)
+    return as_coordinates(points, spec), token_valid
 
 
 def _unmasked(points: torch.Tensor, spec: InputsSpec) -> torch.Tensor:

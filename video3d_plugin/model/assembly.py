@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.geometry.patch_grid import as_coordinates
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.backbone import Video3DModel
 from video3d_plugin.model.distributed.rank_sync import RankSync, zero_loss
@@ -87,7 +88,8 @@ class ItemAssembly(RankSync):
             return embeds + zero_loss(self.model.world_position_embedding(dummy)).to(embeds)
         if position is None or coords is None or not len(coords):
             return embeds
-        points = coords.to(embeds.device).float()[:, None].expand(-1, position.points_per_token, -1)
+        points = as_coordinates(coords.to(embeds.device), self.config.inputs_spec)[:, None]
+        points = points.expand(-1, position.points_per_token, -1)
         vectors = self.model.world_position_embedding(points).to(embeds)
         return embeds.index_put(tuple(at.nonzero(as_tuple=True)), vectors, accumulate=True)
 

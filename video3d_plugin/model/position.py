@@ -24,7 +24,8 @@ def discretise(points: torch.Tensor, spec: PositionSpec) -> torch.Tensor:
         spec: Range and voxel size, metres.
 
     Returns:
-        (..., 3) whole numbers: voxels counted from the range's low corner; halves round to even.
+        (..., 3) whole numbers: voxels counted from the range's low corner; halves round to even. They are computed in,
+        and have, the number format of the points.
     """
     low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
     return ((points.clamp(low, high) - low) / spec.voxel_size).round()
@@ -34,6 +35,18 @@ def share_beyond(points: torch.Tensor, spec: PositionSpec) -> float:
     """Return the share of points (..., 3), world frame, metres, that `discretise` clamps to the range of `spec`."""
     low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
     return float(((points < low) | (points > high)).any(-1).float().mean())
+
+
+def in_its_format(points: torch.Tensor, spec: PositionSpec) -> torch.Tensor:
+    """Return points (..., 3), metres, or their voxels where `spec` discretises, in the number format of the reference.
+
+    That of the points is `spec.coordinate_dtype`. Voxels have it too where the range is written in whole numbers: torch
+    then computes them in the format of the points, otherwise in float32.
+    """
+    points = points.to(getattr(torch, spec.coordinate_dtype))
+    if not spec.discretised:
+        return points
+    return discretise(points if spec.whole_range else points.float(), spec)
 
 
 def sine_position(points: torch.Tensor, size: int) -> torch.Tensor:
@@ -66,7 +79,7 @@ class _Float32Linear(nn.Linear):
 
 
 class SinePosition(nn.Module):
-    """Sine embedding of points (..., P, 3), metres -> (..., H) float32; has no parameters.
+    """Sine embedding of points (..., P, 3), metres -> (..., H) float32, rounded to the points' format; no parameters.
 
     Args:
         size: Hidden size H.
@@ -78,7 +91,8 @@ class SinePosition(nn.Module):
         self.size, self.spec = size, spec
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        return sine_position(discretise(points.float(), self.spec) if self.spec.discretised else points, self.size)
+        points = in_its_format(points, self.spec)
+        return sine_position(points, self.size).to(points.dtype).float()
 
 
 class MlpPosition(nn.Module):
@@ -100,8 +114,7 @@ class MlpPosition(nn.Module):
         )
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        points = points.float()
-        return self.mlp(discretise(points, self.spec) if self.spec.discretised else points).mean(-2)
+        return self.mlp(in_its_format(points, self.spec)).mean(-2)
 
 
 def build_position(size: int, spec: PositionSpec) -> nn.Module:

@@ -11,6 +11,7 @@ import torch
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import unpack_patches
+from video3d_plugin.geometry.patch_grid import as_coordinates
 from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
 from video3d_plugin.model.vision import VisionTower, flatten_with_newlines, normalise_pixels, pool_grid
@@ -90,7 +91,10 @@ def encode_scenes(
             inside = unpack_patches(bits, config.inputs_spec.object_grid_side).flatten(1)
             features[index] = proposal_features(source.flatten(0, 1), inside)
     some = [index for index, own in enumerate(features) if len(own)]
-    centres = [scenes[index]["proposals"].to(features[index].device).float()[:, :3] for index in some]
+    centres = [
+        as_coordinates(scenes[index]["proposals"].to(features[index].device), config.inputs_spec)[:, :3]
+        for index in some
+    ]
     if rank_sync and not any(with_proposals):
         some, features[0] = [0], patches[0][0, :1]
         centres = [torch.zeros(1, 3, device=features[0].device)]

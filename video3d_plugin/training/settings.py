@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES
 from video3d_plugin.tasks import BUILT_IN
 
 
@@ -33,6 +34,7 @@ class TrainSettings:
         gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
         precision: "float32", "bfloat16" or "float16" (autocast). Trained weights are float32 in any case.
         workers: Data-loading processes.
+        coordinate_dtype: Number format to which coordinates are rounded; None for that of the checkpoint.
 
     Raises:
         DataError: If a number of steps, epochs or scenes is not positive.
@@ -56,8 +58,12 @@ class TrainSettings:
     gradient_checkpointing: bool = False
     precision: str = "float32"
     workers: int = 0
+    coordinate_dtype: str | None = None
 
     def __post_init__(self) -> None:
+        if self.coordinate_dtype not in (None, *COORDINATE_DTYPES):
+            remedy = f"known: {', '.join(COORDINATE_DTYPES)}"
+            raise DataError(f"coordinate_dtype {self.coordinate_dtype!r} is unknown", remedy=remedy)
         for name in ("steps", "epochs", "scenes_per_step", "scenes_at_once"):
             number = getattr(self, name)
             if number is not None and not number > 0:

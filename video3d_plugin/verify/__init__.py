@@ -1,12 +1,12 @@
 """Recompute reference results ("goldens") and compare: does this installation compute the right numbers?
 
-A folder of goldens has one sub-folder for each kind: `model/`, `training/`, `video_processor/`, `metrics/`. Each kind
-is a module of this package with one generator,
+A folder of goldens has one sub-folder for each kind: `model/`, `coordinates/`, `training/`, `video_processor/`,
+`metrics/`. Each kind is a module of this package with one generator,
 
     verify(folder: Path, *, device: str, dtype: str) -> Iterator[CaseResult]
 
 which rebuilds the inputs and weights, computes, and compares. It needs no list of the cases. The goldens in
-SHIPPED_GOLDENS are installed with the package; those of `video_processor`, which include images, are in the repository.
+SHIPPED_GOLDENS are installed with the package; those of `coordinates` and `video_processor` are in the repository.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from video3d_plugin.errors import DataError, MissingError
 
 KINDS = {
     "model": "video3d_plugin.verify.model",
+    "coordinates": "video3d_plugin.verify.coordinates",
     "training": "video3d_plugin.verify.training",
     "video_processor": "video3d_plugin.verify.video_processor",
     "metrics": "video3d_plugin.verify.metrics",

@@ -16,7 +16,7 @@ import torch
 from video3d_plugin.config import Video3DConfig
 from video3d_plugin.errors import DataError
 from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
-from video3d_plugin.geometry.patch_grid import token_points
+from video3d_plugin.geometry.patch_grid import as_coordinates, token_points
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.sequence import IGNORE, IMAGE_ID
@@ -75,7 +75,7 @@ def scene(spec: InputsSpec) -> dict[str, torch.Tensor]:
     Returns:
         The tensors of `SceneInputs.tensors()`.
     """
-    points, boxes = world_points(), torch.tensor(BOXES)
+    points, boxes = world_points(), as_coordinates(torch.tensor(BOXES), spec)
     tokens, valid = token_points(points, spec)
     return {
         "pixels": pixels()[:, : spec.used_side, : spec.used_side],

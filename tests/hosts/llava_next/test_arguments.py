@@ -279,3 +279,48 @@ def test_gradient_checkpointing_is_of_the_kind_that_goes_with_the_ranks(parse, z
     finally:
         for name in ("hf_deepspeed_config", "gradient_checkpointing", "gradient_checkpointing_kwargs"):
             delattr(TrainingArguments, name)
+
+
+@pytest.mark.parametrize(
+    "flags, words, expected",
+    [
+        ({"bf16": True}, "", "bfloat16"),
+        ({"fp16": True}, "", "float16"),
+        ({}, "", None),
+        ({"bf16": True}, "--coordinate_dtype float32", "float32"),
+    ],
+)
+def test_coordinates_have_the_format_to_which_the_trainer_casts_them(parse, monkeypatch, flags, words, expected):
+    import types
+
+    assert parse(*words.split())[0].config.coordinate_dtype in (None, "float32")  # without DeepSpeed
+    deepspeed = types.SimpleNamespace(is_zero3=lambda: False)
+    for name, value in {"hf_deepspeed_config": deepspeed, **flags}.items():
+        monkeypatch.setattr(TrainingArguments, name, value, raising=False)
+    assert parse(*words.split())[0].config.coordinate_dtype == expected
+
+
+def test_checkpoints_say_how_the_run_saw_scenes(checkpoint, tmp_path):
+    import json
+    import shutil
+    import types
+
+    from video3d_plugin.hosts.llava_next.saving import CompleteCheckpoints
+    from video3d_plugin.loading import load_checkpoint, trained_view
+    from video3d_plugin.model.processing import Video3DProcessor
+
+    view = {"sampler": "mc", "max_frames": 4, "coordinate_dtype": "bfloat16"}
+    callback = CompleteCheckpoints(Video3DProcessor.from_pretrained(checkpoint), view)
+    state = types.SimpleNamespace(global_step=2, is_world_process_zero=True)
+    for folder in (tmp_path / "checkpoint-2", tmp_path):
+        folder.mkdir(exist_ok=True)
+    callback.on_save(types.SimpleNamespace(output_dir=tmp_path), state, None)
+    callback.on_train_end(types.SimpleNamespace(output_dir=tmp_path), state, None)
+    for folder in (tmp_path / "checkpoint-2", tmp_path):
+        assert trained_view(folder) == view
+    whole = tmp_path / "whole"
+    shutil.copytree(checkpoint, whole)
+    (whole / "training.json").write_text(json.dumps({"settings": view}))
+    loaded = load_checkpoint(whole, device="cpu")
+    assert (loaded.sampler, loaded.max_frames) == ("mc", 4)
+    assert loaded.model.config.inputs_spec.coordinate_dtype == "bfloat16"

@@ -33,6 +33,7 @@ MODEL_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "object_feature_type": (_Text, None, "patch14-pe or patch27-pe"),
     "ground_head_type": (_Text, None, "infonce, score or mlp"),
     "ground_head_temperature": (_Number, None, "of InfoNCE, 0.07 in the paper"),
+    "coordinate_dtype": (_Text, None, "float32, float16 or bfloat16; default: as the reference casts coordinates"),
     # The host's own fields, without defaults that would override the checkpoint.
     "mm_projector_type": (_Text, None, "default: the checkpoint's"),
     "mm_patch_merge_type": (_Text, None, "default: the checkpoint's"),
@@ -54,7 +55,7 @@ DATA_FIELDS: dict[str, tuple[Any, Any, str]] = {
 _CONFIG_KEYS = (
     "world_position_embedding_type", "object_feature_type", "ground_head_type", "ground_head_temperature",
     "mm_projector_type", "mm_patch_merge_type", "mm_newline_position", "mm_spatial_pool_mode",
-    "mm_spatial_pool_stride", "voxel_size", "min_xyz_range", "max_xyz_range",
+    "mm_spatial_pool_stride", "voxel_size", "min_xyz_range", "max_xyz_range", "coordinate_dtype",
 )  # fmt: skip
 # Options of the host that this model does not support: name -> (the value that is allowed, reason or remedy).
 _UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -146,6 +147,8 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     _check_versions()
     _check_options(model_args, data_args, training_args)
     config = merged_config(model_args, data_args)
+    if getattr(model_args, "coordinate_dtype", None) is None:
+        config.coordinate_dtype = _cast_by_the_trainer(training_args) or config.coordinate_dtype
     notes = _set_host_arguments(model_args, data_args, training_args, config)
     sampler = sampler_name(data_args.frame_sampling_strategy)
     samplers.check_without_question(sampler, "training")
@@ -242,6 +245,17 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
     if data_args.embodiedscan_folder:
         notes.append("--embodiedscan_folder is not read: boxes come from the data folder, which was made with them")
     return notes
+
+
+def _cast_by_the_trainer(training_args: Any) -> str | None:
+    """Number format to which the reference's training casts coordinates; None if it does not, without DeepSpeed.
+
+    transformers' Trainer casts all floating inputs to the format of DeepSpeed's configuration.
+    """
+    if getattr(training_args, "hf_deepspeed_config", None) is None:
+        return None
+    formats = {"bf16": "bfloat16", "fp16": "float16"}
+    return next((dtype for flag, dtype in formats.items() if getattr(training_args, flag, False)), None)
 
 
 def _zero3(training_args: Any) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+
+from video3d_plugin.files.atomic import write_json
 
 _FULL_WEIGHTS = "non_lora_trainables.bin"
 
@@ -18,10 +21,12 @@ class CompleteCheckpoints(TrainerCallback):
 
     Args:
         processor: The model's processor, which includes the tokenizer.
+        view: How scenes are seen in this training: `sampler`, `max_frames`, `coordinate_dtype`. It is written to
+            training.json, from which evaluation takes it.
     """
 
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
+    def __init__(self, processor: Any, view: Mapping[str, Any] | None = None) -> None:
+        self.processor, self.view = processor, dict(view or {})
 
     def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Add the processor and, with LoRA, the fully trained weights to the checkpoint."""
@@ -50,3 +55,5 @@ class CompleteCheckpoints(TrainerCallback):
     def _save_processor(self, state: Any, folder: Path) -> None:
         if state.is_world_process_zero:
             self.processor.save_pretrained(folder)
+            if self.view:
+                write_json(folder / "training.json", {"settings": self.view}, indent=1)

@@ -201,12 +201,13 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
         proposals="gt",
         seed=plan.seed,
     )
+    view = {"sampler": plan.sampler, "max_frames": plan.max_frames, "coordinate_dtype": plan.config.coordinates}
     allow_numpy_random_state()
     return {
         "train_dataset": dataset,
         "eval_dataset": None,
         "data_collator": GroupCollator(processor, shared=plan.questions_per_scene > 1, as_is=True),
-        "callbacks": [CompleteCheckpoints(processor)],
+        "callbacks": [CompleteCheckpoints(processor, view)],
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.errors import Video3DError
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES
 
 AUTO_BATCH_SIZE = 16
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -22,6 +23,7 @@ ALLOWED = {
     "prefix_attention": PREFIX_ATTENTION,
     "dtype": DTYPES,
     "attn_implementation": (*ATTENTION, None),
+    "coordinate_dtype": (*COORDINATE_DTYPES, None),
 }
 MINI = "mini"  # `pretrained=mini`; a folder of this name is ./mini
 _DEVICE = re.compile(r"(?:cpu|mps|(?:cuda|xpu|npu)(?::\d{1,3})?)")
@@ -49,6 +51,8 @@ class ModelOptions:
         attn_implementation: sdpa, eager or flash_attention_2; None for the best that is installed.
         lora: Folder of a LoRA adapter.
         prefix_attention: "cascade", or "expanded" (slower: copies the scene's cache for each question).
+        coordinate_dtype: float32, float16 or bfloat16: the format to which coordinates are rounded. None: that of the
+            checkpoint, and float16 for a published one.
         device: cpu, cuda or cuda:N; None for this rank's GPU if there is one.
     """
 
@@ -62,6 +66,7 @@ class ModelOptions:
     attn_implementation: str | None = None
     lora: str | None = None
     prefix_attention: str = "cascade"
+    coordinate_dtype: str | None = None
     device: str | None = _no_effect_on_answers(None)
 
     @classmethod
