@@ -100,6 +100,12 @@ def test_the_references_names_of_samplers(strategy, sampler):
     assert arguments.sampler_name(strategy) == sampler
 
 
+@pytest.mark.parametrize("strategy", ["mc-norm", "mc32-norm", "mc-ratio95-shift", "mcx"])
+def test_a_strategy_that_is_not_supported_is_refused_and_not_read_as_mc(strategy):
+    with pytest.raises(DataError, match=f"--frame_sampling_strategy {strategy}: .* not supported"):
+        arguments.sampler_name(strategy)
+
+
 def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
     _, (model, _, _) = parse()
     assert "qwen" not in str(checkpoint) and "qwen" in model.model_name_or_path.lower()

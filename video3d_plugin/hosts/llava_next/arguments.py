@@ -8,6 +8,7 @@ checkpoint's config.json.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from importlib.metadata import version as installed_version
@@ -268,11 +269,18 @@ def sampler_name(strategy: str) -> str:
 
     Args:
         strategy: A sampler's name, or one of the reference's names (mc32, mc-ratio95, ...).
+
+    Raises:
+        DataError: It asks for something that is not supported, as mc-norm does.
     """
     from video3d_plugin.sampling.registry import names
 
     if strategy in names() or not strategy.startswith("mc"):
         return strategy
+    unknown = [word for word in strategy.split("-")[1:] if word not in ("ratio95", "ratio90")]
+    if unknown or not re.fullmatch(r"mc\d*", strategy.split("-")[0]):
+        what = f"--frame_sampling_strategy {strategy}: {', '.join(unknown) or strategy} is not supported"
+        raise DataError(what, remedy="choose mc, mc-ratio90 or mc-ratio95; points are not clamped to the scene (norm)")
     ratio = next((r for r in ("ratio95", "ratio90") if r in strategy), None)
     return f"mc-{ratio}" if ratio else "mc"
 

@@ -84,6 +84,7 @@ def host_config(config: Video3DConfig) -> dict[str, Any]:
         "model_type": "llava_qwen",
         "architectures": ["LlavaQwenForCausalLM"],
         "torch_dtype": str(dtype).removeprefix("torch."),
+        "coordinate_dtype": config.coordinates,  # without it, the folder would be taken for a published checkpoint
         "rope_scaling": content.get("rope_scaling"),
         "mm_hidden_size": config.vision["hidden_size"],
         "tokenizer_model_max_length": config.longest_sequence,
