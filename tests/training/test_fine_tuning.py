@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -129,3 +130,11 @@ def test_a_step_in_parts_has_the_gradients_of_the_whole(stored, tmp_path, lora):
     for part in parts:
         for name, step in whole.items():
             assert float((part[name] - step).norm()) <= 1e-3 * float(step.norm()) + 1e-5, name
+
+
+def test_adapters_are_scaled_by_two_unless_another_alpha_is_asked_for(stored):
+    pytest.importorskip("peft")
+    for alpha, expected in ((None, 2.0), (3, 1.5)):
+        model = add_lora(copy.deepcopy(stored[0]), rank=2, alpha=alpha)
+        scalings = [module.scaling["default"] for module in model.modules() if hasattr(module, "lora_A")]
+        assert scalings and set(scalings) == {expected}

@@ -143,6 +143,47 @@ def _train_until_killed(model, processor, folder, output):
         transformers.Trainer.training_step = original
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_resuming_a_run_that_has_ended_changes_no_byte(folder, tiny, tmp_path):
+    settings = replace(SETTINGS, steps=4, save_every=3)
+    model, processor = tiny()
+    summary = train(model.train(), processor, folder, tmp_path / "run", settings)
+    before = contents(tmp_path / "run")
+    for _ in range(2):
+        again, _ = tiny()
+        resumed = train(again.train(), processor, folder, tmp_path / "run", settings, resume=True)
+        assert (resumed["steps"], resumed["loss_last"]) == (4, summary["loss_last"])
+        assert contents(tmp_path / "run") == before
+        for one, other in zip(model.parameters(), again.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_gets_its_result(folder, tiny, tmp_path):
+    settings = replace(SETTINGS, steps=4, save_every=3)
+    model, processor = tiny()
+    train(model.train(), processor, folder, tmp_path / "run", settings)
+    before = contents(tmp_path / "run")
+    for path in (tmp_path / "run").iterdir():
+        if path.is_file():
+            path.unlink()
+    again, processor = tiny()
+    assert train(again.train(), processor, folder, tmp_path / "run", settings, resume=True)["steps"] == 4
+    after = contents(tmp_path / "run")
+    weights = [name for name in before if name.suffix == ".safetensors"]
+    assert weights and all(after[name] == before[name] for name in weights)
+    assert sorted(after) == sorted(before)
+
+
+def test_a_run_that_has_ended_goes_on_if_more_steps_are_asked_for(folder, tiny, tmp_path):
+    model, processor = tiny()
+    for steps, resume in ((3, False), (5, True)):
+        settings = replace(SETTINGS, steps=steps)
+        assert train(model.train(), processor, folder, tmp_path / "run", settings, resume=resume)["steps"] == steps
+
+
 def test_resuming_where_there_is_nothing_says_so(folder, tiny, tmp_path):
     model, processor = tiny()
     with pytest.raises(DataError, match="nothing to resume"):

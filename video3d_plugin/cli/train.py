@@ -82,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lora", type=int, metavar="RANK", help="train low-rank adapters; heads and embeddings are trained in full"
     )
     parser.add_argument(
+        "--lora-alpha", type=int, metavar="N", help="adapters are scaled by N / RANK (default: twice the rank)"
+    )
+    parser.add_argument(
         "--gradient-checkpointing", action="store_true", help="recompute activations: less memory, more time"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
@@ -190,6 +193,11 @@ def _base_settings(args: argparse.Namespace) -> TrainSettings:
 
 
 def _model(args: argparse.Namespace, folder, settings: TrainSettings):
+    from transformers import set_seed
+
+    set_seed(settings.seed)  # parts that a checkpoint lacks, and adapters, begin with random weights
+    if args.lora_alpha is not None and (args.lora_alpha < 1 or not args.lora):
+        raise DataError(f"--lora-alpha {args.lora_alpha}", remedy="give 1 or more, with --lora RANK")
     if args.model is None:
         if _preset_name(args) not in _MINI_PRESETS:
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
@@ -213,10 +221,8 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         model = model_class.from_pretrained(str(args.model), dtype="auto", **options)  # as it is stored
         processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
     if args.lora:
-        from transformers import set_seed
-
         from video3d_plugin.model.checkpoint.lora import add_lora
 
-        set_seed(settings.seed)  # adapters begin with random weights
-        model = add_lora(model, rank=args.lora)
+        set_seed(settings.seed)
+        model = add_lora(model, rank=args.lora, alpha=args.lora_alpha)
     return model.train(), processor

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from video3d_plugin.errors import DataError
+from video3d_plugin.files.json import read_json
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, training_questions
 from video3d_plugin.training.optimizer import build_adamw
 from video3d_plugin.training.precision import float32_master_weights, precision_arguments
@@ -85,7 +86,8 @@ def train(
         settings: The run's settings.
         stages: Returns the stages of the run; called once the random state is seeded. The last stage is the run
             proper; those before it are trained first. By default one stage that fine-tunes on all questions.
-        resume: Continue from the newest checkpoint in `output`, of whichever stage it is.
+        resume: Continue from the newest checkpoint in `output`, of whichever stage it is. Of a run that has ended,
+            nothing is changed; one that was stopped after its last step gets its result.
 
     Returns:
         "steps", "questions" (of an epoch), "loss_first" and "loss_last" (means of the first and the last tenth of the
@@ -114,7 +116,10 @@ def train(
                 run_stage(stage, output, settings, resume=resume)
         with last.context(), numpy_random_state_allowed():
             trainer = make_trainer(last, output, settings)
-            trainer.train(resume_from_checkpoint=checkpoint)
+            if checkpoint is None or not _restore_ended(trainer, Path(checkpoint)):
+                trainer.train(resume_from_checkpoint=checkpoint)
+            elif (written := _summary_of(output, trainer.state.global_step)) is not None:
+                return written
     if last.module is model:
         trainer.save_model(str(output))
     elif trainer.is_world_process_zero():
@@ -123,6 +128,28 @@ def train(
         processor.save_pretrained(str(output))
         remove_stage_checkpoints(output)
     return _write_summary(output, settings, trainer, last.questions)
+
+
+def _restore_ended(trainer: Trainer, checkpoint: Path) -> bool:
+    """Load weights and state of the checkpoint of a run's last step; return whether it is one.
+
+    `Trainer.train` would take one more step from there.
+    """
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    if state.global_step < trainer.args.max_steps:
+        return False
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer.state = state
+    return True
+
+
+def _summary_of(output: Path, steps: int) -> dict[str, Any] | None:
+    """Return training.json if it is that of a run of so many steps: it is written last."""
+    path = output / "training.json"
+    summary = read_json(path, dict) if path.is_file() else {}
+    return summary if summary.get("steps") == steps else None
 
 
 def make_trainer(stage: Stage, output: Path, settings: TrainSettings) -> Trainer:

@@ -330,3 +330,25 @@ def test_checkpoints_say_how_the_run_saw_scenes(checkpoint, tmp_path):
     loaded = load_checkpoint(whole, device="cpu")
     assert (loaded.sampler, loaded.max_frames) == ("mc", 4)
     assert loaded.model.config.inputs_spec.coordinate_dtype == "bfloat16"
+
+
+def test_the_seed_covers_new_weights(monkeypatch):
+    """Heads, tokens and adapters get their weights before the Trainer sets the seed."""
+    import types
+
+    import torch
+
+    from video3d_plugin.hosts.llava_next import train
+    from video3d_plugin.model.distributed import zero3
+
+    monkeypatch.setattr(zero3, "join_process_group", lambda: None)
+    kind = types.SimpleNamespace(from_pretrained=lambda *_, **__: torch.rand(3).tolist())
+    model_args = types.SimpleNamespace(model_name_or_path="x")
+    training_args = types.SimpleNamespace(bf16=False, cache_dir=None, attn_implementation="sdpa")
+
+    def drawn(seed):
+        torch.rand(7)
+        plan = types.SimpleNamespace(model_class=kind, config=None, seed=seed)
+        return train.load_checkpoint(plan, model_args, training_args, {}), torch.rand(3).tolist()
+
+    assert drawn(1) == drawn(1) != drawn(2)

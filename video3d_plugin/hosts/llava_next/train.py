@@ -154,10 +154,12 @@ def load_checkpoint(
         The model.
     """
     import torch
+    from transformers import set_seed
 
     from video3d_plugin.model.distributed import zero3
 
     zero3.join_process_group()
+    set_seed(plan.seed)  # before new parts, tokens and adapters get random weights; the Trainer comes later
     options = dict(bnb_model_from_pretrained_args)
     if training_args.bf16:
         options["torch_dtype"] = torch.bfloat16

@@ -25,17 +25,23 @@ _CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
 _TRAINED_IN_FULL = ("embed_tokens", "lm_head", "mm_projector", "image_newline")
 
 
-def add_lora(model: Any, *, rank: int = 64, alpha: int = 16, dropout: float = 0.05) -> Any:
+def add_lora(model: Any, *, rank: int = 64, alpha: int | None = None, dropout: float = 0.05) -> Any:
     """Add an adapter to the linear layers of the language model; heads and embeddings stay trainable in full.
 
     Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
     calls to resume) reads what was trained in full as well.
+
+    Args:
+        model: The model.
+        rank: Rank of the matrices.
+        alpha: The adapter's output is scaled by alpha / rank; by default twice the rank.
+        dropout: Share of an adapter's inputs that training drops.
     """
     from peft import LoraConfig
 
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=2 * rank if alpha is None else alpha,
         lora_dropout=dropout,
         bias="none",
         task_type="CAUSAL_LM",
