@@ -166,6 +166,15 @@ def test_a_file_that_is_no_video_is_named(tmp_path, content):
         load_scene(tmp_path / "x")
 
 
+def test_a_video_of_an_unknown_codec_is_named(tmp_path):
+    pytest.importorskip("av")
+    stray_scanner(tmp_path / "x")
+    path = tmp_path / "x" / "rgb.mp4"
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"free"))
+    with pytest.raises(DataError, match=r"rgb\.mp4: (the codec of its video is not known|video )"):
+        load_scene(tmp_path / "x")
+
+
 @pytest.mark.parametrize(
     "text, message", [("", "no column"), ("timestamp, frame\n", "no column x"), ("HEAD\n1, 2\n", "line 2")]
 )

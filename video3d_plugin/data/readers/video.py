@@ -56,6 +56,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 if not container.streams.video:
                     raise DataError("holds no video", where=path, remedy=_REMEDY)
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise DataError("the codec of its video is not known", where=path, remedy=_REMEDY)
                 if not 0 < stream.height * stream.width <= MAX_PIXELS:
                     raise DataError(f"video claims {stream.width}x{stream.height} pixels", where=path, remedy=_REMEDY)
                 stream.thread_type = "AUTO"
