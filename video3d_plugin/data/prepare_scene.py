@@ -8,6 +8,7 @@ from typing import Any
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import without_broken_frames
+from video3d_plugin.data.geometry_check import with_geometry_notes
 from video3d_plugin.data.inputs import scene_coverage
 from video3d_plugin.data.levelling.scene import level_scene
 from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, file_stamp, frames_fingerprint
@@ -149,6 +150,8 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     scan = read_scan(job.files, frame_step=options.frame_step, max_proposals=options.max_proposals, align=options.align)
     scene = scan.scene if job.options.follow_links else drop_linked_frames(scan.scene, job.source)
     scene = level_scene(scene, scan.alignment)
+    if not job.files.is_of_dataset:
+        scene = with_geometry_notes(scene, is_level=not scan.alignment.fixed)
     if job.options.check == "full":
         scene = without_broken_frames(scene)
     scene = replace_proposals(scene, job.options.proposals, job.options.max_proposals)

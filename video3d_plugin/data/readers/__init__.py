@@ -31,6 +31,7 @@ def load_scene(
     """Load the scene at `path`. Images stay on disk until a frame is decoded.
 
     A recording without an axis alignment is levelled: for this, the depth of at most 60 of its frames is decoded.
+    The depth of at most sixteen is decoded to check the geometry; `notes` of the scene say what seems wrong.
 
     Args:
         path: A .sens file or a folder with one, a folder of posed frames, a recording of a known data set, app or
@@ -102,6 +103,7 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
             raise DataError(what, where=path, remedy="prepare it again with this --align")
         folder = DataFolder.open(path)
         return _keep_every(folder.scene(_resolve_scene_id(folder.scene_ids, scene_id, path)), frame_step or 1)
+    from video3d_plugin.data.geometry_check import with_geometry_notes
     from video3d_plugin.data.levelling.scene import level_scene
     from video3d_plugin.data.readers.captures import is_recording_file
     from video3d_plugin.data.readers.scannet import read_scan
@@ -116,7 +118,8 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
     else:
         files = _folder_files(path, scene_id)
     scan = read_scan(files, frame_step=frame_step, camera=camera, align=align)
-    return level_scene(scan.scene, scan.alignment)
+    scene = level_scene(scan.scene, scan.alignment)
+    return scene if files.is_of_dataset else with_geometry_notes(scene, is_level=not scan.alignment.fixed)
 
 
 def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:

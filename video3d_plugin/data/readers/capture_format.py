@@ -41,7 +41,7 @@ class FrameEntry:
         camera_size: (height, width) of the image that `camera` is given for; None for the depth image itself.
         unit_m: Metres per depth unit.
         void: A depth value besides 0 that means "not measured".
-        camera_note: What the user should know if this camera is used, such as that it is assumed.
+        camera_note: What the user should know if `camera` is used because it is assumed; "" if the recording gives it.
         depth_camera: Camera of the depth image where it is not the colour camera; `camera` and `pose` are then the
             colour camera's, and `camera_size` is known. Its intrinsics are for an image of its own `size`.
         confidence: Confidence of the depth image.

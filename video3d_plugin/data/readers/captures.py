@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
+from video3d_plugin.data.geometry_check import likely_cause
 from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment, z_up
 from video3d_plugin.data.readers import (
     arkitscenes,
@@ -163,7 +164,7 @@ def read_capture(
     if len(set(names)) < len(names):  # several cameras number their frames alike: the folder tells them apart
         names = [_as_file_name(entry.name) for entry in entries]
     root = folder if folder.is_dir() else folder.parent
-    camera = find_camera(root)
+    camera = _find_camera(root, entries, notes)
     if any(entry.camera is None for entry in entries):
         require_camera(root, camera, options)
     given = camera is not None or options.intrinsics is not None
@@ -184,7 +185,30 @@ def read_capture(
     usable = keep_commonest_depth_size(frames, omissions)
     notes += _camera_notes(entries, root, None if options.intrinsics else camera, given)
     usable = with_camera(usable, camera, options, notes)
+    if not given:
+        _refuse_wrong_assumption(usable, entries, root)
     return usable, omissions, notes, _alignment(root, capture)
+
+
+def _find_camera(folder: Path, entries: list[FrameEntry], notes: list[str]) -> CameraFile | None:
+    """Return the camera of the folder. A file of another form does not matter if the recording has its cameras."""
+    try:
+        return find_camera(folder)
+    except DataError as error:
+        if any(entry.camera is None or entry.camera_note for entry in entries):
+            raise
+        notes.append(f"not used as the camera: {error.what}" + (f" ({Path(error.where).name})" if error.where else ""))
+        return None
+
+
+def _refuse_wrong_assumption(frames: tuple[Frame, ...], entries: list[FrameEntry], folder: Path) -> None:
+    """Raise DataError if a camera was assumed and the depth shows that it is another."""
+    if not any(entry.camera_note for entry in entries):
+        return
+    cause = likely_cause(frames)
+    if cause is not None and cause.kind == "intrinsics":
+        what = f"the recording gives no intrinsics, and the usual ones are wrong: {cause.text}"
+        raise DataError(what, where=folder, remedy="add calib.txt (fx fy cx cy), or give --intrinsics FX FY CX CY")
 
 
 def _camera_notes(entries: list[FrameEntry], folder: Path, camera: CameraFile | None, given: bool) -> list[str]:

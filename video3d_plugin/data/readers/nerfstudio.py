@@ -68,6 +68,8 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
         if values.get("w") is None or values.get("h") is None:
             size = size or _image_size(color_path)
         camera, camera_size, note = _camera(values, size, where)
+        if note is not None and note not in notes:
+            notes.append(note)
         yield FrameEntry(
             _IMAGE_SUFFIX.sub("", color.replace("\\", "/")),
             color_path,
@@ -76,7 +78,6 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
             camera,
             camera_size,
             _unit(values, where),
-            camera_note=note,
         )
 
 
@@ -113,7 +114,7 @@ def _find(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:
 
 def _camera(
     values: dict[str, Any], image_size: _Size | None, where: Path
-) -> tuple[tuple[float, float, float, float], _Size, str]:
+) -> tuple[tuple[float, float, float, float], _Size, str | None]:
     """Return fx, fy, cx, cy in pixels, (height, width) of their image, and a note on the lens."""
     _check_model(values, where)
     size = image_size
@@ -134,7 +135,7 @@ def _camera(
     ]
     camera = (fx, fy, centre[0] - 0.5, centre[1] - 0.5)
     coefficients = [_number(values.get(name, 0.0), where) for name in _DISTORTION]
-    return camera, size, distortion_note(coefficients, pinhole_matrix(*camera), size, where) or ""
+    return camera, size, distortion_note(coefficients, pinhole_matrix(*camera), size, where)
 
 
 def _check_model(values: dict[str, Any], where: Path) -> None:

@@ -83,6 +83,11 @@ class ScanFiles:
         return all(part is None for part in others)
 
     @property
+    def is_of_dataset(self) -> bool:
+        """Whether a data set's own list or meta file belongs to the scan, so that its geometry needs no check."""
+        return self.info is not None or self.meta is not None
+
+    @property
     def paths(self) -> dict[str, Path]:
         """The files and folders that exist, by field name."""
         names = ("posed_images", "sens", "mesh", "segments", "aggregation", "meta", "mask", "aligned", "capture")
