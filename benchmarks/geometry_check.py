@@ -66,7 +66,7 @@ def main(paths: list[str]) -> None:
             if len(scene.frames) < 3:
                 continue
             started = time.perf_counter()
-            notes = geometry_notes(scene.frames, scene.world_from_scan)
+            notes = geometry_notes(scene.frames)
             print(f"{path} step {step}: {len(scene.frames)} frames, {time.perf_counter() - started:.2f} s: {notes}")
             for name, (kind, mistake) in MISTAKES.items():
                 cause = likely_cause(planted(scene, mistake).frames)

@@ -105,6 +105,36 @@ def capture(kind):
     return lambda folder: FORMATS[kind](folder / "42")
 
 
+def other_writers(folder):
+    """TUM with associations and calib.txt, 3RScan with PGM and _info.txt, posed frames with NumPy depth."""
+    FORMATS["TUM RGB-D"](folder / "tum")
+    (folder / "tum" / "rgb.txt").unlink()
+    times = [line.split()[0] for line in (folder / "tum" / "groundtruth.txt").read_text().splitlines()[1:]]
+    pairs = [f"{time} rgb/{i}.png {time} depth/{i}.png" for i, time in enumerate(times)]
+    (folder / "tum" / "associations.txt").write_text("\n".join(pairs))
+    (folder / "tum" / "calib.txt").write_text("50 50 31.5 23.5 0.01 0 0 0\n")
+    info = "m_depthWidth = 64\nm_depthHeight = 48\nm_depthShift = 1000\n"
+    matrix = " ".join(f"{value:g}" for value in INTRINSICS.ravel())
+    for name in ("3rscan", "posed"):
+        (folder / name).mkdir()
+    (folder / "3rscan" / "_info.txt").write_text(f"{info}m_calibrationDepthIntrinsic = {matrix}\n")
+    (folder / "posed" / "camera-intrinsics.txt").write_text(matrix_text(INTRINSICS[:3, :3]))
+    for index in range(2):
+        stem = folder / "3rscan" / f"frame-{index:06d}"
+        stem.with_suffix(".color.jpg").write_bytes(jpeg(color(index)))
+        stem.with_suffix(".depth.pgm").write_bytes(b"P5\n64 48\n65535\n" + depth_mm(index).astype(">u2").tobytes())
+        stem.with_suffix(".pose.txt").write_text(matrix_text(pose(index)))
+        (folder / "posed" / f"{index}.JPG").write_bytes(jpeg(color(index)))
+        (folder / "posed" / f"{index}.txt").write_text(matrix_text(pose(index)))
+        np.save(folder / "posed" / f"{index}.npy", depth_mm(index) / np.float32(1000))
+
+
+def load_all(folder):
+    for name in ("tum", "3rscan"):
+        load(folder / name)
+    use(load_scene(folder / "posed", depth_unit_m=1))
+
+
 def whole_root(folder):
     root = ScanRoot(folder, frames=3).write_posed_images().write_mesh().write_mask().write_infos()
     (folder / "metadata").mkdir()
@@ -300,6 +330,12 @@ ENTRIES = [
     Entry("7-Scenes", capture("7-Scenes"), lambda folder: load(folder / "42"), count=500),
     Entry("TUM", capture("TUM RGB-D"), lambda folder: load(folder / "42"), ["**/*.txt"], count=800),
     Entry("ARKitScenes", capture("ARKitScenes"), lambda folder: load(folder / "42"), ["**/*.pincam", "**/*.traj"]),
+    Entry(
+        "SensReader's export", capture("ScanNet's SensReader export"), lambda f: load(f / "42"), ["**/*.txt"], count=500
+    ),
+    Entry(
+        "cameras and depth of other writers", other_writers, load_all, ["**/*.txt", "**/*.npy", "**/*.pgm"], count=800
+    ),
     Entry("nerfstudio", capture("nerfstudio"), lambda folder: load(folder / "42"), ["**/*.json"], count=1000),
     Entry("scan with all parts", whole_root, read_root, count=800),
     Entry("zip of posed images", zipped(posed), read_zip, count=800),

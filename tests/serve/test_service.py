@@ -14,6 +14,7 @@ from concurrent.futures import wait
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from worker_calls import blocking_read, read_unless_stuck
 
@@ -161,6 +162,19 @@ def test_scenes_that_are_not_kept_are_read_again(make_service, my_scan, monkeypa
     first.result(WAIT_S), service.read("b").result(WAIT_S)
     service.read("b")
     assert service.read("a") is not first
+
+
+def test_what_seems_wrong_with_a_scan_of_the_command_line_is_said_once(
+    make_service, my_scan, tmp_path, monkeypatch, capsys
+):
+    scan = shutil.copytree(my_scan, tmp_path / "my_scan")
+    for path in scan.glob("[0-9]*.txt"):
+        np.savetxt(path, np.linalg.inv(np.loadtxt(path)))
+    monkeypatch.setattr(scenes_module, "MAX_SCANS", 1)
+    service = make_service({"a": SceneSource(scan), "b": SceneSource(my_scan)})
+    for name in ("a", "b", "a"):  # read again the second time
+        service.read(name).result(WAIT_S)
+    assert capsys.readouterr().err.count("my_scan: note: neighbouring frames agree") == 1
 
 
 def test_an_upload_can_be_asked_about_and_only_by_who_knows_its_name(service, my_scan, tmp_path):

@@ -30,6 +30,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scene", metavar="SCENE", help=SCENE_HELP)
     parser.add_argument("--scene-id", metavar="ID", help="scan to use where SCENE holds several")
     parser.add_argument("--frame-step", type=positive, metavar="N", help="use every N-th frame of the recording")
+    add_camera_arguments(parser)
     parser.add_argument(
         "--color-intrinsics",
         type=float,
@@ -54,6 +55,20 @@ def add_align_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup
         metavar="auto|none|FILE",
         help="world frame of a recording: found from its format and its frames (auto), its own (none), or given by a "
         "file of 4x4 numbers, world from scan, or of 3: the direction down (default: %(default)s)",
+    )
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the arguments that say what a recording does not say of its depth."""
+    parser.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="intrinsics in pixels of the depth image (default: those of the recording)",
+    )
+    parser.add_argument(
+        "--depth-unit", type=float, metavar="METRES", help="metres per depth unit (default: that of the recording)"
     )
 
 
@@ -163,7 +178,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def open_scene(args: argparse.Namespace) -> Scene:
     """Open the scan that the arguments name.
 
-    Frames that cannot be decoded are left out. What was left out, and how the scan was levelled, is reported on stderr.
+    Frames that cannot be decoded are left out. What is left out, what is assumed and what seems wrong goes to stderr,
+    and how the scan was levelled.
 
     Args:
         args: Arguments of `add_scene_arguments`.
@@ -179,25 +195,27 @@ def open_scene(args: argparse.Namespace) -> Scene:
     from video3d_plugin.data.readers import load_scene
     from video3d_plugin.data.registration import with_color_camera
     from video3d_plugin.data.registration_check import registration_note
+    from video3d_plugin.data.remarks import remarks
     from video3d_plugin.files.text import read_matrix
 
     with status("reading and levelling the scan"):
-        scene = load_scene(args.scene, args.scene_id, frame_step=args.frame_step, align=args.align)
+        scene = load_scene(
+            args.scene,
+            args.scene_id,
+            frame_step=args.frame_step,
+            intrinsics=args.intrinsics,
+            depth_unit_m=args.depth_unit,
+            align=args.align,
+        )
         if args.color_intrinsics is not None or args.color_from_depth is not None:
             transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
             scene = with_color_camera(scene, args.color_intrinsics, transform)
     scene = without_broken_frames(scene, threads=4, progress=True)
-    for note in scene.notes:
-        if "annotated boxes" not in note and "predicted proposals" not in note:  # which an own scan never has
-            print(f"{scene.scene_id}: note: {note}", file=sys.stderr)
-    if scene.omissions:
-        first = scene.omissions[0]
-        message = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
-        print(f"{scene.scene_id}: {message}", file=sys.stderr)
     note = registration_note(scene)
     if note is not None:
-        print(f"{scene.scene_id}: {note}", file=sys.stderr)
         scene = replace(scene, notes=(*scene.notes, note))
+    for line in remarks(scene):
+        print(line, file=sys.stderr)
     return scene
 
 

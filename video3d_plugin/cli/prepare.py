@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from video3d_plugin.cli.common import add_align_argument, add_classes_argument, positive, source_with_classes
+from video3d_plugin.cli.common import (
+    add_align_argument,
+    add_camera_arguments,
+    add_classes_argument,
+    positive,
+    source_with_classes,
+)
 
 EPILOG = """\
 SOURCE is a folder in ScanNet's layout: any of scans/<id>/ (.sens, .ply, segments, aggregation, meta),
@@ -49,6 +55,7 @@ def _add_scene_arguments(group) -> None:
     group.add_argument(
         "--frame-step", type=positive, metavar="N", help="keep every N-th frame (default: 10 for a .sens, else 1)"
     )
+    add_camera_arguments(group)
     group.add_argument(
         "--proposals",
         default="mask3d",
@@ -128,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
             follow_links=args.follow_links,
             copy_frames=args.copy_frames,
             align=args.align,
+            intrinsics=tuple(args.intrinsics) if args.intrinsics else None,
+            depth_unit_m=args.depth_unit,
         ),
         store=InputsSpec(image_size=args.image_size) if args.store else None,
         store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from video3d_plugin.cli.common import (
     add_align_argument,
+    add_camera_arguments,
     add_device_argument,
     add_model_argument,
     add_proposals_argument,
@@ -20,6 +21,7 @@ from video3d_plugin.cli.common import (
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
+    from video3d_plugin.data.readers.camera_files import CameraOptions
     from video3d_plugin.serve.limits import Limits
     from video3d_plugin.serve.reading import SceneSource
 
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
     add_align_argument(parser)
+    add_camera_arguments(parser)
     add_model_argument(parser)
     add_proposals_argument(parser)
     add_device_argument(parser)
@@ -64,13 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; return the exit status."""
+    from video3d_plugin.data.readers.camera_files import CameraOptions
     from video3d_plugin.serve.app import build
     from video3d_plugin.serve.server import Ending
     from video3d_plugin.serve.server import run as run_server
 
     limits = _limits(args)
     proposals = checked_proposals(args)
-    scenes = scene_sources(args.scenes, args.data, args.align)
+    camera = CameraOptions.checked(args.intrinsics, args.depth_unit)
+    scenes = scene_sources(args.scenes, args.data, args.align, camera)
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
@@ -102,7 +107,9 @@ def _limits(args: argparse.Namespace) -> Limits:
     return Limits(bytes=args.max_upload_mb << 20, unpacked_bytes=4 * args.max_upload_mb << 20, read_s=args.read_timeout)
 
 
-def scene_sources(paths: list[Path], data: Path | None, align: str = "auto") -> dict[str, SceneSource]:
+def scene_sources(
+    paths: list[Path], data: Path | None, align: str = "auto", camera: CameraOptions | None = None
+) -> dict[str, SceneSource]:
     """Name the scenes to serve.
 
     Scenes of the same name are distinguished by their folders. A path given twice counts once.
@@ -111,6 +118,7 @@ def scene_sources(paths: list[Path], data: Path | None, align: str = "auto") -> 
         paths: Scans.
         data: Data folder whose scenes are added.
         align: How the scans are levelled: "auto", "none" or a file.
+        camera: What the user says of the camera of the scans.
 
     Returns:
         {name: source of the scene}.
@@ -130,7 +138,7 @@ def scene_sources(paths: list[Path], data: Path | None, align: str = "auto") -> 
             raise MissingError("no such file or folder", where=path)
     for place, path in {path.resolve(): path for path in paths}.items():
         name = place.stem if place.is_file() else place.name
-        sources[_unused(name, place, sources)] = SceneSource(path, align=align)
+        sources[_unused(name, place, sources)] = SceneSource(path, align=align, camera=camera)
     if data is not None:
         for scene_id in DataFolder.open(data).scene_ids:
             sources[_unused(scene_id, data.resolve() / scene_id, sources)] = SceneSource(data, scene_id)

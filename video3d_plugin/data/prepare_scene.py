@@ -15,6 +15,7 @@ from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, fi
 from video3d_plugin.data.prepare_frames import copies_are_whole, copy_frames, drop_linked_frames, refuse_links
 from video3d_plugin.data.proposals import check_source, replace_proposals
 from video3d_plugin.data.readers.alignment import AUTO, NONE, check_align
+from video3d_plugin.data.readers.camera_files import CameraOptions
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import read_scan
 from video3d_plugin.data.readers.scannet_files import ScanFiles
@@ -29,6 +30,7 @@ from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Sel
 from video3d_plugin.scene import Omission, Scene
 
 LEVELLING = 1  # counts changes of `data.levelling` after which recordings are prepared anew
+_CAMERA = ("intrinsics", "depth_unit_m")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class SceneOptions:
         follow_links: Whether to use files that are symbolic links out of the source folder.
         copy_frames: Whether to copy colour and depth into the data folder, so that it no longer needs the source.
         align: Where the world frame of recordings comes from: "auto", "none" or a file (see `load_scene`).
+        intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recordings.
+        depth_unit_m: Metres per depth unit, instead of that of the recordings.
     """
 
     frame_step: int | None = None
@@ -53,6 +57,8 @@ class SceneOptions:
     follow_links: bool = False
     copy_frames: bool = False
     align: str = AUTO
+    intrinsics: tuple[float, float, float, float] | None = None
+    depth_unit_m: float | None = None
 
     def __post_init__(self) -> None:
         if self.check not in ("full", "headers"):
@@ -63,6 +69,12 @@ class SceneOptions:
         check_align(self.align)
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
+        CameraOptions.checked(self.intrinsics, self.depth_unit_m)
+
+    @property
+    def camera(self) -> CameraOptions:
+        """What the options say of the camera."""
+        return CameraOptions.checked(self.intrinsics, self.depth_unit_m)
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,13 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     if not job.options.follow_links:
         refuse_links(job.files.paths.values(), job.source)
     options = job.options
-    scan = read_scan(job.files, frame_step=options.frame_step, max_proposals=options.max_proposals, align=options.align)
+    scan = read_scan(
+        job.files,
+        frame_step=options.frame_step,
+        max_proposals=options.max_proposals,
+        camera=options.camera,
+        align=options.align,
+    )
     scene = scan.scene if job.options.follow_links else drop_linked_frames(scan.scene, job.source)
     scene = level_scene(scene, scan.alignment)
     if not job.files.is_of_dataset:
@@ -173,9 +191,10 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
 def _options_fingerprint(job: SceneJob) -> dict[str, Any]:
     """Return the options that the scene's record depends on, with the stamp of the file that `align` names.
 
-    Records of scans with an alignment of their own stay valid: they have none of the entries about levelling.
+    Records of scans with an alignment of their own stay valid: they have none of the entries about levelling. So do
+    records of scans whose camera the user does not give: the entries about it are then left out.
     """
-    options = asdict(job.options)
+    options = {name: value for name, value in asdict(job.options).items() if name not in _CAMERA or value is not None}
     align = options.pop("align")
     if align not in (AUTO, NONE):
         align = file_stamp(Path(align))

@@ -28,6 +28,7 @@ from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
 from video3d_plugin.data.proposals import check_source, with_proposals
 from video3d_plugin.data.readers import load_scene
+from video3d_plugin.data.readers.camera_files import CameraOptions
 from video3d_plugin.data.readers.captures import holds_video
 from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
@@ -50,11 +51,13 @@ class SceneSource:
         path: Folder or file of the scan, or a data folder.
         scene_id: The scene in a data folder; None for a scan.
         align: How a scan is levelled: "auto", "none" or a file.
+        camera: What the user says of the camera.
     """
 
     path: Path
     scene_id: str | None = None
     align: str = "auto"
+    camera: CameraOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,15 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
         MissingError: A file is missing.
     """
     deny_programs()
-    return _read(load_scene(source.path, source.scene_id, align=source.align), model)
+    camera = source.camera or CameraOptions()
+    scene = load_scene(
+        source.path,
+        source.scene_id,
+        intrinsics=camera.intrinsics,
+        depth_unit_m=camera.depth_unit_m,
+        align=source.align,
+    )
+    return _read(scene, model)
 
 
 def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: ModelView) -> ReadScene:

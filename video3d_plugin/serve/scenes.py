@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.data.remarks import remarks
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import SceneInputs
 from video3d_plugin.serve import reading
@@ -68,6 +70,7 @@ class SceneStore:
         self._sources, self._model_view, self._on_drop = dict(sources), model_view, on_drop
         self._scans: OrderedDict[str, Future[LoadedScene]] = OrderedDict()
         self._retry_at: dict[str, float] = {}
+        self._remarked: set[str] = set()
         self._uploads: OrderedDict[str, _Upload] = OrderedDict()
         self._count = itertools.count(1)
         self._lock = threading.Lock()
@@ -161,10 +164,15 @@ class SceneStore:
     def _read_scan(self, name: str) -> LoadedScene:
         source = self._sources[name]
         try:
-            return self._in_worker(reading.read_scan, source, roots=(source.path,))
+            loaded = self._in_worker(reading.read_scan, source, roots=(source.path,))
         except BaseException:
             self._retry_at[name] = time.monotonic() + RETRY_S
             raise
+        if name not in self._remarked:  # a scan may be dropped from memory and read again
+            self._remarked.add(name)
+            for line in remarks(loaded.view.scene):  # of uploads, only their owners' pages tell
+                print(line, file=sys.stderr, flush=True)
+        return loaded
 
     def _read_upload(self, archive: Path, filename: str) -> str:
         stem = "".join(c for c in Path(_file_name(filename)).stem if c.isalnum() or c in "-_")[:40] or "scan"

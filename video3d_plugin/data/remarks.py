@@ -1,0 +1,22 @@
+"""What a user should be told of a scan that was read: the one wording for all commands."""
+
+from __future__ import annotations
+
+from video3d_plugin.scene import Scene
+
+_OF_BOXES = ("annotated boxes", "predicted proposals")  # what an own scan never has; `prepare` and the page say it
+
+
+def remarks(scene: Scene) -> list[str]:
+    """Return lines for the terminal: what is assumed or seems wrong, and what was left out.
+
+    Args:
+        scene: The scan, as it was read.
+    """
+    notes = (note for note in dict.fromkeys(scene.notes) if not any(words in note for words in _OF_BOXES))
+    lines = [f"{scene.scene_id}: note: {note}" for note in notes]
+    if scene.omissions:
+        first = scene.omissions[0]
+        left_out = f"{len(scene.omissions)} left out, the first: {first.what}: {first.reason}"
+        lines.append(f"{scene.scene_id}: {left_out}")
+    return lines
