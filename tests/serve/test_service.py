@@ -451,6 +451,13 @@ def test_scenes_are_named_after_their_folders_and_never_hide_each_other(my_scan,
         serve.scene_sources([tmp_path / "nowhere"], None)
 
 
+def test_scans_of_the_command_line_are_read_as_align_says(my_scan):
+    assert serve.scene_sources([my_scan], None)["my_scan"].align == "auto"
+    assert serve.scene_sources([my_scan], None, "none")["my_scan"].align == "none"
+    with pytest.raises(MissingError, match="auto, none, or a file"):
+        serve.scene_sources([my_scan], None, "upright")
+
+
 def test_scenes_of_a_data_folder_do_not_hide_those_that_are_named(my_scan, tmp_path, monkeypatch):
     class Folder:
         scene_ids = ("my_scan", "other")
