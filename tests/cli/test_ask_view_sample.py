@@ -19,11 +19,6 @@ from video3d_plugin import cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# the one line about an own scan: how it was levelled
-LEVELLED = re.compile(
-    r"my_scan: note: levelled: up estimated [^\n]*, walls turned by \d+ degrees to x and y, floor at z = 0\n"
-)
-
 
 @pytest.fixture
 def ask(my_scan, tiny_checkpoint):
