@@ -25,6 +25,7 @@ _SOURCE_SIDE, _TARGET_SIDE = 64, 640  # pixels along the longer side: those proj
 _TOLERANCE_M, _TOLERANCE = 0.02, 0.02  # metres, and share of the distance
 _GOOD = 0.8  # share of shared points that agree, above which nothing else is tried
 _BAD = 0.35  # below which something is wrong
+_PEAK = 0.05  # by which another way to read the scan may agree on a larger share of fewer points
 _LEAST_SHARED = 0.02  # of the points: fewer tell nothing
 _ENOUGH_SHARED = 0.1  # of the points: from here on, no agreement is an alarm without a cause
 _FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -120,7 +121,9 @@ def _cause(pairs: list[tuple[_View, _View]]) -> Cause | None:
     readings = {reading: _agreement(pairs, reading) for reading in _other_readings()}
     best = max(readings, key=lambda reading: readings[reading].agreeing)
     found = readings[best]
-    if found.share >= max(0.5, given.share + 0.15) and found.agreeing > 1.3 * given.agreeing:
+    # of a single wall, say, longer and longer focal lengths agree more and more: then nothing is named
+    is_peak = found.share >= max(agreement.share for agreement in readings.values()) - _PEAK
+    if is_peak and found.share >= max(0.5, given.share + 0.15) and found.agreeing > 1.3 * given.agreeing:
         return _named(best, given.share, found.share, pairs)
     if given.share < _BAD and given.shared > _ENOUGH_SHARED * given.points:
         what = f"neighbouring frames agree on {given.share:.0%} of the surface that both see"
