@@ -11,7 +11,15 @@ from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment
 from video3d_plugin.data.levelling.floor import Floor, find_floor
 from video3d_plugin.data.levelling.rotation import about_z, angle_deg, shortest_rotation
 from video3d_plugin.data.levelling.surfels import Surfels, merge_windows, read_windows
-from video3d_plugin.data.levelling.up import LEAST_AREA, LEAST_FRAMES, LEAST_SURFELS, MOST_ONE_WAY, Up, find_up
+from video3d_plugin.data.levelling.up import (
+    LEAST_AREA,
+    LEAST_FRAMES,
+    LEAST_LEVEL,
+    LEAST_SURFELS,
+    MOST_ONE_WAY,
+    Up,
+    find_up,
+)
 from video3d_plugin.data.levelling.yaw import Yaw, find_yaw
 from video3d_plugin.scene import Frame
 
@@ -112,6 +120,8 @@ def _why_not(surfels: Surfels, estimate: Up) -> str:
         return "up is not known, and the frames show a single flat surface"
     if estimate.area < LEAST_AREA:
         return "up is not known, and the frames show hardly any horizontal surface"
+    if estimate.level < LEAST_LEVEL:
+        return "up is not known, and the surfaces that the frames show have no common direction"
     return f"up is not known, and the frames leave it open (margin {estimate.margin:.1f})"
 
 

@@ -17,6 +17,7 @@ from video3d_plugin.data.levelling.surfels import Surfels
 LEAST_MARGIN = 2.5
 LEAST_AREA = 0.05  # share of surfels that are horizontal
 MOST_ONE_WAY = 0.95  # share of surfels along the direction: a single flat surface may be a floor or a wall
+LEAST_LEVEL = 0.3  # the cue "level": 0.46 and more in parts of a real kitchen, up to 0.27 by chance
 LEAST_SURFELS = 200
 LEAST_FRAMES = 2
 
@@ -45,6 +46,7 @@ class Up:
         margin: Its score minus that of the best candidate more than 10 degrees away, log odds.
         area: Share of surfels that are horizontal, 0 to 1; those that are off by a few degrees count partly.
         one_way: Share of surfels within 15 degrees of horizontal.
+        level: Share of surfels that are horizontal or vertical, counted as for `area`.
         found: Whether the evidence suffices to turn the scan by it.
     """
 
@@ -52,6 +54,7 @@ class Up:
     margin: float
     area: float
     one_way: float
+    level: float
     found: bool
 
 
@@ -66,7 +69,7 @@ def find_up(surfels: Surfels) -> Up:
         where another direction scores nearly as high.
     """
     if len(surfels.cameras) < LEAST_FRAMES or len(surfels.points) < LEAST_SURFELS:
-        return Up(np.array([0.0, 0.0, 1.0]), 0.0, 0.0, 0.0, found=False)
+        return Up(np.array([0.0, 0.0, 1.0]), 0.0, 0.0, 0.0, 0.0, found=False)
     directions = [refined(c, surfels.normals) for c in candidates(surfels)]
     signed = np.array([sign * direction for direction in directions for sign in (1, -1)])
     cues = [cues_of(direction, surfels) for direction in signed]
@@ -76,8 +79,9 @@ def find_up(surfels: Surfels) -> Up:
     margin = float(scores[best] - others.max())
     deg = _from_axis_deg(signed[best], surfels.normals)
     area, one_way = float(np.maximum(0, 1 - deg / _LEVEL_DEG).mean()), float((deg < _ONE_WAY_DEG).mean())
-    found = margin >= LEAST_MARGIN and area >= LEAST_AREA and one_way <= MOST_ONE_WAY
-    return Up(signed[best], margin, area, one_way, found)
+    level = cues[best]["level"]
+    found = margin >= LEAST_MARGIN and area >= LEAST_AREA and one_way <= MOST_ONE_WAY and level >= LEAST_LEVEL
+    return Up(signed[best], margin, area, one_way, level, found)
 
 
 def candidates(surfels: Surfels) -> np.ndarray:
