@@ -17,6 +17,7 @@ _REACH_CELLS = 3.5  # 7 cm where a cell has 2 cm
 GAPS_CELLS = (1.5, 2.25, 3.5)
 SCALES = (0.05, 0.15, 0.5)  # of Felzenszwalb's rule, in radians for a piece of _SCALE_SURFELS
 _SCALE_SURFELS = 30
+_BEND_REACH_CELLS = 2.5  # longer edges lead past a bend
 _CONVEX_SHARE = 0.25  # of the angle counts where the surface bends outwards
 _STEP_PER_CELL = 0.24  # radians for a step of one cell along the normals: 12 per metre at 2 cm
 
@@ -96,13 +97,17 @@ def bend_partitions(graph: Graph) -> list[np.ndarray]:
     """Partition by bends and steps, once for each of SCALES, finest first.
 
     Felzenszwalb's rule: two pieces are joined where the edge between them is no heavier than the heaviest inside either
-    plus scale / size. On the edges of the minimum spanning tree alone the result is the same.
+    plus scale / size. On the edges of the minimum spanning tree alone the result is the same. Edges longer than
+    _BEND_REACH_CELLS are left out; `merge_tree` joins across them.
 
     Returns:
         A (S,) int label of each surfel, for each scale.
     """
-    pairs = (graph.first, graph.second)
-    weights = coo_matrix((graph.weights + np.float32(1e-6), pairs), (graph.nodes,) * 2).tocsr()  # 0 would be no edge
+    near = graph.gaps <= _BEND_REACH_CELLS
+    pairs = (graph.first[near], graph.second[near])
+    weights = coo_matrix(
+        (graph.weights[near] + np.float32(1e-6), pairs), (graph.nodes,) * 2
+    ).tocsr()  # 0 would be no edge
     tree = minimum_spanning_tree(weights).tocoo()
     order = np.argsort(tree.data, kind="stable")
     edges = list(zip(tree.row[order].tolist(), tree.col[order].tolist(), tree.data[order].tolist(), strict=True))
