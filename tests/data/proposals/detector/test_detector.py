@@ -121,6 +121,19 @@ def test_names_that_the_detector_never_sees_give_no_proposals(scan, model):
     assert scene.proposals.shape == (0, 6) and scene.proposal_labels == ()
 
 
+def test_only_the_best_detections_of_a_frame_are_merged(scan, model, monkeypatch):
+    from video3d_plugin.data.proposals import detector
+
+    def detect(image):
+        return [Detection("rest", 0.4, box=np.array([0, 0, 1, 1]))] * 500 + [
+            Detection("best", 0.9, box=np.array([0.25, 0.25, 0.75, 0.75]))
+        ]
+
+    monkeypatch.setattr(detector, "load_detector", lambda model, classes: detect)
+    scene = replace_proposals(scan, f"detector:{model}")
+    assert scene.proposal_scores.max() > 0.4 and scene.notes[-1].endswith("384 detections in 6 frames")
+
+
 def test_the_limit_keeps_the_best(scan, model):
     every, one = replace_proposals(scan, f"detector:{model}"), replace_proposals(scan, f"detector:{model}", limit=1)
     assert np.array_equal(one.proposals, every.proposals[:1])

@@ -24,6 +24,7 @@ from video3d_plugin.errors import DataError, MissingError, quoted
 from video3d_plugin.scene import Scene
 
 MAX_FRAMES = 40  # spread evenly over the scan
+MAX_DETECTIONS = 64  # of a frame, best first: all pairs of masks are compared
 _CLASSES = ";classes="
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
@@ -51,7 +52,8 @@ def make_proposals(scene: Scene, limit: int, argument: str) -> Proposals:
     surface = SharedSurface(views)
     detections: list[LiftedDetection] = []
     for number, frame in enumerate(tqdm(frames, "detecting objects", disable=None)):
-        detections += [surface.lift(number, detection) for detection in detect(open_color(frame))]
+        best = sorted(detect(open_color(frame)), key=lambda found: -found.score)[:MAX_DETECTIONS]
+        detections += [surface.lift(number, detection) for detection in best]
     objects = surface.merge(detections)[:limit]
     note = f"proposals are of the detector {Path(model).name}: {len(detections)} detections in {len(frames)} frames"
     return Proposals(
