@@ -78,6 +78,7 @@ class SharedSurface:
         if detection.mask is not None:
             cells = lift_mask(detection.mask, visibility, self._sizes[view])
         else:
+            assert detection.box is not None, "a detection has a mask or a box"
             cells = lift_box(detection.box, visibility, self._sizes[view], self.points, self.cell_m, self._shell)
         return LiftedDetection(view, cells, detection.label, detection.score)
 
@@ -109,6 +110,6 @@ def _without_duplicates(objects: list[DetectedObject]) -> list[DetectedObject]:
     """Return the objects, best first, without those whose box is nearly that of a better one."""
     kept: list[DetectedObject] = []
     for found in objects:
-        if not kept or iou_matrix([other.box for other in kept], [found.box]).max() < _SAME_IOU:
+        if not kept or iou_matrix(np.array([other.box for other in kept]), found.box[None]).max() < _SAME_IOU:
             kept.append(found)
     return kept

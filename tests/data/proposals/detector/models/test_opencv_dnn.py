@@ -56,7 +56,15 @@ def test_without_a_json_file_classes_have_numbers(model):
 
 @pytest.mark.parametrize(
     "stated",
-    [{"size": [0, 5]}, {"size": 640}, {"labels": {"one": "chair"}}, {"labels": [3]}, {"scale": "big"}, []],
+    [
+        {"size": [0, 5]},
+        {"size": 640},
+        {"labels": {"one": "chair"}},
+        {"labels": {"9" * 5000: "chair"}},
+        {"labels": [3]},
+        {"scale": "big"},
+        [],
+    ],
 )
 def test_a_wrong_json_file_is_refused_by_name(stated, model):
     model.with_suffix(".json").write_text(json.dumps(stated))

@@ -29,7 +29,7 @@ _MAX_CONFIG_BYTES = 1 << 26
 _SAME_IOU = 0.5  # of two boxes of one class: the better one stays
 _LABEL = Text(200, one_line=True)
 _SIDECAR: dict[str, Any] = {
-    "labels?": ([_LABEL], Table(_LABEL)),
+    "labels?": ([_LABEL], Table(_LABEL, Text(6))),
     "size?": [Whole(16, 8192)] * 2,
     "scale?": Number(1e-6, 1e6),
     "mean?": Number(-1e6, 1e6),
@@ -188,10 +188,9 @@ def _read_preparation(path: Path) -> _Preparation:
     check(stated, _SIDECAR, sidecar, 'like {"labels": ["person", "chair"], "size": [640, 640], "scale": 0.0039}')
     is_onnx = path.suffix == ".onnx"
     labels = stated.get("labels", [])
-    numbered = labels.items() if isinstance(labels, dict) else enumerate(labels)
+    numbered = list(labels.items() if isinstance(labels, dict) else enumerate(labels))
     if not all(str(number).isdecimal() for number, _ in numbered):
         raise DataError("`labels` has a name that is not a number", where=sidecar, remedy='like {"62": "chair"}')
-    numbered = labels.items() if isinstance(labels, dict) else enumerate(labels)
     width, height = stated.get("size", [640, 640] if is_onnx else [300, 300])
     scale = stated.get("scale", 1 / 255 if is_onnx else 1.0)
     return _Preparation((width, height), scale, stated.get("mean", 0.0), {int(n): name for n, name in numbered})

@@ -56,6 +56,7 @@ def load_transformers(model: str, classes: Sequence[str]) -> Detector:
         raise DataError("generates masks without names", where=model, remedy="leave out --classes")
     if kind == "zero-shot-object-detection" and not classes:
         raise DataError("needs the names of the objects", where=model, remedy='add --classes "chair, table"')
+    part: Any
     for part in (config, getattr(config, "backbone_config", None)):
         if getattr(part, "use_pretrained_backbone", False):
             part.use_pretrained_backbone = False  # the checkpoint holds the backbone: no second download
@@ -108,8 +109,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _pipeline(kind: str, model: str, config: Any) -> Any:
-    from transformers import pipeline
+    import transformers
 
+    pipeline: Any = transformers.pipeline  # its overloads name each task
     return pipeline(kind, model=model, config=config, device=_device(), model_kwargs={"use_safetensors": True}, **_SAFE)
 
 
