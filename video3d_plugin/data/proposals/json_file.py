@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.schemas import BOX
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import check
 from video3d_plugin.geometry.camera_checks import check_boxes
+from video3d_plugin.tasks.kinds import BOX
 
 
 def read_proposals_json(path: Path, scene_id: str) -> np.ndarray | None:

@@ -48,8 +48,14 @@ class Candidates:
 
     def take(self, index: np.ndarray) -> Candidates:
         """Those at these indices."""
-        arrays = (self.low, self.high, self.counts, self.borders, self.factors)
-        return Candidates(*(array[index] for array in arrays), [self.members[i] for i in index])
+        return Candidates(
+            low=self.low[index],
+            high=self.high[index],
+            counts=self.counts[index],
+            borders=self.borders[index],
+            factors=self.factors[index],
+            members=[self.members[i] for i in index],
+        )
 
 
 NONE = Candidates(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, int), np.zeros(0), np.zeros(0), [])
@@ -128,21 +134,19 @@ def _with_standing(made: Candidates, surfels: Surfels, shell: Shell) -> Candidat
             standing.append(row)
     copies = made.take(np.array(standing, np.int64))
     copies.low[:, 2] -= bottoms[standing]
-    together = [
-        np.concatenate([one, other])
-        for one, other in (
-            (made.low, copies.low),
-            (made.high, copies.high),
-            (made.counts, copies.counts),
-            (made.borders, copies.borders),
-            (made.factors, STANDING_FACTOR * copies.factors),
-        )
-    ]
-    return Candidates(*together, made.members + copies.members)
+    return Candidates(
+        low=np.concatenate([made.low, copies.low]),
+        high=np.concatenate([made.high, copies.high]),
+        counts=np.concatenate([made.counts, copies.counts]),
+        borders=np.concatenate([made.borders, copies.borders]),
+        factors=np.concatenate([made.factors, STANDING_FACTOR * copies.factors]),
+        members=made.members + copies.members,
+    )
 
 
 def _occupied(surfels: Surfels, shell: Shell) -> tuple[np.ndarray, np.ndarray]:
     """Return (X, Y, Z) bool, which bins above the floor hold surfels, and the (2,) place of the first bin."""
+    assert shell.floor is not None, "boxes are grown down to a floor"
     height = shell.floor.distances(surfels.points)
     use = (height > 0.03) & (height < _HIGHEST_COLUMN_M) & ~shell.holds(surfels, 0.025)
     points, height = surfels.points[use], height[use]

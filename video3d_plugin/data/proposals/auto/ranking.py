@@ -26,7 +26,9 @@ def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarr
     if not len(candidates) or limit < 1:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     scores = scores_of(candidates, area_m2)
-    remaining, chosen, values = scores.copy(), [], []
+    remaining = scores.copy()
+    chosen: list[int] = []
+    values: list[float] = []
     overlap = np.zeros(len(scores))  # largest IoU with a chosen one
     while len(chosen) < limit:
         best = int(remaining.argmax())
@@ -36,8 +38,8 @@ def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarr
         values.append(remaining[best])
         overlap = np.maximum(overlap, _ious(candidates, np.full(len(scores), best), np.arange(len(scores))))
         remaining = np.where(overlap > _LARGEST_IOU, 0, scores * (1 - overlap))
-    values = np.array(values)
-    return np.array(chosen, np.int64), (values / (values + _MIDDLE_SCORE)).astype(np.float32)
+    best_scores = np.array(values)
+    return np.array(chosen, np.int64), (best_scores / (best_scores + _MIDDLE_SCORE)).astype(np.float32)
 
 
 def scores_of(candidates: Candidates, area_m2: float) -> np.ndarray:

@@ -115,7 +115,7 @@ def _wall_angles(surfels: Surfels) -> list[float]:
     bins = 90
     azimuth = np.arctan2(normals[:, 1], normals[:, 0]) % (np.pi / 2) / (np.pi / 2) * bins
     histogram = np.bincount(np.minimum(azimuth.astype(int), bins - 1), minlength=bins).astype(float)
-    smooth = sum(np.roll(histogram, shift) for shift in range(-3, 4))
+    smooth = np.sum([np.roll(histogram, shift) for shift in range(-3, 4)], axis=0)
     angles: list[float] = []
     least = max(_LEAST_WALL_M2 / surfels.area_m2, 0.3 * smooth.max())
     for _ in range(2):
