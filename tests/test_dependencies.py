@@ -180,6 +180,7 @@ def test_the_command_line_ends_in_one_line_for_a_dependency_and_in_a_traceback_f
 COMMANDS = {
     "ask": ["SCAN", "How many?"],
     "view": ["SCAN", "--save", "scan.html"],
+    "objects": ["SCAN"],
     "sample": ["SCAN"],
     "demo": ["--output", "demo", "--rooms", "1", "--limit", "1"],
     "prepare": ["ROOMS", "--output", "data"],
@@ -212,7 +213,7 @@ CASES = {
     "transformers too new": (lambda path: stub(path, "transformers", "99.0", NEW), "transformers 99.0 ", WITH_A_MODEL),
     "filelock too new": (lambda path: stub(path, "filelock", "99.0"), "filelock 99.0 ", WITH_A_MODEL),
     "no safetensors": (lambda path: without(path, "safetensors"), "safetensors is not installed", WITH_A_MODEL),
-    "no Pillow": (lambda path: without(path, "PIL"), "pillow is not installed", {"ask", "view", "sample"}),
+    "no Pillow": (lambda path: without(path, "PIL"), "pillow is not installed", {"ask", "view", "objects", "sample"}),
     "no numpy": (lambda path: without(path, "numpy"), "numpy is not installed", {*COMMANDS} - {"report", "train"}),
 }
 

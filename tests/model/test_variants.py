@@ -21,7 +21,7 @@ def check(build, frames=2, hidden=None, **options):
     with torch.no_grad():
         for kind in ("scanqa", "scan2cap"):
             item = question(kind, "a")
-            ids, labels = processor.encode(item, answered=True)
+            ids, labels = processor.encode(item, answered=True, training=True)
             expected = twin.text_loss(ids, labels, scene, item.coords)
             loss = model(**alone(processor, item, [scene], with_labels=True)).loss
             assert torch.allclose(loss, expected, rtol=1e-5, atol=1e-5), (kind, loss, expected)
@@ -31,7 +31,7 @@ def check(build, frames=2, hidden=None, **options):
         for targets in ((10,), (0, 20), ()):
             item = question("multi3drefer", "a", targets)
             output = model(**alone(processor, item, [scene], with_labels=True))
-            scores = twin.scores(processor.encode(item, answered=True)[0], scene)
+            scores = twin.scores(processor.encode(item, answered=True, training=True)[0], scene)
             assert torch.allclose(output.ground_scores[0], scores, rtol=1e-4, atol=1e-5)
             expected = twin.ground_loss(scores, [t // 10 for t in targets])
             assert torch.allclose(output.loss, expected, rtol=1e-4, atol=1e-5)

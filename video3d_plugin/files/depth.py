@@ -124,7 +124,7 @@ def _depth_from_npy(data: bytes, where: str) -> np.ndarray:
         raise DataError("depth cannot be decoded: the .npy file is truncated", where=where, remedy=EXPORT_AGAIN)
     depth = np.frombuffer(data, dtype, count, start)
     depth = depth.reshape(width, height).T if fortran else depth.reshape(height, width)
-    if dtype == np.uint16:
+    if dtype.kind == "u" and dtype.itemsize == 2:  # in any byte order
         return depth.astype(np.uint16)
     return _sound(depth)
 

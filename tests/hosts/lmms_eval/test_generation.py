@@ -71,8 +71,9 @@ def test_an_option_that_the_model_does_not_have_is_refused_before_anything_is_lo
 
 
 def test_nothing_is_refused_by_default(lmms_eval_importable):
-    check_run({"num_fewshot": 0, "apply_chat_template": False, "gen_kwargs": None, "system_instruction": None})
-    check_run({"gen_kwargs": "temperature=0.7,top_p=0.9,max_new_tokens=8,until=."})
+    unset = {"num_fewshot": 0, "apply_chat_template": False, "gen_kwargs": None, "system_instruction": None}
+    sampled = {"gen_kwargs": "temperature=0.7,top_p=0.9,max_new_tokens=8,until=."}
+    assert check_run(unset) is None and check_run(sampled) is None
 
 
 QUESTIONS = [Question("scanqa", "q", "s", "<image> what?")]
