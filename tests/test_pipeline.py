@@ -73,6 +73,35 @@ def test_a_caption_is_of_a_point_or_of_the_centre_of_a_box(model, scene):
             model.caption(scene, wrong)
 
 
+def test_a_point_outside_of_the_scan_is_refused_of_every_form_of_a_scene(model, scene, encoded):
+    inputs = model.inputs(scene)
+    prefix = model.encode_scene(inputs)
+    encoded.clear()
+    for form in (scene, inputs, prefix):
+        with pytest.raises(DataError, match=r"my_scan: the point 90 0 0 lies outside of the scan \(it spans x -"):
+            model.caption(form, [(0, 0, 1), (90, 0, 0, 1, 1, 1)])
+        with pytest.raises(DataError, match="the point 0 0 -9 lies outside"):
+            model.answer(form, "What is at <coord> ?", points=[(0, 0, -9)])
+        with pytest.raises(DataError, match="neither a point"):
+            model.answer(form, "What is at <coord> ?", points=[(0, float("nan"), 0)])
+    assert encoded == []  # before any work is done
+    assert isinstance(model.caption(prefix, (0, 0, 1), max_new_tokens=2), str)
+
+
+def test_a_question_record_is_asked_as_it_is_wherever_its_point_lies(model, scene):
+    """Benchmarks ask their official questions through records."""
+    question = Question("scan2cap", "0", scene.scene_id, "<image> What is at <coord> ?", coords=((90.0, 0.0, 0.0),))
+    assert isinstance(model.answer(scene, question, max_new_tokens=2), str)
+
+
+def test_empty_questions_and_descriptions_are_refused(model, scene):
+    for empty in ("", " \n"):
+        with pytest.raises(DataError, match="the question is empty"):
+            model.answer(scene, ["How many?", empty])
+        with pytest.raises(DataError, match="the description is empty"):
+            model.ground(scene, empty)
+
+
 @pytest.mark.parametrize("token", ["<image>", "<coord>", "<ground>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"])
 def test_special_tokens_in_questions_are_text(model, scene, token):
     """The scene is shown once, no point is asked for, the turn goes on."""

@@ -110,7 +110,8 @@ class Video3D(SceneEncoder):
 
         Raises:
             ArgumentError: An argument has a wrong type or range.
-            DataError: A question belongs to another scene, or does not fit the prompt or its points.
+            DataError: A question is empty, belongs to another scene, or does not fit the prompt or its points; or a
+                point lies outside of the scan.
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)
@@ -126,6 +127,7 @@ class Video3D(SceneEncoder):
         scene_id = scene_id_of(scene)
         coords = tuple(as_point(point) for point in points)
         records = [text_question(q, i, scene_id, prompt, coords) for i, q in enumerate(asked)]
+        self.check_inside(scene, coords)
         texts = self._texts(scene, records, max_new_tokens, batch_size, **sampling)
         return texts[0] if single else texts
 
@@ -159,7 +161,8 @@ class Video3D(SceneEncoder):
 
         Raises:
             ArgumentError: An argument has a wrong type.
-            DataError: The model has no grounding head, the scene no proposals, or a Question belongs to another scene.
+            DataError: The model has no grounding head, the scene no proposals, a description is empty, or a Question
+                belongs to another scene.
 
         >>> model = load_model(checkpoint)
         >>> result = model.ground(load_scene(my_scan), "the brown chair next to the window")
@@ -226,7 +229,7 @@ class Video3D(SceneEncoder):
 
         Raises:
             ArgumentError: `where` is not a point, a box or a list of them.
-            DataError: A coordinate is not finite.
+            DataError: A coordinate is not finite, or a point lies outside of the scan.
 
         >>> model = load_model(checkpoint)
         >>> scene = load_scene(my_scan)
@@ -242,6 +245,7 @@ class Video3D(SceneEncoder):
         places: Sequence[Any] = [where] if single else where
         points = [as_point(place) for place in places]
         scene_id = scene_id_of(scene)
+        self.check_inside(scene, points)
         questions = [
             Question("caption", str(i), scene_id, CAPTION_PROMPT, coords=(point,)) for i, point in enumerate(points)
         ]

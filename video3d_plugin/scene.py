@@ -241,6 +241,14 @@ class SceneInputs:
 
         return unpack_patches(self.proposal_bits, self.spec.object_grid_side)
 
+    @property
+    def extent(self) -> torch.Tensor:
+        """(2, 3) float32 lowest and highest corner of what the frames show, world frame, metres; NaN without depth."""
+        points = self.token_points[self.token_valid].reshape(-1, 3)
+        if not len(points):
+            return points.new_full((2, 3), float("nan"))
+        return points.new_tensor([points.amin(0).tolist(), points.amax(0).tolist()])
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the tensors by field name, as the model's argument `scenes=[...]` takes them."""
         return {name: getattr(self, name) for name in self.TENSORS}

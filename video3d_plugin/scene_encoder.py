@@ -62,6 +62,7 @@ class SceneEncoder:
         self.model, self.processor = model.eval(), processor
         self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
         self.proposals = proposals
+        self._extent: tuple[str, tuple[np.ndarray, np.ndarray]] | None = None  # of the last Scene, by its key
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
     @property
@@ -166,6 +167,26 @@ class SceneEncoder:
                 "in metres) and counts as lying at its border; use a part of the scan, or --align auto to centre it",
                 stacklevel=3,
             )
+
+    def check_inside(self, scene: SceneLike, points: Sequence[Sequence[float]]) -> None:
+        """Raise DataError for a point that lies outside of what a scene shows.
+
+        Args:
+            scene: The scene. Of a Scene, up to 32 frames are decoded; their extent is kept until another Scene comes.
+            points: x, y, z each, in metres, world frame.
+        """
+        from video3d_plugin.data.extent import MARGIN_OF_INPUTS_M, check_inside, extent
+
+        if not points:
+            return
+        if not isinstance(scene, Scene):
+            low, high = scene.extent.numpy()
+            check_inside(points, low, high, scene.scene_id, MARGIN_OF_INPUTS_M)
+            return
+        key = scene_key(scene)
+        if self._extent is None or self._extent[0] != key:
+            self._extent = key, extent(scene)
+        check_inside(points, *self._extent[1], scene.scene_id)
 
     def by_frames(
         self,

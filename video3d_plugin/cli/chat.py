@@ -40,7 +40,6 @@ class Chat:
     max_new_tokens: int = 128
     items: list[dict[str, Any]] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)  # frames that a sampler chose for the questions
-    _extent: tuple[Any, Any] | None = None
 
     def ask(self, text: str | None, ground: bool, several: bool, point: list[float] | None) -> dict[str, Any]:
         """Ask a question and append its item to `items`.
@@ -83,11 +82,8 @@ class Chat:
             self.seen.update(sample(self.scene, self.model.sampler, self.model.max_frames, question=question))
 
     def _about_point(self, text: str | None, point: list[float], number: int) -> dict[str, Any]:
-        from video3d_plugin.data.extent import check_inside, extent
         from video3d_plugin.view.items import item_of_answer
 
-        self._extent = self._extent or extent(self.scene)
-        check_inside(point, *self._extent, self.scene.scene_id)
         if not text:
             answer = self.model.caption(self.scene, point, max_new_tokens=self.max_new_tokens)
             return item_of_answer("Describe the object here.", answer, point, number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from video3d_plugin.scene import Scene
 _FRAMES = 32
 _STRIDE = 8
 _MARGIN_M = 0.5
+MARGIN_OF_INPUTS_M = 3.0  # a model's inputs do not hold the cameras, which stand that near to what they show
 
 
 def extent(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -32,19 +33,23 @@ def extent(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def check_inside(point: Sequence[float], low: np.ndarray, high: np.ndarray, scene_id: str) -> None:
-    """Raise DataError for a point that is more than half a metre outside of a scan's extent.
+def check_inside(
+    points: Iterable[Sequence[float]], low: np.ndarray, high: np.ndarray, scene_id: str, margin_m: float = _MARGIN_M
+) -> None:
+    """Raise DataError for a point outside of a scan's extent.
 
     Args:
-        point: x, y, z in metres, world frame.
-        low: (3,) lowest corner, as `extent` returns it.
+        points: x, y, z each, in metres, world frame.
+        low: (3,) lowest corner, as `extent` returns it; NaN where unknown, which no point is outside of.
         high: (3,) highest corner.
         scene_id: The scene, for the message.
+        margin_m: Metres outside of the extent up to which a point counts as inside.
     """
-    place = np.asarray(point, float)[:3]
-    if (place < low - _MARGIN_M).any() or (place > high + _MARGIN_M).any():
-        spans = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
-        where = " ".join(f"{value:g}" for value in place)
-        raise DataError(
-            f"the point {where} lies outside of the scan", where=scene_id, remedy=f"it spans {spans} metres"
-        )
+    for point in points:
+        place = np.asarray(point, float)
+        if (place < low - margin_m).any() or (place > high + margin_m).any():
+            spans = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+            where = " ".join(f"{value:g}" for value in place)
+            raise DataError(
+                f"the point {where} lies outside of the scan", where=scene_id, remedy=f"it spans {spans} metres"
+            )

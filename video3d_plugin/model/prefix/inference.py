@@ -67,7 +67,7 @@ def encode_scene(
         keys, values = cache_tensors(output[CACHE])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
-    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, made_by)
+    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, inputs.extent, made_by)
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ class ScenePrefix:
         values: For each layer (1, key-value heads, P, head size).
         proposals: (N, H) features that enter the grounding head.
         boxes: (N, 6) float32 centre and size of the proposals, world frame, metres.
+        extent: (2, 3) float32 `SceneInputs.extent` on the CPU.
         made_by: The `prefix_key` of the model and processor that encoded it; None for a copy in another number format.
     """
 
@@ -30,6 +31,7 @@ class ScenePrefix:
     values: tuple[torch.Tensor, ...]
     proposals: torch.Tensor
     boxes: torch.Tensor
+    extent: torch.Tensor
     made_by: str | None = None
 
     def __len__(self) -> int:
