@@ -16,11 +16,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_detectors import DETECTORS
+from tiny_onnx import detector_file
 from worker_calls import blocking_read, read_unless_stuck
 
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.cli import serve
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.pipeline import Video3D
 from video3d_plugin.serve import scenes as scenes_module
 from video3d_plugin.serve import service as service_module
 from video3d_plugin.serve.limits import BusyError, Limits
@@ -396,6 +399,55 @@ def test_a_bad_upload_is_refused_with_a_reason_and_leaves_nothing(make_service, 
         upload(service, tmp_path / "a.zip")
     assert kept(service) == [] and not (service.folder.parent / "outside.txt").exists()
     assert str(service.folder) not in str(stop.value) and service.folder.name not in str(stop.value)
+
+
+@pytest.fixture
+def onnx_detector(tmp_path):
+    """A file that sees one chair in the middle of every image."""
+    path = tmp_path / "models" / "chairs.onnx"
+    path.parent.mkdir()
+    path.write_bytes(detector_file(np.zeros((3, 6)), np.array([12, 8, 36, 24, 0.8, 1.0]), (1, 1, 6), (32, 48)))
+    path.with_suffix(".json").write_text(json.dumps({"size": [48, 32], "labels": ["person", "chair"]}))
+    return path
+
+
+@pytest.fixture
+def transformers_detector(tmp_path):
+    return DETECTORS["yolos"](tmp_path / "yolos")
+
+
+@pytest.mark.parametrize("kind", ["onnx_detector", "transformers_detector"])
+def test_a_detector_outside_of_an_upload_finds_its_objects(request, make_service, my_scan, tmp_path, model, kind):
+    """Its files are read before the reader of an upload denies itself all others."""
+    source = f"detector:{request.getfixturevalue(kind)}"
+    service = make_service({"mine": SceneSource(my_scan)})
+    service.model = load_model_with(model, proposals=source)
+    service.scenes.check_model_view()
+    names = ["mine", upload(service, zipped(my_scan, tmp_path / "a.zip"))]
+    mine, uploaded = (service.read(name).result(WAIT_S).view.scene for name in names)
+    assert set(mine.proposal_labels) == {"chair"} and mine.proposal_labels == uploaded.proposal_labels
+    assert np.array_equal(mine.proposals, uploaded.proposals)
+
+
+def load_model_with(model, **options) -> Video3D:
+    return Video3D(model.model, model.processor, sampler=model.sampler, max_frames=model.max_frames, **options)
+
+
+def test_a_detector_that_is_not_there_is_said_before_serving(make_service, model, tmp_path):
+    service = make_service({})
+    service.model = load_model_with(model, proposals=f"detector:{tmp_path / 'none.onnx'}")
+    with pytest.raises(MissingError, match=r"none\.onnx: file not found"):
+        service.scenes.check_model_view()
+
+
+def test_boxes_in_a_file_are_of_the_servers_scans_alone(make_service, my_scan, tmp_path, model):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"my_scan": [[0, 0, 1, 1, 1, 1]]}))
+    service = make_service({"my_scan": SceneSource(my_scan)})
+    service.model = load_model_with(model, proposals=str(boxes))
+    assert service.read("my_scan").result(WAIT_S).view.scene.proposals.tolist() == [[0, 0, 1, 1, 1, 1]]
+    uploaded = service.read(upload(service, zipped(my_scan, tmp_path / "a.zip"))).result(WAIT_S).view.scene
+    assert len(uploaded.proposals) > 1
 
 
 def test_a_scene_whose_files_lie_elsewhere_is_no_upload(my_scan, tmp_path):

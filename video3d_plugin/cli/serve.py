@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         check_without_question(model.sampler, "video3d serve")
         service = SceneService(model, scenes, uploads=not args.no_upload, limits=limits)
         ending.clean_up = service.close
+        if proposals is not None:
+            service.scenes.check_model_view()
         app = build(service, allowed_hosts(args.host, listener.getsockname()[0]))
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"open http://{shown}:{listener.getsockname()[1]}   (Ctrl-C stops)", flush=True)

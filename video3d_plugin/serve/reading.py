@@ -26,7 +26,7 @@ import torch
 
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
-from video3d_plugin.data.proposals import check_source, with_proposals
+from video3d_plugin.data.proposals import is_file_source, preload, with_proposals
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.camera_files import CameraOptions
 from video3d_plugin.data.readers.captures import holds_video
@@ -92,6 +92,21 @@ class ReadScene:
     view: SceneView
 
 
+def prepare(model: ModelView) -> None:
+    """Import the add-ons and load the detector that a model's view of scenes needs, before files are denied.
+
+    Args:
+        model: How the model sees scenes.
+
+    Raises:
+        DataError: The source of proposals cannot be used.
+        MissingError: A file of it does not exist.
+    """
+    registry.get(model.sampler)
+    if model.needs_boxes and model.proposals is not None:
+        preload(model.proposals)
+
+
 def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
     """Read a scan of the command line.
 
@@ -103,6 +118,7 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
         DataError: The scan cannot be read.
         MissingError: A file is missing.
     """
+    prepare(model)
     deny_programs()
     camera = source.camera or CameraOptions()
     scene = load_scene(
@@ -118,6 +134,8 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
 def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: ModelView) -> ReadScene:
     """Unpack, check and read an uploaded recording.
 
+    Boxes in a JSON file are of the server's own scans: with such a source, uploads have the default proposals.
+
     Args:
         archive: The zip file.
         folder: An existing empty folder to unpack into.
@@ -130,9 +148,9 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
             since its records name files.
     """
     recording = unpack(archive, folder / name, max_bytes=limits.unpacked_bytes, max_files=limits.files)
-    registry.get(model.sampler)  # an add-on's module must be imported before files are denied
-    if model.proposals is not None:
-        check_source(model.proposals)
+    if model.proposals is not None and is_file_source(model.proposals):
+        model = replace(model, proposals=None)  # the file has boxes of the server's own scans
+    prepare(model)
     deny_programs()
     deny_files_outside(folder)
     for path in (folder / name).rglob("*"):

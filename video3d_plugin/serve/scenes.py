@@ -95,6 +95,15 @@ class SceneStore:
         """The temporary folder for archives that arrive."""
         return Path(self._folder.name)
 
+    def check_model_view(self) -> None:
+        """Load in a worker what reading a scene needs besides its files, such as a detector.
+
+        Raises:
+            DataError: It cannot be used, or needs too much memory or time.
+            MissingError: A file of it does not exist.
+        """
+        self.workers.run(reading.prepare, self._model_view())
+
     def load(self, name: str) -> Future[LoadedScene]:
         """Return a scene, reading it if it is not in memory. Requests for the same scene share one reading.
 

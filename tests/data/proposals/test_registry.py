@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from add_on import write_add_on
 
-from video3d_plugin.data.proposals import check_source, is_file_source, replace_proposals
+from video3d_plugin.data.proposals import check_source, is_file_source, preload, replace_proposals
 from video3d_plugin.data.proposals.registry import MAKERS, identity
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Scene
@@ -32,6 +32,19 @@ def wrong(scene, limit, argument):
         "count": Proposals(box, np.ones(2)), "nan": Proposals(box * np.nan, one), "size": Proposals(-box, one),
         "label": Proposals(box, one, ("a", "b")),
     }[argument]
+
+
+class Loading:
+    def __init__(self):
+        self.loaded = []
+    def preload(self, argument):
+        if not argument:
+            raise ValueError("no argument")
+        self.loaded.append(argument)
+    def __call__(self, scene, limit, argument):
+        return Proposals(np.ones((1, 6)), np.ones(1), tuple(self.loaded))
+
+loading = Loading()
 """
 
 
@@ -42,7 +55,7 @@ def scene():
 
 @pytest.fixture(autouse=True)
 def site(tmp_path, monkeypatch):
-    points = {name: f"proposal_add_on:{name}" for name in ("make", "fails", "wrong", "gone")}
+    points = {name: f"proposal_add_on:{name}" for name in ("make", "fails", "wrong", "loading", "gone")}
     folder = write_add_on(tmp_path / "site", MAKERS.group, points, {"proposal_add_on.py": ADD_ON})
     monkeypatch.syspath_prepend(folder)
 
@@ -95,3 +108,14 @@ def test_annotated_boxes_replace_scores_and_views_of_earlier_proposals(scene):
     earlier = replace(scene, proposal_scores=np.ones(1, np.float32), proposal_views=(("x",),))
     made = replace_proposals(earlier, "gt")
     assert len(made.proposals) == 0 == len(made.proposal_scores) and made.proposal_views == ()
+
+
+def test_a_maker_that_reads_files_of_its_own_can_do_so_before_it_is_called(scene):
+    for source in ("make", "auto", "gt"):  # which have nothing to load
+        preload(source)
+    preload("loading:chairs")
+    assert replace_proposals(scene, "loading").proposal_labels == ("chairs",)
+    with pytest.raises(DataError, match=r"proposal maker 'loading' \(.*\) failed: ValueError: no argument"):
+        preload("loading")
+    with pytest.raises(DataError, match="known: mask3d"):
+        preload("nothing like it")

@@ -15,6 +15,7 @@ import numpy as np
 from video3d_plugin.data.proposals.json_file import read_proposals_json
 from video3d_plugin.data.proposals.maker import Proposals
 from video3d_plugin.data.proposals.registry import MAKERS, make
+from video3d_plugin.data.proposals.registry import preload as _preload
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import Scene
 
@@ -50,6 +51,22 @@ def check_source(source: str) -> None:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise DataError(f"proposals={source!r}", remedy=f"{hint}known: {', '.join(known)}, or a .json file")
     MAKERS.get(source.partition(":")[0])  # an add-on that cannot be loaded
+
+
+def preload(source: str) -> None:
+    """Read what a source needs besides a scene's own files, so that it works where other files are denied.
+
+    Args:
+        source: As for `check_source`. Of a JSON file, nothing is kept.
+
+    Raises:
+        MissingError: A file of the source does not exist.
+        DataError: There is no such source, or it cannot be used.
+    """
+    check_source(source)
+    if source not in OF_SCAN and not is_file_source(source):
+        name, _, argument = source.partition(":")
+        _preload(name, argument)
 
 
 def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> Scene:

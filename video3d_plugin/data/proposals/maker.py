@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,26 @@ class ProposalMaker(Protocol):
 
         Raises:
             DataError: The argument or a frame cannot be used.
+            MissingError: A file that the argument names does not exist.
+        """
+        ...
+
+
+@runtime_checkable
+class PreloadingMaker(Protocol):
+    """A maker that reads files of its own, such as a model's, and can do so before it is called.
+
+    `video3d serve` reads uploads in processes that deny other files than the upload's.
+    """
+
+    def preload(self, argument: str) -> None:
+        """Read what calls with this argument need, and keep it.
+
+        Args:
+            argument: As for the call.
+
+        Raises:
+            DataError: The argument or a file cannot be used.
             MissingError: A file that the argument names does not exist.
         """
         ...

@@ -5,11 +5,13 @@ A maker is called as `maker(scene, limit, argument)` and returns `Proposals` (se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.proposals.maker import ProposalMaker, Proposals
+from video3d_plugin.data.proposals.maker import PreloadingMaker, ProposalMaker, Proposals
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.extensions import ExtensionGroup
 from video3d_plugin.scene import Scene
@@ -42,6 +44,31 @@ def identity(source: str) -> str | None:
     return MAKERS.source(name) or f"{name} {_REVISION}"
 
 
+def preload(name: str, argument: str) -> None:
+    """Import a maker, and let it read the files of its own that calls with this argument need.
+
+    Raises:
+        DataError: There is no such maker, or it cannot use the argument.
+        MissingError: A file that the argument names does not exist.
+    """
+    maker = MAKERS.get(name)
+    if isinstance(maker, PreloadingMaker):
+        with _blamed(name, where=None):
+            maker.preload(argument)
+
+
+@contextmanager
+def _blamed(name: str, where: str | None) -> Iterator[None]:
+    """Turn any error of an add-on's code into a DataError that names the add-on."""
+    try:
+        yield
+    except Exception as error:
+        if name in MAKERS.built_in or isinstance(error, Video3DError | OSError | MemoryError):
+            raise
+        what = f"proposal maker {name!r} ({MAKERS.source(name)}) failed: {type(error).__name__}: {error}"
+        raise DataError(what, where=where, remedy="repair it, or choose another --proposals") from error
+
+
 def make(scene: Scene, name: str, limit: int, argument: str = "") -> Proposals:
     """Run a proposal maker and check its result.
 
@@ -59,14 +86,8 @@ def make(scene: Scene, name: str, limit: int, argument: str = "") -> Proposals:
         MissingError: A file that it needs does not exist.
     """
     maker: ProposalMaker = MAKERS.get(name)
-    try:
+    with _blamed(name, where=scene.scene_id):
         return _checked(maker(scene, limit, argument), limit)
-    except Exception as error:
-        if name in MAKERS.built_in or isinstance(error, Video3DError | OSError | MemoryError):
-            raise
-        # A third party's function may raise anything; the user needs its name.
-        what = f"proposal maker {name!r} ({MAKERS.source(name)}) failed: {type(error).__name__}: {error}"
-        raise DataError(what, where=scene.scene_id, remedy="repair it, or choose another --proposals") from error
 
 
 def _checked(made: Any, limit: int) -> Proposals:

@@ -29,40 +29,58 @@ _CLASSES = ";classes="
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
 
-def make_proposals(scene: Scene, limit: int, argument: str) -> Proposals:
-    """Make proposals with a detector; a `ProposalMaker`.
+class DetectorMaker:
+    """Makes proposals with a detector of images; a `ProposalMaker` that can read its model before the first call."""
 
-    Args:
-        scene: The scene; up to 40 of its frames are decoded.
-        limit: Largest number of boxes.
-        argument: MODEL[;classes=NAME, NAME].
+    def __init__(self) -> None:
+        self._loaded: dict[str, Detector] = {}
 
-    Raises:
-        DataError: The argument or the model cannot be used, or a frame cannot be decoded.
-        MissingError: The model does not exist or cannot be read.
-    """
-    model, classes = parse_argument(argument)
-    detect = load_detector(model, classes)
-    chosen = np.unique(np.linspace(0, len(scene.frames) - 1, MAX_FRAMES).astype(int))
-    frames = [scene.frames[index] for index in chosen]
-    views = [
-        View(read_depth_m(frame), frame.depth_intrinsics, scene.world_from_scan @ frame.scan_from_camera)
-        for frame in frames
-    ]
-    surface = SharedSurface(views)
-    detections: list[LiftedDetection] = []
-    for number, frame in enumerate(tqdm(frames, "detecting objects", disable=None)):
-        best = sorted(detect(open_color(frame)), key=lambda found: -found.score)[:MAX_DETECTIONS]
-        detections += [surface.lift(number, detection) for detection in best]
-    objects = surface.merge(detections)[:limit]
-    note = f"proposals are of the detector {Path(model).name}: {len(detections)} detections in {len(frames)} frames"
-    return Proposals(
-        np.array([found.box for found in objects], np.float32).reshape(-1, 6),
-        np.array([found.score for found in objects], np.float32),
-        tuple(found.label for found in objects) if any(found.label for found in objects) else (),
-        tuple(tuple(frames[view].name for view in found.views) for found in objects),
-        note,
-    )
+    def preload(self, argument: str) -> None:
+        """Load the detector of an argument, MODEL[;classes=NAME, NAME], and keep it for all calls.
+
+        Raises:
+            DataError: The argument or the model cannot be used.
+            MissingError: The model does not exist or cannot be read.
+        """
+        self._loaded[argument] = load_detector(*parse_argument(argument))
+
+    def __call__(self, scene: Scene, limit: int, argument: str) -> Proposals:
+        """Make proposals.
+
+        Args:
+            scene: The scene; up to 40 of its frames are decoded.
+            limit: Largest number of boxes.
+            argument: MODEL[;classes=NAME, NAME].
+
+        Raises:
+            DataError: The argument or the model cannot be used, or a frame cannot be decoded.
+            MissingError: The model does not exist or cannot be read.
+        """
+        model, classes = parse_argument(argument)
+        detect = self._loaded.get(argument) or load_detector(model, classes)
+        chosen = np.unique(np.linspace(0, len(scene.frames) - 1, MAX_FRAMES).astype(int))
+        frames = [scene.frames[index] for index in chosen]
+        views = [
+            View(read_depth_m(frame), frame.depth_intrinsics, scene.world_from_scan @ frame.scan_from_camera)
+            for frame in frames
+        ]
+        surface = SharedSurface(views)
+        detections: list[LiftedDetection] = []
+        for number, frame in enumerate(tqdm(frames, "detecting objects", disable=None)):
+            best = sorted(detect(open_color(frame)), key=lambda found: -found.score)[:MAX_DETECTIONS]
+            detections += [surface.lift(number, detection) for detection in best]
+        objects = surface.merge(detections)[:limit]
+        note = f"proposals are of the detector {Path(model).name}: {len(detections)} detections in {len(frames)} frames"
+        return Proposals(
+            np.array([found.box for found in objects], np.float32).reshape(-1, 6),
+            np.array([found.score for found in objects], np.float32),
+            tuple(found.label for found in objects) if any(found.label for found in objects) else (),
+            tuple(tuple(frames[view].name for view in found.views) for found in objects),
+            note,
+        )
+
+
+make_proposals = DetectorMaker()
 
 
 def parse_argument(argument: str) -> tuple[str, tuple[str, ...]]:
