@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from video3d_plugin.scene import Question
 from video3d_plugin.tokens import COORD_TOKEN
 
 if TYPE_CHECKING:
-    from video3d_plugin.grounding_result import Grounding
+    from video3d_plugin.grounding_result import FoundBox, Grounding
     from video3d_plugin.pipeline import Video3D
     from video3d_plugin.scene import Scene
 
@@ -62,7 +64,7 @@ class Chat:
         with status("thinking"):
             if ground:
                 grounding = self.model.ground(self.scene, text or "", several=several)
-                item = item_of_grounding(grounding, number) | {"shown": _rows(grounding)}
+                item = item_of_grounding(grounding, number) | {"shown": _rows(grounding, self.scene.proposal_labels)}
             elif point is not None:
                 item = self._about_point(text, point, number)
             else:
@@ -119,6 +121,7 @@ class Chat:
             "model": self.name,
             "sampler": self.model.sampler,
             "frames": [self.scene.frames[i].name for i in self.frames()],
+            "proposal_labels": list(self.scene.proposal_labels),
             "items": [finite({k: v for k, v in item.items() if k != "shown"}) for item in self.items],
         }
 
@@ -126,7 +129,8 @@ class Chat:
         """Write a page with the scan, the questions and the answers."""
         from video3d_plugin.view.scene_view import gather
 
-        view = gather(self.scene, self.frames(), self.model.sampler)
+        with status("reading frames for the page"):
+            view = gather(self.scene, self.frames(), self.model.sampler)
         save_page(path, view, [{k: v for k, v in i.items() if k != "shown"} for i in self.items], model=self.name)
 
 
@@ -144,15 +148,35 @@ def _question(scene_id: str, text: str, ground: bool, several: bool, point: list
     return text_question(text if point is None else _about_point(text), 0, scene_id, ANSWER_PROMPT, coords)
 
 
-def _rows(grounding: Grounding) -> str:
-    """Return a table of boxes: the selected ones, marked, then the next best."""
+def _rows(grounding: Grounding, labels: Sequence[str]) -> str:
+    """Return a table of boxes: the selected ones, marked, the next best, and others that the description names.
+
+    Args:
+        grounding: The boxes with their scores.
+        labels: Names of the proposals, by index; empty where they have none.
+    """
     selected = {box.index for box in grounding.chosen}
-    lines = [f"    {'score':>7} {'sure':>5}   centre x, y, z (m)        size x, y, z (m)"]
     boxes = [*grounding.chosen, *(box for box in grounding if box.index not in selected)]
-    for box in boxes[: max(SHOWN, len(selected))]:
-        mark = "->" if box.index in selected else "  "
-        centre, size = (" ".join(f"{v:7.2f}" for v in values) for values in (box.centre, box.size))
-        lines.append(f"{mark}  {box.score:7.3f} {box.confidence:5.0%}  {centre}   {size}")
+    shown, rest = boxes[: max(SHOWN, len(selected))], boxes[max(SHOWN, len(selected)) :]
+    lines = [
+        f"    {'score':>7} {'sure':>5}   centre x, y, z (m)        size x, y, z (m){'         label' * bool(labels)}"
+    ]
+    lines += [_row(box, box.index in selected, labels) for box in shown]
+    words = set(re.findall(r"\w+", grounding.description.lower()))
+    named = [box for box in rest if labels and words & set(re.findall(r"\w+", labels[box.index].lower()))]
+    if named:
+        lines += [
+            "    further boxes with a label of the description:",
+            *(_row(b, False, labels) for b in named[:SHOWN]),
+        ]
     if not selected:
         lines.append("->  nothing here fits")
+    elif grounding.nothing is not None and grounding.nothing > max(box.confidence for box in grounding.chosen):
+        lines.append(f"    The model is {grounding.nothing:.0%} sure that nothing here fits.")
     return "\n".join(lines)
+
+
+def _row(box: FoundBox, is_selected: bool, labels: Sequence[str]) -> str:
+    centre, size = (" ".join(f"{v:7.2f}" for v in values) for values in (box.centre, box.size))
+    label = f"   {labels[box.index]}" if labels else ""
+    return f"{'->' if is_selected else '  '}  {box.score:7.3f} {box.confidence:5.0%}  {centre}   {size}{label}"

@@ -211,7 +211,8 @@ def open_scene(args: argparse.Namespace) -> Scene:
             transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
             scene = with_color_camera(scene, args.color_intrinsics, transform)
     scene = without_broken_frames(scene, threads=4, progress=True)
-    note = registration_note(scene)
+    with status("comparing colour with depth"):
+        note = registration_note(scene)
     if note is not None:
         scene = replace(scene, notes=(*scene.notes, note))
     for line in remarks(scene):
@@ -230,7 +231,8 @@ def save_page(path: Path, view: SceneView, items: list, **about: str) -> None:
     """
     from video3d_plugin.view.page import write_page
 
-    size = write_page(path, view, items, **about)
+    with status("writing the page"):
+        size = write_page(path, view, items, **about)
     print(f"{path} ({size / 1e6:.1f} MB)", file=sys.stderr)
 
 

@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         from video3d_plugin.view.scene_view import gather
 
         frames = sample(scene, "uniform", min(32, len(scene.frames)))
-        save_page(args.save, gather(scene, frames, "uniform", max_frames=PAGE_FRAMES), [])
+        with status("reading frames for the page"):
+            view = gather(scene, frames, "uniform", max_frames=PAGE_FRAMES)
+        save_page(args.save, view, [])
     return 0
 
 

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     sampler, max_frames = sampling_of(args)
     with status("choosing frames"):
         frames = sample(scene, sampler, max_frames)
-    view = gather(scene, frames, sampler, max_frames=args.all_frames)
+    with status("reading frames for the page"):
+        view = gather(scene, frames, sampler, max_frames=args.all_frames)
     if args.rerun:
         from video3d_plugin.view.rerun import write_rerun
 
