@@ -31,6 +31,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene-id", metavar="ID", help="scan to use where SCENE holds several")
     parser.add_argument("--frame-step", type=positive, metavar="N", help="use every N-th frame of the recording")
     add_camera_arguments(parser)
+    add_poses_argument(parser)
     parser.add_argument(
         "--color-intrinsics",
         type=float,
@@ -69,6 +70,16 @@ def add_camera_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGro
     )
     parser.add_argument(
         "--depth-unit", type=float, metavar="METRES", help="metres per depth unit (default: that of the recording)"
+    )
+
+
+def add_poses_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --poses, for recordings without them."""
+    parser.add_argument(
+        "--poses",
+        choices=("recorded", "estimate"),
+        default="recorded",
+        help="camera poses: those of the recording, or estimated from colour and depth (default: %(default)s)",
     )
 
 
@@ -205,6 +216,7 @@ def open_scene(args: argparse.Namespace) -> Scene:
             frame_step=args.frame_step,
             intrinsics=args.intrinsics,
             depth_unit_m=args.depth_unit,
+            poses=args.poses,
             align=args.align,
         )
         if args.color_intrinsics is not None or args.color_from_depth is not None:

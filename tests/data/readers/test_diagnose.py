@@ -49,7 +49,7 @@ def test_poses_that_are_missing_are_named(tmp_path):
         (["scan.ply", "texture.mtl", "scan.obj"], "a mesh without images"),
         (["notes.md"], "it holds notes.md .formats: posed frames, ScanNet"),
         ([], "holds no files"),
-        (["depth/1.png", "color/1.png"], r"colour and depth without poses .*trajectory\.log"),
+        (["depth/1.png", "color/1.png"], r"colour and depth without poses .*--poses estimate.*trajectory\.log"),
         (["a.r3d", "b.r3d"], "a folder of Record3D files .give one"),
         (["results/depth1.png", "traj.txt"], "nearest format: Replica .NICE-SLAM., but there is no results/frame"),
     ],

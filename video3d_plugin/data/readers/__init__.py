@@ -25,6 +25,7 @@ def load_scene(
     frame_step: int | None = None,
     intrinsics: Sequence[float] | None = None,
     depth_unit_m: float | None = None,
+    poses: str = "recorded",
     align: str | Path = "auto",
     proposals: str | None = None,
 ) -> Scene:
@@ -44,6 +45,8 @@ def load_scene(
             set, and every tenth of a .sens (fewer are skipped in a short one).
         intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recording.
         depth_unit_m: Metres per depth unit, instead of that of the recording.
+        poses: "recorded", or "estimate" for a recording of colour and depth images without poses
+            (docs/own_scans.md). Every image is decoded; that takes about 0.1 s a frame.
         align: Where the world frame comes from. "auto": the scan's axis alignment; else the direction up that its
             folder (world_from_scan.txt, gravity.txt) or its format gives, else an estimate of it, with the direction of
             the walls and the height of the floor as the frames show them. "none": the scan's own frame. A path: a file
@@ -74,7 +77,7 @@ def load_scene(
     from video3d_plugin.data.readers.camera_files import CameraOptions
 
     check_align(align)
-    camera = CameraOptions.checked(intrinsics, depth_unit_m)
+    camera = CameraOptions.checked(intrinsics, depth_unit_m, poses)
     if proposals is None:
         return _load(Path(path), scene_id, frame_step, camera, align)
     from video3d_plugin.data.proposals import check_source, replace_proposals
@@ -109,6 +112,8 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
     from video3d_plugin.data.readers.scannet import read_scan
     from video3d_plugin.data.readers.scannet_files import ScanFiles
 
+    if is_file and camera.estimates_poses:
+        raise DataError("poses are estimated of folders only", where=path, remedy="extract its colour and depth images")
     if is_file:
         if not is_recording_file(path):
             what, remedy = "not a .sens, .zip, .r3d or bag", "give one of these, or a folder"
@@ -116,10 +121,21 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
         is_sens = path.suffix.lower() == ".sens"
         files = ScanFiles(scene_id or path.stem, sens=path if is_sens else None, capture=None if is_sens else path)
     else:
-        files = _folder_files(path, scene_id)
+        files = _unposed_files(path, scene_id) if camera.estimates_poses else _folder_files(path, scene_id)
     scan = read_scan(files, frame_step=frame_step, camera=camera, align=align)
     scene = level_scene(scan.scene, scan.alignment)
     return scene if files.is_of_dataset else with_geometry_notes(scene, is_level=not scan.alignment.fixed)
+
+
+def _unposed_files(path: Path, scene_id: str | None) -> ScanFiles:
+    """Return the files of a folder of colour and depth images whose poses are to be estimated."""
+    from video3d_plugin.data.readers.diagnose import unreadable
+    from video3d_plugin.data.readers.scannet_files import ScanFiles
+    from video3d_plugin.data.readers.unposed import FORMAT
+
+    if not FORMAT.matches(path):
+        raise unreadable(path)
+    return ScanFiles(scene_id or path.resolve().name, capture=path)
 
 
 def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:

@@ -15,7 +15,7 @@ import numpy as np
 
 from video3d_plugin.data.frames import color_size
 from video3d_plugin.data.registration import cameras_differ, in_other_camera
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, quoted
 from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import MATRIX_BYTES, parse_values, read_key_values, read_text
 from video3d_plugin.geometry.camera_checks import (
@@ -61,13 +61,17 @@ class CameraOptions:
     Attributes:
         intrinsics: fx, fy, cx, cy in pixels of the depth image.
         depth_unit_m: Metres per depth unit.
+        estimates_poses: Whether the recording has no poses, and they are to be estimated.
     """
 
     intrinsics: tuple[float, float, float, float] | None = None
     depth_unit_m: float | None = None
+    estimates_poses: bool = False
 
     @classmethod
-    def checked(cls, intrinsics: Sequence[float] | None, depth_unit_m: float | None) -> CameraOptions:
+    def checked(
+        cls, intrinsics: Sequence[float] | None, depth_unit_m: float | None, poses: str = "recorded"
+    ) -> CameraOptions:
         """Return the options of arguments of any origin; DataError if they are not those of a camera."""
         values = None
         if intrinsics is not None:
@@ -85,7 +89,9 @@ class CameraOptions:
             except (TypeError, ValueError, OverflowError):
                 raise DataError("depth unit is not a number", remedy="give metres, such as 0.001") from None
             check_depth_unit(depth_unit_m, "depth unit", coarsest_m=1.0)
-        return cls(values, depth_unit_m)
+        if poses not in ("recorded", "estimate"):
+            raise DataError(f"poses {quoted(poses)}", remedy="known: recorded, estimate")
+        return cls(values, depth_unit_m, poses == "estimate")
 
 
 @dataclass(frozen=True)

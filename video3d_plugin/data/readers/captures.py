@@ -29,6 +29,7 @@ from video3d_plugin.data.readers import (
     stray_scanner,
     trajectories,
     tum,
+    unposed,
 )
 from video3d_plugin.data.readers.alignment import read_alignment
 from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
@@ -152,7 +153,7 @@ def read_capture(
         MissingError: Neither the recording nor the user gives the camera.
         DataError: The folder holds no known recording, or a file that lists its frames is broken.
     """
-    capture = detect(folder)
+    capture = unposed.FORMAT if options.estimates_poses else detect(folder)
     if capture is None:
         raise unreadable(folder)
     notes: list[str] = []
@@ -160,6 +161,7 @@ def read_capture(
     step = frame_step or max(1, -(-len(entries) // MAX_FRAMES))
     if step > 1:
         notes.append(f"one frame in {step} is used, of {len(entries)}")
+    kept = 1 if options.estimates_poses else step  # poses are estimated from all frames
     names = [_as_file_name(Path(entry.name).name) for entry in entries]
     if len(set(names)) < len(names):  # several cameras number their frames alike: the folder tells them apart
         names = [_as_file_name(entry.name) for entry in entries]
@@ -170,7 +172,7 @@ def read_capture(
     given = camera is not None or options.intrinsics is not None
     frames, omissions = [], []
     seen: set[str] = set()
-    named = [replace(entry, name=name) for name, entry in zip(names, entries, strict=True)][::step]
+    named = [replace(entry, name=name) for name, entry in zip(names, entries, strict=True)][::kept]
     for entry in capture.extract(folder, named) if capture.extract else named:
         name = entry.name
         if given and entry.camera_note:
@@ -187,6 +189,8 @@ def read_capture(
     usable = with_camera(usable, camera, options, notes)
     if not given:
         _refuse_wrong_assumption(usable, entries, root)
+    if options.estimates_poses:
+        usable = unposed.with_estimated_poses(usable, folder, notes)[::step]
     return usable, omissions, notes, _alignment(root, capture)
 
 

@@ -67,7 +67,7 @@ _UNREAD = (
     _Unread(
         "colour and depth without poses",
         ("color/*|rgb/*|image/*|images/*", "depth/*"),
-        "poses are needed: run a SLAM program, and add pose/*.txt, trajectory.log or TUM's groundtruth.txt",
+        "give --poses estimate, in Python poses='estimate'; or add pose/*.txt, trajectory.log or groundtruth.txt",
     ),
 )
 _MESHES = {".ply", ".obj", ".glb", ".gltf", ".usdz", ".stl", ".las", ".laz", ".e57", ".pcd"}

@@ -54,6 +54,11 @@ def _matches(folder: Path) -> bool:
     return any(is_regular(folder / f"{stem}.pose.txt") for stem in _images(folder))
 
 
+def has_images(folder: Path) -> bool:
+    """Return whether a folder holds colour images with these names."""
+    return bool(_images(folder))
+
+
 def _images(folder: Path) -> dict[str, Path]:
     """Return the colour images by the names of their frames."""
     paths = [path for path in folder.glob("*.color.*") if path.name.lower().endswith(_COLORS)]

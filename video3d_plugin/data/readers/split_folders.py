@@ -31,6 +31,11 @@ def _folders(folder: Path) -> list[Path | None]:
     return [next((path for name in names if (path := folder / name).is_dir()), None) for names in kinds]
 
 
+def has_images(folder: Path) -> bool:
+    """Return whether a folder has folders of colour and of depth."""
+    return all(_folders(folder)[:2])
+
+
 def _matches(folder: Path) -> bool:
     poses = _folders(folder)[2]
     return all(_folders(folder)) and poses is not None and next(poses.glob("*.txt"), None) is not None

@@ -1,0 +1,1 @@
+"""Estimates the camera poses of RGB-D recordings that have none."""
