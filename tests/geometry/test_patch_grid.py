@@ -63,6 +63,8 @@ def test_points_are_those_that_torch_computes_in_the_number_format(points, dtype
     world = (field(1) * 5)[:, :378, :378].to(kind)  # as the reference crops and casts
     planes = world.permute(0, 3, 1, 2)
     if points == "average":
+        if dtype == "float16" and torch.__version__.startswith("2.2."):
+            pytest.skip("torch 2.2 has no average of float16 on a CPU")
         expected = F.avg_pool2d(planes, 27, 27).permute(0, 2, 3, 1)[..., None, :]
     elif points == "minmax":
         pair = -F.max_pool2d(-planes, 27, 27), F.max_pool2d(planes, 27, 27)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_detectors import DETECTORS, NAMES, bert
 
@@ -43,6 +44,8 @@ def image():
 
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_kind_gives_masks_or_boxes_with_labels_and_scores(kind, folders, image):
+    if kind == "rt_detr" and not hasattr(torch.compiler, "is_compiling"):
+        pytest.skip("transformers' RT-DETR needs torch 2.3")
     detections = load_detector(str(folders[kind]), CLASSES if kind in ZERO_SHOT else ())(image)
     assert detections
     names = {"sam": {""}}.get(kind, set(CLASSES) if kind in ZERO_SHOT else set(NAMES.values()))
