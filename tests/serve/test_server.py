@@ -64,8 +64,8 @@ def is_closed(connection: socket.socket) -> bool:
             pass
     except TimeoutError:
         return False
-    except OSError:
-        pass
+    except OSError:  # such as a reset
+        return True
     return True
 
 

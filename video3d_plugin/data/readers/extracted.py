@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -72,17 +73,22 @@ def extract_images(
                 bar.update()
 
 
+def _stamp_of(path: Path) -> dict[str, Any] | None:
+    """Return the stamp of the images in a folder; None where they are of no version that is known."""
+    try:
+        return read_object(path)
+    except (DataError, MissingError):
+        return None
+
+
 def _remove_stale(folder: Path, source: Path) -> None:
     """Remove the images of another version of the source, and note this one's."""
     files = [path for path in source.iterdir() if path.is_file()] if source.is_dir() else [source]
     sizes = sorted([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files)
     stamp = {"format": _FORMAT, "files": sizes}
     path = folder / _STAMP_FILE
-    try:
-        if read_object(path) == stamp:
-            return
-    except (DataError, MissingError):
-        pass  # of no version that is known
+    if _stamp_of(path) == stamp:
+        return
     for image in folder.iterdir():
         if image.suffix in (".jpg", ".png"):
             image.unlink()

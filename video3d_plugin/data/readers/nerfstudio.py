@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry, resolve_name
+from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry, finite_number, resolve_name
 from video3d_plugin.errors import DataError, quoted
 from video3d_plugin.files.images import open_image
 from video3d_plugin.files.json import read_json
@@ -134,7 +134,7 @@ def _camera(
         for name, length in (("cx", size[1]), ("cy", size[0]))
     ]
     camera = (fx, fy, centre[0] - 0.5, centre[1] - 0.5)
-    coefficients = [_number(values.get(name, 0.0), where) for name in _DISTORTION]
+    coefficients = [finite_number(values.get(name, 0.0), "camera value", where) for name in _DISTORTION]
     return camera, size, distortion_note(coefficients, pinhole_matrix(*camera), size, where)
 
 
@@ -207,19 +207,9 @@ def _image_size(path: Path) -> _Size | None:
 
 
 def _positive(value: Any, where: Path) -> float:
-    number = _number(value, where)
+    number = finite_number(value, "camera value", where)
     if not number > 0:
         raise DataError(f"camera value {quoted(value, 40)} is not a positive number", where=where)
-    return number
-
-
-def _number(value: Any, where: Path) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-    except OverflowError:  # an integer beyond all floats
-        number = np.inf
-    if not np.isfinite(number):
-        raise DataError(f"camera value {quoted(value, 40)} is not a number", where=where)
     return number
 
 
