@@ -180,7 +180,7 @@ def test_weak_distortion_is_said(folder):
         (set_all(p1=1e300, p2=-1e300), "lens distortion moves the corners"),
         (set_all(k4=0.1), "lens distortion k4 cannot be honoured"),
         (set_all(depth_scale=0.1), "'depth_scale' is not a known name of the depth unit"),
-        (set_all(k1="a"), "is not a number"),
+        (set_all(k1="a"), "not a number"),
         (set_all(applied_scale=0), "is not a positive number"),
         (set_all(camera_angle_x=4, fl_x=None, fl_y=None), "no field of view"),
         (drop("fl_x", "fl_y"), "the focal length is not known"),
