@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
+    from video3d_plugin.data.camera_options import CameraOptions
     from video3d_plugin.scene import Scene
     from video3d_plugin.view.scene_view import SceneView
 
@@ -32,19 +33,6 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frame-step", type=positive, metavar="N", help="use every N-th frame of the recording")
     add_camera_arguments(parser)
     add_poses_argument(parser)
-    parser.add_argument(
-        "--color-intrinsics",
-        type=float,
-        nargs=4,
-        metavar=("FX", "FY", "CX", "CY"),
-        help="colour camera, pixels of the colour image; depth, which is of another camera, is brought into it",
-    )
-    parser.add_argument(
-        "--color-from-depth",
-        type=Path,
-        metavar="FILE",
-        help="4x4 transform from the depth camera to the colour camera, metres (default: the recording's, else none)",
-    )
     add_align_argument(parser)
 
 
@@ -60,7 +48,7 @@ def add_align_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 def add_camera_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add the arguments that say what a recording does not say of its depth."""
+    """Add the arguments that say what a recording does not say of its cameras; `camera_options` reads them."""
     parser.add_argument(
         "--intrinsics",
         type=float,
@@ -71,6 +59,19 @@ def add_camera_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGro
     parser.add_argument(
         "--depth-unit", type=float, metavar="METRES", help="metres per depth unit (default: that of the recording)"
     )
+    parser.add_argument(
+        "--color-intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="colour camera, pixels of the colour image; depth, which is of another camera, is brought into it",
+    )
+    parser.add_argument(
+        "--color-from-depth",
+        type=Path,
+        metavar="FILE",
+        help="4x4 transform from the depth camera to the colour camera, metres (default: the recording's, else none)",
+    )
 
 
 def add_poses_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -80,6 +81,24 @@ def add_poses_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup
         choices=("recorded", "estimate"),
         default="recorded",
         help="camera poses: those of the recording, or estimated from colour and depth (default: %(default)s)",
+    )
+
+
+def camera_options(args: argparse.Namespace) -> CameraOptions:
+    """Return what the arguments of `add_camera_arguments`, and of `add_poses_argument` if there, say of the cameras.
+
+    Raises:
+        DataError: A value is not that of a camera.
+        MissingError: There is no such file.
+    """
+    from video3d_plugin.data.camera_options import CameraOptions
+
+    return CameraOptions.checked(
+        args.intrinsics,
+        args.depth_unit,
+        args.color_intrinsics,
+        args.color_from_depth,
+        getattr(args, "poses", "recorded"),
     )
 
 
@@ -204,24 +223,18 @@ def open_scene(args: argparse.Namespace) -> Scene:
     """
     from video3d_plugin.data.frames import without_broken_frames
     from video3d_plugin.data.readers import load_scene
-    from video3d_plugin.data.registration import with_color_camera
     from video3d_plugin.data.registration_check import registration_note
     from video3d_plugin.data.remarks import remarks
-    from video3d_plugin.files.text import read_matrix
 
+    camera = camera_options(args)
     with status("reading and levelling the scan"):
         scene = load_scene(
             args.scene,
             args.scene_id,
             frame_step=args.frame_step,
-            intrinsics=args.intrinsics,
-            depth_unit_m=args.depth_unit,
-            poses=args.poses,
             align=args.align,
+            **asdict(camera),
         )
-        if args.color_intrinsics is not None or args.color_from_depth is not None:
-            transform = read_matrix(args.color_from_depth) if args.color_from_depth is not None else None
-            scene = with_color_camera(scene, args.color_intrinsics, transform)
     scene = without_broken_frames(scene, threads=4, progress=True)
     with status("comparing colour with depth"):
         note = registration_note(scene)

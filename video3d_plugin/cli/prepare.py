@@ -9,6 +9,7 @@ from video3d_plugin.cli.common import (
     add_align_argument,
     add_camera_arguments,
     add_classes_argument,
+    camera_options,
     positive,
     source_with_classes,
 )
@@ -135,8 +136,7 @@ def run(args: argparse.Namespace) -> int:
             follow_links=args.follow_links,
             copy_frames=args.copy_frames,
             align=args.align,
-            intrinsics=tuple(args.intrinsics) if args.intrinsics else None,
-            depth_unit_m=args.depth_unit,
+            camera=camera_options(args),
         ),
         store=InputsSpec(image_size=args.image_size) if args.store else None,
         store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},

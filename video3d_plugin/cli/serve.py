@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,15 @@ from video3d_plugin.cli.common import (
     add_camera_arguments,
     add_device_argument,
     add_model_argument,
+    add_poses_argument,
     add_proposals_argument,
+    camera_options,
     checked_proposals,
 )
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
-    from video3d_plugin.data.readers.camera_files import CameraOptions
+    from video3d_plugin.data.camera_options import CameraOptions
     from video3d_plugin.serve.limits import Limits
     from video3d_plugin.serve.reading import SceneSource
 
@@ -41,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DATA", help="data folder whose scenes are offered as well")
     add_align_argument(parser)
     add_camera_arguments(parser)
+    add_poses_argument(parser)
     add_model_argument(parser)
     add_proposals_argument(parser)
     add_device_argument(parser)
@@ -67,15 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; return the exit status."""
-    from video3d_plugin.data.readers.camera_files import CameraOptions
     from video3d_plugin.serve.app import build
     from video3d_plugin.serve.server import Ending
     from video3d_plugin.serve.server import run as run_server
 
     limits = _limits(args)
     proposals = checked_proposals(args)
-    camera = CameraOptions.checked(args.intrinsics, args.depth_unit)
-    scenes = scene_sources(args.scenes, args.data, args.align, camera)
+    scenes = scene_sources(args.scenes, args.data, args.align, camera_options(args))
     if not scenes and args.no_upload:
         raise DataError("there is no scene to serve", remedy="give a SCENE or --data, or allow uploads")
     with (
@@ -140,7 +142,8 @@ def scene_sources(
             raise MissingError("no such file or folder", where=path)
     for place, path in {path.resolve(): path for path in paths}.items():
         name = place.stem if place.is_file() else place.name
-        sources[_unused(name, place, sources)] = SceneSource(path, align=align, camera=camera)
+        source = SceneSource(path, align=align)
+        sources[_unused(name, place, sources)] = source if camera is None else replace(source, camera=camera)
     if data is not None:
         for scene_id in DataFolder.open(data).scene_ids:
             sources[_unused(scene_id, data.resolve() / scene_id, sources)] = SceneSource(data, scene_id)

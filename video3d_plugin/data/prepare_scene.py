@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.geometry_check import with_geometry_notes
@@ -15,7 +16,6 @@ from video3d_plugin.data.prepare_fingerprints import annotations_fingerprint, fi
 from video3d_plugin.data.prepare_frames import copies_are_whole, copy_frames, drop_linked_frames, refuse_links
 from video3d_plugin.data.proposals import check_source, replace_proposals
 from video3d_plugin.data.readers.alignment import AUTO, NONE, check_align
-from video3d_plugin.data.readers.camera_files import CameraOptions
 from video3d_plugin.data.readers.mask3d import REFERENCE_LIMIT
 from video3d_plugin.data.readers.scannet import read_scan
 from video3d_plugin.data.readers.scannet_files import ScanFiles
@@ -30,7 +30,6 @@ from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Sel
 from video3d_plugin.scene import Omission, Scene
 
 LEVELLING = 1  # counts changes of `data.levelling` after which recordings are prepared anew
-_CAMERA = ("intrinsics", "depth_unit_m")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class SceneOptions:
         follow_links: Whether to use files that are symbolic links out of the source folder.
         copy_frames: Whether to copy colour and depth into the data folder, so that it no longer needs the source.
         align: Where the world frame of recordings comes from: "auto", "none" or a file (see `load_scene`).
-        intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recordings.
-        depth_unit_m: Metres per depth unit, instead of that of the recordings.
+        camera: What the user says of the cameras of the recordings. Poses are not estimated.
     """
 
     frame_step: int | None = None
@@ -57,8 +55,7 @@ class SceneOptions:
     follow_links: bool = False
     copy_frames: bool = False
     align: str = AUTO
-    intrinsics: tuple[float, float, float, float] | None = None
-    depth_unit_m: float | None = None
+    camera: CameraOptions = field(default_factory=CameraOptions)
 
     def __post_init__(self) -> None:
         if self.check not in ("full", "headers"):
@@ -69,12 +66,8 @@ class SceneOptions:
         check_align(self.align)
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
-        CameraOptions.checked(self.intrinsics, self.depth_unit_m)
-
-    @property
-    def camera(self) -> CameraOptions:
-        """What the options say of the camera."""
-        return CameraOptions.checked(self.intrinsics, self.depth_unit_m)
+        if self.camera.estimates_poses:
+            raise DataError("prepare does not estimate poses", remedy="use load_scene(..., poses='estimate')")
 
 
 @dataclass(frozen=True)
@@ -194,11 +187,12 @@ def _options_fingerprint(job: SceneJob) -> dict[str, Any]:
     Records of scans with an alignment of their own stay valid: they have none of the entries about levelling. So do
     records of scans whose camera the user does not give: the entries about it are then left out.
     """
-    options = {name: value for name, value in asdict(job.options).items() if name not in _CAMERA or value is not None}
+    options = asdict(job.options)
+    camera = {name: value for name, value in options.pop("camera").items() if value not in (None, "recorded")}
     align = options.pop("align")
     if align not in (AUTO, NONE):
         align = file_stamp(Path(align))
-    return options | ({"align": align, "levelling": LEVELLING} if job.files.is_bare or align != AUTO else {})
+    return options | camera | ({"align": align, "levelling": LEVELLING} if job.files.is_bare or align != AUTO else {})
 
 
 def _released_selection(files: ScanFiles, scene: Scene) -> tuple[Selection | None, tuple[str, ...]]:

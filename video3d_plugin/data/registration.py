@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import color_size
-from video3d_plugin.data.turning import turned, unturned
 from video3d_plugin.errors import DataError
-from video3d_plugin.geometry.camera_checks import check_intrinsics, is_rigid, resized_intrinsics
+from video3d_plugin.geometry.camera_checks import check_intrinsics, pinhole_matrix, resized_intrinsics
 from video3d_plugin.geometry.registration import registered_intrinsics
-from video3d_plugin.scene import DepthCamera, Frame, Scene
+from video3d_plugin.scene import DepthCamera, Frame
 
 _SAME_TRANSFORM = 1e-3  # metres, or radians
 _SAME_INTRINSICS = 0.01  # of the longer side of the depth image: 6 of 640 pixels
@@ -43,43 +42,30 @@ def in_color_camera(
     )
 
 
-def with_color_camera(
-    scene: Scene, color_intrinsics: Sequence[float] | None = None, color_from_depth: np.ndarray | None = None
-) -> Scene:
-    """Return the scene with each frame's depth brought into a colour camera that the user describes.
+def with_color_camera(frames: tuple[Frame, ...], options: CameraOptions) -> tuple[Frame, ...]:
+    """Return the frames with their depth brought into a colour camera that the user describes.
 
     The points that the depth shows stay where they are: the recorded pose is taken as that of the camera whose
     intrinsics the depth has.
 
     Args:
-        scene: The scene.
-        color_intrinsics: fx, fy, cx, cy in pixels of the colour image; needed unless the recording has them.
-        color_from_depth: (4, 4) rigid transform from the depth camera to the colour camera, metres; by default the
-            recording's, or the identity.
+        frames: Frames as they are stored, not turned; at least one.
+        options: `color_intrinsics`, needed unless the frames have a colour camera of their own; `color_from_depth`, by
+            default that of the frames, or the identity.
 
     Raises:
-        DataError: The intrinsics are not those of a pinhole camera, the transform is not a rotation and a translation,
-            or the recording has no colour intrinsics of its own and none are given.
+        DataError: The frames have no colour intrinsics and none are given.
     """
-    if color_from_depth is not None and (color_from_depth.shape != (4, 4) or not is_rigid(color_from_depth)):
-        raise DataError("color_from_depth is not a rotation and a translation", where=scene.scene_id)
-    matrix = None
-    if color_intrinsics is not None:
-        matrix = np.eye(4)
-        matrix[[0, 1, 0, 1], [0, 1, 2, 2]] = color_intrinsics
-        check_intrinsics(matrix, "color_intrinsics")
-    elif any(frame.depth_camera is None for frame in scene.frames):
+    where = frames[0].color.path
+    if options.color_intrinsics is None and any(frame.depth_camera is None for frame in frames):
         what, remedy = "the recording does not have the colour camera's intrinsics", "--color-intrinsics FX FY CX CY"
-        raise DataError(what, where=scene.scene_id, remedy=remedy)
-    stored = [unturned(frame) for frame in scene.frames]
-    size = next((size for frame in stored if (size := _color_size(frame))), None)
+        raise DataError(what, where=where, remedy=remedy)
+    transform = None if options.color_from_depth is None else np.reshape(options.color_from_depth, (4, 4))
+    matrix = None if options.color_intrinsics is None else pinhole_matrix(*options.color_intrinsics)
+    size = next((size for frame in frames if (size := _color_size(frame))), None)
     if size is None:
-        return scene  # no colour image can be opened, which the check of all frames reports
-    note = "depth is brought into the colour camera, as the options say"
-    frames = [in_other_camera(frame, matrix, size, color_from_depth) for frame in stored]
-    turns = (frame.quarter_turns for frame in scene.frames)
-    upright = tuple(turned(frame, count) for frame, count in zip(frames, turns, strict=True))
-    return replace(scene, frames=upright, notes=(*scene.notes, note))
+        return frames  # no colour image can be opened, which the check of all frames reports
+    return tuple(in_other_camera(frame, matrix, size, transform) for frame in frames)
 
 
 def cameras_differ(

@@ -14,7 +14,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ import numpy as np
 import PIL.Image  # noqa: F401
 import torch
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
 from video3d_plugin.data.proposals import is_file_source, preload, with_proposals
 from video3d_plugin.data.readers import load_scene
-from video3d_plugin.data.readers.camera_files import CameraOptions
 from video3d_plugin.data.readers.captures import holds_video
 from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
@@ -57,7 +57,7 @@ class SceneSource:
     path: Path
     scene_id: str | None = None
     align: str = "auto"
-    camera: CameraOptions | None = None
+    camera: CameraOptions = field(default_factory=CameraOptions)
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,7 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
     """
     prepare(model)
     deny_programs()
-    camera = source.camera or CameraOptions()
-    scene = load_scene(
-        source.path,
-        source.scene_id,
-        intrinsics=camera.intrinsics,
-        depth_unit_m=camera.depth_unit_m,
-        align=source.align,
-    )
+    scene = load_scene(source.path, source.scene_id, align=source.align, **asdict(source.camera))
     return _read(scene, model)
 
 

@@ -10,9 +10,10 @@ from made_up_captures import sensreader_export, seven_scenes
 from made_up_scan import FOCAL, INTRINSICS, matrix_text, sens_bytes
 from PIL import Image
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import read_depth
 from video3d_plugin.data.readers import load_scene
-from video3d_plugin.data.readers.camera_files import CameraOptions, find_camera
+from video3d_plugin.data.readers.camera_files import find_camera
 from video3d_plugin.errors import DataError, MissingError
 
 

@@ -13,7 +13,9 @@ from video3d_plugin.arguments import check_count, check_path, check_text
 from video3d_plugin.errors import DataError, MissingError
 
 if TYPE_CHECKING:
-    from video3d_plugin.data.readers.camera_files import CameraOptions
+    import numpy as np
+
+    from video3d_plugin.data.camera_options import CameraOptions
     from video3d_plugin.data.readers.scannet_files import ScanFiles
     from video3d_plugin.scene import Scene
 
@@ -25,6 +27,8 @@ def load_scene(
     frame_step: int | None = None,
     intrinsics: Sequence[float] | None = None,
     depth_unit_m: float | None = None,
+    color_intrinsics: Sequence[float] | None = None,
+    color_from_depth: str | Path | Sequence[float] | np.ndarray | None = None,
     poses: str = "recorded",
     align: str | Path = "auto",
     proposals: str | None = None,
@@ -45,6 +49,10 @@ def load_scene(
             set, and every tenth of a .sens (fewer are skipped in a short one).
         intrinsics: fx, fy, cx, cy in pixels of the depth image, instead of those of the recording.
         depth_unit_m: Metres per depth unit, instead of that of the recording.
+        color_intrinsics: fx, fy, cx, cy in pixels of the colour image, where depth is of another camera: depth is
+            brought into the colour camera when it is decoded. The points that it shows stay where they are.
+        color_from_depth: 4x4 numbers, or a text file of them: the rigid transform from the depth camera to the colour
+            camera, metres. By default the recording's, or none.
         poses: "recorded", or "estimate" for a recording of colour and depth images without poses
             (docs/own_scans.md). Every image is decoded; that takes about 0.1 s a frame.
         align: Where the world frame comes from. "auto": the scan's axis alignment; else the direction up that its
@@ -73,11 +81,11 @@ def load_scene(
     check_count("frame_step", frame_step, optional=True)
     check_text("proposals", proposals, optional=True)
     check_path("align", align)
+    from video3d_plugin.data.camera_options import CameraOptions
     from video3d_plugin.data.readers.alignment import check_align
-    from video3d_plugin.data.readers.camera_files import CameraOptions
 
     check_align(align)
-    camera = CameraOptions.checked(intrinsics, depth_unit_m, poses)
+    camera = CameraOptions.checked(intrinsics, depth_unit_m, color_intrinsics, color_from_depth, poses)
     if proposals is None:
         return _load(Path(path), scene_id, frame_step, camera, align)
     from video3d_plugin.data.proposals import check_source, replace_proposals
@@ -94,9 +102,9 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
 
         path, is_file = unpacked_here(path), False
     if (path / "video3d.json").is_file():
+        from video3d_plugin.data.camera_options import CameraOptions
         from video3d_plugin.data.folder import DataFolder
         from video3d_plugin.data.readers.alignment import AUTO
-        from video3d_plugin.data.readers.camera_files import CameraOptions
 
         if camera != CameraOptions():
             what, remedy = "is a prepared data folder, which has its cameras", "give the camera to `video3d prepare`"

@@ -1,4 +1,4 @@
-"""The camera that a recording's folder or the user gives: files of intrinsics in all their forms, and options.
+"""The camera that a recording's folder gives: files of intrinsics in all their forms.
 
 A file holds a matrix (3x3, 3x4 or 4x4), or fx fy cx cy with the coefficients of lens distortion behind them, as
 calib.txt of SLAM systems has them. The _info.txt of ScanNet's SensReader, of 3RScan, 12-Scenes and BundleFusion holds
@@ -7,15 +7,15 @@ the matrices of both cameras as `key = value` lines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import color_size
-from video3d_plugin.data.registration import cameras_differ, in_other_camera
-from video3d_plugin.errors import DataError, MissingError, quoted
+from video3d_plugin.data.registration import cameras_differ, in_other_camera, with_color_camera
+from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.regular import is_regular
 from video3d_plugin.files.text import MATRIX_BYTES, parse_values, read_key_values, read_text
 from video3d_plugin.geometry.camera_checks import (
@@ -52,46 +52,6 @@ _MISSING_REMEDY = (
 _MOST_PIXELS = 65_536  # along a side of an image
 _LARGEST_OFFSET_M = 1e-4  # of depth: an offset is not applied
 _OFF_CENTRE = 0.2  # of the image's size: no camera of a scanner has its principal point farther from the centre
-
-
-@dataclass(frozen=True)
-class CameraOptions:
-    """What the user says of a recording's depth; None: as the recording says.
-
-    Attributes:
-        intrinsics: fx, fy, cx, cy in pixels of the depth image.
-        depth_unit_m: Metres per depth unit.
-        estimates_poses: Whether the recording has no poses, and they are to be estimated.
-    """
-
-    intrinsics: tuple[float, float, float, float] | None = None
-    depth_unit_m: float | None = None
-    estimates_poses: bool = False
-
-    @classmethod
-    def checked(
-        cls, intrinsics: Sequence[float] | None, depth_unit_m: float | None, poses: str = "recorded"
-    ) -> CameraOptions:
-        """Return the options of arguments of any origin; DataError if they are not those of a camera."""
-        values = None
-        if intrinsics is not None:
-            try:
-                numbers = [float(value) for value in intrinsics]
-            except (TypeError, ValueError, OverflowError):
-                numbers = []
-            if len(numbers) != 4:
-                raise DataError("intrinsics are not four numbers", remedy="give fx, fy, cx, cy in pixels")
-            check_intrinsics(pinhole_matrix(*numbers), "intrinsics")
-            values = (numbers[0], numbers[1], numbers[2], numbers[3])
-        if depth_unit_m is not None:
-            try:
-                depth_unit_m = float(depth_unit_m)
-            except (TypeError, ValueError, OverflowError):
-                raise DataError("depth unit is not a number", remedy="give metres, such as 0.001") from None
-            check_depth_unit(depth_unit_m, "depth unit", coarsest_m=1.0)
-        if poses not in ("recorded", "estimate"):
-            raise DataError(f"poses {quoted(poses)}", remedy="known: recorded, estimate")
-        return cls(values, depth_unit_m, poses == "estimate")
 
 
 @dataclass(frozen=True)
@@ -241,7 +201,10 @@ def with_camera(
         matrix = _matrix_of_depth(camera, frames, notes)
     if matrix is not None:
         frames = tuple(_with_depth_intrinsics(frame, matrix) for frame in frames)
-    if camera is not None and camera.color is not None and frames[0].depth_camera is None:
+    if options.has_color_camera:
+        notes.append("depth is brought into the colour camera, as the options say")
+        frames = with_color_camera(frames, options)
+    elif camera is not None and camera.color is not None and frames[0].depth_camera is None:
         color = camera.color
         notes.append(f"depth is brought into the colour camera of {camera.path.name}")
         frames = tuple(in_other_camera(f, color.matrix, color.size, color.color_from_depth) for f in frames)

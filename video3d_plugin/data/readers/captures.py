@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
 from video3d_plugin.data.geometry_check import likely_cause
 from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment, z_up
@@ -32,7 +33,7 @@ from video3d_plugin.data.readers import (
     unposed,
 )
 from video3d_plugin.data.readers.alignment import read_alignment
-from video3d_plugin.data.readers.camera_files import CameraFile, CameraOptions, find_camera, require_camera, with_camera
+from video3d_plugin.data.readers.camera_files import CameraFile, find_camera, require_camera, with_camera
 from video3d_plugin.data.readers.capture_format import CaptureFormat, FrameEntry, without_depth_camera
 from video3d_plugin.data.readers.diagnose import unreadable
 from video3d_plugin.data.readers.posed_images import is_posed

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.frames import depth_header, keep_commonest_depth_size
 from video3d_plugin.data.readers.camera_files import (
     CAMERA_NAMES,
     CAMERA_STEMS,
     CameraFile,
-    CameraOptions,
     find_camera,
     require_camera,
     with_camera,

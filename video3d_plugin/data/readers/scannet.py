@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from video3d_plugin.data.camera_options import CameraOptions
 from video3d_plugin.data.levelling.alignment import UNKNOWN, Alignment, z_up
 from video3d_plugin.data.levelling.scene import provisional_alignment
 from video3d_plugin.data.readers import mask3d, mesh, ply, video3dllm_release
 from video3d_plugin.data.readers.alignment import AUTO, asked_alignment, from_gravity, read_alignment
-from video3d_plugin.data.readers.camera_files import CameraOptions, with_camera
+from video3d_plugin.data.readers.camera_files import with_camera
 from video3d_plugin.data.readers.captures import read_capture
 from video3d_plugin.data.readers.posed_images import read_posed_images
 from video3d_plugin.data.readers.scannet_files import ScanFiles
