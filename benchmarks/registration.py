@@ -18,7 +18,6 @@ from measure import Transcript, options
 from video3d_plugin import load_scene
 from video3d_plugin.data.frames import read_depth
 from video3d_plugin.data.readers.seven_scenes import KINECT_COLOR, KINECT_DEPTH
-from video3d_plugin.data.registration import with_color_camera
 from video3d_plugin.data.registration_check import edge_agreement
 from video3d_plugin.scene import Scene
 
@@ -35,12 +34,12 @@ LIRIS = np.array(
 def cameras(folder: Path) -> dict[str, Scene]:
     """The recording with its depth in each of the cameras."""
     depth = [KINECT_DEPTH.intrinsics[place] for place in ((0, 0), (1, 1), (0, 2), (1, 2))]
-    one = load_scene(folder, intrinsics=depth, align="none")
-    return {
-        "one camera": one,
-        "LIRIS": with_color_camera(one, KINECT_COLOR, LIRIS),
-        "as read": with_color_camera(one, KINECT_COLOR, KINECT_DEPTH.color_from_depth),
-    }
+    transforms = {"LIRIS": LIRIS, "as read": KINECT_DEPTH.color_from_depth}
+    scenes = {"one camera": load_scene(folder, intrinsics=depth, align="none")}
+    for name, transform in transforms.items():
+        color = {"color_intrinsics": KINECT_COLOR, "color_from_depth": transform}
+        scenes[name] = load_scene(folder, intrinsics=depth, align="none", **color)
+    return scenes
 
 
 def main() -> None:
