@@ -73,7 +73,7 @@ def test_the_store_knows_it_and_older_files_stay_valid(my_scan, tmp_path):
     keys = {dtype: store.key_of("s", spec, ["0"], np.zeros((0, 6)), np.zeros(0)) for dtype, spec in specs.items()}
     assert len(set(keys.values())) == 3
     assert "coordinate_dtype" not in specs["float32"].as_dict()
-    assert asdict(specs["float32"]) == {**specs["float32"].as_dict(), "coordinate_dtype": "float32"}
+    assert asdict(specs["float32"]) == {**asdict(InputsSpec()), **specs["float32"].as_dict()}
     box = np.array([[1.2345678, 2.3456789, 0.5, 1, 1, 1]], np.float32)
     for dtype, spec in specs.items():
         inputs = scene_inputs(scene, [0, 1], spec, proposals=box)

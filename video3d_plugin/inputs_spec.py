@@ -10,6 +10,7 @@ Pooling = Literal["bilinear", "average", "max"]
 ObjectPatch = Literal["patch14", "patch27"]
 CoordinateDtype = Literal["float32", "float16", "bfloat16"]
 COORDINATE_DTYPES: tuple[CoordinateDtype, ...] = ("float32", "float16", "bfloat16")
+LATER_FIELDS = ("coordinate_dtype", "clamp_points")  # of InputsSpec: older files do not have them
 POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
@@ -30,6 +31,8 @@ class InputsSpec:
         coordinate_dtype: Number format to which coordinates are rounded: points of pixels, boxes, and what is computed
             of both. The reference evaluates with float16 ones, and trains with bfloat16 ones under DeepSpeed.
         mask_invalid_depth: Whether pixels without depth are left out of a token's points and of boxes.
+        clamp_points: Whether points of pixels are clamped to the extent of the scan's surface voxels, as the reference
+            does where its frame sampling strategy has `norm`.
     """
 
     image_size: int = 384
@@ -40,13 +43,16 @@ class InputsSpec:
     object_patch: ObjectPatch = "patch14"
     mask_invalid_depth: bool = False
     coordinate_dtype: CoordinateDtype = "float32"
+    clamp_points: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for files and keys, without the default number format: older files do not have it."""
-        fields = asdict(self)
-        if self.coordinate_dtype == "float32":
-            del fields["coordinate_dtype"]
-        return fields
+        """Return the fields for files and keys, without those of LATER_FIELDS that have their default."""
+        defaults = InputsSpec()
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER_FIELDS or value != getattr(defaults, name)
+        }
 
     @property
     def patches_per_side(self) -> int:

@@ -66,6 +66,7 @@ def load_checkpoint(
     lora: str | Path | None = None,
     model_class: str | None = None,
     coordinate_dtype: str | None = None,
+    clamp_points: bool | None = None,
     **options: Any,
 ) -> LoadedCheckpoint:
     """Load model and processor; the arguments are those of `pipeline.load_model`.
@@ -84,6 +85,7 @@ def load_checkpoint(
     check_text("model_class", model_class, optional=True)
     if coordinate_dtype is not None:
         check_one_of("coordinate_dtype", coordinate_dtype, COORDINATE_DTYPES)
+    check_kind("clamp_points", clamp_points, (bool, type(None)), "True or False")
     path = default_checkpoint() if path is None else path
     import torch
 
@@ -106,6 +108,7 @@ def load_checkpoint(
     coordinates = coordinate_dtype or coordinates_without_a_key(settings, trained_with)
     given = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
     given |= {} if coordinates is None else {"coordinate_dtype": coordinates}
+    given |= {} if clamp_points is None else {"clamp_points": clamp_points}
     model, processor = load_pair(folder, lora=adapter, model_class=model_class, **given)
     if device is not None and not getattr(model, "is_quantized", False):
         model = model.to(device)

@@ -298,6 +298,7 @@ def load_model(
     model_class: str | None = None,
     proposals: str | None = None,
     coordinate_dtype: str | None = None,
+    clamp_points: bool | None = None,
     **options: Any,
 ) -> Video3D:
     """Load a checkpoint for questions about scenes.
@@ -319,6 +320,8 @@ def load_model(
         coordinate_dtype: Number format to which coordinates are rounded: "float32", "float16" or "bfloat16"; by default
             that of the checkpoint's config.json, else float16 for a published checkpoint, as in its evaluation, and
             float32 for others. See docs/conventions.md.
+        clamp_points: Whether points are clamped to the extent of the scan's surface voxels, for checkpoints that were
+            trained so (`mc-norm`); by default as the checkpoint's config.json says, else False.
         **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
 
     Returns:
@@ -344,6 +347,7 @@ def load_model(
         lora=lora,
         model_class=model_class,
         coordinate_dtype=coordinate_dtype,
+        clamp_points=clamp_points,
         **options,
     )
     return Video3D(

@@ -79,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint)",
     )
     parser.add_argument(
+        "--clamp-points",
+        action="store_true",
+        help="clamp points to the extent of the scan's surface voxels, as the reference's mc-norm (default: as the "
+        "checkpoint)",
+    )
+    parser.add_argument(
         "--lora", type=int, metavar="RANK", help="train low-rank adapters; heads and embeddings are trained in full"
     )
     parser.add_argument(
@@ -167,6 +173,8 @@ def settings_of(args: argparse.Namespace) -> TrainSettings:
         given["precision"] = args.precision
     if args.coordinate_dtype is not None:
         given["coordinate_dtype"] = args.coordinate_dtype
+    if args.clamp_points:
+        given["clamp_points"] = True
     if "epochs" in given:
         given.setdefault("steps", None)
     if args.tasks:
@@ -203,8 +211,9 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
         if args.model_class:
             raise DataError("--model-class needs a checkpoint to start from", remedy="give --model CHECKPOINT")
-        if args.coordinate_dtype:
-            raise DataError("--coordinate-dtype needs a checkpoint to start from", remedy="give --model CHECKPOINT")
+        if args.coordinate_dtype or args.clamp_points:
+            what = "--coordinate-dtype and --clamp-points need a checkpoint to start from"
+            raise DataError(what, remedy="give --model CHECKPOINT")
         from video3d_plugin.mini.presets import preset
         from video3d_plugin.mini.train import from_scratch
         from video3d_plugin.training.dataset import training_questions
@@ -216,8 +225,8 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         from video3d_plugin.model.processing import Video3DProcessor
 
         model_class = registry.get(args.model_class or registry.BASE)
-        coordinates = settings.coordinate_dtype
-        options = {} if coordinates is None else {"coordinate_dtype": coordinates}
+        changes = {"coordinate_dtype": settings.coordinate_dtype, "clamp_points": settings.clamp_points}
+        options = {name: value for name, value in changes.items() if value is not None}
         model = model_class.from_pretrained(str(args.model), dtype="auto", **options)  # as it is stored
         processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
     if args.lora:

@@ -24,10 +24,10 @@ SAVED_WITH = "the config.json must be the one saved with these weights"
 class Video3DConfig(Qwen2Config):
     """Configuration of Qwen2 with the keys of LLaVA-NeXT (`mm_*`) and Video-3D LLM.
 
-    Three keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
+    Four keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
     `mm_vision_tower`, a known hub name, a local folder with a SigLIP config.json, or a hub name in the local cache.
     `coordinate_dtype`: float32 (as without it), float16 or bfloat16, see `InputsSpec`. `mask_invalid_depth`: leave
-    depth holes out of averages, box tests and position embeddings.
+    depth holes out of averages, box tests and position embeddings. `clamp_points`: see `InputsSpec`.
 
     Args:
         **kwargs: Fields of a config.json.
@@ -50,6 +50,7 @@ class Video3DConfig(Qwen2Config):
                 "vision_config": None,
                 "mask_invalid_depth": False,
                 "coordinate_dtype": None,
+                "clamp_points": False,
                 "mm_vision_tower": None,
                 "mm_hidden_size": None,
                 "mm_projector_type": "linear",  # these three as the host reads a config.json without them
@@ -200,6 +201,7 @@ class Video3DConfig(Qwen2Config):
             object_patch=self.object_patch,
             mask_invalid_depth=bool(self.mask_invalid_depth),
             coordinate_dtype=self.coordinates,
+            clamp_points=bool(self.clamp_points),
         )
 
     @property

@@ -83,6 +83,7 @@ CONFIG: dict[str, Any] = {
             "vision_config": {**VISION_SIZES, **optional(_VISION_OPTIONS)},
             "mask_invalid_depth": bool,
             "coordinate_dtype": Text(16),
+            "clamp_points": bool,
             "mm_vision_tower": Text(4096, is_path=True),
             "mm_hidden_size": Whole(1, 1 << 16),
             "mm_projector_type": WORD,

@@ -241,7 +241,8 @@ class DataFolder:
             stored = None
         if stored is not None:
             return stored
-        inputs = scene_inputs(scene, indices, spec, proposals)
+        coverage = self.coverage(scene_id) if spec.clamp_points else None
+        inputs = scene_inputs(scene, indices, spec, proposals, coverage=coverage)
         write(lambda: store.write(path, inputs))
         return inputs
 

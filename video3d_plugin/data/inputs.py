@@ -39,6 +39,7 @@ def scene_inputs(
     spec: InputsSpec,
     proposals: str | np.ndarray = "pred",
     threads: int | None = None,
+    coverage: Coverage | None = None,
 ) -> SceneInputs:
     """Compute what the model sees of a scene.
 
@@ -49,6 +50,8 @@ def scene_inputs(
         proposals: "pred" (scene.proposals), "gt" (annotated boxes), or (N, 6) boxes as centre and size, world frame,
             metres.
         threads: Number of threads that decode; up to 4 by default. The result does not depend on it.
+        coverage: Gives the extent for `spec.clamp_points`; made by `scene_coverage` by default, which then decodes all
+            frames.
 
     Returns:
         The inputs: pixels, token points in the world frame (metres), proposals and the patches in each of them.
@@ -63,6 +66,9 @@ def scene_inputs(
     boxes, ids = boxes_of(scene, proposals)
     boxes = as_coordinates(boxes, spec)
     pixels, points, valid = _decode(scene, selected, spec, threads)
+    if spec.clamp_points:
+        low, high = (torch.from_numpy(corner) for corner in (coverage or scene_coverage(scene)).extent)
+        points = points.clamp(low, high)
     used = spec.used_side
     mask = valid if spec.mask_invalid_depth else None
     tokens, token_valid = token_points(points, spec, mask)

@@ -7,7 +7,7 @@ from typing import Any
 
 from video3d_plugin.files.depth import SUFFIXES
 from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole
-from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.inputs_spec import LATER_FIELDS, InputsSpec
 from video3d_plugin.tasks.kinds import BOX, NAME, POINT, SCENE_ID
 
 LONGEST_IMAGE_SIDE = 16_384  # pixels
@@ -95,7 +95,7 @@ STORE_HEADER: dict[str, Any] = {
     "scene_id": SCENE_ID,
     "frames": [FRAME_NAME],
     "spec": {
-        field.name + "?" * (field.name == "coordinate_dtype"): _SPEC_KINDS.get(field.type, NAME)
+        field.name + "?" * (field.name in LATER_FIELDS): _SPEC_KINDS.get(field.type, NAME)
         for field in dataclasses.fields(InputsSpec)
     },
     "checksum": Whole(0),

@@ -91,6 +91,16 @@ class Coverage:
             remedy = "correct the pose or the depth that is far off, or use the sampler `uniform`"
             raise DataError(str(error), where=self.scene_id, remedy=remedy) from error
 
+    @property
+    def extent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest of the centres of the voxels that count: (3,) and (3,) float32, metres.
+
+        Raises:
+            DataError: As `table`.
+        """
+        cells, per_metre = self.table.cells.astype(np.float32), np.float32(1 / self.voxel_size_m)
+        return cells.min(0) / per_metre, cells.max(0) / per_metre
+
     def seen(self, index: int) -> np.ndarray:
         """Return the voxels that a frame sees, as ascending int32 ranks in `table`."""
         if index not in self._seen:

@@ -35,6 +35,7 @@ class TrainSettings:
         precision: "float32", "bfloat16" or "float16" (autocast). Trained weights are float32 in any case.
         workers: Data-loading processes.
         coordinate_dtype: Number format to which coordinates are rounded; None for that of the checkpoint.
+        clamp_points: Whether points are clamped to the extent of the scan's surface voxels; None: as the checkpoint.
 
     Raises:
         DataError: If a number of steps, epochs or scenes is not positive.
@@ -59,6 +60,7 @@ class TrainSettings:
     precision: str = "float32"
     workers: int = 0
     coordinate_dtype: str | None = None
+    clamp_points: bool | None = None
 
     def __post_init__(self) -> None:
         if self.coordinate_dtype not in (None, *COORDINATE_DTYPES):

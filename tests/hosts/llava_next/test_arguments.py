@@ -93,17 +93,32 @@ def test_the_references_arguments_override_the_checkpoint(parse):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "sampler"),
-    [("mc32", "mc"), ("mc24", "mc"), ("mc-ratio90", "mc-ratio90"), ("mc32-ratio95", "mc-ratio95"), ("new", "new")],
+    ("strategy", "sampler", "clamped"),
+    [
+        ("mc32", "mc", False),
+        ("mc24", "mc", False),
+        ("mc-ratio90", "mc-ratio90", False),
+        ("mc32-ratio95", "mc-ratio95", False),
+        ("mc-norm", "mc", True),
+        ("mc32-norm-ratio95", "mc-ratio95", True),
+        ("new", "new", False),
+    ],
 )
-def test_the_references_names_of_samplers(strategy, sampler):
-    assert arguments.sampler_name(strategy) == sampler
+def test_the_references_names_of_samplers(strategy, sampler, clamped):
+    assert arguments.parse_strategy(strategy) == (sampler, clamped)
 
 
-@pytest.mark.parametrize("strategy", ["mc-norm", "mc32-norm", "mc-ratio95-shift", "mcx"])
+def test_norm_clamps_the_points_of_the_run(parse):
+    plan, _ = parse("--frame_sampling_strategy", "mc-norm")
+    assert plan.sampler == "mc" and plan.config.inputs_spec.clamp_points
+    plan, _ = parse("--frame_sampling_strategy", "mc")
+    assert not plan.config.inputs_spec.clamp_points
+
+
+@pytest.mark.parametrize("strategy", ["mc-ratio95-shift", "mcx", "mc-normal"])
 def test_a_strategy_that_is_not_supported_is_refused_and_not_read_as_mc(strategy):
     with pytest.raises(DataError, match=f"--frame_sampling_strategy {strategy}: .* not supported"):
-        arguments.sampler_name(strategy)
+        arguments.parse_strategy(strategy)
 
 
 def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):

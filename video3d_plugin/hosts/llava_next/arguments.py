@@ -46,7 +46,7 @@ DATA_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "voxel_size": (_Number, None, "metres"),
     "min_xyz_range": (_Triple, None, "three numbers, metres"),
     "max_xyz_range": (_Triple, None, "three numbers, metres"),
-    "frame_sampling_strategy": (str, "uniform", "uniform, mc, mc-ratio90, mc-ratio95, or a sampler of an add-on"),
+    "frame_sampling_strategy": (str, "uniform", "uniform, mc, mc-ratio90, mc-ratio95, also with -norm, or a sampler of an add-on"),
     "add_spatial_instruction": (bool, False, "put the reference's instruction before every question"),
     "questions_per_scene": (int, 1, "questions that share one sequence with their scene"),
     "embodiedscan_folder": (_Text, None, "accepted, not read: boxes come from the data folder"),
@@ -151,7 +151,8 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     if getattr(model_args, "coordinate_dtype", None) is None:
         config.coordinate_dtype = _cast_by_the_trainer(training_args) or config.coordinate_dtype
     notes = _set_host_arguments(model_args, data_args, training_args, config)
-    sampler = sampler_name(data_args.frame_sampling_strategy)
+    sampler, clamped = parse_strategy(data_args.frame_sampling_strategy)
+    config.clamp_points = clamped or config.clamp_points
     samplers.check_without_question(sampler, "training")
     folder, questions = _read_data(data_args, training_args)
     notes.append(f"{len(questions)} questions about {len({q.scene_id for q in questions})} scenes of {folder.path}")
@@ -264,25 +265,29 @@ def _zero3(training_args: Any) -> bool:
     return deepspeed is not None and bool(deepspeed.is_zero3())
 
 
-def sampler_name(strategy: str) -> str:
-    """Return the name of the frame sampler for a value of --frame_sampling_strategy.
+def parse_strategy(strategy: str) -> tuple[str, bool]:
+    """Parse a value of --frame_sampling_strategy.
 
     Args:
-        strategy: A sampler's name, or one of the reference's names (mc32, mc-ratio95, ...).
+        strategy: A sampler's name, or one of the reference's names (mc32, mc-ratio95, mc-norm, ...).
+
+    Returns:
+        The name of the frame sampler, and whether points are clamped to the extent of the scan's voxels (`norm`).
 
     Raises:
-        DataError: It asks for something that is not supported, as mc-norm does.
+        DataError: It has a part that is not known.
     """
     from video3d_plugin.sampling.registry import names
 
     if strategy in names() or not strategy.startswith("mc"):
-        return strategy
-    unknown = [word for word in strategy.split("-")[1:] if word not in ("ratio95", "ratio90")]
-    if unknown or not re.fullmatch(r"mc\d*", strategy.split("-")[0]):
+        return strategy, False
+    first, *words = strategy.split("-")
+    unknown = [word for word in words if word not in ("ratio95", "ratio90", "norm")]
+    if unknown or not re.fullmatch(r"mc\d*", first):
         what = f"--frame_sampling_strategy {strategy}: {', '.join(unknown) or strategy} is not supported"
-        raise DataError(what, remedy="choose mc, mc-ratio90 or mc-ratio95; points are not clamped to the scene (norm)")
-    ratio = next((r for r in ("ratio95", "ratio90") if r in strategy), None)
-    return f"mc-{ratio}" if ratio else "mc"
+        raise DataError(what, remedy="choose mc, mc-ratio90 or mc-ratio95, each with or without -norm")
+    ratio = next((r for r in ("ratio95", "ratio90") if r in words), None)
+    return (f"mc-{ratio}" if ratio else "mc"), "norm" in words
 
 
 def _read_data(data_args: Any, training_args: Any) -> tuple[DataFolder, list[Question]]:

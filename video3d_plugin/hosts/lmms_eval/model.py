@@ -285,6 +285,7 @@ def load(options: ModelOptions, device: Any, model_class: str | None = None) -> 
         "max_frames": options.max_frames,
         "model_class": model_class,
         "coordinate_dtype": options.coordinate_dtype,
+        "clamp_points": options.clamp_points,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
     return load_model(options.pretrained, device=str(device), **arguments)

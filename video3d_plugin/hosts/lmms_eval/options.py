@@ -53,6 +53,8 @@ class ModelOptions:
         prefix_attention: "cascade", or "expanded" (slower: copies the scene's cache for each question).
         coordinate_dtype: float32, float16 or bfloat16: the format to which coordinates are rounded. None: that of the
             checkpoint, and float16 for a published one.
+        clamp_points: Whether points are clamped to the extent of the scan's surface voxels, as the reference does where
+            its frame sampling strategy has `norm`. None: as the checkpoint's config.json says.
         device: cpu, cuda or cuda:N; None for this rank's GPU if there is one.
     """
 
@@ -67,6 +69,7 @@ class ModelOptions:
     lora: str | None = None
     prefix_attention: str = "cascade"
     coordinate_dtype: str | None = None
+    clamp_points: bool | None = None
     device: str | None = _no_effect_on_answers(None)
 
     @classmethod
@@ -96,6 +99,8 @@ class ModelOptions:
         for name, allowed in ALLOWED.items():
             if values.get(name, allowed[0]) not in allowed:
                 raise Video3DError(f"{name}={values[name]} is not known (known: {', '.join(filter(None, allowed))})")
+        if values.get("clamp_points") not in (None, True, False):
+            raise Video3DError(f"clamp_points={values['clamp_points']} is not known (known: True, False)")
         if values.get("device") is not None and not _DEVICE.fullmatch(str(values["device"])):
             raise Video3DError(f"device={values['device']} is not known (known: cpu, cuda, cuda:N)")
         if (
