@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ class ModelArguments:
     mm_spatial_pool_stride: Optional[int] = field(default=None)  # noqa: UP045
     tune_mm_mlp_adapter: bool = field(default=False)
     mm_use_im_start_end: bool = field(default=False)
+    version: Optional[str] = field(default="v0")  # noqa: UP045
+    use_pos_skipping: Optional[bool] = field(default=False)  # noqa: UP045
 
 
 @dataclass
@@ -32,6 +35,7 @@ class DataArguments:
     data_path: Optional[str] = field(default=None)  # noqa: UP045
     video_folder: Optional[str] = field(default=None)  # noqa: UP045
     frames_upbound: Optional[int] = field(default=0)  # noqa: UP045
+    force_sample: Optional[bool] = field(default=False)  # noqa: UP045
     image_grid_pinpoints: Optional[str] = field(default=None)  # noqa: UP045
 
 
@@ -41,6 +45,8 @@ class TrainingArguments:
     attn_implementation: str = "flash_attention_2"
     group_by_varlen: bool = False
     torch_compile: bool = False
+    torch_compile_backend: Optional[str] = None  # noqa: UP045
+    eval_strategy: str = "no"
 
 
 @pytest.fixture
@@ -121,6 +127,46 @@ def test_a_strategy_that_is_not_supported_is_refused_and_not_read_as_mc(strategy
         arguments.parse_strategy(strategy)
 
 
+@pytest.mark.parametrize(
+    ("words", "frames", "noted"),
+    [
+        ("", 32, None),
+        ("--frames_upbound 8", 8, None),
+        ("--frames_upbound 8 --force_sample True", 8, None),
+        ("--frames_upbound 8 --force_sample False", 10, "10 uniform frames"),  # as the reference, whatever the bound
+        ("--frames_upbound 8 --force_sample False --frame_sampling_strategy mc", 8, "no effect on mc"),
+    ],
+)
+def test_force_sample_is_what_the_reference_makes_of_it(parse, words, frames, noted):
+    plan, (_, data, _) = parse(*words.split())
+    assert plan.max_frames == frames and data.force_sample is ("False" not in words)
+    notes = [note for note in plan.notes if "force_sample" in note]
+    assert len(notes) == (noted is not None) and all(noted in note for note in notes)
+
+
+def test_arguments_that_the_reference_reads_nowhere_are_kept_with_a_note(parse, tmp_path):
+    plan, _ = parse("--ground_head_hidden_size", "512", "--ground_loss_scale", "2")
+    assert sum("do not read it" in note for note in plan.notes) == 2
+    plan.config.save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert (stored["ground_head_hidden_size"], stored["ground_loss_scale"]) == (512, 2)
+    type(plan.config).from_pretrained(tmp_path)
+
+
+def test_another_pool_stride_than_the_references_is_used_with_a_note(parse):
+    assert not any("pool" in note for note in parse()[0].notes)
+    plan, (model, _, _) = parse("--mm_spatial_pool_stride", "1")
+    assert plan.config.layout.pool_stride == plan.config.inputs_spec.pool_stride == model.mm_spatial_pool_stride == 1
+    assert any("1 x 1 patches are pooled" in note for note in plan.notes)
+
+
+def test_compilation_is_turned_off_where_accelerate_would_read_it(parse, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")  # as TrainingArguments sets it
+    plan, (_, _, training) = parse("--torch_compile", "True", "--torch_compile_backend", "inductor")
+    assert not training.torch_compile and "ACCELERATE_DYNAMO_BACKEND" not in os.environ
+    assert any("--torch_compile is not used" in note for note in plan.notes)
+
+
 def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
     _, (model, _, _) = parse()
     assert "qwen" not in str(checkpoint) and "qwen" in model.model_name_or_path.lower()
@@ -132,7 +178,9 @@ def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
     [
         ("--model vidoe3d", r"did you mean 'video3d'\? known: video3d"),
         ("--attn_implementation flash_attention_2", "flash-attn.*sdpa"),
-        ("--torch_compile True", "torch_compile"),
+        ("--version plain", "--version plain.*qwen_1_5"),
+        ("--version v0", "--version v0.*qwen_1_5"),
+        ("--use_pos_skipping True", "use_pos_skipping"),
         ("--mm_use_im_start_end True", "mm_use_im_start_end"),
         ("--mm_tunable_parts mm_mlp_adapter", "nothing but the projector"),
         ("--questions_per_scene 0", "questions_per_scene"),
@@ -241,6 +289,15 @@ def test_with_model_the_parts_are_ours_and_the_next_run_has_its_own_again(
     assert "questions about 2 scenes" in capsys.readouterr().out
     run("--model_name_or_path", checkpoint)
     assert all(scope[name] is part for name, part in before.items())
+
+
+@pytest.mark.parametrize("words", [["--evaluation_strategy", "steps"], ["--evaluation_strategy=steps"]])
+def test_an_option_that_transformers_renamed_keeps_its_old_name(
+    script, checkpoint, training_folder, known_transformers, words
+):
+    _, run = script
+    assert run(*ours(checkpoint, training_folder), *words)[2].eval_strategy == "steps"
+    assert train.current_names(words, {"--evaluation_strategy", "--eval_strategy"}) == words
 
 
 def test_an_error_is_one_line_and_status_2(script, checkpoint, training_folder, known_transformers, capsys):

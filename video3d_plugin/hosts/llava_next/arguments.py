@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Question
 
 _MAX_FRAMES = 32
+_REFERENCE_STRIDE = 2
+_FRAMES_WITHOUT_FORCE = 10  # of the reference's uniform sampling with --force_sample False
+PROMPT_VERSIONS = ("qwen_1_5", "qwen_2")  # names of the host for the one prompt format of this model
 _Text, _Number = Optional[str], Optional[float]  # noqa: UP045  (HfArgumentParser of transformers 4.45 needs them)
+_Whole, _Flag = Optional[int], Optional[bool]  # noqa: UP045
 _Triple = Optional[list[float]]  # noqa: UP045
 
 # name -> (type, default, help). `model` enables everything else.
@@ -34,8 +38,11 @@ MODEL_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "object_feature_type": (_Text, None, "patch14-pe or patch27-pe"),
     "ground_head_type": (_Text, None, "infonce, score or mlp"),
     "ground_head_temperature": (_Number, None, "of InfoNCE, 0.07 in the paper"),
+    "ground_head_hidden_size": (_Whole, None, "written to config.json; read by nothing, as in the reference"),
+    "ground_loss_scale": (_Number, None, "written to config.json; read by nothing, as in the reference"),
     "coordinate_dtype": (_Text, None, "float32, float16 or bfloat16; default: as the reference casts coordinates"),
-    # The host's own fields, without defaults that would override the checkpoint.
+    # The host's own fields, with other defaults: those of the host would override the checkpoint, or be another prompt.
+    "version": (str, PROMPT_VERSIONS[0], "the prompt format: qwen_1_5 or qwen_2, which are the same"),
     "mm_projector_type": (_Text, None, "default: the checkpoint's"),
     "mm_patch_merge_type": (_Text, None, "default: the checkpoint's"),
     "mm_newline_position": (_Text, None, "grid, frame, one_token or no_token; default: the checkpoint's"),
@@ -46,9 +53,14 @@ DATA_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "voxel_size": (_Number, None, "metres"),
     "min_xyz_range": (_Triple, None, "three numbers, metres"),
     "max_xyz_range": (_Triple, None, "three numbers, metres"),
-    "frame_sampling_strategy": (str, "uniform", "uniform, mc, mc-ratio90, mc-ratio95, also with -norm, or a sampler of an add-on"),
+    "frame_sampling_strategy": (
+        str,
+        "uniform",
+        "uniform, mc, mc-ratio90, mc-ratio95, also with -norm, or a sampler of an add-on",
+    ),
     "add_spatial_instruction": (bool, False, "put the reference's instruction before every question"),
     "questions_per_scene": (int, 1, "questions that share one sequence with their scene"),
+    "force_sample": (_Flag, None, "False: 10 uniform frames, as in the reference; default: up to --frames_upbound"),
     "embodiedscan_folder": (_Text, None, "accepted, not read: boxes come from the data folder"),
     "group_by_task_length": (bool, False, "accepted, not needed: a batch may mix all tasks"),
 }
@@ -57,6 +69,7 @@ _CONFIG_KEYS = (
     "world_position_embedding_type", "object_feature_type", "ground_head_type", "ground_head_temperature",
     "mm_projector_type", "mm_patch_merge_type", "mm_newline_position", "mm_spatial_pool_mode",
     "mm_spatial_pool_stride", "voxel_size", "min_xyz_range", "max_xyz_range", "coordinate_dtype",
+    "ground_head_hidden_size", "ground_loss_scale",
 )  # fmt: skip
 # Options of the host that this model does not support: name -> (the value that is allowed, reason or remedy).
 _UNSUPPORTED: dict[str, tuple[Any, str]] = {
@@ -69,8 +82,7 @@ _UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "pretrain_mm_mlp_adapter": (None, "start from a checkpoint that has its projector"),
     "s2": (False, "the vision tower takes one scale"),
     "trainer_mode": ("regular", "this trainer mode needs the training loop that is broken in LLaVA-NeXT"),
-    "torch_compile": (False, "train without it: losses are right (torch 2.13), but a pass is split into some 70 graphs "
-                             "and each kind of item is compiled anew"),
+    "use_pos_skipping": (False, "positions of the tokens are not skipped at random"),
 }  # fmt: skip
 _GROUPINGS = ("group_by_length", "group_by_varlen", "group_by_modality_length", "group_by_modality_length_auto")
 
@@ -154,12 +166,31 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     sampler, clamped = parse_strategy(data_args.frame_sampling_strategy)
     config.clamp_points = clamped or config.clamp_points
     samplers.check_without_question(sampler, "training")
+    max_frames = _number_of_frames(data_args, sampler, notes)
     folder, questions = _read_data(data_args, training_args)
     notes.append(f"{len(questions)} questions about {len({q.scene_id for q in questions})} scenes of {folder.path}")
     return RunPlan(
-        model_class, config, folder, questions, sampler, data_args.frames_upbound or _MAX_FRAMES,
+        model_class, config, folder, questions, sampler, max_frames,
         data_args.questions_per_scene, training_args.seed, notes,
     )  # fmt: skip
+
+
+def _number_of_frames(data_args: Any, sampler: str, notes: list[str]) -> int:
+    """Return the maximum number of frames, and note where it is not that of --frames_upbound.
+
+    The reference samples 10 frames uniformly, whatever the bound, unless --force_sample is True. Its other samplers do
+    not read the argument. The host writes it to config.json, as True or False.
+    """
+    forced = data_args.force_sample in (None, True)
+    data_args.force_sample = forced
+    if forced or sampler != "uniform":
+        if not forced:
+            notes.append(f"--force_sample False has no effect on {sampler}, as in the reference")
+        return data_args.frames_upbound or _MAX_FRAMES
+    notes.append(
+        f"--force_sample False: {_FRAMES_WITHOUT_FORCE} uniform frames, as in the reference; --frames_upbound is not read"
+    )
+    return _FRAMES_WITHOUT_FORCE
 
 
 def _check_versions() -> None:
@@ -173,6 +204,9 @@ def _check_versions() -> None:
 
 
 def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
+    if model_args.version not in PROMPT_VERSIONS:
+        what = f"--model video3d does not support --version {model_args.version}"
+        raise DataError(what, remedy=f"its prompts are those of Qwen: give {' or '.join(PROMPT_VERSIONS)}")
     for name, (allowed, reason) in _UNSUPPORTED.items():
         for group in (model_args, data_args, training_args):
             if getattr(group, name, allowed) not in (allowed, None):
@@ -238,6 +272,20 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
         # With re-entrant checkpointing, DDP and ZeRO-2 receive the vision tower's gradients more than once, since the
         # tower runs once for a scene. Under ZeRO-3 they come once, and re-entrant checkpointing is the common choice.
         training_args.gradient_checkpointing_kwargs = {"use_reentrant": _zero3(training_args)}
+    if config.layout.pool_stride != _REFERENCE_STRIDE:
+        stride = config.layout.pool_stride
+        notes.append(
+            f"{stride} x {stride} patches are pooled (mm_spatial_pool_stride); the reference always pools 2 x 2"
+        )
+    for name in ("ground_head_hidden_size", "ground_loss_scale"):
+        if getattr(model_args, name) is not None:
+            notes.append(f"--{name} is written to config.json; the losses and heads of the reference do not read it")
+    if getattr(training_args, "torch_compile", False):
+        _turn_off_compilation(training_args)
+        notes.append(
+            "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 graphs "
+            "and each kind of item is compiled anew"
+        )
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
     for name in _GROUPINGS:
@@ -247,6 +295,13 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
     if data_args.embodiedscan_folder:
         notes.append("--embodiedscan_folder is not read: boxes come from the data folder, which was made with them")
     return notes
+
+
+def _turn_off_compilation(training_args: Any) -> None:
+    """Undo --torch_compile; TrainingArguments hands it to accelerate in environment variables."""
+    training_args.torch_compile, training_args.torch_compile_backend = False, None
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_DYNAMO_")]:
+        del os.environ[name]
 
 
 def _cast_by_the_trainer(training_args: Any) -> str | None:

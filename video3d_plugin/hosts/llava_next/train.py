@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, Video3DError
@@ -25,6 +25,7 @@ KNOWN_TRAIN = {"3e0c63388e260bfd": "LLaVA-NeXT df17966", "4c89c97e214d9a63": "LL
 _REPLACED_FUNCTIONS = ("get_model", "make_supervised_data_module", "find_all_linear_names")
 # Globals by which a training script of LLaVA-NeXT is recognised.
 _SCRIPT_GLOBALS = {*_REPLACED_FUNCTIONS, "train", "ModelArguments", "DataArguments", "LLaVATrainer"}
+RENAMED_OPTIONS = {"--evaluation_strategy": "--eval_strategy"}  # the old name is gone since transformers 4.46
 _PARSER_ATTRIBUTE = "_video3d_script_globals"
 _ORIGINAL_FUNCTIONS = "_video3d_original_functions"
 
@@ -69,13 +70,30 @@ def wrap_parse_args(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def parse_args_into_dataclasses(self: Any, *args: Any, **kwargs: Any) -> Any:
-        parsed = original(self, *args, **kwargs)
         script = getattr(self, _PARSER_ATTRIBUTE, None)
+        if script is not None and not args and kwargs.get("args") is None:
+            kwargs["args"] = current_names(sys.argv[1:], self._option_string_actions)
+        parsed = original(self, *args, **kwargs)
         if script is not None:
             exit_on_error(replace_functions)(script, *parsed[:3])
         return parsed
 
     return parse_args_into_dataclasses
+
+
+def current_names(words: Sequence[str], known: Container[str]) -> list[str]:
+    """Replace options that transformers has renamed since the scripts of LLaVA-NeXT were written.
+
+    Args:
+        words: Words of the command line, without the program.
+        known: The options of this transformers.
+    """
+    result = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        new = RENAMED_OPTIONS.get(option)
+        result.append(new + equals + value if new in known and option not in known else word)
+    return result
 
 
 def exit_on_error(function: Callable[..., Any]) -> Callable[..., Any]:
