@@ -17,7 +17,8 @@ from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.files.links import escapes_root, skipped_link_note
 from video3d_plugin.tasks import TaskSpec, get
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
-from video3d_plugin.tasks.object_classes import LABEL_FILE, WITHOUT_LABELS, Labels
+from video3d_plugin.tasks.object_classes import LABEL_FILE, SHIPPED_LABELS, Labels
+from video3d_plugin.tasks.scannet_tables import LABELS_PATH, shipped_labels
 
 _QUESTIONS = 3  # version of what docs and questions hold; folders whose questions have metadata stay valid
 _LABEL_PLACES = ("", "annotations", "metadata", "scannet", "scans", "scannet/scans")
@@ -30,7 +31,7 @@ class AnnotationFiles:
     Attributes:
         roots: Folders and files that were searched.
         files: (task, split) to its files.
-        labels_path: ScanNet's label table; None if there is none.
+        labels_path: ScanNet's label table; None: that of the package.
     """
 
     roots: Sequence[Path]
@@ -44,12 +45,12 @@ class AnnotationFiles:
         notes += file_notes
         labels_path = _find_labels(roots, follow_links, notes)
         if labels_path is None:
-            notes.append(WITHOUT_LABELS)
+            notes.append(SHIPPED_LABELS)
         return cls(roots, files, labels_path)
 
-    def labels(self) -> Labels | None:
-        """Read ScanNet's label table; None if there is none."""
-        return Labels.read(self.labels_path) if self.labels_path else None
+    def labels(self) -> Labels:
+        """Read ScanNet's label table."""
+        return Labels.read(self.labels_path) if self.labels_path else shipped_labels()
 
 
 def prepare_annotations(annotations: AnnotationFiles, output: Path, report: Report) -> list[dict[str, Any]]:
@@ -69,7 +70,8 @@ def prepare_annotations(annotations: AnnotationFiles, output: Path, report: Repo
     folder = DataFolder.open(output)
     scenes = {scene_id: SceneBoxes.of(folder.scene(scene_id)) for scene_id in folder.scene_ids}
     labels = annotations.labels()
-    label_stamps = [file_stamp(annotations.labels_path)] if annotations.labels_path else []
+    path = annotations.labels_path
+    label_stamps = [file_stamp(path) if path else digest(LABELS_PATH.read_text())]
     boxes = digest({i: [sorted(map(list, s.boxes.items())), s.proposals.tolist()] for i, s in scenes.items()})
     tasks = []
     for (task, split), paths in annotations.files.items():

@@ -23,6 +23,7 @@ from video3d_plugin.tasks import TaskSpec
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
 from video3d_plugin.tasks.kinds import ANY_BOX, POINT
 from video3d_plugin.tasks.object_classes import Labels
+from video3d_plugin.tasks.scannet_tables import shipped_labels
 
 BOX_OR_CORNERS = (ANY_BOX, [POINT] * 8)
 
@@ -74,7 +75,7 @@ def docs_of_files(
         annotations: Its official annotation files of one split.
         boxes: A file of boxes of the annotated objects (see the module).
         proposals: A file of boxes; for an object to describe, the one of largest IoU is its given box.
-        labels: ScanNet's scannetv2-labels.combined.tsv.
+        labels: ScanNet's scannetv2-labels.combined.tsv; None: that of the package.
         split: The split.
 
     Returns:
@@ -112,7 +113,7 @@ def docs_of_files(
         scene: SceneBoxes(boxes_by_scene.get(scene, {}), proposals_by_scene.get(scene, no_boxes))
         for scene in {*boxes_by_scene, *proposals_by_scene}
     }
-    context = Context(_AnyScene(scenes, SceneBoxes({}, no_boxes)), Labels.read(labels) if labels else None)
+    context = Context(_AnyScene(scenes, SceneBoxes({}, no_boxes)), Labels.read(labels) if labels else shipped_labels())
     docs = spec.docs(items, split, context)
     left_out: dict[str, int] = {}
     for (reason, _), count in context.skipped.items():

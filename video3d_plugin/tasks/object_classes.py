@@ -22,7 +22,7 @@ from video3d_plugin.files.schema import Text, check, shown
 from video3d_plugin.files.text import read_text
 
 LABEL_FILE = "scannetv2-labels.combined.tsv"
-WITHOUT_LABELS = f"no {LABEL_FILE}: ScanRefer's unique and multiple are as in the annotation file, or unknown"
+SHIPPED_LABELS = f"no {LABEL_FILE}: object names are grouped by the copy that ships with the package"
 OFFICIAL_CLASSES = (
     "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter", "desk",
     "curtain", "refrigerator", "shower curtain", "toilet", "sink", "bathtub", "others",

@@ -65,7 +65,8 @@ def read(paths: Sequence[Path]) -> list[Item]:
 def add_groups(items: list[Item], context: Context) -> None:
     """Set eval_type ("unique" or "multiple", by NYU40 ids), and the official `multiple` and `others` (18 classes).
 
-    Without the label table, eval_type is that of the file or "unknown", and the other two are None.
+    Without names of objects, as in Video-3D LLM's processed files, or without the label table, eval_type is that of the
+    file or "unknown", and the other two are None.
 
     Args:
         items: All items of the split, also those of unavailable scenes, since the groups depend on them. Changed in
@@ -73,7 +74,7 @@ def add_groups(items: list[Item], context: Context) -> None:
         context: Holds the label table.
     """
     labels = context.labels
-    if labels is None:
+    if labels is None or not any(item["object_name"] for item in items):
         for item in items:
             item.setdefault("eval_type", UNKNOWN)
             item["multiple"] = item["others"] = None

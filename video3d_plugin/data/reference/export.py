@@ -41,6 +41,7 @@ from video3d_plugin.scene import Scene
 from video3d_plugin.tasks import get
 from video3d_plugin.tasks.annotations import Context, SceneBoxes
 from video3d_plugin.tasks.object_classes import Labels
+from video3d_plugin.tasks.scannet_tables import shipped_splits
 
 _EMPTY_BOX = [0.0] * 6
 
@@ -64,7 +65,7 @@ def export_reference(
     output: Path,
     annotation_roots: Sequence[Path],
     annotations: Mapping[tuple[str, str], Sequence[Path]],
-    labels: Labels | None,
+    labels: Labels,
     scans: bool = True,
 ) -> Written:
     """Write the tree. Files are written under a temporary name and renamed; an existing .pth is not made again.
@@ -75,7 +76,7 @@ def export_reference(
         output: Folder to write to.
         annotation_roots: Folders to search for ScanNet's lists of splits.
         annotations: (task, split) to its files, as `find_files` returns them.
-        labels: ScanNet's label table; None if there is none.
+        labels: ScanNet's label table.
         scans: Whether to write the .pth files and exported frames too, which are most of the bytes.
 
     Returns:
@@ -121,7 +122,7 @@ def exact_proposals(files: ScanFiles, scene: Scene, limit: int | None = None) ->
 def _splits_of(
     folder: DataFolder, root: ScanNetRoot, annotation_roots: Sequence[Path], written: Written
 ) -> dict[str, str]:
-    """Return each scene's split: from ScanNet's lists, else from the annotations that mention it, else val."""
+    """Return each scene's split: from lists in the source, from annotations, from ScanNet's own lists, else val."""
     splits: dict[str, str] = {}
     for split in ("train", "val", "test"):
         for path in (p for base in annotation_roots for p in sorted(base.rglob(f"scannetv2_{split}.txt"))):
@@ -129,6 +130,7 @@ def _splits_of(
     for task, split in sorted(folder.tasks(), key=lambda key: key[1] == "test"):
         for doc in folder.docs(task, split):
             splits.setdefault(doc["scene_id"], split if split in ("train", "val") else "val")
+    splits = {**shipped_splits(), **splits}
     unknown = [scene_id for scene_id in folder.scene_ids if scene_id not in splits]
     if unknown:
         written.notes.append(f"{len(unknown)} scans are in no split's list and are written as val: {unknown[0]}, ...")
@@ -208,7 +210,7 @@ def _write_scans(
     scenes: dict[str, Scene],
     root: ScanNetRoot,
     splits: dict[str, str],
-    labels: Labels | None,
+    labels: Labels,
     written: Written,
 ) -> None:
     import torch
@@ -220,9 +222,8 @@ def _write_scans(
             frames = [unturned(frame) for frame in scene.frames]  # colour is copied as it is stored
             count = export_sens(files.sens, output / "scannet" / "posed_images" / scene_id, frames)
             written.files[f"scannet/posed_images/{scene_id}/"] = count
-        if files.mesh is None or labels is None:
-            why = "no mesh" if files.mesh is None else "no label table"
-            written.notes.append(f"{scene_id}: {why}, so no .pth")
+        if files.mesh is None:
+            written.notes.append(f"{scene_id}: no mesh, so no .pth")
             continue
         name = f"scannet/pcd_with_object_aabbs/{splits[scene_id]}/{scene_id}.pth"
         if not (output / name).is_file():

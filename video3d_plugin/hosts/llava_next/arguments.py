@@ -188,7 +188,7 @@ def _number_of_frames(data_args: Any, sampler: str, notes: list[str]) -> int:
             notes.append(f"--force_sample False has no effect on {sampler}, as in the reference")
         return data_args.frames_upbound or _MAX_FRAMES
     notes.append(
-        f"--force_sample False: {_FRAMES_WITHOUT_FORCE} uniform frames, as in the reference; --frames_upbound is not read"
+        f"--force_sample False: {_FRAMES_WITHOUT_FORCE} uniform frames, as in the reference, without --frames_upbound"
     )
     return _FRAMES_WITHOUT_FORCE
 
@@ -283,8 +283,8 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
     if getattr(training_args, "torch_compile", False):
         _turn_off_compilation(training_args)
         notes.append(
-            "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 graphs "
-            "and each kind of item is compiled anew"
+            "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 "
+            "graphs and each kind of item is compiled anew"
         )
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
