@@ -268,6 +268,8 @@ class Question:
         coords: Points (x, y, z), one for each <coord>; world frame, metres.
         targets: Object ids that a grounding question refers to, empty if there is no such object; None for text.
         metadata: Further fields of the task.
+        further: Further turns for training, (user, assistant) each, after `answer`. They are plain text, and evaluation
+            does not read them.
         grounding: Whether it is a grounding question; None: if it has targets, or "<ground>" as its answer.
     """
 
@@ -280,6 +282,7 @@ class Question:
     targets: tuple[int, ...] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     grounding: bool | None = None
+    further: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_grounding(self) -> bool:

@@ -22,6 +22,20 @@ def item(prompt="<image> What is it?", answer="a chair", dataset="scanqa", **fie
     return {"id": 0, "video": "scannet/scene0011_00", "conversations": turns, "metadata": metadata, **fields}
 
 
+def talk(made, *texts):
+    """The item with further turns of text, user first; a name of a role is a turn of that role."""
+    further = [{"from": "human" if i % 2 == 0 else "gpt", "value": text} for i, text in enumerate(texts)]
+    return {**made, "conversations": made["conversations"] + further}
+
+
+def test_an_item_may_have_several_turns(tmp_path):
+    made = talk(item(), "And its colour?", "Brown.", "Is it <image-like>?", "No.")
+    first = {**made, "conversations": [{"from": "gpt", "value": "Hello."}, *made["conversations"]]}
+    for question in read_training_files(write(tmp_path / "a.json", [made, first])):
+        assert (question.prompt, question.answer) == ("<image> What is it?", "a chair")
+        assert question.further == (("And its colour?", "Brown."), ("Is it <image-like>?", "No."))
+
+
 def write(path, content):
     path.write_text(json.dumps(content))
     return path
@@ -105,7 +119,11 @@ def test_a_yaml_of_another_kind(tmp_path, content):
         (item("<image> <coord>", box_input=[float("nan"), 1, 2]), "`box_input.0.` is nan"),
         (item("<image>", "<ground>", "scanrefer"), "no object_id"),
         (item("<image>", "<ground>", "scanrefer", metadata={"object_id": "x"}), "object id 'x'"),
-        ({**item(), "conversations": item()["conversations"] * 2}, "4 turns"),
+        ({**item(), "conversations": item()["conversations"] * 2}, "shows the scene again"),
+        ({**item(), "conversations": item()["conversations"][:1]}, "turns of human "),
+        (talk(item(), "And?", "No.", "gpt"), "turns of"),
+        (talk(item(dataset="scanrefer", metadata={"object_id": "5"}), "And?", "No."), "grounding item with 4 turns"),
+        (talk(item(box_input=[1, 2, 3]), "At <coord> ?", "No."), "<coord> in a later turn"),
     ],
 )
 def test_an_item_that_cannot_be_used_is_named(tmp_path, broken, says):

@@ -88,6 +88,41 @@ def test_ids_and_labels_of_training_are_the_references(pair, scenes, words, task
     assert batch["input_ids"][0].tolist() == ids and batch["labels"][0].tolist() == labels
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_ids_and_labels_of_several_turns_are_the_references(pair, scenes, words, shared):
+    _, processor = pair
+    further = (("Is it near the door?", "It is."), ("What colour is the <|im_end|> lamp?", "red"))
+    item = replace(question("scanqa", "a"), further=further)
+    other = question("scanqa", "a")
+    batch = processor([other, item] if shared else [item], scenes[:1], with_labels=True, shared=shared)
+    ids, labels = as_the_reference_trains(words, item.prompt, item.answer)
+    marks = {*words("<|im_start|>"), *words("<|im_end|>"), *words("\n")}
+    for user, assistant in further:
+        start, end = words("<|im_start|>user\n"), words("<|im_end|>\n")
+        asked = [*start, *processor.encode_text(user), *end]  # chat tokens in the text are letters
+        assert sum(token in words("<|im_end|>") for token in asked) == 1
+        own = words(f"<|im_start|>assistant\n{assistant}<|im_end|>\n")
+        for_loss = {*range(len(start)), *range(len(asked) - len(end), len(asked))}
+        ids += asked + own
+        labels += [t if t in marks and i in for_loss else IGNORE for i, t in enumerate(asked)] + own
+    if not shared:
+        assert batch["input_ids"][0].tolist() == ids and batch["labels"][0].tolist() == labels
+        return
+    own = batch["segments"][0] != 1  # the prefix and the second item
+    assert batch["input_ids"][0][own].tolist() == ids and batch["labels"][0][own].tolist() == labels
+
+
+def test_further_turns_are_trained_on_and_not_read_when_asked(pair, scenes):
+    model, processor = pair
+    plain = question("scanqa", "a")
+    item = replace(plain, further=(("Is it near the door?", "It is."),))
+    assert processor.suffix_ids(item, answered=False) == processor.suffix_ids(plain, answered=False)
+    with torch.no_grad():
+        losses = [model(**processor([one], scenes[:1], with_labels=True)).loss for one in (plain, item)]
+        packed = model(**processor([item, plain], scenes[:1], with_labels=True, shared=True)).item_losses
+    assert losses[0] != losses[1] and torch.allclose(packed, torch.stack(losses[::-1]), rtol=1e-5)
+
+
 def test_prompts_with_and_without_the_newline_are_packed_apart(pair, scenes):
     model, processor = pair
     items = [question("scanqa", "a"), *with_spatial_instruction([question("sqa3d", "a")]), question("scan2cap", "a")]

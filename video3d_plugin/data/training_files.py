@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.data.schemas import PATH
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, MissingError, joined_names
 from video3d_plugin.files.json import json_lines, read_json
 from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.files.text import read_text
@@ -112,18 +112,17 @@ def question_of(item: Any, path: Path, index: int) -> Question:
         DataError: The item lacks something.
     """
     check(item, ANNOTATION, path, _REMEDY, at=f"item {index}: ")
+    (prompt, answer), *further = _turns(item, path, index)
     try:
-        turns = {turn["from"]: str(turn["value"]) for turn in item["conversations"]}
-        prompt, answer, count = turns["human"], turns["gpt"], len(item["conversations"])
         scene_id = str(item["video"]).rsplit("/", 1)[-1]
         metadata = item.get("metadata") or {}
         task = str(metadata.get("dataset", "")).lower()
         box = item.get("box_input")
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"item {index} has no {error}", where=path, remedy=_REMEDY) from None
-    if count != 2:
+    if box is not None and any(COORD_TOKEN in user for user, _ in further):
         raise DataError(
-            f"item {index} has {count} turns", where=path, remedy="expected one question and one answer in each item"
+            f"item {index} has {COORD_TOKEN} in a later turn", where=path, remedy="put it in the first turn"
         )
     coords: tuple[tuple[float, float, float], ...] = ()
     if COORD_TOKEN in prompt and (box is not None or needs_point(task)):
@@ -133,11 +132,38 @@ def question_of(item: Any, path: Path, index: int) -> Question:
         ids = metadata.get("object_id")
         if ids is None:
             raise DataError(f"item {index} is a grounding item but has no object_id", where=path, remedy=_REMEDY)
+        if further:
+            what = f"item {index} is a grounding item with {2 + 2 * len(further)} turns"
+            raise DataError(what, where=path, remedy="give a grounding item one question and one answer")
         targets = tuple(object_number(one, path, index) for one in (ids if isinstance(ids, list) else [ids]))
         answer = GROUND_ANSWER
     name = f"{path.name} item {index}"
     prompt = _image_first(prompt, path, index)
-    return Question(task or "training", name, scene_id, prompt, answer, coords, targets, grounding=targets is not None)
+    return Question(
+        task or "training", name, scene_id, prompt, answer, coords, targets,
+        grounding=targets is not None, further=tuple(further),
+    )  # fmt: skip
+
+
+def _turns(item: dict[str, Any], path: Path, index: int) -> list[tuple[str, str]]:
+    """Return the pairs of a user's and an assistant's turn; a turn of the assistant before the first is left out.
+
+    LLaVA-NeXT leaves it out as well (preprocess_qwen).
+    """
+    try:
+        turns = [(turn["from"], str(turn["value"])) for turn in item["conversations"]]
+    except (LookupError, TypeError) as error:
+        raise DataError(f"item {index} has no {error}", where=path, remedy=_REMEDY) from None
+    if turns and turns[0][0] == "gpt":
+        turns = turns[1:]
+    roles = [role for role, _ in turns]
+    if not roles or roles != ["human", "gpt"] * (len(roles) // 2):
+        what = f"item {index} has turns of {joined_names(map(str, roles)) or 'nobody'}"
+        raise DataError(what, where=path, remedy="expected human and gpt in turn, beginning with human")
+    if any(IMAGE_TOKEN in user for _, user in turns[2::2]):
+        raise DataError(f"item {index} shows the scene again in a later turn", where=path, remedy=_REMEDY)
+    texts = [text for _, text in turns]
+    return list(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _point(box: Any, path: Path, index: int) -> tuple[float, float, float]:

@@ -111,8 +111,27 @@ class ChatEncoder:
         if before:  # text between the user header and the image
             at = prefix.index(IMAGE_ID)
             prefix[at:at] = self._encode_prompt(before, question)
+        return self.labelled(prefix, question, answered=answered)
+
+    def labelled(self, prefix: list[int], question: Question, *, answered: bool) -> tuple[list[int], list[int]]:
+        """Tokenize an item whose prefix is given; with its further turns if it is answered.
+
+        Args:
+            prefix: The ids before the question.
+            question: The question.
+            answered: As for `suffix_ids`.
+
+        Returns:
+            Ids and labels, as `encode`.
+        """
         suffix, asked = self.suffix_ids(question, answered=answered)
-        return prefix + suffix, self.labels(prefix, suffix, asked)
+        ids, labels = prefix + suffix, self.labels(prefix, suffix, asked)
+        for user, assistant in question.further if answered else ():
+            turns = [[*self._turn_start(role), *self._encode(text), self._end, *self._newline]
+                     for role, text in (("user", user), ("assistant", assistant))]  # fmt: skip
+            ids += turns[0] + turns[1]
+            labels += self.labels([], turns[0] + turns[1], len(turns[0]))
+        return ids, labels
 
     def labels(self, prefix: list[int], suffix: list[int], asked: int) -> list[int]:
         """Return labels of prefix and suffix; the assistant's turn starts at index `asked` of the suffix."""

@@ -125,8 +125,8 @@ class Video3DProcessor(ChatEncoder):
                 raise question_error(question, f"has text before {IMAGE_TOKEN}", "pass shared=False")
             newline = self.has_newline(question, with_labels)
             prefix = self.prefix_ids(newline)
-            suffix, asked = self.suffix_ids(question, answered=with_labels)
-            labels = self.labels(prefix, suffix, asked)
+            item, labels = self.labelled(prefix, question, answered=with_labels)
+            suffix = item[len(prefix) :]
             start = (list(prefix), labels[: len(prefix)], [0] * len(prefix))
             ids, row_labels, segments = packed.setdefault((index[question.scene_id], newline), start)
             segments += [segments[-1] + 1] * len(suffix)
