@@ -91,6 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lora-alpha", type=int, metavar="N", help="adapters are scaled by N / RANK (default: twice the rank)"
     )
     parser.add_argument(
+        "--lora-tower",
+        action="store_true",
+        help="with --lora: adapters on the vision tower's query, key and value projections too, as in the reference",
+    )
+    parser.add_argument(
         "--gradient-checkpointing", action="store_true", help="recompute activations: less memory, more time"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
@@ -206,6 +211,8 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
     set_seed(settings.seed)  # parts that a checkpoint lacks, and adapters, begin with random weights
     if args.lora_alpha is not None and (args.lora_alpha < 1 or not args.lora):
         raise DataError(f"--lora-alpha {args.lora_alpha}", remedy="give 1 or more, with --lora RANK")
+    if args.lora_tower and not args.lora:
+        raise DataError("--lora-tower needs an adapter", remedy="give --lora RANK")
     if args.model is None:
         if _preset_name(args) not in _MINI_PRESETS:
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
@@ -233,5 +240,5 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         from video3d_plugin.model.checkpoint.lora import add_lora
 
         set_seed(settings.seed)
-        model = add_lora(model, rank=args.lora, alpha=args.lora_alpha)
+        model = add_lora(model, rank=args.lora, alpha=args.lora_alpha, tower=args.lora_tower)
     return model.train(), processor

@@ -58,7 +58,10 @@ class LlavaTrainingAPI(Model):
         for name, parameter in self.named_parameters():
             if name.startswith(new_parts(type(self))):
                 parameter.requires_grad_(True)
-        if any("lora_" in name for name, _ in self.named_parameters()):
+        adapters = [parameter for name, parameter in self.named_parameters() if "lora_" in name]
+        for parameter in adapters:  # df17966 freezes those of the tower again
+            parameter.requires_grad_(True)
+        if adapters:
             train_in_full(self)
 
     def add_tokens(self, tokenizer: Any) -> list[str]:

@@ -28,6 +28,7 @@ class ModelArguments:
     mm_use_im_start_end: bool = field(default=False)
     version: Optional[str] = field(default="v0")  # noqa: UP045
     use_pos_skipping: Optional[bool] = field(default=False)  # noqa: UP045
+    pretrain_mm_mlp_adapter: Optional[str] = field(default=None)  # noqa: UP045
 
 
 @dataclass
@@ -182,7 +183,9 @@ def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):
         ("--version v0", "--version v0.*qwen_1_5"),
         ("--use_pos_skipping True", "use_pos_skipping"),
         ("--mm_use_im_start_end True", "mm_use_im_start_end"),
-        ("--mm_tunable_parts mm_mlp_adapter", "nothing but the projector"),
+        ("--mm_tunable_parts mm_mlp_adapter", "nothing but the projector.*parts of --ground_head_type train too"),
+        ("--mm_tunable_parts mm_vision_resampler", "trains nothing"),
+        ("--pretrain_mm_mlp_adapter nowhere.bin", "nowhere.bin: no such file"),
         ("--questions_per_scene 0", "questions_per_scene"),
         ("--frame_sampling_strategy unifrom", "did you mean 'uniform'"),
         ("--world_position_embedding_type avg-sin2d", "avg-sin2d"),
@@ -289,6 +292,41 @@ def test_with_model_the_parts_are_ours_and_the_next_run_has_its_own_again(
     assert "questions about 2 scenes" in capsys.readouterr().out
     run("--model_name_or_path", checkpoint)
     assert all(scope[name] is part for name, part in before.items())
+
+
+def test_a_stage_of_the_projector_alone_and_the_stage_after_it(
+    script, checkpoint, training_folder, known_transformers, tmp_path
+):
+    """The host saves `mm_projector` of `named_parameters()` (get_mm_adapter_state_maybe_zero_3)."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    scope, run = script
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "qwen"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "ground_head_type": None}))
+    weights = {n: t for n, t in load_file(folder / "model.safetensors").items() if not n.startswith("ground_head")}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    saved = tmp_path / "mm_projector.bin"
+
+    def model_of(*words):
+        model_args, _, training_args = run(*ours(folder, training_folder), *words)
+        training_args.bf16, training_args.cache_dir = False, None
+        return scope["get_model"](model_args, training_args, {})
+
+    first = model_of("--mm_tunable_parts", "mm_mlp_adapter")
+    with torch.no_grad():
+        first.get_model().mm_projector[0].weight.add_(1)
+    torch.save({n: p.detach() for n, p in first.named_parameters() if "mm_projector" in n}, saved)
+    second = model_of("--pretrain_mm_mlp_adapter", str(saved))
+    for name, parameter in second.get_model().mm_projector.named_parameters():
+        assert torch.equal(parameter, first.get_model().mm_projector.get_parameter(name)), name
+    broken = torch.load(saved, weights_only=True)
+    torch.save(dict(list(broken.items())[1:]), saved)
+    with pytest.raises(SystemExit):
+        model_of("--pretrain_mm_mlp_adapter", str(saved))
 
 
 @pytest.mark.parametrize("words", [["--evaluation_strategy", "steps"], ["--evaluation_strategy=steps"]])

@@ -41,6 +41,36 @@ def test_heads_and_embeddings_train_in_full_and_the_rest_through_adapters(traine
     assert not any("vision_tower" in name and "lora_" in name for name, _ in wrapped.named_parameters())
 
 
+def test_adapters_of_the_tower_are_where_the_references_suffixes_lead_peft(pair, tmp_path, scenes, mixed):
+    import peft
+
+    from video3d_plugin.model.checkpoint.adapter import read_adapter
+    from video3d_plugin.model.checkpoint.lora import add_lora
+
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    pair[0].save_pretrained(base)
+    pair[1].save_pretrained(base)
+    # find_all_linear_names of the reference: the last words of the language model's linear layers
+    suffixes = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    theirs = peft.get_peft_model(load_model(base, device="cpu").model, peft.LoraConfig(r=2, target_modules=suffixes))
+    wrapped = add_lora(load_model(base, device="cpu").model, rank=2, tower=True).eval()
+    names = [{n for n, _ in model.named_parameters() if "lora_" in n} for model in (theirs, wrapped)]
+    assert names[0] == names[1] and any("vision_tower" in name for name in names[1])
+    for name, parameter in wrapped.named_parameters():
+        if "vision_tower" in name:
+            assert parameter.requires_grad == ("lora_" in name), name
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    wrapped.save_pretrained(adapter)
+    assert read_adapter(adapter).settings["target_modules"]
+    batch = pair[1](mixed, scenes, with_labels=True)
+    merged = load_model(base, lora=adapter, device="cpu").model
+    tower = "model.vision_tower.vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(merged.state_dict()[tower], pair[0].state_dict()[tower])
+    with torch.no_grad():
+        assert torch.allclose(merged(**batch).item_losses, wrapped(**batch).item_losses, rtol=1e-3, atol=1e-4)
+
+
 def test_a_merged_adapter_gives_what_was_trained(trained, pair, scenes, mixed):
     base, adapter, wrapped = trained
     batch = pair[1](mixed, scenes, with_labels=True)

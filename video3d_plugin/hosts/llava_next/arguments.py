@@ -41,6 +41,7 @@ MODEL_FIELDS: dict[str, tuple[Any, Any, str]] = {
     "ground_head_hidden_size": (_Whole, None, "written to config.json; read by nothing, as in the reference"),
     "ground_loss_scale": (_Number, None, "written to config.json; read by nothing, as in the reference"),
     "coordinate_dtype": (_Text, None, "float32, float16 or bfloat16; default: as the reference casts coordinates"),
+    "lora_vision_tower": (bool, False, "with --lora_enable: adapters on the vision tower too, as in the reference"),
     # The host's own fields, with other defaults: those of the host would override the checkpoint, or be another prompt.
     "version": (str, PROMPT_VERSIONS[0], "the prompt format: qwen_1_5 or qwen_2, which are the same"),
     "mm_projector_type": (_Text, None, "default: the checkpoint's"),
@@ -79,7 +80,6 @@ _UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "add_time_instruction": (False, "frames of a scan carry no time"),
     "rope_scaling_factor": (None, "set rope_scaling in the checkpoint's config.json"),
     "model_class_name": (None, "--model decides the class"),
-    "pretrain_mm_mlp_adapter": (None, "start from a checkpoint that has its projector"),
     "s2": (False, "the vision tower takes one scale"),
     "trainer_mode": ("regular", "this trainer mode needs the training loop that is broken in LLaVA-NeXT"),
     "use_pos_skipping": (False, "positions of the tokens are not skipped at random"),
@@ -162,6 +162,7 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     config = merged_config(model_args, data_args)
     if getattr(model_args, "coordinate_dtype", None) is None:
         config.coordinate_dtype = _cast_by_the_trainer(training_args) or config.coordinate_dtype
+    _check_projector_stage(model_class, model_args, training_args, config)
     notes = _set_host_arguments(model_args, data_args, training_args, config)
     sampler, clamped = parse_strategy(data_args.frame_sampling_strategy)
     config.clamp_points = clamped or config.clamp_points
@@ -207,16 +208,15 @@ def _check_options(model_args: Any, data_args: Any, training_args: Any) -> None:
     if model_args.version not in PROMPT_VERSIONS:
         what = f"--model video3d does not support --version {model_args.version}"
         raise DataError(what, remedy=f"its prompts are those of Qwen: give {' or '.join(PROMPT_VERSIONS)}")
+    projector = getattr(model_args, "pretrain_mm_mlp_adapter", None)
+    if projector is not None and not Path(projector).is_file():
+        raise MissingError(
+            "no such file (--pretrain_mm_mlp_adapter)", where=projector, remedy="name an mm_projector.bin"
+        )
     for name, (allowed, reason) in _UNSUPPORTED.items():
         for group in (model_args, data_args, training_args):
             if getattr(group, name, allowed) not in (allowed, None):
                 raise DataError(f"--model video3d does not support --{name} {getattr(group, name)}", remedy=reason)
-    parts = [part.strip() for part in (model_args.mm_tunable_parts or "").split(",") if part.strip()]
-    if model_args.tune_mm_mlp_adapter or parts in (["mm_mlp_adapter"], ["mm_vision_resampler"]):
-        raise DataError(
-            "the host would save nothing but the projector of this run: heads and new tokens would be lost",
-            remedy="add mm_language_model to --mm_tunable_parts, or use --lora_enable True",
-        )
     if training_args.attn_implementation == "flash_attention_2" and find_spec("flash_attn") is None:
         raise MissingError(
             "flash_attention_2 (the host's default) needs flash-attn, which is not installed",
@@ -286,6 +286,10 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
             "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 "
             "graphs and each kind of item is compiled anew"
         )
+    if getattr(training_args, "lora_enable", False) and not model_args.lora_vision_tower:
+        notes.append(
+            "adapters are on the language model; those of the reference are on the tower too (--lora_vision_tower True)"
+        )
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
     for name in _GROUPINGS:
@@ -295,6 +299,33 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
     if data_args.embodiedscan_folder:
         notes.append("--embodiedscan_folder is not read: boxes come from the data folder, which was made with them")
     return notes
+
+
+def trains_projector_alone(model_args: Any, training_args: Any) -> bool:
+    """Return whether the host saves nothing but the projector, as mm_projector.bin (`should_only_save_mm_adapter`)."""
+    parts = [part.strip() for part in (model_args.mm_tunable_parts or "").split(",") if part.strip()]
+    alone = parts in (["mm_mlp_adapter"], ["mm_vision_resampler"]) or bool(model_args.tune_mm_mlp_adapter)
+    return alone and not getattr(training_args, "lora_enable", False)
+
+
+def _check_projector_stage(model_class: Any, model_args: Any, training_args: Any, config: Video3DConfig) -> None:
+    """Check a stage that trains the projector alone: other parts that are trained would not be saved."""
+    from video3d_plugin.model import registry
+    from video3d_plugin.model.registry import new_parts
+
+    if not trains_projector_alone(model_args, training_args):
+        return
+    if (model_args.mm_tunable_parts or "").strip() == "mm_vision_resampler":
+        raise DataError("--mm_tunable_parts mm_vision_resampler trains nothing", remedy="the model has no resampler")
+    parts = {"ground_head_type": config.head is not None,
+             "world_position_embedding_type": config.position is not None and config.position.encoding == "mlp",
+             "model": bool(set(new_parts(model_class)) - set(new_parts(registry.get(registry.BASE))))}  # fmt: skip
+    trained = [f"--{name}" for name, has_weights in parts.items() if has_weights]
+    if trained:
+        raise DataError(
+            f"the host saves nothing but the projector of this run, and parts of {', '.join(trained)} train too",
+            remedy="leave them out, add mm_language_model to --mm_tunable_parts, or use --lora_enable True",
+        )
 
 
 def _turn_off_compilation(training_args: Any) -> None:

@@ -12,6 +12,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, Video3DError
@@ -124,7 +125,7 @@ def replace_functions(script: dict[str, Any], model_args: Any, data_args: Any, t
         MissingError: A file or a package is missing.
     """
     from video3d_plugin.hosts.llava_next.arguments import plan_run
-    from video3d_plugin.model.checkpoint.adapter import TARGETS
+    from video3d_plugin.model.checkpoint.adapter import TARGETS, TOWER_TARGETS
 
     check_script(script)
     plan = plan_run(model_args, data_args, training_args)
@@ -136,7 +137,8 @@ def replace_functions(script: dict[str, Any], model_args: Any, data_args: Any, t
     script["make_supervised_data_module"] = functools.partial(
         exit_on_error(make_data_module), plan, training_args=training_args
     )
-    script["find_all_linear_names"] = lambda model: TARGETS
+    targets = TOWER_TARGETS if model_args.lora_vision_tower else TARGETS
+    script["find_all_linear_names"] = lambda model: targets
 
 
 def check_script(script: dict[str, Any]) -> None:
@@ -174,6 +176,7 @@ def load_checkpoint(
     import torch
     from transformers import set_seed
 
+    from video3d_plugin.model.checkpoint.projector import load_projector
     from video3d_plugin.model.distributed import zero3
 
     zero3.join_process_group()
@@ -188,6 +191,9 @@ def load_checkpoint(
         attn_implementation=training_args.attn_implementation,
         **options,
     )
+    projector = getattr(model_args, "pretrain_mm_mlp_adapter", None)
+    if projector is not None:
+        load_projector(plan.model, Path(projector))
     return plan.model
 
 

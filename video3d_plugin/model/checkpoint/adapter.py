@@ -24,6 +24,8 @@ from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shape
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 # The linear layers of the language model, and of nothing else (heads and tower have linear layers, too).
 TARGETS = r"model\.layers\.\d+\.(self_attn|mlp)\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+# The same with the projections of the tower, to which the reference's suffixes q_proj, k_proj and v_proj lead PEFT.
+TOWER_TARGETS = rf"{TARGETS}|model\.vision_tower\..*\.self_attn\.(q_proj|k_proj|v_proj)"
 _REMEDY = "only LoRA adapters as PEFT saves them are loaded; merge others into their base first"
 _LETTERS = 512
 _MATRIX = re.compile(r"base_model\.model\.(.+)\.lora_(?:embedding_)?[AB](?:\.weight|\.bias)?")
@@ -104,8 +106,8 @@ class Adapter:
         """
         targets, path = self.settings["target_modules"], self.folder / CONFIG
         stored = {match[1] for name in self.shapes() if (match := _MATRIX.fullmatch(name))}
-        if targets == TARGETS:  # the one pattern that is known to end
-            changed = [name for name in names if re.fullmatch(TARGETS, name)]
+        if targets in (TARGETS, TOWER_TARGETS):  # the patterns that are known to end
+            changed = [name for name in names if re.fullmatch(targets, name)]
         elif isinstance(
             targets, str
         ):  # a pattern of a file is not run; as far as its matrices show, it means all layers

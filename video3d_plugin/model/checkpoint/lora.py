@@ -13,7 +13,7 @@ import torch
 
 from video3d_plugin.errors import DataError, MissingError, joined_names
 from video3d_plugin.files.atomic import replacing
-from video3d_plugin.model.checkpoint.adapter import TARGETS, Adapter, peft_settings, read_adapter
+from video3d_plugin.model.checkpoint.adapter import TARGETS, TOWER_TARGETS, Adapter, peft_settings, read_adapter
 from video3d_plugin.model.checkpoint.checks import check_finite, read_bin, shapes_of
 from video3d_plugin.model.distributed import zero3
 from video3d_plugin.model.registry import new_parts
@@ -25,7 +25,9 @@ _CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
 _TRAINED_IN_FULL = ("embed_tokens", "lm_head", "mm_projector", "image_newline")
 
 
-def add_lora(model: Any, *, rank: int = 64, alpha: int | None = None, dropout: float = 0.05) -> Any:
+def add_lora(
+    model: Any, *, rank: int = 64, alpha: int | None = None, dropout: float = 0.05, tower: bool = False
+) -> Any:
     """Add an adapter to the linear layers of the language model; heads and embeddings stay trainable in full.
 
     Its `save_pretrained` (which the Trainer calls) writes the whole folder, and its `load_adapter` (which the Trainer
@@ -36,6 +38,8 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int | None = None, dropout: f
         rank: Rank of the matrices.
         alpha: The adapter's output is scaled by alpha / rank; by default twice the rank.
         dropout: Share of an adapter's inputs that training drops.
+        tower: Add adapters to the query, key and value projections of the vision tower too, as the reference's training
+            does.
     """
     from peft import LoraConfig
 
@@ -46,7 +50,7 @@ def add_lora(model: Any, *, rank: int = 64, alpha: int | None = None, dropout: f
         bias="none",
         task_type="CAUSAL_LM",
         base_model_name_or_path=model.name_or_path,
-        target_modules=TARGETS,
+        target_modules=TOWER_TARGETS if tower else TARGETS,
     )
     wrapped = _peft_class()(model, config)
     train_in_full(wrapped)
