@@ -40,7 +40,13 @@ def repr_start(value):
     return type(value).__name__ if isinstance(value, int | str) else repr(value)[:20]
 
 
+def referit_doc(**more):
+    return {**scanrefer_doc(), "easy": True, "view_dependent": False, **more}
+
+
 DOCS = {
+    "nr3d": referit_doc(),
+    "sr3d": referit_doc(),
     "scanrefer": scanrefer_doc(),
     "multi3drefer": multi_doc(),
     "scan2cap": cap_doc(),

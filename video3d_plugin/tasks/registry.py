@@ -22,13 +22,12 @@ def _check(name: str, loaded: Any) -> None:
         raise DataError(f"its yaml_folder {folder} holds installed distributions: use a folder of its own")
 
 
+# The benchmarks of Video-3D LLM, which a model is trained on unless told otherwise.
+VIDEO3D_LLM = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 TASKS = ExtensionGroup(
     "video3d.tasks",
     "task",
-    {
-        name: f"video3d_plugin.tasks.{name}:TASK"
-        for name in ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
-    },
+    {name: f"video3d_plugin.tasks.{name}:TASK" for name in (*VIDEO3D_LLM, "nr3d", "sr3d")},
     _check,
 )
 BUILT_IN = tuple(TASKS.built_in)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import COORDINATE_DTYPES
-from video3d_plugin.tasks import BUILT_IN
+from video3d_plugin.tasks import VIDEO3D_LLM
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TrainSettings:
         DataError: If a number of steps, epochs or scenes is not positive.
     """
 
-    tasks: tuple[str, ...] = BUILT_IN
+    tasks: tuple[str, ...] = VIDEO3D_LLM
     epochs: float = 1.0
     steps: int | None = None
     scenes_per_step: int = 1

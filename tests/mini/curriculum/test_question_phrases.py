@@ -20,7 +20,7 @@ from video3d_plugin.mini.settings import MiniSettings
 from video3d_plugin.mini.train import from_scratch
 from video3d_plugin.prompts import ANSWER_PROMPT, GROUND_PROMPT
 from video3d_plugin.scene import Question
-from video3d_plugin.tasks import BUILT_IN
+from video3d_plugin.tasks import VIDEO3D_LLM
 
 ROOM = {
     1: ("red", "chair"),
@@ -202,7 +202,7 @@ def test_phrases_of_questions_are_tokenized_as_the_questions(rooms, monkeypatch)
     """Of every told question: the same ids, answer and all; names end where their words do."""
     monkeypatch.setattr(scene_targets, "QUESTION_PHRASES", 60)
 
-    questions = annotated_questions(rooms, BUILT_IN)
+    questions = annotated_questions(rooms, VIDEO3D_LLM)
     _, processor = from_scratch(SMALL, questions)
     named = names_in_folder(rooms, questions)
     scene_id = sorted(named)[0]
