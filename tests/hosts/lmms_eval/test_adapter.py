@@ -218,7 +218,7 @@ def test_answers_of_different_lengths_do_not_share_a_batch(adapter):
 
 def test_a_question_of_another_benchmark_is_refused_with_a_hint(adapter):
     lm = adapter.make()
-    with pytest.raises(DataError, match="not about a prepared scene .*video3d_all"):
+    with pytest.raises(DataError, match="questions of task name no scene .*video3d_all.*vsibench"):
         lm.generate_until(requests(lm, [{"question": "2 + 2?"}]))
 
 

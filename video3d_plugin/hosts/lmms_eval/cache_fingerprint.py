@@ -34,7 +34,7 @@ def of_run(model: Any, task_dict: dict) -> str:
     )
     if identity is not None:
         parts.append(f"model {identity}")
-    if _has_scene_tasks(task_dict):
+    if task_dict and (identity is not None or _has_scene_tasks(task_dict)):  # the model reads scenes in any task
         parts.append(f"data {of_data(STATE.data_folder().path)}")
     return _digest([__version__, *parts]) if parts else ""
 

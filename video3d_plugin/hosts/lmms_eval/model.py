@@ -23,10 +23,12 @@ from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 from video3d_plugin.hosts.lmms_eval.batching import AdaptiveBatches, group_sorted, is_out_of_memory, release_memory
 from video3d_plugin.hosts.lmms_eval.generation import Generation
+from video3d_plugin.hosts.lmms_eval.host_tasks import NOT_PREPARED, question_of_host, without_scene
 from video3d_plugin.hosts.lmms_eval.options import PROPOSALS, ModelOptions
 from video3d_plugin.hosts.lmms_eval.questions import (
     QuestionRequest,
     grounding_answer,
+    is_scene_doc,
     is_undetected,
     question_from_doc,
 )
@@ -196,12 +198,27 @@ class Video3DLmms(lmms):
         for position, request in enumerate(requests):
             if (request.metadata or {}).get("__padding_only__"):
                 continue  # synchronises ranks that communicate; these do not
-            _, options, _, doc_id, task, split = request.args
-            question = question_from_doc(self.task_dict[task][split][doc_id])
+            text, options, _, doc_id, task, split = request.args
+            doc = self.task_dict[task][split][doc_id]
+            of_host = not is_scene_doc(doc)
+            question = question_of_host(task, doc_id, doc, text) if of_host else question_from_doc(doc)
             repetition = asked[question.task, question.item_id]
             asked[question.task, question.item_id] += 1
-            result.append(QuestionRequest(position, request, question, Generation.of(options), repetition))
-        return result
+            result.append(QuestionRequest(position, request, question, Generation.of(options), repetition, of_host))
+        return self._about_prepared_scenes(result)
+
+    def _about_prepared_scenes(self, requests: list[QuestionRequest]) -> list[QuestionRequest]:
+        """Leave questions of lmms-eval's own tasks unanswered whose scenes are not prepared."""
+        of_host = [request for request in requests if request.of_host]
+        if not of_host:
+            return requests
+        missing = without_scene(of_host, self.data.scene_ids, self.data.path)
+        for task in sorted({request.question.task for request in of_host}):
+            log.warning("%s: answered from the prepared frames of each scene, not from the task's own video", task)
+        for request in missing:
+            _note_unanswered([request], f"{request.question.task}: {NOT_PREPARED}")
+        left_out = {request.position for request in missing}
+        return [request for request in requests if request.position not in left_out]
 
     def _answer_scene(
         self, scene_id: str, loading: Future[SceneInputs], requests: list[QuestionRequest]

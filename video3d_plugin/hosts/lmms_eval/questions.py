@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from video3d_plugin.hosts.lmms_eval.generation import Generation
 from video3d_plugin.prompts import GROUND_ANSWER
 from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tasks import is_grounding, needs_point
+
+OWN_FIELDS = ("task", "item_id", "scene_id", "prompt")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class QuestionRequest:
         question: The question.
         generation: How its answer is generated.
         repetition: How many times the question was asked before in the same call (lmms-eval's --repeats).
+        of_host: Whether it belongs to one of lmms-eval's own tasks.
     """
 
     position: int
@@ -33,6 +36,7 @@ class QuestionRequest:
     question: Question
     generation: Generation = Generation()
     repetition: int = 0
+    of_host: bool = False
 
     @property
     def order(self) -> tuple[str, str, str, int]:
@@ -56,13 +60,9 @@ def question_from_doc(doc: dict) -> Question:
     Raises:
         DataError: The document belongs to another benchmark.
     """
-    missing = [name for name in ("task", "item_id", "scene_id", "prompt") if name not in doc]
-    if missing:
-        raise DataError(
-            f"the question has no {', '.join(missing)}: it is not about a prepared scene",
-            where="--model video3d",
-            remedy="choose among this package's tasks, e.g. --tasks video3d_all",
-        )
+    if not is_scene_doc(doc):
+        missing = [name for name in OWN_FIELDS if name not in doc]
+        raise DataError(f"the question has no {', '.join(missing)}: it is of another task")
     points: Any = tuple(tuple(float(v) for v in point) for point in doc.get("coords") or ())
     return Question(
         task=doc["task"],
@@ -72,6 +72,11 @@ def question_from_doc(doc: dict) -> Question:
         answer=GROUND_ANSWER if is_grounding(doc["task"]) else None,
         coords=points,
     )
+
+
+def is_scene_doc(doc: Mapping[str, Any]) -> bool:
+    """Return whether a document is one of this package's tasks."""
+    return all(name in doc for name in OWN_FIELDS)
 
 
 def is_undetected(question: Question) -> bool:
