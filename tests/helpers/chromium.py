@@ -147,7 +147,7 @@ class Page:
         wait = "await new Promise(r => setTimeout(r, 100))"
         self.js(
             "(async () => { await new Promise(r => setTimeout(r, 600));"
-            f"for (let i = 0; i < 200 && !V.complete; i++) {wait}; {wait}; }})()"
+            f"for (let i = 0; i < 200 && (!V.complete || V.stage.flight); i++) {wait}; {wait}; }})()"
         )
 
     def click(self, x: float, y: float) -> None:

@@ -21,6 +21,8 @@ def chromium():
         said = f"VIDEO3D_CHROMIUM={given} is not there" if given else "set VIDEO3D_CHROMIUM, or install chromium"
         pytest.skip(f"no Chromium found: {said}")
     with Page(path) as page:
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # no flights to wait for
+        page.call("Emulation.setEmulatedMedia", features=[still])
         yield page
 
 

@@ -158,3 +158,112 @@ def test_a_scene_without_boxes_or_points_says_no_error(opened, view):
     page = opened((), replace(view, scene=bare, cloud=empty, chosen=()))
     page.click(300, 300)
     assert page.js("V.state.selected") is None and "frames" in page.js("$('strip-title').textContent")
+
+
+def set_size(page, width, height):
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    page.settle()
+
+
+SPREAD = """(() => {
+  const project = projector(V.stage), at = POINTS.map((p) => project(p));
+  const { clientWidth: w, clientHeight: h } = V.stage.canvas;
+  const [xs, ys] = [0, 1].map((i) => at.map((p) => p[i]));
+  return [Math.min(...xs), w - Math.max(...xs), Math.min(...ys), h - Math.max(...ys)];
+})()"""
+
+
+@pytest.mark.parametrize("size", [(900, 500), (390, 700)])
+def test_views_hold_what_they_show_and_touch_a_margin_also_after_a_change_of_size(opened, item, size):
+    page = opened([item])
+    try:
+        set_size(page, *size)
+        room = SPREAD.replace("POINTS", "V.stage.extent.points.map((p) => p.toArray())")
+        box = SPREAD.replace("POINTS", "edges(V.state.selected.box).flat()")
+        for button in ("#view-above", "#view-home"):
+            page.js(f"document.querySelector('{button}').click()")
+            page.settle()
+            free = page.js(room)
+            assert min(free) > 20, (button, free)
+            assert min(free[0] + free[1], free[2] + free[3]) < 110, (button, free)  # no nearer view has all points
+        page.js("$('view-box').click()")
+        page.settle()
+        free, (width, height) = page.js(box), page.js("[V.stage.canvas.clientWidth, V.stage.canvas.clientHeight]")
+        assert min(free) > 20 and min((free[0] + free[1]) / width, (free[2] + free[3]) / height) < 0.75
+        assert page.js("document.documentElement.scrollWidth") <= size[0]
+    finally:
+        set_size(page, 1280, 800)
+
+
+def test_the_point_tool_copies_the_point_under_the_pointer(opened, view):
+    page = opened()
+    target = view.scene.instances[0].box[:3]
+    page.key("p")
+    x, y = spot(page, [float(v) for v in target])
+    page.click(x, y)
+    page.settle()
+    told = page.js("$('told').textContent")
+    assert "--point " in told
+    point = np.array([float(v) for v in told.split("--point ")[1].split()])
+    assert np.linalg.norm(view.cloud.points - point, axis=1).min() < 0.02
+    assert page.js("V.state.selected") is None  # the click did not select the box there
+    seen = spot(page, point.tolist())
+    assert np.hypot(seen[0] - x, seen[1] - y) < 12
+    page.key("Escape")
+    assert page.js("V.state.tool") is None
+
+
+def test_two_clicks_measure_the_distance_between_their_points(opened, view):
+    page = opened()
+    page.key("m")
+    for x in (400, 620):
+        page.click(x, 400)
+        page.settle()
+    a, b = (np.array(p) for p in page.js("V.state.measured"))
+    assert f"{np.linalg.norm(a - b):.2f} m" in page.js("$('told').textContent") and np.linalg.norm(a - b) > 0.1
+
+
+def test_the_timeline_flies_between_poses_and_stops_in_a_frame(opened, view):
+    page = opened()
+    page.js("$('timeline').value = 1.5; $('timeline').dispatchEvent(new Event('input'))")
+    middle = page.js("new THREE.Vector3().setFromMatrixPosition(V.stage.camera.matrixWorld).toArray()")
+    ends = np.array([view.frames[i].world_from_camera[:3, 3] for i in (1, 2)])
+    assert middle == pytest.approx(ends.mean(0).tolist(), abs=1e-4) and page.js("$('photo').hidden")
+    page.js("$('timeline').dispatchEvent(new Event('change'))")
+    assert page.js("V.state.look") == 2 and not page.js("$('photo').hidden")
+    page.key("Escape")
+    assert page.js("V.state.look") is None
+
+
+def test_a_selected_box_keeps_its_colour_and_its_proposal_is_no_second_row(opened, item):
+    box = item["proposals"][1]
+    shown = {**item, "predicted": [{"box": box, "score": 0.9, "confidence": 0.56}], "note": "nothing fits: 4 %"}
+    page = opened([{**shown, "confidences": [0.1] * len(item["proposals"])}])
+    color = page.js("V.stage.fill.material.color.getHex()")
+    assert page.js("V.state.selected.kind") == "predicted" and color == page.js("STYLE.predicted.color")
+    rows = page.js("[...document.querySelectorAll('#box-list li')].map((r) => r.textContent)")
+    assert sum("56 %" in row for row in rows) == 1 and len(rows) == 1 + len(item["proposals"])  # truth, the others
+    assert page.js("document.querySelectorAll('#box-list .bar').length") == len(item["proposals"])
+    assert "nothing fits: 4 %" in page.js("$('item-note').textContent")
+
+
+def test_only_layers_that_exist_are_listed_and_an_empty_section_says_why(opened, view):
+    from dataclasses import replace
+
+    note = "no camera JSON: the PrimeSense default intrinsics (525) are assumed; add one"
+    bare = replace(view.scene, instances=(), proposals=np.zeros((0, 6), np.float32), notes=(note,))
+    page = opened((), replace(view, scene=bare))
+    layers = page.js("[...document.querySelectorAll('#layers input')].map((b) => b.id.slice(6))")
+    assert not {"truth", "predicted", "proposal", "labels"} & set(layers) and "cloud" in layers
+    assert "--proposals auto" in page.js("$('box-none').textContent")
+    assert "PrimeSense" in page.js("$('assumptions').textContent") and page.js("$('note-part').hidden")
+
+
+def test_the_theme_follows_the_system_and_a_key_changes_it(opened):
+    page = opened()
+    before = page.js("document.documentElement.dataset.theme")
+    page.key("l")
+    assert {before, page.js("document.documentElement.dataset.theme")} == {"light", "dark"}
+    page.key("?")
+    assert page.js("$('help').open") and "--point" in page.js("$('help').innerText")
+    page.js("$('help').close()")

@@ -7,6 +7,18 @@ from video3d_plugin.scene import Scene
 _OF_BOXES = ("annotated boxes", "predicted proposals")  # what an own scan never has; `prepare` and the page say it
 
 
+_OF_ASSUMPTIONS = ("assumed", "estimated", "not levelled", "taken as z = 0", "not aligned")
+
+
+def assumptions(scene: Scene) -> tuple[str, ...]:
+    """Return the notes that say what is assumed of a scan, such as its camera, its scale or the direction up.
+
+    Args:
+        scene: The scan, as it was read.
+    """
+    return tuple(note for note in dict.fromkeys(scene.notes) if any(words in note for words in _OF_ASSUMPTIONS))
+
+
 def remarks(scene: Scene) -> list[str]:
     """Return lines for the terminal: what is assumed or seems wrong, and what was left out.
 

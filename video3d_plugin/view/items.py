@@ -13,6 +13,8 @@ An item is a dict of JSON values. Boxes are (6,): centre and size in the world f
     predicted   [{"box", "score", "confidence", "iou"}]; "iou" is that with the best-overlapping true box
     proposals   boxes of the proposals, or None
     scores      scores of the proposals, and possibly one for "no object"; or None
+    confidences how sure the model is of each proposal, 0 to 1; or None
+    note        what is said below the answer, in small; ""
 """
 
 from __future__ import annotations
@@ -70,9 +72,28 @@ def item_of_grounding(grounding: Grounding, number: int = 0) -> Item:
     item["predicted"] = [
         {"box": list(box.box), "score": box.score, "confidence": box.confidence} for box in grounding.chosen
     ]
+    item["confidences"] = [box.confidence for box in by_index]
+    item["answer"] = headline(grounding)
     if grounding.nothing is not None:
-        item["answer"] = f"{len(grounding.chosen)} selected; confidence that nothing fits: {grounding.nothing:.0%}"
+        item["note"] = f"nothing fits: {in_per_cent(grounding.nothing)}"
     return item
+
+
+def headline(grounding: Grounding) -> str:
+    """Return the result of grounding in words, such as `1 box, 56 % sure`."""
+    sure = [in_per_cent(box.confidence).removesuffix(" %") for box in grounding.chosen]
+    if not sure:
+        return "nothing here fits"
+    if len(sure) == 1:
+        return f"1 box, {sure[0]} % sure"
+    shown = sure if len(sure) <= 4 else [*sure[:3], "…", sure[-1]]
+    return f"{len(sure)} boxes, {', '.join(shown)} % sure"
+
+
+def in_per_cent(share: float) -> str:
+    """Format a share as the page does: `56 %`, with a decimal where it would round to nothing: `0.4 %`."""
+    value = share * 100
+    return f"{value:.1f} %" if 0 < value < 0.95 else f"{value:.0f} %"
 
 
 def item_of_answer(
@@ -103,7 +124,7 @@ def item_of_asked(asked: Mapping[str, Any]) -> Item:
         TypeError, ValueError, OverflowError: A field has another type.
     """
     item = _blank(str(asked["task"]), _text(asked.get("id")) or "", str(asked["question"]), _text(asked.get("answer")))
-    for name in ("status", "reason", "measure"):
+    for name in ("status", "reason", "measure", "note"):
         item[name] = _text(asked.get(name)) or ""
     item["expected"] = [str(text) for text in asked.get("expected") or []]
     item["verdict"] = asked.get("verdict") if asked.get("verdict") in ("right", "wrong") else None
@@ -116,6 +137,7 @@ def item_of_asked(asked: Mapping[str, Any]) -> Item:
         for row, box in zip(rows, _boxes([row["box"] for row in rows]), strict=True)
     ]
     item.update(_proposals(asked.get("proposals"), asked.get("scores")))
+    item["confidences"] = _confidences(asked.get("confidences"), item["proposals"])
     set_ious(item)
     return item
 
@@ -162,6 +184,8 @@ def _blank(task: str, name: str, question: str = "", answer: str | None = None) 
         "predicted": [],
         "proposals": None,
         "scores": None,
+        "confidences": None,
+        "note": "",
     }
 
 
@@ -181,6 +205,13 @@ def _proposals(boxes: Any, scores: Any) -> Item:
         if len(values) in (len(rows), len(rows) + 1):
             return {"proposals": rows, "scores": values}
     return {"proposals": None, "scores": None}
+
+
+def _confidences(values: Any, proposals: list[list[float]] | None) -> list[float | None] | None:
+    """The confidences, if there is one for each proposal; else None."""
+    if not isinstance(values, list) or len(values) != len(proposals or []):
+        return None
+    return [_number(value) for value in values]
 
 
 def _boxes(boxes: Any) -> list[list[float]]:

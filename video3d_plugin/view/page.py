@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from video3d_plugin import __version__
+from video3d_plugin.data.remarks import assumptions
 from video3d_plugin.errors import MissingError
 from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.scene import Scene
@@ -25,7 +26,10 @@ from video3d_plugin.view.scene_view import SceneView
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 LIBRARY = "vendor/three.min.js"
-SCRIPTS = ("base.js", "cloud.js", "boxes.js", "camera.js", "look.js", "items.js", "main.js")
+SCRIPTS = (
+    "base.js", "shading.js", "cloud.js", "guides.js", "boxes.js", "camera.js", "look.js", "timeline.js", "tools.js",
+    "items.js", "controls.js", "main.js",
+)  # fmt: skip
 
 
 def write_page(path: Path, view: SceneView, items: Sequence[Item] = (), **about: Any) -> int:
@@ -87,11 +91,13 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         Values that `as_json` takes; metres, world frame, poses (4, 4) row by row.
     """
     scene = view.scene
+    assumed = assumptions(scene)
     return {
         "version": __version__,
         "scene": scene.scene_id,
         "about": {name: str(value) for name, value in about.items() if value not in (None, "")},
-        "notes": [*scene.notes, *_omission_notes(view)],
+        "assumptions": list(assumed),
+        "notes": [*(note for note in scene.notes if note not in assumed), *_omission_notes(view)],
         "up": view.up,
         "cloud": {"count": len(view.cloud), "voxel": round(view.cloud.voxel_m, 6), **_frame_of(view)},
         "frames": [

@@ -1,6 +1,6 @@
 "use strict";
 // Shared by all scripts: the data, elements, formatting of numbers, and boxes. Texts never become HTML.
-const V = { data: null, parts: [], state: { item: 0, selected: null, look: null } };
+const V = { data: null, parts: [], state: { item: 0, selected: null, look: null, tool: null, hover: null, measured: [] } };
 
 const $ = (id) => document.getElementById(id);
 
@@ -28,6 +28,12 @@ const imageOf = (frame) => `data:image/jpeg;base64,${frame.jpeg}`;
 
 function metres(value) {
   return `${value.toFixed(2)} m`;
+}
+
+/** Format a share as per cent, with a decimal where it would round to nothing: "56 %", "0.4 %". */
+function percent(share) {
+  const value = share * 100;
+  return `${value > 0 && value < 0.95 ? value.toFixed(1) : Math.round(value)} %`;
 }
 
 function triple(values) {

@@ -5,8 +5,11 @@ const STYLE = {
   proposal: { color: 0x7f93ad, width: 1, behind: 0.12, front: 0.45 },
   truth: { color: 0x35d6a0, width: 3, behind: 0.45, front: 1 },
   predicted: { color: 0xffb020, width: 3, behind: 0.45, front: 1 },
-  selected: { color: 0xffffff, width: 4, behind: 0.8, front: 1 },
+  halo: { color: 0xffffff, width: 9, behind: 0.25, front: 0.8 },
 };
+const LABELLED = 24; // proposals at most that have a label at once
+
+const css = (color) => `#${color.toString(16).padStart(6, "0")}`;
 
 /** The boxes of the current item (or of the scene): {kind, box, name, score, confidence, iou}. */
 function currentBoxes() {
@@ -28,19 +31,26 @@ function currentBoxes() {
   const nameOf = (i) => (ofScene && V.data.proposalLabels[i]) || `proposal ${i}`;
   const order = proposals.map((_, i) => i);
   if (scores) order.sort((a, b) => scores[b] - scores[a]);
-  order.forEach((i) => boxes.push({ kind: "proposal", box: proposals[i], name: nameOf(i), score: scores ? scores[i] : null }));
+  const sure = (item && item.confidences) || [];
+  order.forEach((i) => {
+    const same = boxes.find((b) => b.kind === "predicted" && isSame(b.box, proposals[i]));
+    if (same) return (same.score ??= scores ? scores[i] : null); // the chosen box is one of the proposals: one row
+    boxes.push({ kind: "proposal", box: proposals[i], name: nameOf(i), score: scores ? scores[i] : null, confidence: sure[i] });
+  });
   return boxes;
 }
 
+const isSame = (a, b) => a.every((v, i) => Math.abs(v - b[i]) < 1e-3);
+
 /** The annotated label of a true box; "" if the scene has none. */
 function labelOfTruth(box) {
-  const same = V.data.truth.find((t) => t.box.every((v, i) => Math.abs(v - box[i]) < 1e-3));
+  const same = V.data.truth.find((t) => isSame(t.box, box));
   return same ? same.label : "";
 }
 
 /** The label of the scene's proposal that a predicted box is; "" if it has none. */
 function labelOfProposal(box) {
-  const at = V.data.proposals.findIndex((p) => p.every((v, i) => Math.abs(v - box[i]) < 1e-3));
+  const at = V.data.proposals.findIndex((p) => isSame(p, box));
   return V.data.proposalLabels[at] || "";
 }
 
@@ -55,22 +65,34 @@ function makeLines(stage) {
       });
       const lines = new THREE.LineSegments2(new THREE.LineSegmentsGeometry(), material);
       lines.frustumCulled = false;
-      lines.renderOrder = kind === "selected" ? 3 : kind === "proposal" ? 1 : 2;
+      lines.renderOrder = { halo: 2, proposal: 1 }[kind] || 3;
       lines.visible = false;
       group.add(lines);
       return lines;
     });
     layers[kind] = pair;
   }
+  const fill = new THREE.Mesh(new THREE.BoxGeometry(1, 1, 1), new THREE.MeshBasicMaterial({
+    transparent: true, opacity: 0.16, depthWrite: false, side: THREE.DoubleSide,
+  }));
+  fill.visible = false;
+  group.add(fill);
   stage.scene.add(group);
   stage.lines = layers;
+  stage.fill = fill;
 }
 
 function drawBoxes(stage) {
   for (const kind of Object.keys(STYLE)) {
-    const shown = V.boxes.filter((b) => (kind === "selected" ? b === V.state.selected : b.kind === kind && V.layers[kind]));
+    const shown = V.boxes.filter((b) => (kind === "halo" ? b === V.state.selected : b.kind === kind && isShown(b)));
     setLines(stage.lines[kind], shown.map((b) => b.box));
   }
+  const chosen = V.state.selected;
+  stage.fill.visible = Boolean(chosen);
+  if (!chosen) return;
+  stage.fill.material.color.set(STYLE[chosen.kind].color);
+  stage.fill.position.set(...chosen.box.slice(0, 3));
+  stage.fill.scale.set(...chosen.box.slice(3).map((side) => Math.max(Math.abs(side), 1e-4)));
 }
 
 function setLines(pair, boxes) {
@@ -88,21 +110,28 @@ const isShown = (box) => V.layers[box.kind] || box === V.state.selected;
 
 function labelText(box) {
   const parts = [box.name];
-  if (box.kind === "predicted" && box.confidence != null) parts.push(`${Math.round(box.confidence * 100)} %`);
-  else if (box.kind !== "truth" && box.score != null) parts.push(number(box.score));
+  if (valueOf(box)) parts.push(valueOf(box));
   if (box.iou != null) parts.push(`IoU ${number(box.iou)}`);
   return parts.join(" · ");
+}
+
+/** How sure the model is of a box in per cent; else its score. One unit for all boxes of an item. */
+function valueOf(box) {
+  if (box.confidence != null) return percent(box.confidence);
+  return box.score == null ? "" : number(box.score);
 }
 
 /** Place labels above the boxes that matter; `project` maps a world point to the screen, or to null. */
 function drawLabels(project) {
   const holder = $("labels");
-  const labelled = V.boxes.filter((b) => isShown(b) && (b.kind !== "proposal" || b === V.state.selected)).slice(0, 60);
+  const shown = V.boxes.filter(isShown), chosen = V.state.selected;
+  const proposals = shown.filter((b) => b.kind === "proposal" && b !== chosen).slice(0, LABELLED);
+  const labelled = [...shown.filter((b) => b.kind !== "proposal" || b === chosen).slice(0, 60), ...proposals];
   const item = V.data.items[V.state.item];
   const wanted = labelled.map((b) => {
     const [low, high] = corners(b.box);
     const top = V.data.up.map((u, i) => (u > 0.5 ? high[i] : u < -0.5 ? low[i] : b.box[i]));
-    return { at: top, text: labelText(b), kind: b === V.state.selected ? "selected" : b.kind };
+    return { at: top, text: labelText(b), kind: b === chosen ? `${b.kind} selected` : b.kind };
   });
   if (item && item.point) wanted.push({ at: item.point, text: "asked here", kind: "point" });
   while (holder.children.length < wanted.length) holder.append(make("div"));
@@ -113,6 +142,8 @@ function drawLabels(project) {
     if (!spot) return;
     element.className = `label ${wanted[i].kind}`;
     if (element.textContent !== wanted[i].text) element.textContent = wanted[i].text;
+    const half = element.offsetWidth / 2 + 4, width = holder.clientWidth;
+    if (spot[0] > 0 && spot[0] < width) spot[0] = Math.max(half, Math.min(width - half, spot[0])); // whole, at the edge
     let y = spot[1] - 26;
     while (taken.some(([tx, ty]) => Math.abs(tx - spot[0]) < 130 && Math.abs(ty - y) < 20)) y -= 21;
     taken.push([spot[0], y]);

@@ -1,6 +1,8 @@
 "use strict";
 // The renderer, the point cloud, and the path of the cameras.
 
+const POINT_SIZE = 2.7; // in voxels: round points leave no gaps on a surface
+
 function makeStage() {
   THREE.ColorManagement.enabled = false; // colours come as the camera saw them, and go to the screen so
   const canvas = $("cloud-canvas");
@@ -8,16 +10,20 @@ function makeStage() {
   const renderer = new THREE.WebGLRenderer({ canvas, context });
   renderer.outputColorSpace = THREE.LinearSRGBColorSpace;
   renderer.localClippingEnabled = true;
+  renderer.setClearColor(0x000000, 0);
   renderer.setPixelRatio(slow ? 1 : Math.min(window.devicePixelRatio || 1, 2));
   const up = new THREE.Vector3(...V.data.up);
-  const camera = new THREE.PerspectiveCamera(50, 1, 0.05, 200);
+  const camera = new THREE.PerspectiveCamera(50, 1, NEAR, FAR);
   camera.up.copy(up);
   const controls = new THREE.OrbitControls(camera, canvas);
   controls.enableDamping = false;
   controls.zoomToCursor = true;
-  const scene = new THREE.Scene();
+  const scene = new THREE.Scene(), cloudScene = new THREE.Scene();
   const ceiling = new THREE.Plane(up.clone().negate(), 1e6); // keeps what lies below
-  return { canvas, renderer, camera, controls, scene, up, ceiling, cloud: null, path: null, whole: 0, part: 0 };
+  return {
+    canvas, renderer, camera, controls, scene, cloudScene, up, ceiling, slow, dome: makeDome(renderer), cloud: null, path: null,
+    whole: 0, part: 0, fitted: null,
+  };
 }
 
 /** Create a WebGL 2 context; without antialiasing where there is no GPU, since it takes four times as long there. */
@@ -37,7 +43,7 @@ function makeCloud(stage) {
   geometry.setAttribute("position", new THREE.BufferAttribute(new Uint16Array(bytes.buffer, 0, count * 3), 3));
   geometry.setAttribute("color", new THREE.BufferAttribute(new Uint8Array(bytes.buffer, count * 6, count * 3), 3, true));
   const material = new THREE.PointsMaterial({
-    size: voxel * 2.3, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
+    size: voxel * POINT_SIZE, vertexColors: true, sizeAttenuation: true, clippingPlanes: [stage.ceiling],
   });
   geometry.setAttribute("facing", new THREE.BufferAttribute(new Int8Array(bytes.buffer, count * 9, count * 3), 3, true));
   seeInto(stage, material);
@@ -48,24 +54,28 @@ function makeCloud(stage) {
   stage.cloud = points;
   stage.whole = count;
   stage.part = Math.min(count, 80000); // the points are shuffled: any part of them shows the whole room
-  stage.scene.add(points);
+  stage.cloudScene.add(points);
+  points.updateMatrixWorld();
   return extentOf(geometry, origin, step);
 }
 
-/** Hide points that face away from the camera, so that walls and ceiling do not block the view into the room. */
+/** Make points round, and hide those that face away from the camera, so that walls do not block the view into the room. */
 function seeInto(stage, material) {
   stage.inside = { value: 1 };
   material.onBeforeCompile = (shader) => {
     shader.uniforms.inside = stage.inside;
+    shader.fragmentShader = shader.fragmentShader.replace("#include <clipping_planes_fragment>",
+      "if (length(gl_PointCoord - 0.5) > 0.5) discard;\n#include <clipping_planes_fragment>");
     shader.vertexShader = shader.vertexShader
       .replace("void main() {", "attribute vec3 facing;\nuniform float inside;\nvoid main() {")
       .replace("#include <fog_vertex>", `#include <fog_vertex>
+        gl_PointSize = max(gl_PointSize, 2.5); // no gaps on a surface that is far away
         vec3 toEye = normalize(cameraPosition - (modelMatrix * vec4(position, 1.0)).xyz);
         if (inside > 0.5 && dot(facing, toEye) < -0.12) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);`);
   };
 }
 
-/** Return the extent of the middle 98 % of the points along each axis, so that outliers do not count. */
+/** Return the extent of the middle 98 % of the points along each axis, so that outliers do not count, and points of it. */
 function extentOf(geometry, origin, step) {
   const array = geometry.getAttribute("position").array;
   const low = [0, 0, 0], high = [1, 1, 1];
@@ -78,7 +88,12 @@ function extentOf(geometry, origin, step) {
     low[axis] = origin[axis] + step * values[Math.floor(values.length * 0.01)];
     high[axis] = origin[axis] + step * values[Math.min(values.length - 1, Math.floor(values.length * 0.99))];
   }
-  return { low: new THREE.Vector3(...low), high: new THREE.Vector3(...high) };
+  const box = new THREE.Box3(new THREE.Vector3(...low), new THREE.Vector3(...high)), points = [];
+  for (let i = 0; i + 2 < array.length; i += 12 * every) {
+    const point = new THREE.Vector3(array[i], array[i + 1], array[i + 2]).multiplyScalar(step).add(new THREE.Vector3(...origin));
+    if (box.containsPoint(point)) points.push(point);
+  }
+  return { low: box.min, high: box.max, points };
 }
 
 /** Draw the camera path as a line, and a small pyramid for each frame that the model sees. */

@@ -23,7 +23,7 @@ function showItem(stage, index) {
   $("expected-part").hidden = !item.expected.length;
   fill($("expected"), item.expected.slice(0, 20).map((text) => make("li", "", text)));
   const score = item.score === null || item.score === undefined ? "" : `${item.measure}: ${number(item.score)}`;
-  $("item-note").textContent = [score, item.reason].filter(Boolean).join(" · ");
+  $("item-note").textContent = [item.note, score, item.reason].filter(Boolean).join(" · ");
   refresh(stage);
   drawList(stage);
 }
@@ -60,7 +60,9 @@ function drawList(stage) {
     return row;
   }));
   const current = $("item-list").querySelector('[aria-current="true"]');
-  if (current) current.scrollIntoView({ block: "nearest" });
+  if (!current) return; // scrollIntoView would scroll the whole page on a phone
+  const list = $("item-list"), top = current.offsetTop - list.offsetTop;
+  if (top < list.scrollTop || top + current.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top;
 }
 
 function step(stage, by) {
@@ -82,7 +84,7 @@ function makeFilters(stage) {
   $("task-filter").hidden = tasks.length < 2;
   const judged = V.data.items.some((item) => item.verdict);
   for (const button of document.querySelectorAll("[data-filter]")) {
-    button.hidden = !judged && button.dataset.filter !== "all";
+    button.hidden = !judged;
     button.setAttribute("aria-pressed", String(button.dataset.filter === V.filter));
     button.addEventListener("click", () => {
       V.filter = button.dataset.filter;
@@ -113,12 +115,17 @@ function select(stage, box) {
 
 function drawBoxList(stage) {
   const rows = V.boxes.filter((b) => b.kind !== "proposal" || V.layers.proposal || b.score !== null).slice(0, 120);
+  const scores = rows.map((b) => b.score).filter((score) => score != null);
+  const range = [Math.min(0, ...scores), Math.max(...scores)];
+  $("box-none").hidden = rows.length > 0;
+  $("box-none").textContent = whyNoBoxes();
   fill($("box-list"), rows.map((box) => {
     const row = make("li");
     row.tabIndex = 0;
     row.setAttribute("aria-current", String(box === V.state.selected));
-    const value = box.iou != null ? `IoU ${number(box.iou)}` : box.confidence != null ? `${Math.round(box.confidence * 100)} %` : number(box.score);
+    const value = [box.iou != null && `IoU ${number(box.iou)}`, valueOf(box)].filter(Boolean).join(" · ");
     row.append(make("span", `swatch ${box.kind}`), make("span", "line", box.name), make("span", "number", value));
+    if (valueOf(box)) row.append(barOf(box, range));
     const choose = () => select(stage, box === V.state.selected ? null : box);
     row.addEventListener("click", choose);
     row.addEventListener("dblclick", () => { select(stage, box); endLook(stage); fly(stage, boxView(stage, box.box)); });
@@ -132,11 +139,26 @@ function drawBoxInfo() {
   if (!box) return fill($("box-info"), []);
   const list = make("dl");
   const rows = [["box", box.name], ["centre", `${triple(box.box.slice(0, 3))} m`], ["size", `${triple(box.box.slice(3))} m`]];
-  if (box.score != null) rows.push(["score", number(box.score, 3)]);
-  if (box.confidence != null) rows.push(["confidence", `${(box.confidence * 100).toFixed(1)} %`]);
+  if (box.confidence != null) rows.push(["sure", percent(box.confidence)]);
+  else if (box.score != null) rows.push(["score", number(box.score, 3)]);
   if (box.iou != null) rows.push(["IoU with truth", number(box.iou, 3)]);
   const seen = V.data.frames.filter((frame) => sees(frame, box.box)).length;
   rows.push(["in frames", `${seen} of ${V.data.frames.length}`]);
   for (const [name, value] of rows) list.append(make("dt", "", name), make("dd", "", value));
   fill($("box-info"), [list]);
+}
+
+/** A bar as long as the model is sure of the box, or as its score lies between the lowest (or 0) and the highest. */
+function barOf(box, [low, high]) {
+  const bar = make("span", `bar ${box.kind}`), share = box.confidence ?? (box.score - low) / Math.max(high - low, 1e-9);
+  bar.style.setProperty("--share", Math.max(0, Math.min(1, share)));
+  return bar;
+}
+
+function whyNoBoxes() {
+  if (V.boxes.length) return "Proposals are hidden: turn them on below.";
+  const item = V.data.items[V.state.item];
+  if (item && item.scores) return "Nothing here fits the description.";
+  if (V.data.proposals.length || V.data.truth.length) return "This question is not answered with boxes.";
+  return "No boxes: the scan has no annotated objects, and no proposals were made (--proposals auto makes them).";
 }

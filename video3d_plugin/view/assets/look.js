@@ -9,17 +9,24 @@ function frameSpot(stage, frame) {
   return { scale, left: (clientWidth - width * scale) / 2, top: (clientHeight - height * scale) / 2 + 12, width: width * scale, height: height * scale };
 }
 
+/** The pose of a frame: x right, y down, z forward there; three.js looks along -z with y up. */
+function matrixOf(frame) {
+  const p = frame.pose;
+  return new THREE.Matrix4().set(p[0], -p[1], -p[2], p[3], p[4], -p[5], -p[6], p[7], p[8], -p[9], -p[10], p[11], 0, 0, 0, 1);
+}
+
+const freeView = (stage) => ({ position: stage.camera.position.clone(), target: stage.controls.target.clone() });
+
 /** Set the camera's pose and projection so that the frame lies at `frameSpot`. */
-function takePlace(stage, frame) {
-  const { camera } = stage, p = frame.pose, spot = frameSpot(stage, frame);
+function takePlace(stage, frame, pose = matrixOf(frame)) {
+  const { camera } = stage, spot = frameSpot(stage, frame);
   const [fx, fy, cx, cy] = frame.camera.map((v) => v * spot.scale);
   const { clientWidth: W, clientHeight: H } = stage.canvas;
-  const near = 0.05, far = 200;
+  const near = NEAR, far = FAR;
   // pixel centres lie at integers, so the image's edge is half a pixel further out
   const u0 = cx + spot.scale / 2 + spot.left, v0 = cy + spot.scale / 2 + spot.top;
   camera.matrixAutoUpdate = false;
-  // columns of the pose: x right, y down, z forward; three.js looks along -z with y up
-  camera.matrix.set(p[0], -p[1], -p[2], p[3], p[4], -p[5], -p[6], p[7], p[8], -p[9], -p[10], p[11], 0, 0, 0, 1);
+  camera.matrix.copy(pose);
   camera.matrixWorldNeedsUpdate = true;
   camera.updateMatrixWorld(true);
   camera.projectionMatrix.set(
@@ -34,8 +41,9 @@ function takePlace(stage, frame) {
 
 function startLook(stage, index) {
   const frame = V.data.frames[index];
-  if (V.state.look === null) stage.free = { position: stage.camera.position.clone(), target: stage.controls.target.clone() };
+  if (V.state.look === null) stage.free = freeView(stage);
   stage.flight = null;
+  $("timeline").value = index;
   V.state.look = index;
   stage.controls.enabled = false;
   $("photo").src = imageOf(frame);
@@ -49,6 +57,7 @@ function startLook(stage, index) {
 
 function endLook(stage) {
   if (V.state.look === null) return;
+  stop(stage);
   V.state.look = null;
   $("photo").hidden = $("look-bar").hidden = true;
   stage.camera.matrixAutoUpdate = true;
@@ -57,11 +66,12 @@ function endLook(stage) {
   stage.controls.enabled = true;
   stage.camera.updateProjectionMatrix();
   stage.controls.update();
+  if (stage.fitted) takeView(stage, stage.fitted()); // the window may have changed its size meanwhile
   markFrames();
   V.draw();
 }
 
-/** Draw boxes over the photo, which hides the 3D lines. Edges are clipped in front of the camera. */
+/** Draw what lies over the picture: boxes over a photo, which hides the 3D lines, else axes; and the tool's points. */
 function drawOverlay(stage) {
   const canvas = $("overlay"), ratio = stage.renderer.getPixelRatio();
   const { clientWidth: width, clientHeight: height } = stage.canvas;
@@ -72,14 +82,19 @@ function drawOverlay(stage) {
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  if (V.state.look === null) return;
-  const project = projector(stage), frame = V.data.frames[V.state.look];
+  const project = projector(stage);
+  drawTool(stage, pen, project);
+  if (V.state.look === null) drawAxes(stage, pen, height);
+  else drawBoxesOnPhoto(pen, project);
+}
+
+/** Edges are clipped in front of the camera. */
+function drawBoxesOnPhoto(pen, project) {
+  const frame = V.data.frames[V.state.look];
   const order = [...V.boxes].filter(isShown).sort((a, b) => weight(a) - weight(b));
   for (const box of order) {
-    const style = box === V.state.selected ? STYLE.selected : STYLE[box.kind];
-    pen.strokeStyle = `#${style.color.toString(16).padStart(6, "0")}`;
-    pen.globalAlpha = box.kind === "proposal" && box !== V.state.selected ? 0.45 : 1;
-    pen.lineWidth = style.width;
+    const style = STYLE[box.kind], selected = box === V.state.selected;
+    pen.globalAlpha = box.kind === "proposal" && !selected ? 0.45 : 1;
     pen.beginPath();
     for (const [a, b] of edges(box.box)) {
       const cut = inFront(frame, a, b);
@@ -88,7 +103,12 @@ function drawOverlay(stage) {
       pen.moveTo(...ends[0]);
       pen.lineTo(...ends[1]);
     }
-    pen.stroke();
+    const strokes = selected ? [["#ffffff", 8], [css(style.color), 4]] : [[css(style.color), style.width]];
+    for (const [color, width] of strokes) {
+      pen.strokeStyle = color;
+      pen.lineWidth = width;
+      pen.stroke();
+    }
   }
   pen.globalAlpha = 1;
 }
@@ -127,7 +147,7 @@ function drawStrip(stage) {
   const chosen = new Set(V.data.chosen);
   const count = V.data.chosen.length;
   $("strip-title").textContent = count
-    ? `${count} frames that the model sees${V.data.sampler ? ` (${V.data.sampler})` : ""}, of ${V.data.frames.length} here`
+    ? `the model sees ${count} of ${V.data.frames.length} frames${V.data.sampler ? ` (${V.data.sampler})` : ""}`
     : `${V.data.frames.length} frames`;
   fill($("strip"), indices.map((index) => {
     const frame = V.data.frames[index];
@@ -150,11 +170,21 @@ function drawStrip(stage) {
     }
   }, { root: $("strip"), rootMargin: "400px" });
   for (const button of $("strip").children) watch.observe(button);
+  $("strip-legend").hidden = !count;
+  markScroll($("strip"));
   markFrames();
+}
+
+/** Mark the sides on which more can be scrolled to. */
+function markScroll(element) {
+  const rest = element.scrollWidth - element.clientWidth - element.scrollLeft;
+  element.classList.toggle("more-left", element.scrollLeft > 4);
+  element.classList.toggle("more-right", rest > 4);
 }
 
 function markFrames() {
   const box = V.state.selected;
+  $("legend-sees").hidden = !box;
   for (const button of $("strip").children) {
     const index = Number(button.dataset.index);
     button.setAttribute("aria-current", String(V.state.look === index));
