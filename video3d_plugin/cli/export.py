@@ -14,9 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder to write; it must be new")
     parser.add_argument(
         "--format",
-        choices=("llava", "video3d"),
+        choices=("llava", "video3d", "vllm"),
         default="llava",
-        help="llava: for LLaVA-NeXT's own loader; video3d: this package's, with the adapter merged (default: llava)",
+        help="llava: for LLaVA-NeXT's own loader; video3d: this package's, with the adapter merged; vllm: the language "
+        "part as a plain Qwen2 folder, for vLLM, SGLang, TGI and transformers (default: llava)",
     )
     parser.add_argument("--lora", type=Path, metavar="ADAPTER", help="adapter folder to merge first")
     parser.add_argument(
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the converted checkpoint; return the exit status."""
     from video3d_plugin.files.atomic import replacing_folder, scratch_folder
     from video3d_plugin.model.checkpoint.export import check_new, export_llava
+    from video3d_plugin.model.checkpoint.export_language import export_language
     from video3d_plugin.model.checkpoint.loading import load_pair
 
     check_new(args.output)
@@ -35,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
         export_llava(args.checkpoint, args.output, args.tower)
     else:
         model, processor = load_pair(args.checkpoint, lora=args.lora, dtype="auto")
-        if args.format == "video3d":
+        if args.format == "vllm":
+            export_language(model, processor, args.output)
+        elif args.format == "video3d":
             with replacing_folder(args.output) as folder:
                 model.save_pretrained(folder)
                 processor.save_pretrained(folder)
