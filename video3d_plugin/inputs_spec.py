@@ -9,8 +9,10 @@ Points = Literal["average", "centre", "five", "nine", "minmax"]
 Pooling = Literal["bilinear", "average", "max"]
 ObjectPatch = Literal["patch14", "patch27"]
 CoordinateDtype = Literal["float32", "float16", "bfloat16"]
+Fit = Literal["crop", "resize"]
+FITS: tuple[Fit, ...] = ("crop", "resize")
 COORDINATE_DTYPES: tuple[CoordinateDtype, ...] = ("float32", "float16", "bfloat16")
-LATER_FIELDS = ("coordinate_dtype", "clamp_points")  # of InputsSpec: older files do not have them
+LATER_FIELDS = ("coordinate_dtype", "clamp_points", "fit", "token_boxes")  # of InputsSpec: older files do not have them
 POINTS_PER_TOKEN: dict[str, int] = {"average": 1, "centre": 1, "five": 5, "nine": 9, "minmax": 2}
 
 
@@ -30,6 +32,10 @@ class InputsSpec:
         object_patch: Which grid the patches of a proposal index: "patch14" un-pooled patches, "patch27" pooled tokens.
         coordinate_dtype: Number format to which coordinates are rounded: points of pixels, boxes, and what is computed
             of both. The reference evaluates with float16 ones, and trains with bfloat16 ones under DeepSpeed.
+        fit: How a frame becomes square: "crop" (resized, then cropped at the centre) or "resize" (width and height
+            resized on their own, as 3DRS does).
+        token_boxes: Whether `proposal_bits` also tells which tokens lie in each proposal, for models that average the
+            language model's states (3DRS).
         mask_invalid_depth: Whether pixels without depth are left out of a token's points and of boxes.
         clamp_points: Whether points of pixels are clamped to the extent of the scan's surface voxels, as the reference
             does where its frame sampling strategy has `norm`.
@@ -44,6 +50,8 @@ class InputsSpec:
     mask_invalid_depth: bool = False
     coordinate_dtype: CoordinateDtype = "float32"
     clamp_points: bool = False
+    fit: Fit = "crop"
+    token_boxes: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for files and keys, without those of LATER_FIELDS that have their default."""
@@ -82,3 +90,13 @@ class InputsSpec:
     def object_grid_side(self) -> int:
         """Side of the grid that proposal patches index: un-pooled patches (patch14) or pooled tokens (patch27)."""
         return self.patches_per_side if self.object_patch == "patch14" else self.grid_side
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of `proposal_bits` at the end of each row that stand for tokens; 0 without `token_boxes`."""
+        return -(-(self.grid_side**2) // 8) if self.token_boxes else 0
+
+    @property
+    def proposal_bytes(self) -> int:
+        """Bytes of `proposal_bits` for one proposal and one frame."""
+        return -(-(self.object_grid_side**2) // 8) + self.token_bytes

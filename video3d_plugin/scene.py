@@ -217,8 +217,8 @@ class SceneInputs:
         token_points: (V, g, g, P, 3) float32, world frame, metres; finite.
         token_valid: (V, g, g) bool, False where a token has no valid depth; all True unless spec.mask_invalid_depth.
         proposals: (N, 6) float32 centre and size, world frame, metres.
-        proposal_bits: (N, V, ceil(n * n / 8)) uint8: which patches lie in which box, packed by
-            `geometry.boxes.pack_patches`.
+        proposal_bits: (N, V, spec.proposal_bytes) uint8: which patches (and tokens, with spec.token_boxes) lie in which
+            box, packed by `geometry.boxes.proposal_bits`.
         proposal_ids: (N,) int64 object ids of annotated boxes, -1 for predicted ones.
     """
 

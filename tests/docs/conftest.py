@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from threedrs_checkpoint import as_threedrs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="package")
 def desk(my_scan, tiny_checkpoint, tmp_path_factory) -> Path:
-    """my_scan/, captures/, mine/, SCANNET (SOURCE), DATA, CHECKPOINT, questions.txt, predictions.jsonl, boxes.json."""
+    """my_scan/, captures/, mine/, SCANNET (SOURCE), DATA, CHECKPOINT, 3DRS, and files of questions and answers."""
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.data.prepare import prepare
     from video3d_plugin.mini.rooms import make_benchmark
@@ -23,6 +24,7 @@ def desk(my_scan, tiny_checkpoint, tmp_path_factory) -> Path:
     shutil.copytree(my_scan, folder / "captures" / "my_scan")
     (folder / "mine").mkdir()
     shutil.copytree(tiny_checkpoint, folder / "CHECKPOINT")
+    as_threedrs(tiny_checkpoint, folder / "3DRS")
     write = ("posed_images", "mesh", "mask", "annotations")
     sizes = {"frames": 6, "image_size": (60, 80), "write": write, "progress": False}
     make_benchmark(folder / "SCANNET", split={"val": 1, "train": 1}, seed=3, **sizes)

@@ -54,6 +54,13 @@ def parses(command: Command) -> None:
     assert not unknown and callable(args.run)
 
 
+def names_tasks(command: Command) -> None:
+    tasks = pytest.importorskip("lmms_eval.tasks")
+    folders = [ROOT / "lmms_tasks", Path(tasks.__file__).parent]
+    for name in command.words[command.words.index("--tasks") + 1].split(","):
+        assert any((folder / name / f"{name}.yaml").is_file() for folder in folders), f"no task {name}"
+
+
 def is_a_target(command: Command) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {word for word in command.words[1:] if "=" not in word} <= targets
@@ -98,6 +105,10 @@ HOW: list[Run | Listed] = [
         r"video3d \w+ .*--proposals detector:", "needs a model; tests/data/proposals/detector has small ones", parses
     ),
     Listed(r"video3d train .* --model-class roomgain", "needs the add-on; tests/test_extending_models.py", parses),
+    Listed(r"video3d score nr3d ", "needs ReferIt3D's file; tests/tasks/test_referit3d.py makes one", parses),
+    Listed(
+        r"lmms-eval .* --tasks (nr3d|vsibench),", "needs data sets; tests/tasks, tests/hosts/lmms_eval", names_tasks
+    ),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
     Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/cli/test_completion.py", completes),

@@ -27,6 +27,7 @@ def random_scene(spec: InputsSpec, name: str, frames: int, proposals: int, seed:
     inside = torch.rand(proposals, frames, n, n, generator=draw) > 0.8
     if proposals:
         inside[-1] = False
+    tokens = [pack_patches(torch.rand(proposals, frames, g, g, generator=draw) > 0.7)] if spec.token_boxes else []
     return SceneInputs(
         spec=spec,
         scene_id=name,
@@ -37,7 +38,7 @@ def random_scene(spec: InputsSpec, name: str, frames: int, proposals: int, seed:
         if spec.mask_invalid_depth
         else torch.ones(frames, g, g, dtype=torch.bool),
         proposals=torch.rand(proposals, 6, generator=draw) * 4,
-        proposal_bits=pack_patches(inside),
+        proposal_bits=torch.cat([pack_patches(inside), *tokens], dim=2),
         proposal_ids=torch.arange(proposals) * 10,
     )
 

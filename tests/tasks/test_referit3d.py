@@ -158,8 +158,8 @@ def test_the_page_s_predictions_are_scored(tmp_path, capsys, monkeypatch):
     (lines,) = re.findall(r"^```json\n(.*?)^```", page, flags=re.S | re.M)
     (command,) = re.findall(r"^video3d score .*$", page, flags=re.M)
     write(tmp_path, ROW, {**ROW, "utterance": "It is behind the chair."})
-    (tmp_path / "predictions.jsonl").write_text(lines)
-    (tmp_path / "boxes.json").write_text(json.dumps({ROW["scan_id"]: {str(i): box for i, box in BOXES.items()}}))
+    (tmp_path / "listener.jsonl").write_text(lines)
+    (tmp_path / "objects.json").write_text(json.dumps({ROW["scan_id"]: {str(i): box for i, box in BOXES.items()}}))
     monkeypatch.chdir(tmp_path)
     assert cli.main([*command.split()[1:], "--without-meteor", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)["values"]

@@ -1,6 +1,6 @@
 """The model's configuration: LLaVA-NeXT's config.json, checked, with its options parsed."""
 
-from video3d_plugin.config.model_config import HOST_MODEL_TYPES, SAVED_WITH, Video3DConfig
+from video3d_plugin.config.model_config import HOST_MODEL_TYPES, SAVED_WITH, TOWER_AND_LANGUAGE, Video3DConfig
 from video3d_plugin.config.options import (
     HeadKind,
     HeadSpec,
@@ -17,6 +17,7 @@ __all__ = [
     "HOST_MODEL_TYPES",
     "KNOWN_TOWERS",
     "SAVED_WITH",
+    "TOWER_AND_LANGUAGE",
     "HeadKind",
     "HeadSpec",
     "LayoutSpec",

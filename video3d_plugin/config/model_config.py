@@ -15,17 +15,19 @@ from video3d_plugin.config.schema import check_config
 from video3d_plugin.config.tower import tower_sizes
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.checkpoint_json import read_checkpoint_json
-from video3d_plugin.inputs_spec import COORDINATE_DTYPES, CoordinateDtype, InputsSpec, ObjectPatch
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES, FITS, CoordinateDtype, InputsSpec, ObjectPatch
 
 HOST_MODEL_TYPES = ("llava", "llava_qwen")  # what the config.json of a LLaVA-NeXT checkpoint says
+TOWER, TOWER_AND_LANGUAGE = "tower", "tower_and_language_model"  # `grounding_features`
 SAVED_WITH = "the config.json must be the one saved with these weights"
 
 
 class Video3DConfig(Qwen2Config):
     """Configuration of Qwen2 with the keys of LLaVA-NeXT (`mm_*`) and Video-3D LLM.
 
-    Four keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
+    Six keys are added by this package. `vision_config`: a dict of SigLIP sizes; without it they are read from
     `mm_vision_tower`, a known hub name, a local folder with a SigLIP config.json, or a hub name in the local cache.
+    `frame_fit` and `grounding_features`: as 3DRS sees frames and pools proposals, see `model.checkpoint.forks`.
     `coordinate_dtype`: float32 (as without it), float16 or bfloat16, see `InputsSpec`. `mask_invalid_depth`: leave
     depth holes out of averages, box tests and position embeddings. `clamp_points`: see `InputsSpec`.
 
@@ -202,7 +204,16 @@ class Video3DConfig(Qwen2Config):
             mask_invalid_depth=bool(self.mask_invalid_depth),
             coordinate_dtype=self.coordinates,
             clamp_points=bool(self.clamp_points),
+            fit=_one_of(getattr(self, "frame_fit", None) or "crop", FITS, "frame_fit"),
+            token_boxes=self.averages_language_states,
         )
+
+    @property
+    def averages_language_states(self) -> bool:
+        """Whether a proposal's features are the mean of the tower's and of the language model's, as in 3DRS."""
+        kinds = (TOWER, TOWER_AND_LANGUAGE)
+        kind = _one_of(getattr(self, "grounding_features", None) or TOWER, kinds, "grounding_features")
+        return kind == TOWER_AND_LANGUAGE
 
     @property
     def coordinates(self) -> CoordinateDtype:

@@ -84,6 +84,8 @@ CONFIG: dict[str, Any] = {
             "mask_invalid_depth": bool,
             "coordinate_dtype": Text(16),
             "clamp_points": bool,
+            "frame_fit": WORD,
+            "grounding_features": WORD,
             "mm_vision_tower": Text(4096, is_path=True),
             "mm_hidden_size": Whole(1, 1 << 16),
             "mm_projector_type": WORD,

@@ -18,8 +18,8 @@ import torch
 from video3d_plugin.data.frames import describe, open_color, read_depth_m
 from video3d_plugin.errors import DataError, Video3DError
 from video3d_plugin.files.images import check_depth_size
-from video3d_plugin.geometry.boxes import pack_patches, proposal_patches
-from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan
+from video3d_plugin.geometry.boxes import proposal_bits
+from video3d_plugin.geometry.cameras import CropPlan, back_project, centre_crop_plan, resize_plan
 from video3d_plugin.geometry.patch_grid import as_coordinates, token_points
 from video3d_plugin.geometry.voxels import VoxelTable
 from video3d_plugin.inputs_spec import InputsSpec
@@ -80,7 +80,7 @@ def scene_inputs(
         token_points=tokens,
         token_valid=token_valid,
         proposals=boxes,
-        proposal_bits=pack_patches(proposal_patches(points, boxes, spec, mask)),
+        proposal_bits=proposal_bits(points, boxes, spec, mask),
         proposal_ids=ids,
     )
 
@@ -263,7 +263,7 @@ def _decode_size(
     """As `_decode`, for frames of one depth size."""
     side, distinct = spec.image_size, {frame.name: frame for frame in frames}
     check_depth_size(frames[0].depth_size, describe(frames[0].depth, frames[0]))
-    plan = centre_crop_plan(*frames[0].depth_size, side)
+    plan = (resize_plan if spec.fit == "resize" else centre_crop_plan)(*frames[0].depth_size, side)
     rows, columns = plan.rows, plan.columns
 
     def decode(frame: Frame) -> tuple[np.ndarray, np.ndarray]:

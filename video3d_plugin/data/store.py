@@ -21,7 +21,7 @@ from video3d_plugin.data.schemas import STORE_HEADER
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import digest, write_bytes
 from video3d_plugin.files.schema import check
-from video3d_plugin.inputs_spec import COORDINATE_DTYPES, POINTS_PER_TOKEN, InputsSpec
+from video3d_plugin.inputs_spec import COORDINATE_DTYPES, FITS, POINTS_PER_TOKEN, InputsSpec
 from video3d_plugin.scene import SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
@@ -125,18 +125,18 @@ def read(path: Path) -> SceneInputs | None:
 def _inconsistency(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str | None:
     """Return what is inconsistent in a file whose checksum is right; None if nothing is."""
     spec, repeats = InputsSpec(**header["spec"]), len(header["frames"])
-    known = spec.points in POINTS_PER_TOKEN and spec.coordinate_dtype in COORDINATE_DTYPES
+    known = spec.points in POINTS_PER_TOKEN and spec.coordinate_dtype in COORDINATE_DTYPES and spec.fit in FITS
     if not known or not spec.patches_per_side or not spec.grid_side:
         return "its specification is not valid"
     frames, boxes = (len(tensors[n]) if n in tensors and tensors[n].ndim else 0 for n in ("pixels", "proposals"))
-    used, grid, side = spec.used_side, spec.grid_side, spec.object_grid_side
+    used, grid = spec.used_side, spec.grid_side
     expected = {
         "pixels": (torch.uint8, (frames, used, used, 3)),
         "token_points": (torch.float32, (frames, grid, grid, spec.points_per_token, 3)),
         "token_valid": (torch.uint8, (frames, grid, grid)),
         "proposals": (torch.float32, (boxes, 6)),
         "proposal_ids": (torch.int64, (boxes,)),
-        "proposal_bits": (torch.uint8, (boxes, frames, -(-side * side // 8))),
+        "proposal_bits": (torch.uint8, (boxes, frames, spec.proposal_bytes)),
         "frame_index": (torch.int64, (repeats,)),
     }
     if tensors.keys() != expected.keys():

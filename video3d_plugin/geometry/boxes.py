@@ -5,12 +5,16 @@ Their overlap is computed in `video3d_plugin.metrics.iou`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from video3d_plugin.geometry.patch_grid import as_coordinates, covered_pixels
 from video3d_plugin.inputs_spec import InputsSpec
 
+_SHARES = {"patch14": 0.5, "patch27": 0.25}
+_TOKEN_SHARE = 0.125
 _PAIRS_AT_ONCE = 4096  # patches tested pixel by pixel together: about 10 MB of coordinates
 
 
@@ -33,6 +37,7 @@ def proposal_patches(
     boxes: torch.Tensor,
     spec: InputsSpec,
     valid: torch.Tensor | None = None,
+    share: float | None = None,
 ) -> torch.Tensor:
     """Find the patches that lie in each box.
 
@@ -48,6 +53,7 @@ def proposal_patches(
         boxes: (N, 6) centre and size, world frame, metres.
         spec: Sizes, and the kind of patches.
         valid: (V, S, S) bool; pixels that are False lie in no box.
+        share: Share of a patch's pixels that must be inside; by default that of its kind.
 
     Returns:
         (N, V, n, n) bool, n = spec.object_grid_side.
@@ -61,8 +67,7 @@ def proposal_patches(
     )
     assert boxes.ndim == 2 and boxes.shape[1] == 6, f"boxes must be (N, 6), got {tuple(boxes.shape)}"
     planes = _as_patches(as_coordinates(world_points, spec), valid, spec)  # (3, M, k), M = V * n * n
-    share = 0.5 if spec.object_patch == "patch14" else 0.25
-    needed = int(planes.shape[2] * share)
+    needed = int(planes.shape[2] * (share or _SHARES[spec.object_patch]))
     grid, boxes = spec.object_grid_side, as_coordinates(boxes, spec)
     shape = (len(boxes), len(world_points), grid, grid)
     if needed == 0:
@@ -77,6 +82,30 @@ def proposal_patches(
         hit = ((low[:, b, None] <= pixels) & (pixels <= high[:, b, None])).all(0).sum(1) >= needed
         yes[b[hit], m[hit]] = True
     return yes.view(shape)
+
+
+def proposal_bits(
+    world_points: torch.Tensor, boxes: torch.Tensor, spec: InputsSpec, valid: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Find the patches, and with `spec.token_boxes` the tokens, that lie in each box, packed to bits.
+
+    A token counts with an eighth of its pixels. Source: Visual-AI/3DRS at 0401f54,
+    llava/model/language_model/llava_qwen.py, `extract_object_feature`.
+
+    Args:
+        world_points: As in `proposal_patches`, like the others.
+        boxes: (N, 6).
+        spec: Sizes and kinds.
+        valid: (V, S, S) bool.
+
+    Returns:
+        (N, V, spec.proposal_bytes) uint8: the patches, then the tokens, each as by `pack_patches`.
+    """
+    bits = pack_patches(proposal_patches(world_points, boxes, spec, valid))
+    if not spec.token_boxes:
+        return bits
+    cells = proposal_patches(world_points, boxes, replace(spec, object_patch="patch27"), valid, _TOKEN_SHARE)
+    return torch.cat([bits, pack_patches(cells)], dim=2)
 
 
 def pack_patches(inside: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,24 @@ def centre_crop_plan(height: int, width: int, side: int) -> CropPlan:
     )
 
 
+def resize_plan(height: int, width: int, side: int) -> CropPlan:
+    """Plan to resize a whole image to a square, whatever its shape.
+
+    As in Visual-AI/3DRS at 0401f54, llava/video_utils.py, strategy "resize".
+
+    Args:
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        side: Side of the square, pixels.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+    if min(height, width, side) < 1:
+        raise ValueError(f"image {width}x{height} and square {side} must be at least one pixel")
+    return CropPlan(height, width, side, side, 0, 0, side)
+
+
 def nearest_source_index(source: int, target: int) -> np.ndarray:
     """Return the source index of each target index under OpenCV's INTER_NEAREST: the floor of i times the step.
 

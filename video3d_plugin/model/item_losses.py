@@ -16,7 +16,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.model import sequence as seq
 from video3d_plugin.model.distributed.rank_sync import zero_loss
 from video3d_plugin.model.grounding import ground_loss, score_proposals, score_scenes
-from video3d_plugin.model.scene_tokens import SceneTokens
+from video3d_plugin.model.scene_tokens import SceneTokens, grounding_features
 
 Place = tuple[int, torch.Tensor]
 
@@ -105,7 +105,10 @@ def _ground_scores(
     if head is None or model.config.ground_token_id is None:
         return scores
     queries = _queries_by_scene(rows, places, tokens, scene_of, model.config.ground_token_id)
-    pairs = [(_states(hidden, queries[scene]), tokens[scene].proposals) for scene in queries]
+    pairs = [
+        (_states(hidden, queries[scene]), _features(tokens[scene], hidden, rows, queries[scene][0][1]))
+        for scene in queries
+    ]
     if model.rank_sync_enabled:
         by_scene = score_scenes(model, head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
         unused += [] if pairs else by_scene
@@ -115,6 +118,12 @@ def _ground_scores(
         for (item, _, _), row_scores in zip(of_scene, all_rows, strict=True):
             scores[item] = row_scores
     return scores
+
+
+def _features(tokens: SceneTokens, hidden: torch.Tensor, rows: seq.PackedBatch, row: int) -> torch.Tensor:
+    """Return the features of a scene's proposals, from the states of its visual tokens in one of its rows."""
+    visual = (rows.ids[row] == seq.IMAGE_ID) & rows.mask[row].bool()
+    return grounding_features(tokens, hidden[row, visual.to(hidden.device)])
 
 
 Query = tuple[int, int, torch.Tensor]  # item; row and column of its <ground> token

@@ -27,10 +27,15 @@ class SceneTokens:
         visual: (T, H) the embeddings that replace <image>.
         proposals: (N, H) input features of the grounding head; (0, H) where no item of the batch grounds in the scene,
             or it has no proposals.
+        inside: (N, C) bool, which of the scene's C cells (tokens without newlines) lie in which proposal; None where
+            the language model's states are not averaged.
+        columns: (C,) the index of each cell among the T tokens; None as `inside`.
     """
 
     visual: torch.Tensor
     proposals: torch.Tensor
+    inside: torch.Tensor | None = None
+    columns: torch.Tensor | None = None
 
 
 def encode_scene_tokens(
@@ -102,8 +107,40 @@ def encode_scenes(
         points = [own[:, None].expand(-1, config.position.points_per_token, -1) for own in centres]
         for index, embedding in zip(some, apply_joined(inner.world_position_embedding, points), strict=True):
             features[index] = features[index] + embedding.to(features[index])
-    encoded = [SceneTokens(tokens, proposals) for tokens, proposals in zip(visual, features, strict=True)]
+    cells = [_cells(config, *of_scene) for of_scene in zip(grids, scenes, with_proposals, strict=True)]
+    encoded = [SceneTokens(*of_scene, *own) for *of_scene, own in zip(visual, features, cells, strict=True)]
     return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
+
+
+def _cells(
+    config: Video3DConfig, grid: torch.Tensor, scene: SceneTensors, with_proposals: bool
+) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """Return `SceneTokens.inside` and `columns`."""
+    spec = config.inputs_spec
+    if not (with_proposals and spec.token_boxes):
+        return None, None
+    bits = scene["proposal_bits"].to(grid.device)[..., -spec.token_bytes :]
+    numbers = torch.arange(grid[..., 0].numel(), device=grid.device, dtype=torch.float64).view(*grid.shape[:3], 1)
+    order = flatten_with_newlines(numbers, numbers.new_full((1,), -1), config.layout)[:, 0]
+    return unpack_patches(bits, spec.grid_side).flatten(1), (order >= 0).nonzero()[:, 0]
+
+
+def grounding_features(tokens: SceneTokens, hidden: torch.Tensor) -> torch.Tensor:
+    """Return what the grounding head compares with: the tower's features, or their mean with the language model's.
+
+    Source: Visual-AI/3DRS at 0401f54, llava/model/language_model/llava_qwen.py, `predict_box`.
+
+    Args:
+        tokens: The encoded scene.
+        hidden: (T, H) last hidden states of its visual tokens; not read where states are not averaged.
+
+    Returns:
+        (N, H).
+    """
+    if tokens.inside is None or tokens.columns is None:
+        return tokens.proposals
+    states = hidden[tokens.columns.to(hidden.device)]
+    return (tokens.proposals.to(states) + proposal_features(states, tokens.inside.to(states.device))) / 2
 
 
 def _pixels(scenes: Sequence[SceneTensors], tower: VisionTower) -> list[torch.Tensor]:
@@ -139,8 +176,8 @@ def _check(scene: SceneTensors, config: Video3DConfig, with_proposals: bool, nam
         shapes["token_points"] = (frames, spec.grid_side, spec.grid_side, spec.points_per_token, 3)
         finite.append("token_points")
     if with_proposals:
-        count, patches = len(scene["proposals"]), spec.object_grid_side**2
-        shapes |= {"proposals": (count, 6), "proposal_bits": (count, frames, -(-patches // 8))}
+        count = len(scene["proposals"])
+        shapes |= {"proposals": (count, 6), "proposal_bits": (count, frames, spec.proposal_bytes)}
         finite.append("proposals")
     for part, expected in shapes.items():
         if tuple(scene[part].shape) != expected:

@@ -55,6 +55,9 @@ def export_llava(model_dir: str | Path, out: str | Path, tower: str | None = Non
             source,
             written_by,
         )
+    if config.averages_language_states:
+        what = "LLaVA-NeXT crops frames and grounds with the tower's features alone; this package still does as 3DRS"
+        log.warning("%s: %s", source, what)
     with replacing_folder(target) as made:
         for path in [*files, *source.glob("*.json"), *source.glob("*.txt"), *source.glob("*.jinja")]:
             if path.name not in ("config.json", "processor_config.json", "trainer_state.json"):

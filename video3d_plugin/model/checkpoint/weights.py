@@ -23,6 +23,7 @@ from video3d_plugin.errors import DataError, MissingError, Video3DError, joined_
 from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin
 from video3d_plugin.model.checkpoint.folders import local_folder, weight_files, weight_shapes
+from video3d_plugin.model.checkpoint.forks import adapt_to_fork
 from video3d_plugin.model.distributed import zero3
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def load(
     check_generation_config(folder)
     config.vocab_size = _vocabulary(shapes, config, folder)
     config.vision_config = _vision(config, folder)
-    fresh = _compare(cls, config, shapes, folder)
+    fresh = _compare(cls, config, shapes, folder, left_out=adapt_to_fork(config, shapes, folder))
     try:
         options = loading_arguments(kwargs, low_memory=not zero3.enabled())
         model, info = transformers_load(str(folder), *args, config=config, output_loading_info=True, **options)
@@ -122,8 +123,11 @@ def _vision(config: Video3DConfig, folder: Path) -> dict[str, Any]:
     return config.vision_config or tower_sizes(config.mm_vision_tower, folder)
 
 
-def _compare(cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path) -> list[str]:
+def _compare(
+    cls: type, config: Video3DConfig, shapes: dict[str, tuple[int, ...]], folder: Path, left_out: tuple[str, ...] = ()
+) -> list[str]:
     """Return the parameters to initialise, or to load from the tower's folder; other differences are a DataError."""
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith(left_out or "\0")}
     expected_shapes = _shapes_by(cls, config, folder)
     if config.tie_word_embeddings and "lm_head.weight" not in shapes:
         expected_shapes.pop("lm_head.weight")

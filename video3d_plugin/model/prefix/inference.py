@@ -27,7 +27,8 @@ from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix.decoding import Cascade, PrefixAttention, encode_by_layer, runs_by_layer, start
 from video3d_plugin.model.prefix.key import prefix_key
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
-from video3d_plugin.model.scene_tokens import encode_scene_tokens
+from video3d_plugin.model.scene_tokens import encode_scene_tokens, grounding_features
+from video3d_plugin.model.sequence import IMAGE_ID
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
@@ -54,7 +55,8 @@ def encode_scene(
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
     rows, _ = model.assemble(ids, [tokens])
-    if by_layer and runs_by_layer(model.model):
+    proposals = tokens.proposals
+    if by_layer and runs_by_layer(model.model) and tokens.inside is None:  # else the last states are read as well
         keys, values = encode_by_layer(model.model, rows.embeds[0])
     else:
         output = model.model(
@@ -65,9 +67,11 @@ def encode_scene(
             **{CACHE: DynamicCache()},
         )
         keys, values = cache_tensors(output[CACHE])
+        visual = (rows.ids[0] == IMAGE_ID).to(output[0].device)
+        proposals = grounding_features(tokens, output[0][0, visual])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
-    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, tokens.proposals, boxes, inputs.extent, made_by)
+    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, proposals, boxes, inputs.extent, made_by)
 
 
 @torch.inference_mode()
