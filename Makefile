@@ -29,11 +29,11 @@ define install
 	@echo $(2) > $(1)/.installed
 endef
 
-.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench ablation \
-	picture clean
+.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench \
+	bench-reference ablation picture clean
 
 help: ## this list
-	@awk -F ': .*## |## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ': .*## |## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-16s %s\n", name[1], $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): torch, transformers, lmms-eval and what they need; a few minutes, once"
@@ -136,6 +136,16 @@ lock: $(UV) ## write constraints*.txt anew, from pyproject.toml
 bench: $(STAMP) ## what docs/results.md says was measured
 	$(BIN)/python -m benchmarks
 
+# REFERENCE is a checkout of LaVi-Lab/Video-3D-LLM, REFERENCE_PYTHON has what it imports: by default an own environment.
+REFERENCE_PYTHON ?= .venv-reference/bin/python
+.venv-reference/bin/python:
+	@$(PYTHON) -m venv .venv-reference
+	@.venv-reference/bin/python -m pip install --quiet --progress-bar off torch==2.13.0 torchvision==0.28.0 \
+		transformers==4.40.2 accelerate==0.34.2 opencv-python-headless einops requests
+
+bench-reference: $(STAMP) $(REFERENCE_PYTHON) ## the reference's own programs beside these; REFERENCE=CHECKOUT
+	$(BIN)/python -m benchmarks.reference --checkout "$(REFERENCE)" --python "$(REFERENCE_PYTHON)" --page docs/results.md
+
 ablation: $(STAMP) ## hours on two cores; goes on where it was stopped
 	$(BIN)/python -m benchmarks.ablation
 
@@ -143,5 +153,5 @@ picture: $(STAMP) ## draw docs/ask.png anew, the picture of the README; needs Ch
 	$(BIN)/python tests/helpers/ask_picture.py docs/ask.png
 
 clean: ## remove environments, builds, caches, demo-data and runs
-	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel build dist demo-data runs \
-		.pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage coverage.xml
+	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel .venv-reference build dist demo-data \
+		runs .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage coverage.xml

@@ -32,6 +32,15 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "max_position_embeddings": 65536,
     },
+    # heads of 128, which the reference's rotary sections need
+    "25m": {
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 65536,
+    },
     "7b": {
         "hidden_size": 3584,
         "intermediate_size": 18944,
@@ -43,15 +52,17 @@ SIZES: dict[str, dict[str, Any]] = {
         "vocab_size": 152064,
     },
 }
+_SMALL_TOWER: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 384,
+    "patch_size": 14,
+}
 TOWERS: dict[str, dict[str, Any]] = {
-    "small": {
-        "hidden_size": 64,
-        "intermediate_size": 256,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "image_size": 384,
-        "patch_size": 14,
-    },
+    "small": _SMALL_TOWER,
+    "25m": _SMALL_TOWER,
     "7b": KNOWN_TOWERS["google/siglip-so400m-patch14-384"],
 }
 
