@@ -54,13 +54,14 @@ def _jobs(frames: int, asked: int, boxes: np.ndarray) -> dict[str, Any]:
         "video": {"scan": "scan", "kind": "video", "frames": frames},
     }
     for count in (few, frames):
-        for kind, total in (("answer", 32), ("ground", 64), ("train", 16)):
-            sample = max(2, asked) if kind == "train" else asked  # of both kinds, which take turns
-            jobs[f"{kind}-{count}"] = _ask(kind, count, total, sample)
+        jobs[f"answer-{count}"] = _ask("answer", count, 32, asked)
+        jobs[f"ground-{count}"] = _ask("ground", count, 64, asked)
+        jobs[f"train-{count}"] = _ask("train", count, 16, max(2, asked))  # of both kinds, which take turns
     one = _ask("answer", frames, 1, asked)
     jobs["one"] = {**one, "sides": ["ours"], "theirs_of": f"answer-{frames}"}
     window = {**_ask("ground", frames, 64, 1), "kind": "window", "sliding_window": DEFAULT_WINDOW}
     jobs["window"] = {**window, "sides": ["theirs"], "ours_of": f"ground-{frames}"}
+    jobs[f"train-{frames}"] = jobs.pop(f"train-{frames}")  # the longest one last
     return {name: {"sides": ["theirs", "ours"], "boxes": boxes.tolist(), **job} for name, job in jobs.items()}
 
 
