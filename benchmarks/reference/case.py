@@ -51,7 +51,7 @@ def _jobs(frames: int, asked: int, boxes: np.ndarray) -> dict[str, Any]:
     few = min(8, frames)
     jobs: dict[str, Any] = {
         "coverage": {"scan": "long", "kind": "coverage", "limit": 32},
-        "video": {"scan": "scan", "kind": "video", "frames": frames},
+        "video": {"scan": "scan", "kind": "video", "frames": frames, "repeats": 3},
     }
     for count in (few, frames):
         jobs[f"answer-{count}"] = _ask("answer", count, 32, asked)

@@ -56,9 +56,10 @@ def rows_of(folder: Path, name: str, job: dict[str, Any]) -> list[Row]:
         equal, found = _same_inputs(*_arrays(folder, name))
         found += f"; {theirs['bytes'] / 1e6:.0f} / {ours['bytes'] / 1e6:.0f} MB handed to the model"
         what = f"inputs of {job['frames']} frames"
+        same = equal and ours["warm_equal"]
         return [
             Row(f"{what}, from files", theirs["seconds"], ours["seconds"], memory, equal, found),
-            Row(f"{what}, from the store", theirs["seconds"], ours["warm"], None, equal, "the same inputs"),
+            Row(f"{what}, from the store", theirs["seconds"], ours["warm"], None, same, "as from files"),
         ]
     total, asked = len(job["questions"]), job["asked"]
     what = f"{total} {_LABELS[job['kind']] if total > 1 else 'short answer'}, {job['frames']} frames"

@@ -1,4 +1,4 @@
-"""Seconds and memory of one piece of work. Runs in the reference's environment too, so it imports nothing of ours."""
+"""Seconds and memory of a piece of work. Runs in the reference's environment too, so it imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def measured(work: Callable[[], Any]) -> tuple[dict[str, float | None], Any]:
     seconds = time.process_time() - start
     megabytes = None if before is None else (_kilobytes("VmHWM") - before) / 1e3
     return {"seconds": seconds, "megabytes": megabytes}, result
+
+
+def least(work: Callable[[], Any], repeats: int) -> tuple[dict[str, float | None], Any]:
+    """Run short work several times: the least seconds, the most megabytes, and the last result."""
+    runs = [measured(work) for _ in range(repeats)]
+    used = [run[0] for run in runs]
+    megabytes = None if used[0]["megabytes"] is None else max(each["megabytes"] for each in used)
+    return {"seconds": min(each["seconds"] for each in used), "megabytes": megabytes}, runs[-1][1]
 
 
 def _kilobytes(field: str) -> float:

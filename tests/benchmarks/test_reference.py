@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 from benchmarks.reference import __main__ as program  # noqa: E402
 from benchmarks.reference import case, compare  # noqa: E402
-from benchmarks.reference.timing import measured  # noqa: E402
+from benchmarks.reference.timing import least, measured  # noqa: E402
 from video3d_plugin.errors import DataError  # noqa: E402
 
 
@@ -57,13 +57,15 @@ def test_inputs_are_equal_without_the_border_that_the_tower_does_not_use(tmp_pat
     pixels = torch.randint(0, 256, (1, 2, 3, 6, 6), dtype=torch.uint8)
     used = pixels[0].permute(0, 2, 3, 1)[:, :4, :4].contiguous()
     points = torch.rand(2, 3, 3, 3)
-    job = {"kind": "video", "frames": 2}
-    kept(tmp_path, "video", {"bytes": 2}, {"bytes": 1, "warm": 0.5}, pixels=(pixels, used), points=(points, points))
+    job, ours = {"kind": "video", "frames": 2}, {"bytes": 1, "warm": 0.5, "warm_equal": True}
+    kept(tmp_path, "video", {"bytes": 2}, ours, pixels=(pixels, used), points=(points, points))
     cold, warm = compare.rows_of(tmp_path, "video", job)
     assert cold.equal and warm.equal and warm.ours == 0.5
+    kept(tmp_path, "video", {"bytes": 2}, {**ours, "warm_equal": False}, pixels=(pixels, used), points=(points, points))
+    assert [row.equal for row in compare.rows_of(tmp_path, "video", job)] == [True, False]
     used = used.clone()
     used[0, 0, 0, 0] ^= 1
-    kept(tmp_path, "video", {"bytes": 2}, {"bytes": 1, "warm": 0.5}, pixels=(pixels, used), points=(points, points))
+    kept(tmp_path, "video", {"bytes": 2}, ours, pixels=(pixels, used), points=(points, points))
     assert not compare.rows_of(tmp_path, "video", job)[0].equal
 
 
@@ -98,6 +100,14 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         program.parsed(["--checkout", str(tmp_path)])
     assert "has no llava/video_utils.py" in capsys.readouterr().err
+
+
+def test_least_takes_the_quickest_run(monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 12.0, 20.0, 27.0])
+    monkeypatch.setattr("benchmarks.reference.timing.time.process_time", lambda: next(clock))
+    results = iter("abc")
+    used, last = least(lambda: next(results), 3)
+    assert used["seconds"] == 2.0 and last == "c"
 
 
 def test_measured_returns_what_the_work_needs():
