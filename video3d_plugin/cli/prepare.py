@@ -75,6 +75,19 @@ def _add_scene_arguments(group) -> None:
         default="full",
         help="decode every image, or read its header only (default: %(default)s)",
     )
+    group.add_argument(
+        "--voxel-size",
+        type=float,
+        metavar="METRES",
+        help="voxels of max-coverage sampling (default: 0.1, with which the reference released its frames)",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="IOU",
+        help="scan2cap: smallest IoU at which a proposal stands for the object to describe (default: %(default)s)",
+    )
     group.add_argument("--follow-links", action="store_true", help="use files that are links to outside of SOURCE")
     group.add_argument("--copy-frames", action="store_true", help="copy the frames, so that SOURCE can be deleted")
 
@@ -137,7 +150,9 @@ def run(args: argparse.Namespace) -> int:
             copy_frames=args.copy_frames,
             align=args.align,
             camera=camera_options(args),
+            voxel_size_m=args.voxel_size,
         ),
+        threshold=args.threshold,
         store=InputsSpec(image_size=args.image_size) if args.store else None,
         store_inputs={"sampler": args.sampler, "max_frames": args.max_frames},
         reference=args.format == "reference",

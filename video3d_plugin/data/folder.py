@@ -31,7 +31,7 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import digest
 from video3d_plugin.files.schema import check, shown
 from video3d_plugin.inputs_spec import InputsSpec
-from video3d_plugin.sampling.coverage import Coverage
+from video3d_plugin.sampling.coverage import VOXEL_SIZE_M, Coverage
 from video3d_plugin.scene import Question, Scene, SceneInputs
 from video3d_plugin.tasks import get, kinds, names
 
@@ -46,6 +46,7 @@ class _Prepared(NamedTuple):
     scene: Scene
     frames_key: str
     has_surface: bool
+    voxel_size_m: float
 
 
 class DataFolder:
@@ -121,17 +122,18 @@ class DataFolder:
             if scene.scene_id != scene_id:
                 raise DataError(f"is the record of scene {shown(scene.scene_id)}", where=path, remedy=_AGAIN)
             has_surface = record.get("surface") is not None
-            self._scenes[scene_id] = _Prepared(scene, frames_digest(record), has_surface)
+            voxel_size_m = record.get("voxel_size_m", VOXEL_SIZE_M)
+            self._scenes[scene_id] = _Prepared(scene, frames_digest(record), has_surface, voxel_size_m)
         return self._scenes[scene_id]
 
     def coverage(self, scene_id: str) -> Coverage:
         """Return the scene's coverage, with the stored selection if there is one."""
-        scene, frames_key, _ = self._scene(scene_id)
+        scene, frames_key, _, voxel_size_m = self._scene(scene_id)
         stored = read_selection(self.selection_path(scene_id), frames_key, frame_count=len(scene.frames))
-        return scene_coverage(scene, lambda: self.surface_cells(scene_id), stored)
+        return scene_coverage(scene, lambda: self.surface_cells(scene_id), stored, voxel_size_m)
 
     def surface_cells(self, scene_id: str) -> np.ndarray | None:
-        """Return the (K, 3) int32 voxels of 0.1 m of the scan's surface, world frame; None for a scan without a mesh.
+        """Return the (K, 3) int32 voxels of the scan's surface, world frame; None for a scan without a mesh.
 
         Raises:
             MissingError: The scan has a surface and its file is gone.
@@ -140,6 +142,10 @@ class DataFolder:
         if not self._scene(scene_id).has_surface:
             return None
         return read_cells(self.path / "surface" / f"{scene_id}.npz")
+
+    def voxel_size_m(self, scene_id: str) -> float:
+        """Return the side of the surface's voxels, metres."""
+        return self._scene(scene_id).voxel_size_m
 
     def frames_key(self, scene_id: str) -> str:
         """Return the key of the scene's frames. Selections and stored inputs of other frames have another key."""
@@ -170,7 +176,7 @@ class DataFolder:
             MissingError: The folder has no such scene.
             DataError: There is no such sampler, or the scene does not allow it.
         """
-        scene, key, _ = self._scene(scene_id)
+        scene, key, *_ = self._scene(scene_id)
         coverage = self.coverage(scene_id)
         indices = sample(scene, sampler, max_frames, coverage, question)
         selection = coverage.computed
@@ -229,7 +235,7 @@ class DataFolder:
         proposals: str | np.ndarray,
         write: Callable[[Callable[[], None]], None],
     ) -> SceneInputs:
-        scene, frames_key, _ = self._scene(scene_id)
+        scene, frames_key, *_ = self._scene(scene_id)
         boxes, ids = boxes_of(scene, proposals)
         names = [scene.frames[index].name for index in indices]
         key = store.key_of(frames_key, spec, names, boxes.numpy(), ids.numpy())
@@ -309,4 +315,5 @@ def frames_digest(record: dict[str, Any]) -> str:
         record: A scene's record. Frame files, poses, cameras and the surface enter the digest.
     """
     names = ("frames_fingerprint", "surface", "world_from_scan", "depth_intrinsics", "frames")
-    return digest({name: record.get(name) for name in names})
+    size = {name: record[name] for name in ("voxel_size_m",) if name in record}  # older records have none
+    return digest({name: record.get(name) for name in names} | size)

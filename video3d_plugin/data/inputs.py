@@ -146,6 +146,7 @@ def scene_coverage(
     scene: Scene,
     surface_cells: Callable[[], np.ndarray | None] = lambda: None,
     stored: Selection | None = None,
+    voxel_size_m: float = VOXEL_SIZE_M,
 ) -> Coverage:
     """Return the scene's coverage; frames are decoded when a sampler needs them.
 
@@ -154,8 +155,9 @@ def scene_coverage(
 
     Args:
         scene: The scene.
-        surface_cells: Returns the (K, 3) int32 voxels of 0.1 m of the surface, world frame; None if there is none.
+        surface_cells: Returns the (K, 3) int32 voxels of the surface, world frame; None if there is none.
         stored: A stored selection (see `Coverage`).
+        voxel_size_m: Side of a voxel, metres.
     """
 
     def visible_voxels(index: int, table: VoxelTable) -> np.ndarray:
@@ -166,7 +168,7 @@ def scene_coverage(
     def points(index: int) -> np.ndarray:
         return frame_points(scene, index)
 
-    return Coverage(points, len(scene.frames), surface_cells, VOXEL_SIZE_M, stored, visible_voxels, scene.scene_id)
+    return Coverage(points, len(scene.frames), surface_cells, voxel_size_m, stored, visible_voxels, scene.scene_id)
 
 
 def frame_points(scene: Scene, index: int, stride: int = 1) -> np.ndarray:

@@ -33,6 +33,7 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.atomic import is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling.registry import check_without_question
+from video3d_plugin.tasks.annotations import THRESHOLD
 
 STAGES = ("scenes", "frames", "annotations")
 _SCENE_STAGES = {"scenes", "frames"}
@@ -48,6 +49,7 @@ class PrepareOptions:
         scenes: Scan ids or shell patterns; all scans by default.
         annotations: Further folders or files to search for official annotation files. The source is always searched.
         scene: Options of a single scan.
+        threshold: Smallest IoU at which a proposal stands for the object that Scan2Cap asks to describe.
         reference: Whether to write the reference project's own files too, into OUTPUT/reference.
         store: If given, SceneInputs of this specification are stored too.
         store_inputs: Sampler, max_frames and proposals of what is stored (see `DataFolder.inputs`).
@@ -59,6 +61,7 @@ class PrepareOptions:
     scenes: Sequence[str] = ()
     annotations: Sequence[Path] = ()
     scene: SceneOptions = field(default_factory=SceneOptions)
+    threshold: float = THRESHOLD
     reference: bool = False
     store: InputsSpec | None = None
     store_inputs: dict[str, Any] = field(default_factory=dict)
@@ -94,6 +97,8 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
 def _check_arguments(source: Path, output: Path, options: PrepareOptions) -> ScanNetRoot:
     if unknown := set(options.stages) - set(STAGES):
         raise DataError(f"unknown stage {sorted(unknown)[0]!r}", remedy=f"known: {', '.join(STAGES)}")
+    if not 0 <= options.threshold <= 1:
+        raise DataError(f"threshold {options.threshold}", remedy="give an IoU, from 0 to 1")
     if not source.is_dir():
         raise MissingError("no such folder", where=source, remedy="give a folder in ScanNet's layout")
     named = [Path(path) for path in options.annotations]
@@ -127,7 +132,7 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
         _prepare_scenes(root, output, scene_ids, options, report)
     annotations = _find_annotations(root, options, report)
     if "annotations" in options.stages:
-        head["tasks"] = prepare_annotations(annotations, output, report)
+        head["tasks"] = prepare_annotations(annotations, output, report, options.threshold)
         write_json(output / HEAD, head, indent=1)
     folder = DataFolder.open(output)
     if not folder.scene_ids:
@@ -135,7 +140,7 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
     if options.store is not None:
         _fill_store(folder, scene_ids, options.store, options)
     if options.reference:
-        _write_reference(folder, root, output, annotations, report)
+        _write_reference(folder, root, output, annotations, options, report)
     _add_earlier_results(folder, options, report)
     report.describe(folder)
     write_json(output / "report.json", report.to_json(), indent=1)
@@ -218,12 +223,19 @@ def _add_earlier_results(folder: DataFolder, options: PrepareOptions, report: Re
 
 
 def _write_reference(
-    folder: DataFolder, root: ScanNetRoot, output: Path, annotations: AnnotationFiles, report: Report
+    folder: DataFolder,
+    root: ScanNetRoot,
+    output: Path,
+    annotations: AnnotationFiles,
+    options: PrepareOptions,
+    report: Report,
 ) -> None:
     from video3d_plugin.data.reference.export import export_reference
 
     labels = annotations.labels()
-    written = export_reference(folder, root, output / "reference", annotations.roots, annotations.files, labels)
+    written = export_reference(
+        folder, root, output / "reference", annotations.roots, annotations.files, labels, threshold=options.threshold
+    )
     report.notes += [f"reference: {note}" for note in written.notes]
 
 

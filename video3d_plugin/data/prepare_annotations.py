@@ -16,7 +16,7 @@ from video3d_plugin.data.report import Report, TaskResult
 from video3d_plugin.files.atomic import digest, write_json
 from video3d_plugin.files.links import escapes_root, skipped_link_note
 from video3d_plugin.tasks import TaskSpec, get
-from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.annotations import THRESHOLD, Context, SceneBoxes
 from video3d_plugin.tasks.object_classes import LABEL_FILE, SHIPPED_LABELS, Labels
 from video3d_plugin.tasks.scannet_tables import LABELS_PATH, shipped_labels
 
@@ -53,13 +53,16 @@ class AnnotationFiles:
         return Labels.read(self.labels_path) if self.labels_path else shipped_labels()
 
 
-def prepare_annotations(annotations: AnnotationFiles, output: Path, report: Report) -> list[dict[str, Any]]:
+def prepare_annotations(
+    annotations: AnnotationFiles, output: Path, report: Report, threshold: float = THRESHOLD
+) -> list[dict[str, Any]]:
     """Write the docs and questions of every task and split that are not up to date.
 
     Args:
         annotations: The annotation files.
         output: The data folder; its scenes must be prepared.
         report: Gets one result for each task and split.
+        threshold: Smallest IoU at which a proposal stands for an object (Scan2Cap).
 
     Returns:
         The entries of `tasks` in the data folder's head, those without docs left out.
@@ -75,11 +78,12 @@ def prepare_annotations(annotations: AnnotationFiles, output: Path, report: Repo
     boxes = digest({i: [sorted(map(list, s.boxes.items())), s.proposals.tolist()] for i, s in scenes.items()})
     tasks = []
     for (task, split), paths in annotations.files.items():
-        fingerprint = digest([FORMAT, _QUESTIONS, boxes, [file_stamp(path) for path in paths], label_stamps])
+        stamps = [FORMAT, _QUESTIONS, boxes, [file_stamp(path) for path in paths], label_stamps]
+        fingerprint = digest(stamps if threshold == THRESHOLD else [*stamps, threshold])
         docs_path, questions_path = (output / kind / f"{task}_{split}.json" for kind in ("docs", "questions"))
         record = _read_current(docs_path, fingerprint, schemas.DOCS_FILE)
         if record is None or _read_current(questions_path, fingerprint, schemas.QUESTIONS_FILE) is None:
-            context = Context(scenes, labels)
+            context = Context(scenes, labels, threshold)
             record = _write_task(get(task), split, paths, context, fingerprint, docs_path, questions_path)
         report.add_task(task_result(task, split, record))
         if record["counts"]["docs"]:
@@ -105,7 +109,7 @@ def _write_task(
     items = load_items(spec, paths)
     questions = []
     if split not in spec.hidden_splits:
-        questions = spec.questions(items, split, Context(context.scenes, context.labels))
+        questions = spec.questions(items, split, Context(context.scenes, context.labels, context.threshold))
     docs = spec.docs(items, split, context)
     record = {
         "fingerprint": fingerprint,

@@ -46,6 +46,8 @@ class SceneOptions:
         copy_frames: Whether to copy colour and depth into the data folder, so that it no longer needs the source.
         align: Where the world frame of recordings comes from: "auto", "none" or a file (see `load_scene`).
         camera: What the user says of the cameras of the recordings. Poses are not estimated.
+        voxel_size_m: Side of the surface's voxels for max-coverage sampling, metres; None for the reference's 0.1.
+            Released voxels and selections, which have 0.1, are then not used.
     """
 
     frame_step: int | None = None
@@ -56,12 +58,15 @@ class SceneOptions:
     copy_frames: bool = False
     align: str = AUTO
     camera: CameraOptions = field(default_factory=CameraOptions)
+    voxel_size_m: float | None = None
 
     def __post_init__(self) -> None:
         if self.check not in ("full", "headers"):
             raise DataError(f"check={self.check!r}", remedy="known: full, headers")
         if self.frame_step is not None and self.frame_step < 1:
             raise DataError(f"frame step {self.frame_step}", remedy="use 1 or more")
+        if self.voxel_size_m is not None and not 0.01 <= self.voxel_size_m <= 1:
+            raise DataError(f"voxel size {self.voxel_size_m}", remedy="give metres, from 0.01 to 1")
         check_source(self.proposals)
         check_align(self.align)
         if self.max_proposals < 0:
@@ -128,7 +133,9 @@ def prepare_scene(job: SceneJob) -> SceneResult:
     omissions: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
     if "frames" in job.stages:
-        released, notes = _released_selection(job.files, scene)
+        released, notes = None, ()
+        if folder.voxel_size_m(scene_id) == VOXEL_SIZE_M:
+            released, notes = _released_selection(job.files, scene)
         was_current, omissions = _select_frames(folder, scene, released)
         reused = reused and was_current
     return SceneResult.of(scene, omissions, notes, reused=reused)
@@ -168,15 +175,18 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
     scene = replace_proposals(scene, job.options.proposals, job.options.max_proposals)
     if job.options.copy_frames:
         scene = copy_frames(scene, job.output)
-    surface, cells = None, job.files.cells
+    size = options.voxel_size_m
+    surface, cells = None, job.files.cells if size is None else None
     if scan.surface is not None and len(scan.surface):
-        cells = unique_voxels(scan.surface, VOXEL_SIZE_M)
+        cells = unique_voxels(scan.surface, size or VOXEL_SIZE_M)
     if cells is not None and len(cells):
         surface = digest(cells.tolist())
         write_cells(job.surface_path, cells)
     else:
         job.surface_path.unlink(missing_ok=True)
     record = {"fingerprint": fingerprint, "frames_fingerprint": frames_part, "surface": surface}
+    if size is not None:
+        record["voxel_size_m"] = size
     write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
     return False
 
@@ -185,10 +195,12 @@ def _options_fingerprint(job: SceneJob) -> dict[str, Any]:
     """Return the options that the scene's record depends on, with the stamp of the file that `align` names.
 
     Records of scans with an alignment of their own stay valid: they have none of the entries about levelling. So do
-    records of scans whose camera the user does not give: the entries about it are then left out.
+    records of scans whose camera or voxel size the user does not give: their entries are then left out.
     """
     options = asdict(job.options)
     camera = {name: value for name, value in options.pop("camera").items() if value not in (None, "recorded")}
+    if options["voxel_size_m"] is None:
+        del options["voxel_size_m"]
     align = options.pop("align")
     if align not in (AUTO, NONE):
         align = file_stamp(Path(align))
@@ -224,7 +236,8 @@ def _select_frames(folder: DataFolder, scene: Scene, released: Selection | None)
     selection = released
     if selection is None:
         try:
-            coverage = scene_coverage(scene, lambda: folder.surface_cells(scene.scene_id))
+            size = folder.voxel_size_m(scene.scene_id)
+            coverage = scene_coverage(scene, lambda: folder.surface_cells(scene.scene_id), voxel_size_m=size)
             selection = coverage.select(REFERENCE_FRAMES)
         except (DataError, MissingError) as error:
             return False, (Omission("max-coverage choice of frames", str(error)),)

@@ -55,6 +55,7 @@ SCENE: dict[str, Any] = {
     "omissions": [[Text(), Text()]],
     "notes": [Text()],
     "surface?": (NAME, None),
+    "voxel_size_m?": Number(0.01, 1.0),
     "fingerprint?": NAME,
     "frames_fingerprint?": NAME,
 }

@@ -20,6 +20,7 @@ from video3d_plugin.tasks.object_classes import Labels
 Item = dict[str, Any]
 Doc = dict[str, Any]
 Box = tuple[float, ...]
+THRESHOLD = 0.5  # of the reference's process_scan2cap.py
 UNKNOWN = "unknown"  # group of an item for which the annotation file has none
 _REMEDY = "expected the benchmark's official file"
 
@@ -49,12 +50,14 @@ class Context:
     Attributes:
         scenes: Boxes of the available scenes.
         labels: ScanNet's label table; None if it is not available.
+        threshold: Smallest IoU with an object at which a proposal stands for it (Scan2Cap).
         skipped: Number of omitted items by reason and by the scene or object. They are counted and not listed, since
             official files have tens of thousands.
     """
 
     scenes: Mapping[str, SceneBoxes]
     labels: Labels | None = None
+    threshold: float = THRESHOLD
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def skip(self, reason: str, concerns: str) -> None:

@@ -7,8 +7,8 @@ It is made of ScanRefer's annotations (`tasks.scanrefer`, train and val): an obj
 
 Official scorer: https://github.com/DaveZhenyuChen/Scan2Cap/blob/b9e9610/lib/eval_helper.py
 Boxes and prompt: LaVi-Lab/Video-3D-LLM 3ff70e8, scripts/3d/preprocessing/process_scan2cap.py. For evaluation, the
-object is given by the proposal of largest IoU with it, if that is at least 0.5 (an oracle); for training, by its
-annotated box.
+object is given by the proposal of largest IoU with it (an oracle), if that is at least 0.5 (`--threshold` of `video3d
+prepare`); for training, by its annotated box.
 
 Fields of a document for scoring: scene_id, object_id, object_name, gt_box (6,), references, token or reference_tokens
 (by default the references are split like ScanRefer's), box or input_box (6,) or None.
@@ -32,7 +32,7 @@ from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.prompts import CAPTION_PROMPT, PLAIN_BOX
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks import scan2cap_scenes, scanrefer
-from video3d_plugin.tasks.annotations import Context, Doc, Item
+from video3d_plugin.tasks.annotations import THRESHOLD, Context, Doc, Item
 from video3d_plugin.tasks.kinds import ANY_BOX, BOX, OVERLAP, POINT, REFERENCE, SAID, SENTENCE
 from video3d_plugin.tasks.predictions import ParsedPrediction, text_of
 from video3d_plugin.tasks.processed import (
@@ -47,7 +47,6 @@ from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
 
 NAME = "scan2cap"
-MIN_IOU = 0.5
 
 
 # Annotation files
@@ -65,7 +64,7 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
         boxes = context.boxes_if_there(first["scene_id"], [first["object_number"]])
         if boxes is None:
             continue
-        box, overlap = oracle_proposal(context.scenes[first["scene_id"]].proposals, boxes[0])
+        box, overlap = oracle_proposal(context.scenes[first["scene_id"]].proposals, boxes[0], context.threshold)
         result.append(
             {
                 "task": NAME,
@@ -88,21 +87,24 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
     return result
 
 
-def oracle_proposal(proposals: np.ndarray, box: Sequence[float]) -> tuple[list[float] | None, float | None]:
+def oracle_proposal(
+    proposals: np.ndarray, box: Sequence[float], threshold: float = THRESHOLD
+) -> tuple[list[float] | None, float | None]:
     """Return the proposal of largest IoU with a box; of equal ones the first.
 
     Args:
         proposals: (N, 6) boxes.
         box: (6,) box.
+        threshold: Smallest IoU that counts.
 
     Returns:
-        The proposal and its IoU; (None, None) if the IoU is below MIN_IOU.
+        The proposal and its IoU; (None, None) if the IoU is below the threshold.
     """
     if not len(proposals):
         return None, None
     ious = iou_matrix(np.asarray(proposals, np.float64), np.asarray([box]))[:, 0]
     best = int(np.argmax(ious))
-    if ious[best] < MIN_IOU:
+    if ious[best] < threshold or not ious[best] > 0:
         return None, None
     return [float(value) for value in proposals[best]], float(ious[best])
 

@@ -36,10 +36,10 @@ from video3d_plugin.data.turning import unturned
 from video3d_plugin.errors import DataError
 from video3d_plugin.files.atomic import write_bytes, write_json
 from video3d_plugin.files.text import read_text
-from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, Selection
+from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Selection
 from video3d_plugin.scene import Scene
 from video3d_plugin.tasks import get
-from video3d_plugin.tasks.annotations import Context, SceneBoxes
+from video3d_plugin.tasks.annotations import THRESHOLD, Context, SceneBoxes
 from video3d_plugin.tasks.object_classes import Labels
 from video3d_plugin.tasks.scannet_tables import shipped_splits
 
@@ -67,6 +67,7 @@ def export_reference(
     annotations: Mapping[tuple[str, str], Sequence[Path]],
     labels: Labels,
     scans: bool = True,
+    threshold: float = THRESHOLD,
 ) -> Written:
     """Write the tree. Files are written under a temporary name and renamed; an existing .pth is not made again.
 
@@ -77,6 +78,7 @@ def export_reference(
         annotation_roots: Folders to search for ScanNet's lists of splits.
         annotations: (task, split) to its files, as `find_files` returns them.
         labels: ScanNet's label table.
+        threshold: Smallest IoU at which a proposal stands for an object (Scan2Cap).
         scans: Whether to write the .pth files and exported frames too, which are most of the bytes.
 
     Returns:
@@ -95,7 +97,7 @@ def export_reference(
         scene_id: SceneBoxes({i.object_id: i.box for i in scene.instances}, proposals[scene_id])
         for scene_id, scene in scenes.items()
     }
-    _write_items(output, annotations, Context(boxes, labels), written)
+    _write_items(output, annotations, Context(boxes, labels, threshold), written)
     if scans:
         _write_scans(output, scenes, root, splits, labels, written)
     return written
@@ -161,13 +163,15 @@ def boxes_by_place(scene: Scene) -> list[list[float]]:
 
 def _write_frames(output: Path, folder: DataFolder, scenes: dict[str, Scene], written: Written) -> None:
     """Write the voxels of every scan's surface, and the frames that cover most of them."""
-    voxels, selected = {}, []
+    voxels: dict[float, dict[str, Any]] = {VOXEL_SIZE_M: {}}
+    selected = []
     for scene_id, scene in scenes.items():
         cells = folder.surface_cells(scene_id)
         if cells is None:
             written.notes.append(f"{scene_id}: no mesh, so no voxels and no selected frames")
             continue
-        voxels[scene_id] = [tuple(cell) for cell in cells.tolist()]
+        of_size = voxels.setdefault(folder.voxel_size_m(scene_id), {})
+        of_size[scene_id] = [tuple(cell) for cell in cells.tolist()]
         try:
             folder.frames(scene_id, "mc", REFERENCE_FRAMES)
             selection = read_selection(folder.selection_path(scene_id), folder.frames_key(scene_id))
@@ -175,8 +179,10 @@ def _write_frames(output: Path, folder: DataFolder, scenes: dict[str, Scene], wr
         except DataError as error:
             written.notes.append(f"{scene_id}: no selected frames: {error}")
     # plain lists of tuples of integers: a pickle because the reference reads one
-    write_bytes(output / "metadata" / "pcd_discrete_0.1.pkl", pickle.dumps(voxels, protocol=4))
-    written.files["metadata/pcd_discrete_0.1.pkl"] = len(voxels)
+    for size, scans in voxels.items():
+        name = f"metadata/pcd_discrete_{size}.pkl"
+        write_bytes(output / name, pickle.dumps(scans, protocol=4))
+        written.files[name] = len(scans)
     _json(output, "metadata/scannet_select_frames.json", selected, written)
 
 
