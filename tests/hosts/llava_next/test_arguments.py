@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -166,6 +167,15 @@ def test_compilation_is_turned_off_where_accelerate_would_read_it(parse, monkeyp
     plan, (_, _, training) = parse("--torch_compile", "True", "--torch_compile_backend", "inductor")
     assert not training.torch_compile and "ACCELERATE_DYNAMO_BACKEND" not in os.environ
     assert any("--torch_compile is not used" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("config", [{}, {"optimizer": {"type": "AdamW"}}])
+def test_learning_rates_that_deepspeeds_optimizer_drops_are_noted(parse, monkeypatch, config):
+    deepspeed = types.SimpleNamespace(is_zero3=lambda: False, config=config)
+    monkeypatch.setattr(TrainingArguments, "hf_deepspeed_config", deepspeed, raising=False)
+    monkeypatch.setattr(TrainingArguments, "mm_vision_tower_lr", 2e-6, raising=False)
+    notes = [note for note in parse()[0].notes if "mm_vision_tower_lr has no effect" in note]
+    assert len(notes) == len(config)
 
 
 def test_any_folder_name_gets_the_qwen_tokenizer(parse, checkpoint):

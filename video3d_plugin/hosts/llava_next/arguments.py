@@ -290,6 +290,11 @@ def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, con
         notes.append(
             "adapters are on the language model; those of the reference are on the tower too (--lora_vision_tower True)"
         )
+    notes += [
+        f"--{name} has no effect: the DeepSpeed configuration names an optimizer, which has one learning rate"
+        for name in ("mm_vision_tower_lr", "mm_projector_lr")
+        if getattr(training_args, name, None) is not None and _deepspeed_has_optimizer(training_args)
+    ]
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
     for name in _GROUPINGS:
@@ -344,6 +349,12 @@ def _cast_by_the_trainer(training_args: Any) -> str | None:
         return None
     formats = {"bf16": "bfloat16", "fp16": "float16"}
     return next((dtype for flag, dtype in formats.items() if getattr(training_args, flag, False)), None)
+
+
+def _deepspeed_has_optimizer(training_args: Any) -> bool:
+    """Whether DeepSpeed makes the optimizer: transformers then passes it all parameters as one group."""
+    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
+    return bool(getattr(deepspeed, "config", {}).get("optimizer"))
 
 
 def _zero3(training_args: Any) -> bool:
