@@ -57,8 +57,9 @@ def read_proposals(path: Path, points: np.ndarray, limit: int = REFERENCE_LIMIT)
         limit: Largest number of masks to read.
 
     Returns:
-        (N, 6) float64 boxes as centre and size, world frame, metres, and omissions: a mask without a vertex has no box
-        (the reference fails on the whole scene).
+        (N, 6) float64 boxes as centre and size, world frame, metres, and omissions: a mask without a vertex has no box.
+        The boxes of the masks after it are kept. The reference's extract_pred_box.py stops there and keeps the boxes
+        before it; its process_scan2cap.py fails.
 
     Raises:
         MissingError: There is no such file.
