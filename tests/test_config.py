@@ -16,10 +16,12 @@ SIZES = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "nu
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("avg-discrete-sin3d", ("average", "sine", True)),
-        ("sample1-mlp", ("centre", "mlp", False)),
-        ("minmax-discrete-sin3d", ("minmax", "sine", True)),
-        ("sin3d-sample9", ("nine", "sine", False)),
+        ("avg-discrete-sin3d", ("average", "sine", True, False)),
+        ("sample1-mlp", ("centre", "mlp", False, False)),
+        ("minmax-discrete-sin3d", ("minmax", "sine", True, False)),
+        ("sin3d-sample9", ("nine", "sine", False, False)),
+        ("avg-discrete-mrope", ("average", "none", True, True)),
+        ("avg-discrete-sin3d-mrope", ("average", "sine", True, True)),
     ],
 )
 def test_positions(text, expected):
@@ -27,7 +29,8 @@ def test_positions(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "avg", "sin3d", "avg-sin3d-mlp", "avg-sample5-mlp", "avg-mrope", "averaged-sin3d"]
+    "text",
+    ["", "avg", "sin3d", "avg-sin3d-mlp", "avg-sample5-mlp", "avg-mrope", "sample5-discrete-mrope", "averaged-sin3d"],
 )
 def test_positions_that_mean_nothing_are_refused(text):
     with pytest.raises(DataError, match="world_position_embedding_type.*sample5"):

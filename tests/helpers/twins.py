@@ -70,6 +70,8 @@ class Twin:
     def position(self, points):
         """(P, 3) metres -> (H,)."""
         kind, size = self.o.world_position_embedding_type, self.o.hidden_size
+        if "sin3d" not in kind and "mlp" not in kind:
+            return torch.zeros(size)
         if "discrete" in kind:
             low, high = torch.tensor(self.o.min_xyz_range).float(), torch.tensor(self.o.max_xyz_range).float()
             points = ((torch.minimum(torch.maximum(points, low), high) - low) / self.o.voxel_size).round()
@@ -137,9 +139,43 @@ class Twin:
             if token == self.o.coord_token_ids[0] and self.has_position():
                 row = row + self.position(torch.tensor(next(points)).float().repeat(count, 1))
             rows.append(row)
+        if "mrope" in (self.o.world_position_embedding_type or ""):
+            self.places = at, self.voxels(scene)
         return torch.cat([torch.stack(rows[:at]), self.visual(scene), torch.stack(rows[at:])])
 
+    def voxels(self, scene):
+        """[(x, y, z)] of the visual tokens, newlines at 0."""
+        out = []
+        for frame in scene.token_points:
+            for row in frame:
+                for cell in row:
+                    low, high = self.o.min_xyz_range, self.o.max_xyz_range
+                    clamped = [min(max(float(v), a), b) - a for v, a, b in zip(cell[0], low, high, strict=True)]
+                    out.append([round(v / self.o.voxel_size) for v in clamped])
+                out += [[0, 0, 0]] * (self.o.mm_newline_position == "grid")
+            out += [[0, 0, 0]] * (self.o.mm_newline_position == "frame")
+        return out + [[0, 0, 0]] * (self.o.mm_newline_position == "one_token")
+
+    def rotate(self, length):
+        """Let the language model rotate each token by its three positions; text is at its index."""
+        at, voxels = self.places
+        where = [[i] * 3 for i in range(length)]
+        where[at : at + len(voxels)] = voxels
+        base, size = self.o.to_dict()["rope_theta"], self.o.hidden_size // self.o.num_attention_heads
+        axis_of = [0 if 2 * j < size / 2 else 1 if 2 * j < size * 3 / 4 else 2 for j in range(size // 2)]
+        angles = [[own[axis_of[j]] * base ** (-2 * j / size) for j in range(size // 2)] * 2 for own in where]
+        angles = torch.tensor(angles, dtype=torch.float64)[None]
+        rotation = angles.cos().float(), angles.sin().float()
+
+        class Rotary(torch.nn.Module):
+            def forward(self, x, position_ids):
+                return rotation
+
+        self.language.model.rotary_emb = Rotary()
+
     def hidden(self, embeds):
+        if "mrope" in (self.o.world_position_embedding_type or ""):
+            self.rotate(len(embeds))
         return self.language.model(inputs_embeds=embeds[None]).last_hidden_state[0]
 
     def text_loss(self, ids, labels, scene, coords=()):

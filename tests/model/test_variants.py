@@ -7,6 +7,8 @@ import torch
 from model_cases import alone, question, random_scene
 from twins import Twin
 
+from video3d_plugin.model.prefix.inference import answer_tokens, encode_scene
+
 POINTS = ("avg", "sample1", "sample5", "sample9", "minmax")
 POSITIONS = [f"{p}{d}-{e}" for p in POINTS for d in ("", "-discrete") for e in ("sin3d", "mlp")]
 
@@ -40,6 +42,40 @@ def check(build, frames=2, hidden=None, **options):
 @pytest.mark.parametrize("position", POSITIONS)
 def test_position_encodings(build, position):
     check(build, world_position_embedding_type=position)
+
+
+MROPE = ("avg-discrete-mrope", "sample1-discrete-mrope", "avg-discrete-sin3d-mrope", "avg-discrete-mlp-mrope")
+
+
+@pytest.mark.parametrize("position", MROPE)
+@pytest.mark.parametrize("newline", ["grid", "one_token"])
+def test_tokens_that_are_rotated_by_their_voxels(build, position, newline):
+    # heads of 16 numbers, as the reference's of 128: 4, 2 and 2 frequencies of x, y and z
+    check(build, hidden=32, world_position_embedding_type=position, mm_newline_position=newline, voxel_size=0.5)
+
+
+def test_all_ways_of_computing_with_rotated_tokens_agree(build):
+    options = {"world_position_embedding_type": "avg-discrete-mrope", "hidden_size": 32, "num_attention_heads": 2}
+    model, processor = build(**options, num_key_value_heads=1)
+    scene = random_scene(model.config.inputs_spec, "a", 2, 4, seed=3)
+    items = [question("scanqa", "a"), question("sqa3d", "a"), question("scanrefer", "a"), question("scan2cap", "a")]
+    with torch.no_grad():
+        apart = model(**processor(items, [scene], with_labels=True)).item_losses
+        for packed in (True, False):
+            model.model.packed_attention_enabled = packed
+            shared = model(**processor(items, [scene], with_labels=True, shared=True)).item_losses
+            assert torch.allclose(shared, apart, rtol=1e-4)
+        alone_tokens = [
+            model.generate(**alone(processor, item, [scene]), max_new_tokens=4, do_sample=False, eos_token_id=None)[0]
+            for item in items[:2]
+        ]
+        for by_layer in (True, False):
+            prefix = encode_scene(model, processor, scene, by_layer=by_layer)
+            for how in ("cascade", "expanded"):
+                tokens = answer_tokens(model, processor, prefix, items[:2], 4, prefix_attention=how)
+                for own, expected in zip(tokens, alone_tokens, strict=True):
+                    assert own == expected[: len(own)].tolist() and own
+    model.model.packed_attention_enabled = True
 
 
 @pytest.mark.parametrize("pooling", ["bilinear", "average", "max"])

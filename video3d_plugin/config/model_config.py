@@ -128,7 +128,7 @@ class Video3DConfig(Qwen2Config):
         if not self.world_position_embedding_type:
             return None
         words = _word(self.world_position_embedding_type, "world_position_embedding_type")
-        points, encoding, discretised = parse_position(words)
+        points, encoding, discretised, rotary = parse_position(words)
         voxel_size = _number(self.voxel_size, "voxel_size", "give metres, e.g. 0.1")
         if discretised and not 0 < voxel_size < math.inf:
             raise DataError(f"voxel_size is {voxel_size}", remedy="give metres, e.g. 0.1")
@@ -136,7 +136,7 @@ class Video3DConfig(Qwen2Config):
         if not all(a < b for a, b in zip(low, high, strict=True)):
             raise DataError(f"min_xyz_range {low} is not below max_xyz_range {high}", remedy="give metres, low to high")
         whole = all(isinstance(bound, int) for bound in (*self.min_xyz_range, *self.max_xyz_range))
-        return PositionSpec(points, encoding, discretised, voxel_size, low, high, self.coordinates, whole)
+        return PositionSpec(points, encoding, discretised, voxel_size, low, high, self.coordinates, whole, rotary)
 
     @property
     def layout(self) -> LayoutSpec:

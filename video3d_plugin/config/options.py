@@ -24,7 +24,9 @@ _POINT_WORDS: dict[str, Points] = {
     "sample9": "nine",
     "minmax": "minmax",
 }
-_ENCODINGS: dict[str, Literal["sine", "mlp"]] = {"sin3d": "sine", "mlp": "mlp"}
+Encoding = Literal["sine", "mlp", "none"]
+_ENCODINGS: dict[str, Encoding] = {"sin3d": "sine", "mlp": "mlp"}
+_ROTARY = "mrope"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class PositionSpec:
 
     Attributes:
         points: Which points represent a token.
-        encoding: "sine" or "mlp".
+        encoding: "sine" or "mlp"; "none" where only the rotary embedding has the points.
         discretised: Clamp points to [low, high] and round them to voxels before encoding.
         voxel_size: Side of a voxel, metres.
         low: Lowest x, y, z, world frame, metres.
@@ -41,16 +43,18 @@ class PositionSpec:
         coordinate_dtype: Number format of points, voxels and sine embeddings. As in the reference, voxels are float32
             if `whole_range` is False.
         whole_range: Whether all bounds of the range are written as whole numbers.
+        rotary: Whether visual tokens are rotated by their voxels; see `model.attention.axes`.
     """
 
     points: Points
-    encoding: Literal["sine", "mlp"]
+    encoding: Encoding
     discretised: bool
     voxel_size: float = 0.1
     low: tuple[float, float, float] = (-15.0, -15.0, -5.0)
     high: tuple[float, float, float] = (15.0, 15.0, 5.0)
     coordinate_dtype: CoordinateDtype = "float32"
     whole_range: bool = True
+    rotary: bool = False
 
     @property
     def points_per_token(self) -> int:
@@ -94,28 +98,37 @@ class HeadSpec:
 
 
 @lru_cache(maxsize=64)
-def parse_position(text: str) -> tuple[Points, Literal["sine", "mlp"], bool]:
+def parse_position(text: str) -> tuple[Points, Encoding, bool, bool]:
     """Parse `world_position_embedding_type`.
 
     Args:
         text: Words in any order, separated by hyphens, such as "avg-discrete-sin3d".
 
     Returns:
-        Points, encoding, and whether points are rounded to voxels: ("average", "sine", True).
+        Points, encoding, whether points are rounded to voxels, and whether tokens are rotated by them:
+        ("average", "sine", True, False).
 
     Raises:
-        DataError: A word is unknown, or there is not exactly one for the points and one for the encoding.
+        DataError: A word is unknown, there is not exactly one for the points and one for the encoding, or mrope comes
+            without voxels or with several points of a token, with which the reference fails.
     """
     words = text.split("-")
     points = [_POINT_WORDS[word] for word in words if word in _POINT_WORDS]
     encodings = [_ENCODINGS[word] for word in words if word in _ENCODINGS]
-    unknown = [word for word in words if word not in {*_POINT_WORDS, *_ENCODINGS, "discrete"}]
-    if unknown or len(points) != 1 or len(encodings) != 1:
+    rotary, discrete = _ROTARY in words, "discrete" in words
+    unknown = [word for word in words if word not in {*_POINT_WORDS, *_ENCODINGS, _ROTARY, "discrete"}]
+    if rotary and not unknown and (not discrete or len(points) != 1 or POINTS_PER_TOKEN[points[0]] > 1):
+        what = f"world_position_embedding_type {text!r}: mrope needs one voxel of a token"
+        raise DataError(
+            what, remedy="such as avg-discrete-mrope or sample1-discrete-mrope; sample5 and others have more"
+        )
+    if unknown or len(points) != 1 or not (len(encodings) == 1 or (rotary and not encodings)):
         raise DataError(
             f"world_position_embedding_type {text!r} is not understood",
-            remedy=f"one of {', '.join(_POINT_WORDS)}, then optionally `discrete`, then one of {', '.join(_ENCODINGS)}",
+            remedy=f"one of {', '.join(_POINT_WORDS)}, then optionally `discrete`, then one of "
+            f"{', '.join(_ENCODINGS)}, {_ROTARY}",
         )
-    return points[0], encodings[0], "discrete" in words
+    return points[0], encodings[0] if encodings else "none", discrete, rotary
 
 
 @lru_cache(maxsize=64)

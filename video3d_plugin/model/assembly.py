@@ -64,7 +64,11 @@ class ItemAssembly(RankSync):
         embeds = self.embed_text(input_ids, mask, coords)
         if left is None:
             left = bool((~mask[:, 0]).any())
-        return seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left), scene_of
+        rows = seq.insert_visual(embeds, input_ids, mask, visual, labels, segments, left)
+        axes = [scenes[index].axes for index in scene_of]
+        if axes and axes[0] is not None:
+            rows.place_visual([own for own in axes if own is not None])
+        return rows, scene_of
 
     def embed_text(self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None) -> torch.Tensor:
         """Embed tokens, and add to each <coord> token the position embedding of its point.

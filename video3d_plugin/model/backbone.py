@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import Qwen2Model
 
 from video3d_plugin.config import Video3DConfig
+from video3d_plugin.model.attention.axes import Qwen2AxesRotaryEmbedding
 from video3d_plugin.model.attention.packed import enable_packed_attention
 from video3d_plugin.model.position import build_position
 from video3d_plugin.model.vision import VisionTower, build_projector
@@ -36,9 +38,16 @@ class Video3DModel(Qwen2Model):
             self.image_newline = nn.Parameter(torch.randn(config.hidden_size) / config.hidden_size**0.5)
         if config.position is not None:
             self.world_position_embedding = build_position(config.hidden_size, config.position)
+            if config.position.rotary:
+                self.rotary_emb = Qwen2AxesRotaryEmbedding(config=config)
         for part in (self.vision_tower, self.mm_projector, getattr(self, "world_position_embedding", None)):
             keep_own_initialisation(part)
         self.packed_attention_enabled = enable_packed_attention(self.layers)
+
+    def placed_at(self, axes: torch.Tensor | None) -> AbstractContextManager[None]:
+        """Place the tokens at three-axis positions (R, L, 3) within a context; nothing happens with None."""
+        rotary = self.rotary_emb
+        return rotary.at(axes) if isinstance(rotary, Qwen2AxesRotaryEmbedding) else nullcontext()
 
     def get_vision_tower(self) -> VisionTower:
         """Return the vision tower."""

@@ -7,6 +7,7 @@ grounding items of several scenes and lengths, each item has a loss, and a row m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -160,20 +161,21 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
             use_cache = False if is_segment_mask(attention_mask) else use_cache
         elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            return_dict=True,
-            **{CACHE: past_key_values if cache is None else cache},
-            **_given(
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                cache_position=cache_position,
-            ),
-        )
+        with nullcontext() if rows is None else self.model.placed_at(rows.axes):  # generation places them itself
+            outputs = self.model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                inputs_embeds=inputs_embeds,
+                use_cache=use_cache,
+                return_dict=True,
+                **{CACHE: past_key_values if cache is None else cache},
+                **_given(
+                    output_attentions=output_attentions,
+                    output_hidden_states=output_hidden_states,
+                    cache_position=cache_position,
+                ),
+            )
         hidden = outputs[0]
         if rows is not None:
             fields = score_items(self, hidden, rows, tokens, scene_of, targets)
@@ -244,7 +246,8 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         assert ids is not None, "scenes go with input_ids"
         tokens = self.encode_batch(ids, scenes, scene_index, ())
         rows, _ = self.assemble(ids, tokens, scene_index, attention_mask, coords=coords, left=True)
-        return generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
+        with self.model.placed_at(rows.axes):
+            return generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:

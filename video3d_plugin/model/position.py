@@ -117,6 +117,17 @@ class MlpPosition(nn.Module):
         return self.mlp(in_its_format(points, self.spec)).mean(-2)
 
 
+class NoPosition(nn.Module):
+    """Zeros (..., H) for points (..., P, 3), where the rotary embedding alone has the points."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        return points.new_zeros(*points.shape[:-2], self.size)
+
+
 def build_position(size: int, spec: PositionSpec) -> nn.Module:
     """Build the module that checkpoints name `world_position_embedding`.
 
@@ -124,4 +135,6 @@ def build_position(size: int, spec: PositionSpec) -> nn.Module:
         size: Hidden size of the language model.
         spec: The parsed option `world_position_embedding_type` with range and voxel size.
     """
+    if spec.encoding == "none":
+        return NoPosition(size)
     return SinePosition(size, spec) if spec.encoding == "sine" else MlpPosition(size, spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from video3d_plugin.geometry.boxes import unpack_patches
 from video3d_plugin.geometry.patch_grid import as_coordinates
 from video3d_plugin.model.distributed.rank_sync import apply_joined
 from video3d_plugin.model.grounding import proposal_features
+from video3d_plugin.model.position import in_its_format
 from video3d_plugin.model.vision import VisionTower, flatten_with_newlines, normalise_pixels, pool_grid
 
 SceneTensors = dict[str, torch.Tensor]  # SceneInputs.tensors()
@@ -30,12 +31,14 @@ class SceneTokens:
         inside: (N, C) bool, which of the scene's C cells (tokens without newlines) lie in which proposal; None where
             the language model's states are not averaged.
         columns: (C,) the index of each cell among the T tokens; None as `inside`.
+        axes: (T, 3) int64 voxels of the visual tokens, 0 for newlines; None for a model that does not rotate by them.
     """
 
     visual: torch.Tensor
     proposals: torch.Tensor
     inside: torch.Tensor | None = None
     columns: torch.Tensor | None = None
+    axes: torch.Tensor | None = None
 
 
 def encode_scene_tokens(
@@ -109,7 +112,22 @@ def encode_scenes(
             features[index] = features[index] + embedding.to(features[index])
     cells = [_cells(config, *of_scene) for of_scene in zip(grids, scenes, with_proposals, strict=True)]
     encoded = [SceneTokens(*of_scene, *own) for *of_scene, own in zip(visual, features, cells, strict=True)]
-    return [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
+    adapted = [model.adapt_scene_tokens(tokens, scene) for tokens, scene in zip(encoded, scenes, strict=True)]
+    if config.position is None or not config.position.rotary:
+        return adapted
+    axes = [_axes(scene, config).to(tokens.visual.device) for scene, tokens in zip(scenes, adapted, strict=True)]
+    for own, tokens, name in zip(axes, adapted, names, strict=True):
+        if len(own) != len(tokens.visual):
+            what = f"{len(tokens.visual)} visual tokens have {len(own)} positions"
+            raise DataError(what, where=name, remedy="mrope needs the tokens as they are encoded")
+    return [replace(tokens, axes=own) for tokens, own in zip(adapted, axes, strict=True)]
+
+
+def _axes(scene: SceneTensors, config: Video3DConfig) -> torch.Tensor:
+    """Return the voxels of a scene's tokens (T, 3)."""
+    assert config.position is not None, "only a model with 3D positions places its tokens"
+    voxels = in_its_format(scene["token_points"], config.position)[..., 0, :].long()
+    return flatten_with_newlines(voxels, voxels.new_zeros(3), config.layout)
 
 
 def _cells(

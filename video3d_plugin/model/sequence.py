@@ -31,6 +31,7 @@ class PackedBatch:
         mask: (R, L) long, 1 where there is a token.
         labels: (R, L) token ids; IGNORE where a token has no loss.
         segments: (R, L) the item of each token in packed rows, -1 on padding; None if each row is one item.
+        axes: (R, L, 3) three-axis positions, see `model.attention.axes`; None for a model without them.
     """
 
     embeds: torch.Tensor
@@ -38,11 +39,18 @@ class PackedBatch:
     mask: torch.Tensor
     labels: torch.Tensor | None
     segments: torch.Tensor | None
+    axes: torch.Tensor | None = None
 
     @property
     def position_ids(self) -> torch.Tensor:
         """(R, L) position of each token within its item; 0 on padding."""
         return positions(self.mask, self.segments)
+
+    def place_visual(self, axes: list[torch.Tensor]) -> None:
+        """Set `axes`: for each row (T, 3) positions of its visual tokens; text stays at its index on all axes."""
+        self.axes = self.position_ids[..., None].repeat(1, 1, 3)
+        for row, own in enumerate(axes):
+            self.axes[row, (self.ids[row] == IMAGE_ID) & self.mask[row].bool()] = own.to(self.axes)
 
 
 def check_prompts(input_ids: torch.Tensor, mask: torch.Tensor, lengths: list[int], longest: int) -> None:

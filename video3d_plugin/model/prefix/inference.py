@@ -56,19 +56,20 @@ def encode_scene(
     ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
     rows, _ = model.assemble(ids, [tokens])
     proposals = tokens.proposals
-    if by_layer and runs_by_layer(model.model) and tokens.inside is None:  # else the last states are read as well
-        keys, values = encode_by_layer(model.model, rows.embeds[0])
-    else:
-        output = model.model(
-            inputs_embeds=rows.embeds,
-            attention_mask=rows.mask,
-            use_cache=True,
-            return_dict=True,
-            **{CACHE: DynamicCache()},
-        )
-        keys, values = cache_tensors(output[CACHE])
-        visual = (rows.ids[0] == IMAGE_ID).to(output[0].device)
-        proposals = grounding_features(tokens, output[0][0, visual])
+    with model.model.placed_at(rows.axes):
+        if by_layer and runs_by_layer(model.model) and tokens.inside is None:  # else the last states are read as well
+            keys, values = encode_by_layer(model.model, rows.embeds[0])
+        else:
+            output = model.model(
+                inputs_embeds=rows.embeds,
+                attention_mask=rows.mask,
+                use_cache=True,
+                return_dict=True,
+                **{CACHE: DynamicCache()},
+            )
+            keys, values = cache_tensors(output[CACHE])
+            visual = (rows.ids[0] == IMAGE_ID).to(output[0].device)
+            proposals = grounding_features(tokens, output[0][0, visual])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
     return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, proposals, boxes, inputs.extent, made_by)
