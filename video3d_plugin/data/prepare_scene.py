@@ -133,7 +133,7 @@ def prepare_scene(job: SceneJob) -> SceneResult:
     omissions: tuple[Omission, ...] = ()
     notes: tuple[str, ...] = ()
     if "frames" in job.stages:
-        released, notes = None, ()
+        released: Selection | None = None
         if folder.voxel_size_m(scene_id) == VOXEL_SIZE_M:
             released, notes = _released_selection(job.files, scene)
         was_current, omissions = _select_frames(folder, scene, released)
@@ -184,7 +184,7 @@ def _make_scene(job: SceneJob, folder: DataFolder) -> bool:
         write_cells(job.surface_path, cells)
     else:
         job.surface_path.unlink(missing_ok=True)
-    record = {"fingerprint": fingerprint, "frames_fingerprint": frames_part, "surface": surface}
+    record: dict[str, Any] = {"fingerprint": fingerprint, "frames_fingerprint": frames_part, "surface": surface}
     if size is not None:
         record["voxel_size_m"] = size
     write_json(job.scene_path, {**record, **scene_to_json(scene, job.root, job.output)})
