@@ -92,7 +92,7 @@ def current_names(words: Sequence[str], known: Container[str]) -> list[str]:
     result = []
     for word in words:
         option, equals, value = word.partition("=")
-        new = RENAMED_OPTIONS.get(option)
+        new = RENAMED_OPTIONS.get(option, option)
         result.append(new + equals + value if new in known and option not in known else word)
     return result
 
