@@ -11,12 +11,12 @@ from benchmarks.ablation.report import orderings, section, spread
 from benchmarks.ablation.runs import Bench, slug
 from benchmarks.ablation.variants import BASE, COLUMNS, HOME, VARIANTS, VIEWS
 from video3d_plugin.config import Video3DConfig
+from video3d_plugin.config.paper import PAPER
 from video3d_plugin.data.records import FORMAT
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.mini.presets import preset
 from video3d_plugin.mini.rooms import Counts, make_benchmark
 from video3d_plugin.mini.settings import MiniSettings
-from video3d_plugin.model.tiny import PAPER
 
 
 def bench(tmp_path, chosen=None) -> Bench:

@@ -40,10 +40,21 @@ _MINI_SETTINGS: dict[str, _Option] = {
     "object_rounds": (int, "N", "rounds of short questions about each annotated object"),
     "final_stage_lr_factor": (float, "FACTOR", "factor of all learning rates in the last stage"),
 }
+# Keys of config.json that override those of the checkpoint and of the preset, named as in LLaVA-NeXT's scripts.
+_MODEL_OPTIONS: dict[str, _Option] = {
+    "world_position_embedding_type": (str, "WORDS", "points and encoding of 3D positions, e.g. avg-discrete-sin3d"),
+    "voxel_size": (float, "METRES", "side of the voxels of `discrete` positions"),
+    "object_feature_type": (str, "NAME", "patch14-pe or patch27-pe: features of the proposals"),
+    "ground_head_type": (str, "NAME", "infonce, score or mlp"),
+    "ground_head_temperature": (float, "T", "temperature of infonce"),
+    "mm_newline_position": (str, "NAME", "grid, frame, one_token or no_token"),
+    "coordinate_dtype": (str, "NAME", "number format of coordinates: float32, float16 or bfloat16"),
+}
 _MINI_PRESETS = ("demo", "mini")
 EPILOG = """\
 examples:
   video3d train --preset mini --data ~/video3d-data --output runs/mini
+  video3d train --preset paper --model LLaVA-Video-7B-Qwen2 --data ~/video3d-data --output runs/paper --processes 8
   video3d train --model CHECKPOINT --data ~/video3d-data --output runs/tuned --lora 128
 """
 
@@ -73,14 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number format of the computation; trained weights are always float32 (default: the preset's)",
     )
     parser.add_argument(
-        "--coordinate-dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="number format to which coordinates are rounded; bfloat16 in the paper's training (default: that of the "
-        "checkpoint)",
-    )
-    parser.add_argument(
         "--clamp-points",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="clamp points to the extent of the scan's surface voxels, as the reference's mc-norm (default: as the "
         "checkpoint)",
     )
@@ -96,7 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --lora: adapters on the vision tower's query, key and value projections too, as in the reference",
     )
     parser.add_argument(
-        "--gradient-checkpointing", action="store_true", help="recompute activations: less memory, more time"
+        "--gradient-checkpointing",
+        action=argparse.BooleanOptionalAction,
+        help="recompute activations: less memory, more time (default: the preset's)",
+    )
+    parser.add_argument(
+        "--add-spatial-instruction",
+        action=argparse.BooleanOptionalAction,
+        help="put the reference's sentence on spatial relationships before every question (default: the preset's)",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --output")
     parser.add_argument(
@@ -107,6 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of processes, each on a core or GPU of its own (default: %(default)s)",
     )
     _add_options(parser.add_argument_group("settings", "default: the preset's"), _SETTINGS)
+    default = "default: the preset's if it is named, else the checkpoint's; one without <ground> gets the paper's parts"
+    _add_options(parser.add_argument_group("options of the model, with --model", default), _MODEL_OPTIONS)
     _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), _MINI_SETTINGS)
 
 
@@ -132,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
     if args.processes > 1 and processes.count() == 1:
         return processes.launch(args.processes, args.words)
     model, processor = _model(args, folder, settings)
+    config = model.config
+    settings = replace(settings, coordinate_dtype=config.coordinates, clamp_points=bool(config.clamp_points))
     summary = train(model, processor, folder, args.output, settings, resume=args.resume)
     if first:
         print(_summary_text(args.output, summary))
@@ -154,6 +170,11 @@ def _given(args: argparse.Namespace, options: Mapping[str, _Option]) -> dict[str
     return {name: getattr(args, name) for name in options if getattr(args, name) is not None}
 
 
+def _model_options(args: argparse.Namespace) -> dict[str, Any]:
+    clamped = {} if args.clamp_points is None else {"clamp_points": args.clamp_points}
+    return {**_given(args, _MODEL_OPTIONS), **clamped}
+
+
 def _is_mini(args: argparse.Namespace) -> bool:
     """Return whether the run has the stages of a model from scratch, which fine-tuning does not need."""
     return _preset_name(args) in _MINI_PRESETS or bool(_given(args, _MINI_SETTINGS))
@@ -174,17 +195,14 @@ def settings_of(args: argparse.Namespace) -> TrainSettings:
         DataError: If there is no such preset, or a value is out of range.
     """
     given = {**_given(args, _SETTINGS), **_given(args, _MINI_SETTINGS)}
-    if args.precision is not None:
-        given["precision"] = args.precision
-    if args.coordinate_dtype is not None:
-        given["coordinate_dtype"] = args.coordinate_dtype
-    if args.clamp_points:
-        given["clamp_points"] = True
+    for name in ("precision", "gradient_checkpointing", "add_spatial_instruction"):
+        if getattr(args, name) is not None:
+            given[name] = getattr(args, name)
     if "epochs" in given:
         given.setdefault("steps", None)
     if args.tasks:
         given["tasks"] = tuple(task.strip() for task in args.tasks.split(","))
-    return replace(_base_settings(args), gradient_checkpointing=args.gradient_checkpointing, **given)
+    return replace(_base_settings(args), **given)
 
 
 def _base_settings(args: argparse.Namespace) -> TrainSettings:
@@ -218,9 +236,9 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
         if args.model_class:
             raise DataError("--model-class needs a checkpoint to start from", remedy="give --model CHECKPOINT")
-        if args.coordinate_dtype or args.clamp_points:
-            what = "--coordinate-dtype and --clamp-points need a checkpoint to start from"
-            raise DataError(what, remedy="give --model CHECKPOINT")
+        if given := _model_options(args):
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise DataError(f"{option} needs a checkpoint to start from", remedy="give --model CHECKPOINT")
         from video3d_plugin.mini.presets import preset
         from video3d_plugin.mini.train import from_scratch
         from video3d_plugin.training.dataset import training_questions
@@ -228,14 +246,11 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
         questions = training_questions(folder, settings.tasks)
         model, processor = from_scratch(preset(_preset_name(args)), questions, seed=settings.seed)
     else:
-        from video3d_plugin.model import registry
-        from video3d_plugin.model.processing import Video3DProcessor
+        from video3d_plugin.training.presets import MODEL_OPTIONS
+        from video3d_plugin.training.starting_model import load_to_train
 
-        model_class = registry.get(args.model_class or registry.BASE)
-        changes = {"coordinate_dtype": settings.coordinate_dtype, "clamp_points": settings.clamp_points}
-        options = {name: value for name, value in changes.items() if value is not None}
-        model = model_class.from_pretrained(str(args.model), dtype="auto", **options)  # as it is stored
-        processor = Video3DProcessor.from_pretrained(str(args.model), config=model.config)
+        options = {**MODEL_OPTIONS.get(args.preset, {}), **_model_options(args)}
+        model, processor = load_to_train(args.model, options, model_class=args.model_class)
     if args.lora:
         from video3d_plugin.model.checkpoint.lora import add_lora
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from video3d_plugin.config import Video3DConfig
+from video3d_plugin.config.paper import PAPER
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import CHAT_END, CHAT_START, SPATIAL_TOKENS, TEXT_END
@@ -31,20 +32,6 @@ TINY_VISION: dict[str, Any] = {
     "num_attention_heads": 4,
     "image_size": 112,
     "patch_size": 14,
-}
-PAPER: dict[str, Any] = {  # the published checkpoint's options
-    "mm_projector_type": "mlp2x_gelu",
-    "mm_patch_merge_type": "spatial_unpad",
-    "mm_newline_position": "grid",
-    "mm_spatial_pool_mode": "bilinear",
-    "mm_spatial_pool_stride": 2,
-    "world_position_embedding_type": "avg-discrete-sin3d",
-    "voxel_size": 0.1,
-    "min_xyz_range": [-15, -15, -5],
-    "max_xyz_range": [15, 15, 5],
-    "object_feature_type": "patch14-pe",
-    "ground_head_type": "infonce",
-    "ground_head_temperature": 0.07,
 }
 
 

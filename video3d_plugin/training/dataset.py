@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from video3d_plugin.data.training_files import with_spatial_instruction
 from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.model.no_cast import NoCast
@@ -54,6 +55,7 @@ class SceneGroups(torch.utils.data.Dataset):
         max_frames: Frames of a scene, at most.
         proposals: Boxes to choose from: "gt" or "pred".
         seed: Seeds the order of the questions, and `augment`.
+        add_spatial_instruction: Put the reference's sentence on spatial relationships before every question.
         augment: Changes a scene and its questions each time they are read; None leaves them as they are.
 
     Raises:
@@ -71,6 +73,7 @@ class SceneGroups(torch.utils.data.Dataset):
         max_frames: int = 32,
         proposals: str = "gt",
         seed: int = 0,
+        add_spatial_instruction: bool = False,
         augment: Augment | None = None,
     ):
         check_without_question(sampler, "training")
@@ -78,6 +81,8 @@ class SceneGroups(torch.utils.data.Dataset):
             raise DataError(f"questions_per_scene is {questions_per_scene}", remedy="use 1 or more")
         if not questions:
             raise DataError("no training questions", remedy="run `video3d prepare` on annotations of a train split")
+        if add_spatial_instruction:
+            questions = with_spatial_instruction(questions)
         self._folder, self._spec = folder, spec
         self._inputs: dict[str, Any] = {"sampler": sampler, "max_frames": max_frames, "proposals": proposals}
         self._size, self._seed, self._augment = questions_per_scene, seed, augment

@@ -11,7 +11,7 @@ from video3d_plugin.tasks import VIDEO3D_LLM
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything a run depends on besides the model and the data. The defaults are those of the paper.
+    """Everything a run depends on besides the model and the data. `presets` holds the paper's.
 
     Attributes:
         tasks: Benchmarks whose training questions are used.
@@ -34,8 +34,9 @@ class TrainSettings:
         gradient_checkpointing: Recompute activations in the backward pass, which saves memory.
         precision: "float32", "bfloat16" or "float16" (autocast). Trained weights are float32 in any case.
         workers: Data-loading processes.
-        coordinate_dtype: Number format to which coordinates are rounded; None for that of the checkpoint.
-        clamp_points: Whether points are clamped to the extent of the scan's surface voxels; None: as the checkpoint.
+        coordinate_dtype: Number format to which the model rounds coordinates, for readers of training.json.
+        clamp_points: Whether the model clamps points to the extent of the scan's surface voxels, for the same.
+        add_spatial_instruction: Put the reference's sentence on spatial relationships before every question.
 
     Raises:
         DataError: If a number of steps, epochs or scenes is not positive.
@@ -61,6 +62,7 @@ class TrainSettings:
     workers: int = 0
     coordinate_dtype: str | None = None
     clamp_points: bool | None = None
+    add_spatial_instruction: bool = False
 
     def __post_init__(self) -> None:
         if self.coordinate_dtype not in (None, *COORDINATE_DTYPES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +60,7 @@ def fine_tuning_stages(
         max_frames=settings.max_frames,
         proposals=settings.proposals,
         seed=settings.seed,
+        add_spatial_instruction=settings.add_spatial_instruction,
     )
     collate, count = GroupCollator(processor), len(groups.questions())
     return [Stage("training", model, groups, collate, lambda: build_adamw(model, settings), questions=count)]
@@ -199,7 +201,8 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
             f"{share} scenes of a step cannot be taken {at_once} at once",
             remedy="choose --scenes-at-once so that they can",
         )
-    optional: dict[str, Any] = {"gradient_checkpointing": True} if settings.gradient_checkpointing else {}
+    # Re-entrant checkpointing would give DDP the vision tower's gradients once for each scene.
+    optional = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -207,7 +210,7 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
         gradient_accumulation_steps=share // at_once,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(steps * settings.warmup_fraction),
+        warmup_steps=math.ceil(steps * settings.warmup_fraction),
         weight_decay=settings.weight_decay,
         logging_steps=max(1, steps // 100),
         save_steps=settings.save_every,
@@ -221,7 +224,7 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
         label_names=["labels"],
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
-        **optional,
+        **(optional if settings.gradient_checkpointing else {}),
     )
 
 

@@ -243,20 +243,11 @@ def merged_config(model_args: Any, data_args: Any) -> Video3DConfig:
         DataError: The checkpoint is damaged, or an option has an unknown value.
         MissingError: There is no such checkpoint.
     """
-    from video3d_plugin.config import Video3DConfig
-    from video3d_plugin.model.checkpoint.folders import local_folder, weight_files
+    from video3d_plugin.training.starting_model import config_with
 
-    folder = local_folder(model_args.model_name_or_path)
-    weight_files(folder)  # raises if they are missing or damaged
-    config = Video3DConfig.from_pretrained(str(folder))
-    for name in _CONFIG_KEYS:
-        for group in (model_args, data_args):
-            if getattr(group, name, None) is not None:
-                setattr(config, name, getattr(group, name))
-    if model_args.vision_tower is not None:
-        config.mm_vision_tower = model_args.vision_tower
-    _ = config.position, config.layout, config.head, config.inputs_spec  # each raises for an unknown value
-    return config
+    groups = (model_args, data_args)
+    options = {name: getattr(g, name) for name in _CONFIG_KEYS for g in groups if getattr(g, name, None) is not None}
+    return config_with(model_args.model_name_or_path, {**options, "mm_vision_tower": model_args.vision_tower})
 
 
 def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, config: Video3DConfig) -> list[str]:

@@ -116,6 +116,7 @@ def _groups(folder: DataFolder, model, questions: Sequence[Question], settings: 
         max_frames=settings.max_frames,
         proposals=settings.proposals,
         seed=settings.seed,
+        add_spatial_instruction=settings.add_spatial_instruction,
         augment=turn_and_shift if settings.move_scenes else None,
     )
 
