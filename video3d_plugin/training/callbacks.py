@@ -1,9 +1,10 @@
-"""Callbacks for `transformers.Trainer`: tell the dataset which epoch begins, and show a progress bar with the loss."""
+"""Callbacks for `transformers.Trainer`: epochs for the dataset, zero gradients, a progress bar with the loss."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -29,6 +30,26 @@ class EpochCallback(TrainerCallback):
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         self._dataset.set_epoch(int((state.epoch or 0) + 1e-6))
+
+
+class ZeroGradients(TrainerCallback):
+    """Gives parameters without a gradient a zero one before every step of the optimizer.
+
+    AdamW leaves a parameter without a gradient as it is, but with a zero gradient it goes on along its momentum. A head
+    that no item of a step needs has none in a single process and a zero one where several share a run (DDP, ZeRO).
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        inside = getattr(optimizer, "optimizer", optimizer)  # of accelerate's wrapper
+        if not args.deepspeed and isinstance(inside, torch.optim.Optimizer):  # DeepSpeed fills in zeros itself
+            inside.register_step_pre_hook(_fill_gradients)
+
+
+def _fill_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 def show_progress(trainer: Trainer, description: str = "training") -> None:

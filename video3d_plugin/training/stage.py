@@ -89,7 +89,7 @@ def run_stage(stage: Stage, output: str | Path, settings: TrainSettings, *, resu
 def _trainer(stage: Stage, folder: Path, settings: TrainSettings) -> Trainer:
     from transformers import Trainer, TrainingArguments
 
-    from video3d_plugin.training.callbacks import EpochCallback, show_progress
+    from video3d_plugin.training.callbacks import EpochCallback, ZeroGradients, show_progress
 
     trainer = Trainer(
         model=stage.module,
@@ -114,7 +114,7 @@ def _trainer(stage: Stage, folder: Path, settings: TrainSettings) -> Trainer:
         train_dataset=stage.dataset,
         data_collator=stage.collate,
         optimizers=(stage.make_optimizer(), None),
-        callbacks=[EpochCallback(stage.dataset)] if hasattr(stage.dataset, "set_epoch") else [],
+        callbacks=[ZeroGradients(), *([EpochCallback(stage.dataset)] if hasattr(stage.dataset, "set_epoch") else [])],
     )
     show_progress(trainer, stage.name)
     return trainer

@@ -164,7 +164,7 @@ def make_trainer(stage: Stage, output: Path, settings: TrainSettings) -> Trainer
     """
     from transformers import Trainer
 
-    from video3d_plugin.training.callbacks import EpochCallback, show_progress
+    from video3d_plugin.training.callbacks import EpochCallback, ZeroGradients, show_progress
 
     trainer = Trainer(
         model=stage.module,
@@ -172,7 +172,7 @@ def make_trainer(stage: Stage, output: Path, settings: TrainSettings) -> Trainer
         train_dataset=stage.dataset,
         data_collator=stage.collate,
         optimizers=(stage.make_optimizer(), None),
-        callbacks=[EpochCallback(stage.dataset)],
+        callbacks=[EpochCallback(stage.dataset), ZeroGradients()],
     )
     show_progress(trainer, stage.name)
     return trainer

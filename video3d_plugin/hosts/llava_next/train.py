@@ -212,6 +212,7 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
     from video3d_plugin.compat import allow_numpy_random_state
     from video3d_plugin.hosts.llava_next.saving import CompleteCheckpoints
     from video3d_plugin.model.processing import Video3DProcessor
+    from video3d_plugin.training.callbacks import ZeroGradients
     from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 
     if getattr(training_args, "lora_enable", False):
@@ -233,7 +234,7 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
         "train_dataset": dataset,
         "eval_dataset": None,
         "data_collator": GroupCollator(processor, shared=plan.questions_per_scene > 1, as_is=True),
-        "callbacks": [CompleteCheckpoints(processor, view)],
+        "callbacks": [CompleteCheckpoints(processor, view), ZeroGradients()],
     }
 
 
