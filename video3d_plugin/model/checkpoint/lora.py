@@ -91,7 +91,7 @@ def _peft_class() -> type:
 def save_full(wrapped: Any, folder: Path) -> None:
     """Save the parameters that were trained in full, and the configuration, beside an adapter."""
     in_full = {n: p for n, p in wrapped.named_parameters() if p.requires_grad and "lora_" not in n}
-    with zero3.gathered(in_full.values()):
+    with zero3.gathered_to_read(in_full.values()):
         full = {name: p.detach().cpu().clone() for name, p in in_full.items()}
     if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
         return  # all ranks gather, one writes

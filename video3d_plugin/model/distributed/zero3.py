@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -38,14 +39,37 @@ def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
 
 
 def gathered(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager:
-    """Gather parameters inside a context; all ranks receive what rank 0 writes to them.
+    """Gather parameters inside a context, to be written: all ranks receive what rank 0 writes to them.
+
+    For models that no engine of DeepSpeed has yet, in which all parameters are sharded.
 
     Args:
         parameters: Parameters of one model. Those that are not sharded are left alone.
     """
-    scattered_ones = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
-    if not scattered_ones:
+    return _gathered([parameter for parameter in parameters if hasattr(parameter, "ds_id")], modifier_rank=0)
+
+
+def gathered_to_read(parameters: Iterable[torch.nn.Parameter]) -> AbstractContextManager:
+    """Gather parameters inside a context, to be read, in a model that is being trained.
+
+    A parameter that is whole at the moment is left alone: DeepSpeed keeps small ones so, and after a checkpoint is
+    loaded the others too. To shard it at the end of the context, behind the engine's back, would stop the next step.
+
+    Args:
+        parameters: Parameters of one model. Those that are not sharded are left alone.
+    """
+    away = [parameter for parameter in parameters if hasattr(parameter, "ds_id") and not _is_whole(parameter)]
+    return _gathered(away, modifier_rank=None)
+
+
+def _is_whole(parameter: torch.nn.Parameter) -> bool:
+    status: Any = parameter.ds_status  # type: ignore[attr-defined]
+    return status.name != "NOT_AVAILABLE"
+
+
+def _gathered(parameters: list[torch.nn.Parameter], modifier_rank: int | None) -> AbstractContextManager:
+    if not parameters:
         return nullcontext()
     import deepspeed
 
-    return deepspeed.zero.GatheredParameters(scattered_ones, modifier_rank=0)
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=modifier_rank)
