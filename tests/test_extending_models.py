@@ -86,6 +86,12 @@ def loud(trained, tmp_path_factory):
     return folder
 
 
+def test_the_built_in_class_is_taken_where_it_is_asked_for_by_name(trained):
+    assert type(load_pair(trained)[0]).__name__ == "RoomGain"
+    with pytest.raises(DataError, match="unexpected: scene_gain"):
+        load_pair(trained, model_class="video3d")
+
+
 def test_it_starts_from_a_checkpoint_of_the_built_in_class_as_that_model(site, tiny_checkpoint, scene):
     base = load_model(tiny_checkpoint, device="cpu")
     model = load_model(tiny_checkpoint, device="cpu", model_class="roomgain")

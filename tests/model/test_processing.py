@@ -242,3 +242,13 @@ def test_padding_is_not_attended_to(pair, scenes):
         before = model(**batch).item_losses
         batch["input_ids"][0, short:] = 5
         assert torch.equal(model(**batch).item_losses, before)
+
+
+def test_what_the_caller_asks_for_wins_over_processor_config(pair, tmp_path):
+    pair[1].save_pretrained(tmp_path)
+    stored = Video3DProcessor.from_pretrained(tmp_path)
+    assert (stored.label_style, stored.system_message) == (pair[1].label_style, pair[1].system_message)
+    asked = Video3DProcessor.from_pretrained(tmp_path, label_style="answer", system_message="Answer in rhymes.")
+    assert (asked.label_style, asked.system_message) == ("answer", "Answer in rhymes.")
+    with pytest.raises(DataError, match="label_style 'x' is unknown"):
+        Video3DProcessor.from_pretrained(tmp_path, label_style="x")

@@ -22,6 +22,7 @@ from video3d_plugin.scene import Question, SceneInputs
 from video3d_plugin.tokens import IMAGE_TOKEN
 
 _FILE = "processor_config.json"
+_SETTINGS = ("system_message", "label_style")
 Columns = dict[str, tuple[list[list[int]], int]]  # of a batch, by name: the rows, and what they are padded with
 
 
@@ -196,7 +197,8 @@ class Video3DProcessor(ChatEncoder):
 
         Args:
             pretrained_model_name_or_path: A folder with tokenizer and config.json, or a hub name.
-            **kwargs: `config`: a configuration to use instead of config.json.
+            **kwargs: `config`: a configuration to use instead of config.json. `system_message`, `label_style`: to use
+                instead of those of processor_config.json.
 
         Raises:
             MissingError: The folder has no tokenizer.
@@ -211,7 +213,8 @@ class Video3DProcessor(ChatEncoder):
         options = {}
         if (folder / _FILE).is_file():
             stored = read_processor_config(folder / _FILE)
-            options = {name: stored[name] for name in ("system_message", "label_style") if name in stored}
+            options = {name: stored[name] for name in _SETTINGS if name in stored}
+        options |= {name: kwargs[name] for name in _SETTINGS if kwargs.get(name) is not None}
         check_tokenizer_files(folder)
         return cls(load_tokenizer(path), config, stop_ids=read_stop_ids(folder), **options)
 

@@ -71,7 +71,7 @@ def load_to_train(
             if name not in given and getattr(config, name) is None:
                 setattr(config, name, PAPER[name])
     kind = registry.get(model_class or registry.BASE)
-    model = kind.from_pretrained(str(path), config=config, dtype="auto")
+    model = kind.from_pretrained(str(path), config=config, dtype="auto", exact_class=model_class is not None)
     processor = Video3DProcessor.from_pretrained(str(path), config=model.config)
     if is_base:
         new = ", ".join(model.add_tokens(processor.tokenizer)) or "<ground>, <coord> in config.json"

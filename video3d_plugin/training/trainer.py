@@ -210,7 +210,7 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
         gradient_accumulation_steps=share // at_once,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(steps * settings.warmup_fraction),
+        warmup_steps=min(math.ceil(steps * settings.warmup_fraction), steps - 1),  # one step must not have rate 0
         weight_decay=settings.weight_decay,
         logging_steps=max(1, steps // 100),
         save_steps=settings.save_every,

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from video3d_plugin.errors import MissingError, Video3DError
+from video3d_plugin.hosts.llava_next.train import check_last_adapter
 from video3d_plugin.model.checkpoint.adapter import TARGETS, read_adapter
+from video3d_plugin.model.checkpoint.lora import add_lora
 from video3d_plugin.pipeline import load_model
 
 peft = pytest.importorskip("peft")
@@ -20,8 +22,6 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
 @pytest.fixture(scope="module")
 def made(pair, tmp_path_factory):
     """(base, adapter): rank 2 on all layers, with what is trained in full."""
-    from video3d_plugin.model.checkpoint.lora import add_lora
-
     folder = tmp_path_factory.mktemp("made")
     pair[0].save_pretrained(folder / "base")
     pair[1].save_pretrained(folder / "base")
@@ -270,3 +270,46 @@ def test_an_adapter_without_a_base_says_so(made, adapter):
     settings(adapter, base_model_name_or_path=None)
     with pytest.raises(Video3DError, match="names no base checkpoint"):
         _ = read_adapter(adapter).base
+
+
+@pytest.mark.parametrize("damage", ["half", "pointer", "renamed", "rank", "missing", "no LoRA"])
+def test_a_run_is_not_resumed_from_a_damaged_adapter(made, adapter, damage):
+    """The Trainer calls `load_adapter`, and PEFT leaves a place without a weight as it is."""
+    wrapped = add_lora(load_model(made[0], device="cpu").model, rank=2)
+    path = adapter / "adapter_model.safetensors"
+    if damage == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "pointer":
+        path.write_bytes(LFS)
+    elif damage == "renamed":
+        rewrite(adapter, {name.replace("q_proj", "x_proj"): tensor for name, tensor in weights(adapter).items()})
+    elif damage == "rank":
+        rewrite(adapter, {name: tensor[:, :1].contiguous() for name, tensor in weights(adapter).items()})
+    elif damage == "missing":
+        path.unlink()
+    else:
+        settings(adapter, peft_type="IA3")
+    says = {"half": "cannot be read", "pointer": "Git LFS", "renamed": "missing: .*q_proj.*unexpected: .*x_proj",
+            "rank": "of another shape", "missing": "no adapter_model.safetensors", "no LoRA": "peft_type"}  # fmt: skip
+    with pytest.raises(Video3DError, match=says[damage]) as error:
+        wrapped.load_adapter(str(adapter), "default", is_trainable=True)
+    assert "\n" not in str(error.value) and str(adapter) in str(error.value)
+
+
+def test_an_adapter_of_ours_without_what_was_trained_in_full_is_not_taken(made, adapter, pair):
+    pair[1].save_pretrained(adapter)
+    load_model(made[0], lora=adapter, device="cpu")
+    (adapter / "non_lora_trainables.bin").unlink()
+    refused(made, adapter, "no non_lora_trainables.bin here: embeddings, heads and projector", MissingError)
+
+
+def test_a_damaged_checkpoint_of_the_host_is_named_before_it_goes_on(adapter, tmp_path):
+    check_last_adapter(str(tmp_path / "none"))
+    (tmp_path / "out").mkdir()
+    check_last_adapter(str(tmp_path / "out"))
+    newest = tmp_path / "out" / "checkpoint-4"
+    shutil.copytree(adapter, newest)
+    check_last_adapter(str(tmp_path / "out"))
+    (newest / "adapter_model.safetensors").write_bytes(LFS)
+    with pytest.raises(Video3DError, match="checkpoint-4/adapter_model.safetensors: is a Git LFS pointer"):
+        check_last_adapter(str(tmp_path / "out"))

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from video3d_plugin.files.atomic import write_json
+from video3d_plugin.hosts.llava_next.exit_status import exit_on_error
 
 _FULL_WEIGHTS = "non_lora_trainables.bin"
 
@@ -46,7 +47,7 @@ class CompleteCheckpoints(TrainerCallback):
         if state.global_step and is_lora and not args.deepspeed and (folder / _FULL_WEIGHTS).is_file():
             from video3d_plugin.model.checkpoint.lora import load_full
 
-            load_full(model.get_base_model(), folder / _FULL_WEIGHTS)
+            exit_on_error(load_full)(model.get_base_model(), folder / _FULL_WEIGHTS)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the processor to the final checkpoint."""

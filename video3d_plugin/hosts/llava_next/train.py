@@ -15,7 +15,8 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from video3d_plugin.errors import DataError, Video3DError
+from video3d_plugin.errors import DataError
+from video3d_plugin.hosts.llava_next.exit_status import exit_on_error
 from video3d_plugin.hosts.source_check import source_digest
 
 if TYPE_CHECKING:
@@ -95,20 +96,6 @@ def current_names(words: Sequence[str], known: Container[str]) -> list[str]:
         new = RENAMED_OPTIONS.get(option, option)
         result.append(new + equals + value if new in known and option not in known else word)
     return result
-
-
-def exit_on_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function so that a Video3DError is printed in one line and ends the process with status 2."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Video3DError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from error
-
-    return run
 
 
 def replace_functions(script: dict[str, Any], model_args: Any, data_args: Any, training_args: Any) -> None:
@@ -217,6 +204,7 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
 
     if getattr(training_args, "lora_enable", False):
         freeze_base_layers(plan.model)
+        check_last_adapter(training_args.output_dir)
     processor = Video3DProcessor(tokenizer, plan.model.config)
     dataset = SceneGroups(
         plan.folder,
@@ -236,6 +224,22 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
         "data_collator": GroupCollator(processor, shared=plan.questions_per_scene > 1, as_is=True),
         "callbacks": [CompleteCheckpoints(processor, view), ZeroGradients()],
     }
+
+
+def check_last_adapter(output: str) -> None:
+    """Read the adapter of the newest checkpoint in `output`, from which the host would go on, if there is one.
+
+    Raises:
+        DataError: It is damaged, or no LoRA.
+        MissingError: A file of it is missing.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from video3d_plugin.model.checkpoint.adapter import read_adapter
+
+    newest = get_last_checkpoint(output) if os.path.isdir(output) else None
+    if newest is not None:
+        read_adapter(Path(newest)).tensors()
 
 
 def freeze_base_layers(model: Any) -> None:

@@ -10,7 +10,7 @@ from video3d_plugin.errors import DataError, joined_names
 from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.folders import local_folders
-from video3d_plugin.model.checkpoint.lora import config_folder, merge_lora
+from video3d_plugin.model.checkpoint.lora import check_complete, config_folder, merge_lora
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
@@ -36,11 +36,13 @@ def load_pair(
         DataError: The checkpoint, adapter or tokenizer cannot be used, or they do not belong together.
     """
     kind = Video3DForCausalLM if model_class is None else registry.get(model_class)
+    options |= {} if model_class is None else {"exact_class": True}
     folder, adapter = local_folders(path, lora, options)
     if adapter is None:
         model, words = kind.from_pretrained(str(folder), **options), folder
     else:
         read_adapter(adapter)  # what is wrong with it is said before gigabytes are read
+        check_complete(adapter)
         settings = config_folder(adapter, folder)
         model = kind.from_pretrained(str(folder), config=settings, **options)
         model = merge_lora(model, adapter)

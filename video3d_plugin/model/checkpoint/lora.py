@@ -19,6 +19,7 @@ from video3d_plugin.model.distributed import zero3
 from video3d_plugin.model.registry import new_parts
 
 _FULL = "non_lora_trainables.bin"
+_OWN = "processor_config.json"  # written beside adapters by this package alone
 _WRAPPER = "base_model.model."  # what PEFT puts before the names of the model that it wraps
 _CHANGEABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv2d)
 # Trained in full beside the adapter, with the class's new parts: what new tokens and the scene need.
@@ -79,7 +80,8 @@ def _peft_class() -> type:
             save_full(self, Path(save_directory))
 
         def load_adapter(self, model_id: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-            read_adapter(Path(model_id))  # raises on what is damaged, or no LoRA
+            adapter = read_adapter(Path(model_id))  # raises on what is damaged, or no LoRA
+            _check_places(self, adapter, {name: tuple(tensor.shape) for name, tensor in adapter.tensors().items()})
             result = super().load_adapter(model_id, *args, **kwargs)
             if (Path(model_id) / _FULL).is_file():
                 load_full(self.get_base_model(), Path(model_id) / _FULL)
@@ -104,6 +106,16 @@ def save_full(wrapped: Any, folder: Path) -> None:
 def config_folder(folder: Path, base: Path) -> Path:
     """Return the folder with the configuration: the adapter's if it has one, else the base checkpoint's."""
     return folder if (folder / "config.json").is_file() else base
+
+
+def check_complete(folder: Path) -> None:
+    """Raise MissingError for an adapter of this package without the file of what was trained in full beside it.
+
+    The base's weights would take its place.
+    """
+    if (folder / _OWN).is_file() and not (folder / _FULL).exists():
+        what = f"no {_FULL} here: embeddings, heads and projector of this adapter are missing"
+        raise MissingError(what, where=folder, remedy="copy it from the folder that the training wrote")
 
 
 def merge_lora(model: Any, folder: str | Path) -> Any:

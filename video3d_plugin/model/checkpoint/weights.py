@@ -55,7 +55,8 @@ def load(
         *args: Passed on.
         config: A configuration, or a folder with one, to use instead of the checkpoint's.
         output_loading_info: Return transformers' loading information too.
-        **kwargs: Passed on, with `load_in_4bit` and `load_in_8bit` as in LLaVA-NeXT.
+        **kwargs: Passed on, with `load_in_4bit` and `load_in_8bit` as in LLaVA-NeXT. `exact_class`: load as `cls` also
+            where that is the built-in class and config.json names another.
 
     Returns:
         The model; its `initialised_parts` lists the parameters that the checkpoint lacks.
@@ -65,6 +66,7 @@ def load(
         DataError: A file cannot be used, or parameters are missing or unexpected.
     """
     if path is None or kwargs.get("state_dict") is not None:
+        kwargs.pop("exact_class", None)
         return transformers_load(path, *args, config=config, output_loading_info=output_loading_info, **kwargs)
     folder = local_folder(path, kwargs)
     if config is None or isinstance(config, str | os.PathLike):
@@ -73,7 +75,8 @@ def load(
         kwargs |= mine
     elif not isinstance(config, Video3DConfig):  # the host hands its own class
         config = Video3DConfig.from_dict({**config.to_dict(), "_name_or_path": str(folder)})
-    actual: Any = registry.class_of_checkpoint(cls, config, folder)
+    exact = kwargs.pop("exact_class", False) and cls is registry.get(registry.BASE)
+    actual: Any = cls if exact else registry.class_of_checkpoint(cls, config, folder)
     if actual is not cls:
         return actual.from_pretrained(folder, *args, config=config, output_loading_info=output_loading_info, **kwargs)
     kwargs = _quantised(kwargs, registry.new_parts(cls))
