@@ -160,6 +160,7 @@ WAYS = {
     "an answer": lambda text: stored(replace(asked("why"), answer=text)),
     "a caption": lambda text: stored(replace(question("scan2cap", "a"), answer=text)),
     "a training item": lambda text: item(f"<image> {text}"),
+    "a training item with a box": lambda text: item(f"<image> {text}", box_input=[[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]]),
     "a training item to ground": lambda text: item(
         f"<image>Find\n{text}", "<ground>", "scanrefer", metadata={"object_id": 10}
     ),

@@ -125,7 +125,8 @@ def question_of(item: Any, path: Path, index: int) -> Question:
             f"item {index} has {COORD_TOKEN} in a later turn", where=path, remedy="put it in the first turn"
         )
     coords: tuple[tuple[float, float, float], ...] = ()
-    if COORD_TOKEN in prompt and (box is not None or needs_point(task)):
+    has_point = needs_point(task) if task in names() else box is not None  # else <coord> is text of somebody's question
+    if COORD_TOKEN in prompt and has_point:
         coords = (_point(box, path, index),)
     targets = None
     if is_grounding(task) or (answer == GROUND_ANSWER and task not in names()):
