@@ -47,6 +47,7 @@ def checks(given: str | None = None) -> Iterator[Check]:
     else:
         yield Check("LLaVA-NeXT's imports", "ok", ", ".join(IMPORTED.values()), needs=NEED)
     yield _deepspeed()
+    yield from _locks()
     lora = version_of("peft")
     yield Check("LoRA", "ok" if lora else "absent", f"peft {lora}" if lora else "peft is not installed",
                 install_extra("train"), needs="lora")  # fmt: skip
@@ -99,6 +100,15 @@ def _deepspeed() -> Check:
         return Check("deepspeed", "absent", "not installed; LLaVA-NeXT's train.py imports it", install_extra("llava"),
                      needs="deepspeed")  # fmt: skip
     return Check("deepspeed", "ok", f"{version}; ZeRO-2 and ZeRO-3 (examples/deepspeed)", needs="deepspeed")
+
+
+def _locks() -> Iterator[Check]:
+    """Report locks on which DeepSpeed's next start would wait forever."""
+    from video3d_plugin.hosts.llava_next.deepspeed_cpu import stale_locks
+
+    for lock in stale_locks() if find_spec("deepspeed") else ():
+        found = f"{lock} was left by a start that was killed: DeepSpeed waits for it forever"
+        yield Check("deepspeed", "problem", found, "delete it", needs="deepspeed")
 
 
 def _launchers() -> Check:

@@ -73,6 +73,10 @@ def wrap_parse_args(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def parse_args_into_dataclasses(self: Any, *args: Any, **kwargs: Any) -> Any:
         script = getattr(self, _PARSER_ATTRIBUTE, None)
+        if script is not None:  # TrainingArguments starts DeepSpeed
+            from video3d_plugin.hosts.llava_next.deepspeed_cpu import check_start
+
+            exit_on_error(check_start)(sys.argv[1:])
         if script is not None and not args and kwargs.get("args") is None:
             kwargs["args"] = current_names(sys.argv[1:], self._option_string_actions)
         parsed = original(self, *args, **kwargs)
