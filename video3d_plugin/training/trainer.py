@@ -202,7 +202,10 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
             remedy="choose --scenes-at-once so that they can",
         )
     # Re-entrant checkpointing would give DDP the vision tower's gradients once for each scene.
-    optional = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    optional: dict[str, Any] = {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    }
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,

@@ -97,8 +97,9 @@ def current_names(words: Sequence[str], known: Container[str]) -> list[str]:
     result = []
     for word in words:
         option, equals, value = word.partition("=")
-        new = RENAMED_OPTIONS.get(option, option)
-        result.append(new + equals + value if new in known and option not in known else word)
+        new = RENAMED_OPTIONS.get(option)
+        renamed = new is not None and new in known and option not in known
+        result.append(f"{new}{equals}{value}" if renamed else word)
     return result
 
 
