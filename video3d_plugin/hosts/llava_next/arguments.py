@@ -1,8 +1,8 @@
 """Arguments of `--model video3d` on LLaVA-NeXT's command line: the added fields, their checks, the resulting run.
 
 All checks are made before a weight is loaded. The arguments have the names of LaVi-Lab/Video-3D-LLM at 3ff70e8
-(llava/train/train_3d.py and scripts/3d/train/train_multi.sh). What differs from there: arguments that are not given keep
-the values of the checkpoint's config.json; --embodiedscan_folder and --group_by_task_length have no effect and are
+(llava/train/train_3d.py and scripts/3d/train/train_multi.sh). What differs from there: arguments that are not given
+keep the values of the checkpoint's config.json; --embodiedscan_folder and --group_by_task_length have no effect and are
 reported; what the model does not support is refused (`_UNSUPPORTED`).
 """
 
