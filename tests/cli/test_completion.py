@@ -57,7 +57,8 @@ def test_commands_are_completed(complete):
 
 def test_options_of_a_command_are_completed(complete):
     assert complete("prepare", "--cop") == {"--copy-frames"}
-    assert complete("train", "--lo") == {"--lora", "--lora-alpha", "--lookup-steps", "--lookup-scenes"}
+    wanted = {"--lora", "--lora-alpha", "--lora-tower", "--lookup-steps", "--lookup-scenes"}
+    assert complete("train", "--lo") == wanted
 
 
 def test_choices_and_paths_are_completed(complete):
