@@ -11,7 +11,7 @@ import pytest
 from video3d_plugin.cli import report
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.report import page, published, results, table, worst
+from video3d_plugin.report import overview, page, published, results, table, worst
 from video3d_plugin.report.draw import top_view
 from video3d_plugin.tasks import get, usable
 
@@ -173,7 +173,11 @@ def test_the_page_is_whole_and_holds_no_script_and_no_link(tmp_path, plain):
     runs = results.read_results(write_run(tmp_path / "a", model=NASTY), plain)
     reader = Reader(page.page(runs))
     assert reader.open == [] and {"script", "img", "link", "iframe"} & set(reader.seen) == set()
-    assert not any(name.startswith("on") or name in ("src", "href") for name, _ in reader.attributes)
+    assert not any(name.startswith("on") or name == "src" for name, _ in reader.attributes)
+    links = [value for name, value in reader.attributes if name == "href"]
+    assert links == ["#task-scanrefer", "#task-scan2cap", "#task-sqa3d"]  # inside the page only
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert {link[1:] for link in links} <= set(ids)
     text = "".join(reader.data)
     assert NASTY in text and "58.12" in text and "Worst examples" in text
     assert "width:50.0%" in page.page(runs)
@@ -297,3 +301,55 @@ def test_the_command_writes_the_page_beside_the_results(tmp_path, capsys):
         == 0
     )
     assert "leo_em_refined" in capsys.readouterr().out and (tmp_path / "p/q.html").is_file()
+
+
+def test_the_first_screen_has_numbers_published_ones_and_why_they_do_not_compare(tmp_path, plain):
+    (run,) = results.read_results(write_run(tmp_path / "a"), plain)
+    by_task = {h.host_name: h for h in overview.headlines([run])}
+    assert list(by_task) == ["scanrefer", "scan2cap", "sqa3d"]
+    found = by_task["scanrefer"]
+    assert (found.metric, found.value, found.published) == ("v3d_acc@0.5", 50, 51.72)
+    assert found.difference == pytest.approx(50 - 51.72) and found.reason == "2 of 10 questions were asked"
+    reader = Reader(page.page([run]))
+    text = "".join(reader.data)
+    assert "not comparable" in text and "2026-11-22" in text and "models/tiny" in text
+    assert text.index("-1.72") < text.index("Worst examples") and "Typical examples" in text
+
+
+def test_a_whole_run_compares_and_another_split_does_not(plain):
+    whole = results.TaskRun("sqa3d", "sqa3d", None, {"em": 50.0}, {"questions": 3519})
+    assert overview.why_not_comparable(whole) == ""
+    mini = results.TaskRun("sqa3d", "sqa3d_mini", None, {"em": 50.0}, {"questions": 3519})
+    assert overview.why_not_comparable(mini) == "another split: mini"
+    fewer = results.TaskRun("sqa3d", "sqa3d", None, {"em": 50.0}, {"questions": 7})
+    assert "the benchmark has 3519" in overview.why_not_comparable(fewer)
+
+
+def test_typical_examples_are_those_in_the_middle(plain):
+    records = [sqa3d(n, "TV" if n < 3 else "lamp") for n in range(10)]
+    assert [score for _, score in worst.typical(get("sqa3d"), records, 2)] == [0, 0]
+    assert [score for _, score in worst.typical(get("sqa3d"), records[:5], 1)] == [1]
+    assert worst.typical(get("sqa3d"), [], 3) == worst.typical(get("sqa3d"), records, 0) == []
+
+
+def test_two_runs_are_compared_by_type_and_by_question(tmp_path, capsys):
+    pytest.importorskip("pycocoevalcap")
+    before = [sqa3d(0, "TV"), sqa3d(1, "lamp"), sqa3d(2, "TV"), sqa3d(9, "TV")]
+    after = [sqa3d(0, "TV"), sqa3d(1, "TV"), sqa3d(2, "bed"), sqa3d(3, "TV"), sqa3d(4, "TV")]
+    first, second = (
+        write_run(tmp_path / name, tasks={"sqa3d": rows}) for name, rows in (("before", before), ("after", after))
+    )
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    out = tmp_path / "both.html"
+    assert report.run(parser.parse_args([str(first), str(second), "--without-meteor", "--html", str(out)])) == 0
+    text = capsys.readouterr().out
+    row = next(line for line in text.splitlines() if line.startswith("em ") and "+5.00" in line)
+    assert "75.00" in row and "80.00" in row
+    assert "of 3 questions in both, 1 are better and 1 worse" in text
+    assert "1: 0.00 -> 1.00" in text and "2: 1.00 -> 0.00" in text
+    reader = Reader(out.read_text())
+    assert reader.open == [] and "Better: 1 of 3 questions" in "".join(reader.data)
+    write_run(tmp_path / "after" / "x", model="another")
+    with pytest.raises(DataError, match="holds 2 runs.*compare folders of one run"):
+        report.run(parser.parse_args([str(first), str(second), "--without-meteor", "--html", str(out)]))

@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: table, bars by type and worst examples, without scripts."""
+"""The report as one self-contained HTML page, without scripts: headline numbers, tables, bars by type and examples."""
 
 from __future__ import annotations
 
@@ -8,62 +8,130 @@ from pathlib import Path
 
 from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.report import table
+from video3d_plugin.report.compare import Comparison, signed
 from video3d_plugin.report.draw import top_view
+from video3d_plugin.report.overview import Headline, headlines, why_not_comparable
 from video3d_plugin.report.results import Run, TaskRun
-from video3d_plugin.report.worst import worst
+from video3d_plugin.report.style import STYLE
+from video3d_plugin.report.worst import typical, worst
 from video3d_plugin.tasks import TaskSpec, get, usable
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --good: #2e9e5b; --bad: #d9534f; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; } .wide { overflow-x: auto; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } td.ours { font-weight: 600; }
-.bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .15rem .6rem; max-width: 44rem; }
-.bars div.track { background: var(--line); } .bars div.fill { background: var(--bar); height: 100%; min-height: 1rem; }
-.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
-.example { border: 1px solid var(--line); border-radius: .4rem; padding: .6rem .8rem; overflow-wrap: anywhere; }
-.example svg { width: 100%; max-width: 14rem; } .note { opacity: .75; font-size: .9em; }
-rect { fill: none; } .proposal { stroke: var(--line); } .truth { stroke: var(--good); stroke-width: 2; }
-.predicted { stroke: var(--bad); stroke-width: 2; stroke-dasharray: 4 2; }
-dt { opacity: .75; font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre-wrap; }
-"""
+TYPICAL = 4  # typical examples of each task and run
 
 
-def write_page(runs: Sequence[Run], path: Path, examples: int = 12) -> None:
+def write_page(runs: Sequence[Run], path: Path, examples: int = 12, comparisons: Sequence[Comparison] = ()) -> None:
     """Write the page. An existing file is replaced only once the new one is complete.
 
     Args:
         runs: Results (`report.results`).
         path: The HTML file.
         examples: Number of worst examples for each task and run.
+        comparisons: Comparisons of two runs (`report.compare`).
     """
-    write_bytes(path, page(runs, examples).encode("utf-8", errors="replace"))
+    write_bytes(path, page(runs, examples, comparisons).encode("utf-8", errors="replace"))
 
 
-def page(runs: Sequence[Run], examples: int = 12) -> str:
+def page(runs: Sequence[Run], examples: int = 12, comparisons: Sequence[Comparison] = ()) -> str:
     """Return the page that `write_page` writes."""
-    sections = []
+    sections, contents = [], []
+    for comparison in comparisons:
+        contents.append((f"compare-{comparison.host_name}", f"{comparison.host_name}: difference"))
+        sections.append(_comparison(comparison))
     for task in usable():
         for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
             ours = [(run, run.tasks[host_name]) for run in runs if host_name in run.tasks]
+            contents.append((f"task-{host_name}", host_name))
             sections.append(_section(task, host_name, ours, examples))
-    models = "".join(f"<li>{escape(run.model)} <span class=note>{escape(run.model_args)}</span></li>" for run in runs)
+    links = "".join(f'<a href="#{escape(anchor)}">{escape(text)}</a>' for anchor, text in contents)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>3D scene benchmarks</title><style>{STYLE}</style></head><body>"
-        f"<h1>3D scene benchmarks</h1><ul>{models}</ul>{''.join(sections)}"
-        f"<p class=note>{escape(table.footer()).replace(chr(10), '<br>')}</p></body></html>\n"
+        f"<h1>3D scene benchmarks</h1>{_facts(runs)}{_cards(runs)}{_conventions()}"
+        f"<nav aria-label=Contents>{links}</nav><main>{''.join(sections)}</main></body></html>\n"
     )
 
 
+def _facts(runs: Sequence[Run]) -> str:
+    """Model, data and date of each run."""
+    rows = []
+    for run in runs:
+        dates = sorted({_day(task.date) for task in run.tasks.values() if task.date})
+        data = ", ".join(f"{name} ({table.counted(task).split(',')[0]})" for name, task in run.tasks.items())
+        args = f" <span class=note>{escape(run.model_args)}</span>" if run.model_args else ""
+        rows += [("model", escape(run.model) + args), ("data", escape(data))]
+        rows.append(("date", escape(" to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "not stated")))
+    return f"<dl class=facts>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in rows)}</dl>"
+
+
+def _day(date: str) -> str:
+    """The day of lmms-eval's date 20261122_090000 as 2026-11-22; other texts as they are."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:8]}" if date[:8].isdigit() else date
+
+
+def _cards(runs: Sequence[Run]) -> str:
+    return f"<div class=cards>{''.join(_card(headline, len(runs) > 1) for headline in headlines(runs))}</div>"
+
+
+def _card(headline: Headline, with_model: bool) -> str:
+    lines = [f"{escape(headline.host_name)} <span class=note>{escape(headline.metric)}</span>"]
+    if with_model:
+        lines.append(f"<br><span class=note>{escape(headline.run.model)}</span>")
+    lines.append(f"<b>{table.number(headline.value)}</b>")
+    if headline.published is not None:
+        change = headline.difference
+        kind = "" if change is None else "up" if change >= 0 else "down"
+        lines.append(f"<span class='{kind}'>{signed(change)}</span> to {table.number(headline.published)} published")
+        lines.append(f"<br><span class=note>{escape(headline.published_by)}</span>")
+    if headline.reason:
+        lines.append(f"<br><span class=badge>not comparable</span> <span class=note>{escape(headline.reason)}</span>")
+    return f"<div class=card>{''.join(lines)}</div>"
+
+
+def _conventions() -> str:
+    text = escape(table.footer()).replace("\n", "<br>")
+    title = "Which programs computed these numbers, and where published ones are from"
+    return f"<details><summary>{title}</summary><p class=note>{text}</p></details>"
+
+
+def _comparison(comparison: Comparison) -> str:
+    rows = []
+    for name in comparison.names:
+        difference = comparison.difference(name)
+        kind = "" if not difference else "up" if difference > 0 else "down"
+        values = (table.number(run.values[name]) for run in (comparison.first, comparison.second))
+        cells = "".join(f"<td>{value}</td>" for value in values)
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}<td class='{kind}'>{signed(difference)}</td></tr>")
+    head = "<tr><th>metric</th><th>first</th><th>second</th><th>difference</th></tr>"
+    better = [c for c in comparison.changed if c.gain > 0]
+    worse = [c for c in comparison.changed if c.gain < 0]
+    name = escape(comparison.host_name)
+    parts = [
+        f'<section><h2 id="compare-{name}">{name}: second less first</h2>',
+        f"<div class=wide><table>{head}{''.join(rows)}</table></div>",
+    ]
+    spec = get(comparison.first.task)
+    for title, changes in (("Better", better), ("Worse", worse[::-1])):
+        cards = "".join(
+            f"<div class=example><p class=note>{c.scores[0]:.2f} before, {c.scores[1]:.2f} after</p>"
+            f"{_example_body(spec, c.before, c.scores[0])}{_example_body(spec, c.after, c.scores[1])}</div>"
+            for c in changes[:12]
+        )
+        parts.append(f"<details open><summary>{title}: {len(changes)} of {comparison.shared} questions</summary>")
+        parts.append(f"<div class=examples>{cards}</div></details>")
+    return "".join([*parts, "</section>"])
+
+
 def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], examples: int) -> str:
-    parts = [f"<section><h2>{escape(host_name)}</h2>", _table(task, ours)]
+    parts = [f'<section><h2 id="task-{escape(host_name)}">{escape(host_name)}</h2>']
     for run, result in ours:
         title = f"<h3>{escape(run.model)}</h3>" if len(ours) > 1 else ""
-        parts += [title, f"<p>{escape(table.counted(result))}</p>", _bars(get(task), result)]
-        parts.append(_examples(get(task), result, examples))
+        why = why_not_comparable(result)
+        badge = f" <span class=badge>not comparable: {escape(why)}</span>" if why else ""
+        parts += [title, f"<p>{escape(table.counted(result))}{badge}</p>", _bars(get(task), result)]
+    parts += ["<details><summary>All numbers beside published ones</summary>", _table(task, ours), "</details>"]
+    for run, result in ours:
+        parts += [f"<h3>{escape(run.model)}</h3>" if len(ours) > 1 else "", _examples(get(task), result, examples)]
     return "".join([*parts, "</section>"])
 
 
@@ -100,15 +168,27 @@ def _bars(spec: TaskSpec, result: TaskRun) -> str:
 def _examples(spec: TaskSpec, result: TaskRun, count: int) -> str:
     if not result.records:
         return "<p class=note>No samples were logged (lmms-eval --log_samples): no examples to show.</p>"
-    lowest = worst(spec, result.records, count)
-    if not lowest:
-        return ""
-    cards = "".join(_example(spec, record, score) for record, score in lowest)
-    by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
-    return f"<h4>Worst examples {by}</h4><div class=examples>{cards}</div>"
+    parts = []
+    for title, chosen in (
+        ("Worst examples", worst(spec, result.records, count)),
+        ("Typical examples", typical(spec, result.records, min(count, TYPICAL))),
+    ):
+        if chosen:
+            cards = "".join(
+                f"<div class=example>{_example_body(spec, record, score)}</div>" for record, score in chosen
+            )
+            by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
+            parts.append(f"<h4>{title} {by}{_KEY if spec.needs_boxes else ''}</h4><div class=examples>{cards}</div>")
+    return "".join(parts)
 
 
-def _example(spec: TaskSpec, record: Mapping, score: float) -> str:
+_KEY = (
+    " <span class=note><i class='key truth'></i> true <i class='key predicted'></i> chosen "
+    "<i class='key proposal'></i> proposals, from above</span>"
+)
+
+
+def _example_body(spec: TaskSpec, record: Mapping, score: float) -> str:
     rows = [("", f"{record['id']}: {score:.2f}" + ("" if record["status"] == "ok" else f", {record['status']}"))]
     rows += [(label, _text(record.get(key))) for label, key in spec.example_fields]
     if isinstance(record.get("prediction"), str) and spec.is_grounding:
@@ -117,7 +197,7 @@ def _example(spec: TaskSpec, record: Mapping, score: float) -> str:
         rows.append(("reason", str(record["reason"])))
     items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text[:600])}</dd>" for label, text in rows)
     drawing = top_view(spec, record) if spec.needs_boxes else ""
-    return f"<div class=example><dl>{items}</dl>{drawing}</div>"
+    return f"<dl>{items}</dl>{drawing}"
 
 
 def _text(value: object) -> str:

@@ -43,6 +43,7 @@ class TaskRun:
         missing: Reasons by metric, for metrics that could not be computed.
         records: Records of the questions; empty if not logged.
         limited: (questions asked, questions of the task) if --limit was used, else None.
+        date: When the run was written, as lmms-eval says it, such as 20261122_090000.
     """
 
     task: str
@@ -53,6 +54,7 @@ class TaskRun:
     missing: dict[str, str] = field(default_factory=dict)
     records: list[dict] = field(default_factory=list, repr=False)
     limited: tuple[int, int] | None = None
+    date: str = ""
 
     @property
     def split_note(self) -> str:
@@ -148,7 +150,7 @@ def _task_run(task: str, host_name: str, file: Path, content: dict, score: Score
     asked = _table(_table(content, "n-samples", file), host_name, file, "n-samples")
     pair = (asked.get("effective"), asked.get("original"))
     limited = pair if fits(pair, [Whole(0)] * 2) and pair[0] < pair[1] else None
-    return TaskRun(task, host_name, file, numbers, counts, missing, records, limited)
+    return TaskRun(task, host_name, file, numbers, counts, missing, records, limited, _date(file, content))
 
 
 def _host_numbers(host_name: str, file: Path, content: dict) -> tuple[dict[str, float | None], dict[str, int]]:

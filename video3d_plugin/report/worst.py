@@ -1,4 +1,4 @@
-"""Selects the worst examples of a task."""
+"""Selects the worst and the typical examples of a task."""
 
 from __future__ import annotations
 
@@ -30,3 +30,18 @@ def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tupl
         rest = count - len(below)
         ordered = below + [tied[i * len(tied) // rest] for i in range(rest)]
     return [(by_id[key], scores[key]) for key in ordered]
+
+
+def typical(spec: TaskSpec, records: Sequence[dict], count: int = 4) -> list[tuple[Mapping, float]]:
+    """Return the records whose scores lie in the middle of all, as `worst` does.
+
+    Args:
+        spec: The benchmark.
+        records: Its records.
+        count: Number of examples.
+    """
+    by_id = {record["id"]: record for record in records if not record.get("extra")}
+    scores = spec.item_scores(list(by_id.values()))
+    ordered = sorted(scores, key=lambda key: (scores[key], key))
+    start = max(0, (len(ordered) - max(count, 0)) // 2)
+    return [(by_id[key], scores[key]) for key in ordered[start : start + max(count, 0)]]
