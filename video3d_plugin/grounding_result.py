@@ -11,7 +11,7 @@ import numpy as np
 from video3d_plugin.metrics.selection import TEMPERATURE, best_object, objects_by_share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoundBox:
     """A proposal and its score for a description.
 
@@ -28,6 +28,11 @@ class FoundBox:
     confidence: float
     index: int
 
+    def __repr__(self) -> str:
+        centre, size = (", ".join(f"{value:.2f}" for value in values) for values in (self.centre, self.size))
+        sure = f"{self.confidence:.0%} sure, score {self.score:.3f}"
+        return f"FoundBox({self.index}: {sure}, centre {centre} m, size {size} m)"
+
     @property
     def centre(self) -> tuple[float, float, float]:
         """x, y, z of the box's centre: world frame, metres."""
@@ -39,7 +44,7 @@ class FoundBox:
         return self.box[3:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Grounding(Sequence[FoundBox]):
     """All proposals of a scene for one description: a sequence of FoundBox, best first.
 
@@ -60,6 +65,12 @@ class Grounding(Sequence[FoundBox]):
     found: tuple[FoundBox, ...]
     chosen: tuple[FoundBox, ...]
     nothing: float | None = None
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {box!r}" for box in self.chosen[:5])
+        more = f"\n  and {len(self.chosen) - 5} more" if len(self.chosen) > 5 else ""
+        rest = "" if self.nothing is None else f"; nothing fits: {self.nothing:.0%}"
+        return f"Grounding({self.description!r}: {len(self.chosen)} of {len(self.found)} boxes{rest}){lines}{more}"
 
     @overload
     def __getitem__(self, index: int) -> FoundBox: ...

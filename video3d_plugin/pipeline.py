@@ -76,6 +76,12 @@ class Video3D(SceneEncoder):
     2
     """
 
+    def __repr__(self) -> str:
+        millions = sum(parameter.numel() for parameter in self.model.parameters()) / 1e6
+        parameter = next(self.model.parameters())
+        kind = f"{millions:.1f} M parameters, {str(parameter.dtype).removeprefix('torch.')} on {parameter.device}"
+        return f"Video3D({kind}; at most {self.max_frames} frames by {self.sampler!r})"
+
     @overload
     def answer(self, scene: SceneLike, questions: str | Question, **options: Any) -> str: ...
     @overload

@@ -173,7 +173,7 @@ class Omission:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """A scan.
 
@@ -201,8 +201,14 @@ class Scene:
     proposal_labels: tuple[str, ...] = ()
     proposal_views: tuple[tuple[str, ...], ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"Scene({self.scene_id!r}: {len(self.frames)} frames, {len(self.instances)} annotated objects, "
+            f"{len(self.proposals)} proposals)"
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class SceneInputs:
     """The model's input for a scene, as CPU tensors.
 
@@ -231,6 +237,10 @@ class SceneInputs:
     proposals: torch.Tensor
     proposal_bits: torch.Tensor
     proposal_ids: torch.Tensor
+
+    def __repr__(self) -> str:
+        frames = f"{len(self.frames)} frames of {self.spec.used_side}x{self.spec.used_side}"
+        return f"SceneInputs({self.scene_id!r}: {frames}, {len(self.proposals)} proposals)"
 
     TENSORS = ("pixels", "token_points", "token_valid", "proposals", "proposal_bits", "proposal_ids")
 

@@ -76,7 +76,7 @@ def test_other_shells_get_a_script_that_knows_every_command(shell, capsys):
 
 def test_an_unknown_shell_is_an_error(capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["--print-completion", "fish"])
+        cli.main(["--print-completion", "nushell"])
     assert stop.value.code == 2 and "fish" in capsys.readouterr().err
 
 
@@ -85,3 +85,23 @@ def test_without_shtab_one_line_says_how_to_get_it(monkeypatch, capsys):
     assert cli.main(["--print-completion", "bash"]) == 2
     error = capsys.readouterr().err
     assert "pip install 'video3d-plugin[completion]'" in error and error.count("\n") == 1
+
+
+def test_fish_gets_commands_options_choices_and_files(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--print-completion", "fish"])
+    assert stop.value.code == 0
+    script = capsys.readouterr().out
+    lines = script.splitlines()
+    for name in COMMANDS:
+        assert any(f"-n __fish_use_subcommand -a {name} -d '" in line for line in lines), name
+    of_ask = [line for line in lines if "'__fish_seen_subcommand_from ask'" in line]
+    assert any(" -l save -rF" in line for line in of_ask) and any(
+        " -l progress -xa 'auto plain'" in line for line in of_ask
+    )
+    assert any(line.endswith(" -F") for line in of_ask)  # the scan
+    quotes = [line.replace("\\'", "").count("'") for line in lines]
+    assert all(count % 2 == 0 for count in quotes)
+    if fish := shutil.which("fish"):
+        (tmp_path / "video3d.fish").write_text(script)
+        subprocess.run([fish, "--no-execute", str(tmp_path / "video3d.fish")], check=True)

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 
+from video3d_plugin.cli import progress
 from video3d_plugin.cli.completion import completion_script
 from video3d_plugin.cli.parser import build_parser, parse
 from video3d_plugin.dependencies import explain, traceback_wanted
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             print(completion_script(build_parser(), args.print_completion))
             raise SystemExit(0)
         args.words = argv
+        progress.choose(args.progress)
         return int(args.run(args) or 0)
     except BrokenPipeError:  # the program at the other end of a pipe has ended: there is nobody to report to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

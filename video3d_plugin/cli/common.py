@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from video3d_plugin.cli.progress import status as status
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -283,38 +282,3 @@ def checked_path(path: Path) -> Path:
     if not path.parent.is_dir():
         raise DataError("its folder does not exist", where=path, remedy=f"make {path.parent} first")
     return path
-
-
-@contextmanager
-def status(what: str, after_s: float = 0.7) -> Iterator[None]:
-    """Show what is being done, and for how many seconds, while the block runs.
-
-    The line goes to stderr and is cleared at the end. Nothing is shown where stderr is no terminal.
-
-    Args:
-        what: Text of the line.
-        after_s: Seconds after which the line appears.
-    """
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-
-    def show() -> None:
-        waited = after_s
-        if done.wait(after_s):
-            return
-        while True:
-            print(f"\r{what} … {waited:.0f} s ", end="", file=sys.stderr, flush=True)
-            if done.wait(0.5):
-                break
-            waited += 0.5
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,6 +1,9 @@
 """Shell completion: a static script that shtab generates from the parser of the command line.
 
 eval "$(video3d --print-completion bash)"
+video3d --print-completion fish | source
+
+shtab does not know fish, whose `complete` lines are written here.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
 
     Args:
         parser: Parser of the whole command line, with all commands loaded.
-        shell: "bash", "zsh" or "tcsh".
+        shell: "bash", "fish", "zsh" or "tcsh".
 
     Raises:
-        MissingError: If shtab is not installed.
+        MissingError: If shtab is not installed, which fish does not need.
     """
+    if shell == "fish":
+        return _fish(parser)
     try:
         import shtab
     except ImportError as error:
@@ -31,3 +36,27 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
             if (action.type is Path or action.dest in ("scene", "model")) and action.choices is None:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
+
+
+def _fish(parser: argparse.ArgumentParser) -> str:
+    lines = ["complete -c video3d -f"]
+    for name, command in commands_of(parser).items():
+        lines.append(f"complete -c video3d -n __fish_use_subcommand -a {name} -d {_quoted(command.description)}")
+        seen = f"-n {_quoted(f'__fish_seen_subcommand_from {name}')}"
+        for action in command._actions:
+            values = "" if action.choices is None else f" -xa {_quoted(' '.join(map(str, action.choices)))}"
+            files = action.choices is None and (action.type is Path or action.dest in ("scene", "model"))
+            if not action.option_strings:
+                lines.append(f"complete -c video3d {seen}{values or (' -F' if files else ' -f')}")
+                continue
+            names = "".join(f" {'-l' if o.startswith('--') else '-s'} {o.lstrip('-')}" for o in action.option_strings)
+            takes = values or (" -rF" if files else "" if action.nargs == 0 else " -x")
+            text = "" if action.help in (None, argparse.SUPPRESS) else f" -d {_quoted(action.help)}"
+            lines.append(f"complete -c video3d {seen}{names}{takes}{text}")
+    return "\n".join(lines)
+
+
+def _quoted(text: str | None) -> str:
+    """A text in single quotes, in which fish reads \\ and \' only; of a help text the first part."""
+    first = (text or "").split("(default")[0].split(";")[0].strip()
+    return "'" + first.replace("\\", "\\\\").replace("'", "\\'").replace("%%", "%") + "'"

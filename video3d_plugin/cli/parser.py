@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 from video3d_plugin import __version__
+from video3d_plugin.cli import progress
 from video3d_plugin.cli.common import suggestion
 from video3d_plugin.errors import Video3DError
 
@@ -144,8 +145,8 @@ def build_parser(loaded: Collection[str] = tuple(COMMANDS)) -> Parser:
     parser.add_argument(
         "--print-completion",
         metavar="SHELL",
-        choices=("bash", "zsh", "tcsh"),
-        help="print a completion script for bash, zsh or tcsh",
+        choices=("bash", "fish", "zsh", "tcsh"),
+        help="print a completion script for bash, fish, zsh or tcsh",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
@@ -163,6 +164,12 @@ def build_parser(loaded: Collection[str] = tuple(COMMANDS)) -> Parser:
 def _load(command: Command, parser: argparse.ArgumentParser) -> None:
     module = import_module(command.module)
     module.add_arguments(parser)
+    parser.add_argument(
+        "--progress",
+        choices=progress.KINDS,
+        default="auto",
+        help="auto: progress on a terminal; plain: a line for each stage on stderr, also where it is piped",
+    )
     epilog = parser.epilog or ""
     parser.epilog = epilog if "examples:" in epilog else f"{epilog}\nexample: {command.example}".lstrip()
     parser.set_defaults(run=module.run)

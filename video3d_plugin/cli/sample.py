@@ -142,10 +142,13 @@ def _union(coverage: Coverage, frames: Any) -> np.ndarray:
 def table(scene: Scene, results: list[Sampled]) -> str:
     """Return the comparison as text: one row for each sampler, with the names of its frames."""
     wide = max(len(r.sampler) for r in results)
-    lines = [f"{scene.scene_id}: {len(scene.frames)} frames", f"{'sampler':<{wide}}  frames  coverage  which"]
-    for r in results:
+    total = len(scene.frames)
+    counts = [f"{len(set(r.frames))} of {total} frames" for r in results]
+    room = max(map(len, counts), default=0)
+    lines = [f"{scene.scene_id}: {total} frames", f"{'sampler':<{wide}}  {'selected':<{room}}  coverage  which"]
+    for r, count in zip(results, counts, strict=True):
         names = [scene.frames[i].name for i in dict.fromkeys(r.frames)]
-        head = f"{r.sampler:<{wide}}  {len(names):6d}  {r.covered:8.1%}  "
+        head = f"{r.sampler:<{wide}}  {count:>{room}}  {r.covered:8.1%}  "
         lines += _wrapped(head, names)
     return "\n".join(lines)
 
