@@ -29,7 +29,7 @@ define install
 	@echo $(2) > $(1)/.installed
 endef
 
-.PHONY: help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench \
+.PHONY: docs help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench \
 	bench-reference ablation picture clean
 
 help: ## this list
@@ -102,6 +102,17 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The extra `docs` alone: the reference is read from the source, so neither the package nor torch is installed for it.
+DOCS = import re; t = open("pyproject.toml").read(); print(*re.findall("\"(.+?)\"", re.search("(?m)^docs = (.*)", t)[1]))
+.venv-docs/.installed: pyproject.toml
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --progress-bar off $$($(PYTHON) -c '$(DOCS)')
+	@touch $@
+
+docs: .venv-docs/.installed ## the documentation as a site in build/site; a broken link or an undocumented public name fails
+	.venv-docs/bin/mkdocs build --strict
+	@echo build/site/index.html
+
 # As users get it: installed into an environment of its own, and checked from outside the checkout.
 WHEEL_TESTS := $(addprefix ../tests/,test_package.py test_pipeline.py test_startup.py patches lmms_tasks cli/doctor \
 	serve/test_app.py serve/test_attack.py fuzz)
@@ -153,5 +164,5 @@ picture: $(STAMP) ## draw docs/ask.png anew, the picture of the README; needs Ch
 	$(BIN)/python tests/helpers/ask_picture.py docs/ask.png
 
 clean: ## remove environments, builds, caches, demo-data and runs
-	rm -rf $(VENV) .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel .venv-reference build dist demo-data \
-		runs .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage coverage.xml
+	rm -rf $(VENV) .venv-docs .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel .venv-reference build dist \
+		demo-data runs .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage coverage.xml
