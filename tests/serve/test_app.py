@@ -61,6 +61,7 @@ def test_the_page_lists_what_there_is(make_app):
         "scenes": [],
         "show": ["answer and boxes", "answer", "boxes"],
         "max_upload_bytes": 500 << 20,
+        "model": "",
     }
     assert call(make_app(uploads=False), "GET", "/api/scenes").json()["max_upload_bytes"] == 0
 

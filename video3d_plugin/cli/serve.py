@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from video3d_plugin.serve.limits import Limits
     from video3d_plugin.serve.reading import SceneSource
 
+SMALL_MODEL = "the small one that ships with the package; it was trained on made-up rooms and errs in real ones"
 EPILOG = """\
 Only this machine can reach the page, unless --host names another address. There is no password: anyone who can reach
 the page can ask and upload. Uploads are checked, only their owner sees them, and their files are deleted once they are
@@ -94,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
         ending.clean_up = service.close
         if proposals is not None:
             service.scenes.check_model_view()
-        app = build(service, allowed_hosts(args.host, listener.getsockname()[0]))
+        # The name alone: a path of this machine is no business of visitors.
+        name = Path(args.model).name if args.model else SMALL_MODEL
+        app = build(service, allowed_hosts(args.host, listener.getsockname()[0]), name)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"open http://{shown}:{listener.getsockname()[1]}   (Ctrl-C stops)", flush=True)
         run_server(app, listener, ending)

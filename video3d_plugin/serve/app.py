@@ -40,14 +40,15 @@ _ASSETS = {
 _VIEWER_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'"}
 
 
-def build(service: SceneService, hosts: Collection[str]) -> Starlette:
+def build(service: SceneService, hosts: Collection[str], model: str = "") -> Starlette:
     """Make the ASGI application.
 
     Args:
         service: Answers the requests. If it accepts no uploads, there is no route for them.
         hosts: Host names and addresses that requests may use; ["*"] allows any.
+        model: What the page says of the model; "" for nothing.
     """
-    api = _Api(service)
+    api = _Api(service, model)
     routes = [Route(path, _asset(*asset), methods=["GET"]) for path, asset in _ASSETS.items()]
     routes += [
         Route("/api/scenes", api.scenes, methods=["GET"]),
@@ -63,15 +64,16 @@ def build(service: SceneService, hosts: Collection[str]) -> Starlette:
 
 
 class _Api:
-    def __init__(self, service: SceneService):
-        self._service = service
+    def __init__(self, service: SceneService, model: str):
+        self._service, self._model = service, model
         self._arriving = 0
 
     async def scenes(self, request: Request) -> Response:
-        """GET /api/scenes: names of the scenes, kinds of replies, and the size limit of uploads in bytes."""
+        """GET /api/scenes: names of the scenes, kinds of replies, size limit of uploads in bytes, and the model."""
         service = self._service
         upload_bytes = service.limits.bytes if service.uploads_allowed else 0
-        return JSONResponse({"scenes": service.names, "show": list(KINDS), "max_upload_bytes": upload_bytes})
+        content = {"scenes": service.names, "show": list(KINDS), "max_upload_bytes": upload_bytes}
+        return JSONResponse({**content, "model": self._model})
 
     async def show(self, request: Request) -> Response:
         """POST /api/show {"scene"}: the address of a viewer page of the scene."""

@@ -3,6 +3,10 @@
 
 const element = (id) => document.getElementById(id);
 let latest = null; // the view of the last question: the next question is listed with it
+const EXAMPLES = ["the chair next to the table", "How many chairs are there?", "the window", "What is in the middle of the room?"];
+const BY_TEXT = "as the text suggests";
+// The first word of a question that is answered in words; a description of an object begins otherwise.
+const ASKS = /^(what|which|who|where|when|why|how|is|are|was|were|do|does|did|can|could|should|would|will|has|have|if)\b/i;
 let requests = 0; // an answer that comes after a newer request is dropped
 
 async function call(path, body) {
@@ -27,20 +31,23 @@ function read(status, text) {
 }
 
 // Runs one request. The controls are disabled meanwhile; an error is shown.
-async function working(what, work) {
+async function working(what, work, message = "message") {
   const number = ++requests;
-  element("message").hidden = true;
-  element("busy").textContent = what;
+  for (const id of ["message", "upload-message"]) element(id).hidden = true;
+  const began = Date.now(), say = () => (element("busy").textContent = `${what} ${Math.round((Date.now() - began) / 1000)} s`);
+  const clock = setInterval(say, 1000);
+  say();
   element("busy").hidden = false;
   for (const id of ["ask", "scene", "archive"]) element(id).disabled = true;
   try {
     await work();
   } catch (error) {
     if (number === requests) {
-      element("message").textContent = error.message;
-      element("message").hidden = false;
+      element(message).textContent = error.message;
+      element(message).hidden = false;
     }
   } finally {
+    clearInterval(clock);
     element("busy").hidden = true;
     for (const id of ["ask", "scene", "archive"]) element(id).disabled = false;
   }
@@ -63,8 +70,9 @@ function ask(event) {
     question: element("question").value,
     show: document.querySelector("input[name=show]:checked").value,
   };
+  if (asked.show === BY_TEXT) asked.show = kindOf(asked.question);
   if (latest !== null) asked.after = latest;
-  working("answering …", async () => {
+  working(asked.show === "boxes" ? "looking for it …" : "answering …", async () => {
     const reply = await call("api/ask", asked);
     latest = reply.page;
     showView(reply.page);
@@ -75,10 +83,26 @@ function ask(event) {
   });
 }
 
+/** Return what a text asks for: a question is answered in words, anything else describes an object. */
+function kindOf(text) {
+  return text.trim().endsWith("?") || ASKS.test(text.trim()) ? "answer" : "boxes";
+}
+
+function addExample(text) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.addEventListener("click", () => {
+    element("question").value = text;
+    element("question-form").requestSubmit();
+  });
+  element("examples").append(button);
+}
+
 function row(found) {
   const line = document.createElement("tr");
   const metres = (values) => values.map((value) => value.toFixed(2)).join(", ");
-  const cells = [metres(found.box.slice(0, 3)), metres(found.box.slice(3)), found.score, found.confidence];
+  const cells = [metres(found.box.slice(0, 3)), metres(found.box.slice(3)), `${Math.round(found.confidence * 100)} %`];
   for (const value of cells) line.insertCell().textContent = value;
   return line;
 }
@@ -100,7 +124,7 @@ function upload() {
       progress.hidden = true;
       element("archive").value = "";
     }
-  });
+  }, "upload-message");
 }
 
 // XMLHttpRequest, since fetch does not report upload progress.
@@ -137,9 +161,12 @@ function addKind(name, index) {
 }
 
 async function start() {
-  const { scenes, show, max_upload_bytes: limit } = await call("api/scenes");
+  const { scenes, show, max_upload_bytes: limit, model } = await call("api/scenes");
   scenes.forEach(addScene);
-  show.forEach(addKind);
+  [BY_TEXT, ...show].forEach(addKind);
+  EXAMPLES.forEach(addExample);
+  element("model").textContent = `Model: ${model}`;
+  element("model").hidden = !model;
   element("upload-limit").textContent = `up to ${Math.floor(limit / 2 ** 20)} MB`;
   element("upload-part").hidden = limit === 0;
   element("scene").addEventListener("change", () => choose(element("scene").value));
