@@ -106,7 +106,7 @@ lint: $(STAMP) ## ruff and mypy
 DOCS = import re; t = open("pyproject.toml").read(); print(*re.findall("\"(.+?)\"", re.search("(?m)^docs = (.*)", t)[1]))
 .venv-docs/.installed: pyproject.toml
 	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	@.venv-docs/bin/python -m pip install --quiet --progress-bar off $$($(PYTHON) -c '$(DOCS)')
+	@.venv-docs/bin/python -m pip install --quiet --progress-bar off --constraint constraints.txt $$($(PYTHON) -c '$(DOCS)')
 	@touch $@
 
 docs: .venv-docs/.installed ## the documentation as a site in build/site; a broken link or an undocumented public name fails
@@ -136,7 +136,7 @@ $(UV):
 	@.venv-lock/bin/python -m pip install --quiet --progress-bar off 'uv>=0.9'
 lock: $(UV) ## write constraints*.txt anew, from pyproject.toml
 	@echo torch==2.13.0 torchvision==0.28.0 | tr ' ' '\n' | $(COMPILE) \
-		$(addprefix --extra ,eval train serve completion apps cluster rerun dev) --output-file constraints.txt
+		$(addprefix --extra ,eval train serve completion apps cluster rerun docs dev) --output-file constraints.txt
 	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.45.2 accelerate==0.34.2 | tr ' ' '\n' | $(COMPILE) \
 		$(addprefix --extra ,eval train llava dev) --output-file constraints-4.45.txt
 	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.57.6 | tr ' ' '\n' | $(COMPILE) \
