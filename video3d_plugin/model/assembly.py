@@ -51,9 +51,10 @@ class ItemAssembly(RankSync):
         Raises:
             DataError: Placeholders, points, lengths or scene indices do not fit.
         """
-        input_ids = input_ids.to(self.device)
+        # Read on the CPU: on a GPU each look at a number would wait for all that runs there.
+        input_ids = input_ids.cpu()
         attention_mask, labels, segments = (
-            None if part is None else part.to(self.device) for part in (attention_mask, labels, segments)
+            None if part is None else part.cpu() for part in (attention_mask, labels, segments)
         )
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         scene_of = self._scene_of(len(input_ids), len(scenes), scene_index)
@@ -74,17 +75,18 @@ class ItemAssembly(RankSync):
         """Embed tokens, and add to each <coord> token the position embedding of its point.
 
         Args:
-            input_ids: (R, W) token ids.
-            mask: (R, W) bool, False on padding.
+            input_ids: (R, W) token ids, on the CPU, where <coord> tokens are counted.
+            mask: (R, W) bool, on the CPU, False on padding.
             coords: (C, 3) points of all <coord> tokens, row by row, world frame, metres; None if there are none.
 
         Returns:
-            (R, W, H).
+            (R, W, H) on the model's device.
 
         Raises:
             DataError: The number of points differs from that of <coord> tokens, or a point is not finite.
         """
-        embeds = self.model.embed_tokens(input_ids.clamp(min=0))
+        input_ids, mask = input_ids.cpu(), mask.cpu()
+        embeds = self.model.embed_tokens(input_ids.clamp(min=0).to(self.model.embed_tokens.weight.device))
         at = self._coord_places(input_ids, mask, coords)
         position = self.config.position
         if position is not None and self.rank_sync_enabled and (coords is None or not len(coords)):
@@ -95,7 +97,8 @@ class ItemAssembly(RankSync):
         points = as_coordinates(coords.to(embeds.device), self.config.inputs_spec)[:, None]
         points = points.expand(-1, position.points_per_token, -1)
         vectors = self.model.world_position_embedding(points).to(embeds)
-        return embeds.index_put(tuple(at.nonzero(as_tuple=True)), vectors, accumulate=True)
+        places = tuple(index.to(embeds.device) for index in at.nonzero(as_tuple=True))
+        return embeds.index_put(places, vectors, accumulate=True)
 
     def _coord_places(self, input_ids: torch.Tensor, mask: torch.Tensor, coords: torch.Tensor | None) -> torch.Tensor:
         """Return (R, W) bool, where the <coord> tokens are, after checking the points against them."""
@@ -111,14 +114,14 @@ class ItemAssembly(RankSync):
             return at
         if coords.shape[1:] != (3,):
             raise DataError(f"coords are {tuple(coords.shape)}, expected (C, 3)", remedy="give points as x, y, z")
-        broken = ~torch.isfinite(coords).all(1).to(at.device)
+        broken = ~torch.isfinite(coords.cpu()).all(1)
         if bool(broken.any()):
             item = int(at.nonzero()[broken][0, 0])
             raise DataError(f"item {item} of the batch has a <coord> that is not finite", remedy="check its point")
         return at
 
     def _scene_of(self, rows: int, scenes: int, scene_index: torch.Tensor | None) -> list[int]:
-        index = list(range(rows)) if scene_index is None else [int(i) for i in scene_index]
+        index = list(range(rows)) if scene_index is None else [int(i) for i in torch.as_tensor(scene_index).tolist()]
         if len(index) != rows or any(not 0 <= i < scenes for i in index):
             raise DataError(
                 f"scene_index {index} does not fit {rows} rows and {scenes} scenes",

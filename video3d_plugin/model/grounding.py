@@ -123,19 +123,19 @@ def ground_loss(scores: torch.Tensor, targets: torch.Tensor, spec: HeadSpec) -> 
 
     Args:
         scores: (N,), or (N + 1,) with the zero-target slot last.
-        targets: (K,) indices of proposals; K may be 0, and repeated indices count once.
+        targets: (K,) indices of proposals, on the CPU; K may be 0, and repeated indices count once.
         spec: Kind of the head, and InfoNCE's temperature.
 
     Returns:
         () float32.
     """
-    scores, targets = scores.float(), targets.unique()
+    scores, targets = scores.float(), targets.cpu().unique().to(scores.device, non_blocking=True)
     if spec.has_zero_target:
         logits = scores / spec.temperature
         of_targets = logits[targets] if len(targets) else logits[-1:]
         return logits.logsumexp(0) - of_targets.logsumexp(0)
     labels, weight = torch.zeros_like(scores), torch.ones_like(scores)
     if len(targets):
-        labels[targets] = 1.0
-        weight[targets] = (len(scores) - len(targets)) / len(targets)
+        labels.index_fill_(0, targets, 1.0)
+        weight.index_fill_(0, targets, (len(scores) - len(targets)) / len(targets))
     return F.binary_cross_entropy_with_logits(scores, labels, weight)

@@ -52,12 +52,13 @@ def score_items(
     if rows.labels is None:
         return {"logits": model.lm_head(hidden), "ground_scores": all_scores}
     texts = [item for item, scores in enumerate(all_scores) if scores is None]
+    targets = _targets_on_cpu(targets)
     labelled, text_losses = _text_losses(model, hidden, rows.labels, [places[item] for item in texts], unused)
     losses = dict(zip(texts, text_losses, strict=True))
     for item, scores in enumerate(all_scores):
         if scores is not None:
             count = len(tokens[scene_of[places[item][0]]].proposals)
-            loss = ground_loss(scores, _checked_targets(item, targets, count, scores.device), model.config.head)
+            loss = ground_loss(scores, _checked_targets(item, targets, count), model.config.head)
             losses[item] = loss.to(hidden.device)
     item_losses = torch.stack([losses[item] for item in range(len(places))])
     return {
@@ -78,7 +79,7 @@ def _text_losses(
     at = [columns[:-1][mask] for (_, columns), mask in zip(places, labelled, strict=True)]
     rows = [columns.new_full((len(columns),), row) for (row, _), columns in zip(places, at, strict=True)]
     # All at once: taken item by item, each would cost a gradient of the size of `hidden`.
-    states = hidden[torch.cat(rows), torch.cat(at)] if at else hidden[:0, 0]
+    states = _states(hidden, torch.cat(rows), torch.cat(at)) if at else hidden[:0, 0]
     dummy = hidden[: int(model.rank_sync_enabled), 0]  # a row that no item needs, or none
     logits = model.lm_head(torch.cat([states, dummy]) if len(dummy) else states)
     if len(dummy):
@@ -106,8 +107,11 @@ def _ground_scores(
         return scores
     queries = _queries_by_scene(rows, places, tokens, scene_of, model.config.ground_token_id)
     pairs = [
-        (_states(hidden, queries[scene]), _features(tokens[scene], hidden, rows, queries[scene][0][1]))
-        for scene in queries
+        (
+            _states(hidden, torch.tensor([row for _, row, _ in of]), torch.stack([column for _, _, column in of])),
+            _features(tokens[scene], hidden, rows, of[0][1]),
+        )
+        for scene, of in queries.items()
     ]
     if model.rank_sync_enabled:
         by_scene = score_scenes(model, head, pairs or [(hidden[:1, 0], tokens[0].proposals)])
@@ -122,8 +126,10 @@ def _ground_scores(
 
 def _features(tokens: SceneTokens, hidden: torch.Tensor, rows: seq.PackedBatch, row: int) -> torch.Tensor:
     """Return the features of a scene's proposals, from the states of its visual tokens in one of its rows."""
+    if tokens.inside is None:  # the states are not read
+        return tokens.proposals
     visual = (rows.ids[row] == seq.IMAGE_ID) & rows.mask[row].bool()
-    return grounding_features(tokens, hidden[row, visual.to(hidden.device)])
+    return grounding_features(tokens, hidden[row, visual.nonzero()[:, 0].to(hidden.device)])
 
 
 Query = tuple[int, int, torch.Tensor]  # item; row and column of its <ground> token
@@ -151,18 +157,27 @@ def _queries_by_scene(
     return queries
 
 
-def _states(hidden: torch.Tensor, queries: Sequence[Query]) -> torch.Tensor:
-    """Return the hidden states (Q, H) of queries."""
-    return hidden[[row for _, row, _ in queries], torch.stack([column for _, _, column in queries])]
+def _states(hidden: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Return hidden[rows, columns] (Q, H), for indices (Q,) on the CPU."""
+    return hidden[rows.to(hidden.device), columns.to(hidden.device)]
 
 
-def _checked_targets(
-    item: int, targets: Sequence[torch.Tensor] | None, count: int, device: torch.device
-) -> torch.Tensor:
+def _targets_on_cpu(targets: Sequence[Any] | None) -> list[torch.Tensor] | None:
+    """Return the targets as int64 tensors of the CPU, where they are checked; one transfer for all of them."""
+    if targets is None:
+        return None
+    tensors = [torch.as_tensor(of_item) for of_item in targets]
+    if all(of_item.device.type == "cpu" for of_item in tensors):
+        return [of_item.long() for of_item in tensors]
+    joined = torch.cat([of_item.long().flatten() for of_item in tensors]).cpu()
+    return list(joined.split([of_item.numel() for of_item in tensors]))
+
+
+def _checked_targets(item: int, targets: Sequence[torch.Tensor] | None, count: int) -> torch.Tensor:
     """Return the item's targets (K,), after checking them against the number of proposals."""
     if targets is None or item >= len(targets):
         raise DataError(f"item {item} of the batch asks to ground, but has no targets", remedy="pass targets")
-    of_item = torch.as_tensor(targets[item], dtype=torch.long, device=device)
+    of_item = targets[item]
     if len(of_item) and not (0 <= int(of_item.min()) and int(of_item.max()) < count):
         raise DataError(
             f"item {item} of the batch has targets {of_item.tolist()}, the scene has {count} proposals",

@@ -147,8 +147,10 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         """
         rows = None
         scenes, coords, targets = unwrap(scenes), unwrap(coords), unwrap(targets)
+        past = past_key_values if cache is None else cache
         if scenes is not None:
             assert input_ids is not None, "scenes go with input_ids"
+            input_ids, scene_index = _on_cpu(input_ids), _on_cpu(scene_index)
             with_proposals = self.scenes_to_ground(input_ids, scenes, scene_index)
             tokens = self.encode_batch(input_ids, scenes, scene_index, with_proposals)
             rows, scene_of = self.assemble(
@@ -159,7 +161,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
             attention_mask = attention_mask_for(rows, self.config._attn_implementation, packed)
             position_ids = rows.position_ids
             use_cache = False if is_segment_mask(attention_mask) else use_cache
-        elif input_ids is not None and bool((input_ids == seq.IMAGE_ID).any()):
+        elif input_ids is not None and past is None and bool((input_ids == seq.IMAGE_ID).any()):
             raise DataError("the prompt has <image> but no scene was given", remedy="pass scenes=[inputs.tensors()]")
         with nullcontext() if rows is None else self.model.placed_at(rows.axes):  # generation places them itself
             outputs = self.model(
@@ -169,7 +171,7 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
                 inputs_embeds=inputs_embeds,
                 use_cache=use_cache,
                 return_dict=True,
-                **{CACHE: past_key_values if cache is None else cache},
+                **{CACHE: past},
                 **_given(
                     output_attentions=output_attentions,
                     output_hidden_states=output_hidden_states,
@@ -244,10 +246,11 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         if kwargs.pop("segments", None) is not None:
             raise DataError("rows of several items cannot be continued", remedy="generate with one item a row")
         assert ids is not None, "scenes go with input_ids"
+        ids, scene_index = _on_cpu(ids), _on_cpu(scene_index)
         tokens = self.encode_batch(ids, scenes, scene_index, ())
         rows, _ = self.assemble(ids, tokens, scene_index, attention_mask, coords=coords, left=True)
         with self.model.placed_at(rows.axes):
-            return generate(inputs_embeds=rows.embeds, attention_mask=rows.mask, **kwargs)
+            return generate(inputs_embeds=rows.embeds, attention_mask=rows.mask.to(rows.embeds.device), **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -258,6 +261,10 @@ class Video3DForCausalLM(LlavaTrainingAPI, ItemAssembly, Qwen2ForCausalLM):
         from video3d_plugin.model.checkpoint.weights import load
 
         return load(cls, super().from_pretrained, pretrained_model_name_or_path, *args, **kwargs)
+
+
+def _on_cpu(part: Any) -> Any:
+    return part.cpu() if isinstance(part, torch.Tensor) else part
 
 
 def _given(**kwargs: Any) -> dict[str, Any]:

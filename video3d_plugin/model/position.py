@@ -27,13 +27,18 @@ def discretise(points: torch.Tensor, spec: PositionSpec) -> torch.Tensor:
         (..., 3) whole numbers: voxels counted from the range's low corner; halves round to even. They are computed in,
         and have, the number format of the points.
     """
-    low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
+    low, high = _bounds(points, spec)
     return ((points.clamp(low, high) - low) / spec.voxel_size).round()
+
+
+def _bounds(points: torch.Tensor, spec: PositionSpec) -> tuple[torch.Tensor, ...]:
+    """Return the low and high corner (3,) of the range, in format and on device of the points."""
+    return tuple(torch.tensor(corner, dtype=points.dtype).to(points.device) for corner in (spec.low, spec.high))
 
 
 def share_beyond(points: torch.Tensor, spec: PositionSpec) -> float:
     """Return the share of points (..., 3), world frame, metres, that `discretise` clamps to the range of `spec`."""
-    low, high = points.new_tensor(spec.low), points.new_tensor(spec.high)
+    low, high = _bounds(points, spec)
     return float(((points < low) | (points > high)).any(-1).float().mean())
 
 

@@ -25,8 +25,10 @@ IGNORE = -100  # label of a token without loss
 class PackedBatch:
     """Padded rows, as they enter the language model.
 
+    All but `embeds` and `axes` lie on the CPU, where the places of items are read: a GPU would be waited for each time.
+
     Attributes:
-        embeds: (R, L, H) input embeddings.
+        embeds: (R, L, H) input embeddings, on the model's device.
         ids: (R, L) token ids; IMAGE_ID on visual tokens and padding.
         mask: (R, L) long, 1 where there is a token.
         labels: (R, L) token ids; IGNORE where a token has no loss.
@@ -43,14 +45,15 @@ class PackedBatch:
 
     @property
     def position_ids(self) -> torch.Tensor:
-        """(R, L) position of each token within its item; 0 on padding."""
-        return positions(self.mask, self.segments)
+        """(R, L) position of each token within its item, on the device of `embeds`; 0 on padding."""
+        return positions(self.mask, self.segments).to(self.embeds.device)
 
     def place_visual(self, axes: list[torch.Tensor]) -> None:
         """Set `axes`: for each row (T, 3) positions of its visual tokens; text stays at its index on all axes."""
         self.axes = self.position_ids[..., None].repeat(1, 1, 3)
         for row, own in enumerate(axes):
-            self.axes[row, (self.ids[row] == IMAGE_ID) & self.mask[row].bool()] = own.to(self.axes)
+            columns = ((self.ids[row] == IMAGE_ID) & self.mask[row].bool()).nonzero()[:, 0]
+            self.axes[row, columns.to(self.axes.device)] = own.to(self.axes)
 
 
 def check_prompts(input_ids: torch.Tensor, mask: torch.Tensor, lengths: list[int], longest: int) -> None:
@@ -91,7 +94,7 @@ def insert_visual(
     """Replace each row's placeholder by its visual tokens, and pad the rows anew.
 
     Args:
-        embeds: (R, W, H) embeddings of `input_ids`; the placeholder's are ignored.
+        embeds: (R, W, H) embeddings of `input_ids`; the placeholder's are ignored. All others are on the CPU.
         input_ids: (R, W) token ids with IMAGE_ID once a row.
         mask: (R, W) bool, False on padding.
         visual: For each row (T, H) visual tokens; T may differ.
@@ -106,8 +109,8 @@ def insert_visual(
         text = mask[row].nonzero()[:, 0]
         at = int((input_ids[row, text] == IMAGE_ID).nonzero()[0, 0])
         before, after, count = text[:at], text[at + 1 :], len(tokens)
-        columns["embeds"].append(torch.cat([embeds[row, before], tokens.to(embeds), embeds[row, after]]))
-
+        parts = [_columns(embeds[row], before), tokens.to(embeds), _columns(embeds[row], after)]
+        columns["embeds"].append(torch.cat(parts))
         for name, (values, fill) in spread.items():
             if values is not None:
                 filled = values.new_full((count,), fill)
@@ -120,6 +123,16 @@ def insert_visual(
         _pad(columns["labels"], IGNORE, left) if labels is not None else None,
         _pad(columns["segments"], -1, left) if segments is not None else None,
     )
+
+
+def _columns(row: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Return row[columns], for columns (K,) on the CPU in ascending order; a view where they are adjacent."""
+    if not len(columns):
+        return row[:0]
+    first, last = int(columns[0]), int(columns[-1])
+    if last - first + 1 == len(columns):
+        return row[first : last + 1]
+    return row[columns.to(row.device)]
 
 
 def _pad(values: list[torch.Tensor], fill: float, left: bool) -> torch.Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from video3d_plugin.model.attention import kernels, shared_prefix
 from video3d_plugin.model.attention import packed as shared_rows
-from video3d_plugin.model.attention import shared_prefix
 from video3d_plugin.model.attention.shared_prefix import Layout
 
 
@@ -28,7 +28,7 @@ def close(found, expected, tolerance=1e-5):
     )
 
 
-@pytest.fixture(params=[shared_prefix.attend, shared_prefix.attend_plain], ids=["kernel", "plain"])
+@pytest.fixture(params=[kernels.attend, shared_prefix.attend_plain], ids=["kernel", "plain"])
 def attend(request):
     return request.param
 
@@ -50,7 +50,7 @@ def test_a_case_by_hand():
     # scores 0 and ln 3: weights 1/4 and 3/4, sum of exponentials 4
     query, key = torch.tensor([[[1.0]]]), torch.tensor([[[0.0], [3.0**0.5]]]) * 0
     key[0, 1] = torch.log(torch.tensor(3.0))
-    out, lse = shared_prefix.attend(query, key, torch.tensor([[[4.0], [8.0]]]))
+    out, lse = kernels.attend(query, key, torch.tensor([[[4.0], [8.0]]]))
     assert close(out, torch.tensor([[[7.0]]])) and close(lse, torch.tensor([[4.0]]).log())
 
 
@@ -69,7 +69,7 @@ def test_a_part_that_outweighs_the_other_by_far_stays_finite():
 
 
 @pytest.mark.parametrize(
-    "backward", [shared_prefix.attend_backward, shared_prefix.attend_backward_plain], ids=["kernel", "plain"]
+    "backward", [kernels.CPU_FLASH.backward, shared_prefix.attend_backward_plain], ids=["kernel", "plain"]
 )
 def test_gradients_of_parts_add_up(backward, monkeypatch):
     monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", 2 * 30 * 4)
@@ -115,8 +115,7 @@ def test_gradients_of_questions_that_attend_to_a_prefix_and_to_themselves(length
     """By the kernel, and without it, scores so many at once."""
     if together:
         monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", together)
-        monkeypatch.setattr(shared_rows, "attend", shared_prefix.attend_plain)
-        monkeypatch.setattr(shared_rows, "attend_backward", shared_prefix.attend_backward_plain)
+        monkeypatch.setattr(shared_rows, "kernel_for", lambda query: kernels.PLAIN)
     layout, count = Layout.of(lengths, torch.device("cpu")), sum(lengths)
     query, key, value, before_key, before_value = (
         numbers(*shape, seed=seed).requires_grad_()

@@ -149,6 +149,8 @@ class AttentionSupervision(nn.Module):
             ids, tokens, attention_mask=(segments >= 0).long(), coords=coords, segments=segments, left=False
         )
         inner = model.get_model()
+        assert rows.segments is not None
+        segments = rows.segments.to(rows.embeds.device)
         outputs = inner(
             inputs_embeds=rows.embeds,
             attention_mask=attention_mask_for(rows, model.config._attn_implementation, inner.packed_attention_enabled),
@@ -160,7 +162,7 @@ class AttentionSupervision(nn.Module):
         rotation = inner.rotary_emb(rows.embeds, rows.position_ids)
         losses = []
         for index, own in enumerate(scenes):
-            row = _Row(rows.segments[index], [part[min(index, len(part) - 1)] for part in rotation])
+            row = _Row(segments[index], [part[min(index, len(part) - 1)] for part in rotation])
             states = [part[index] for part in outputs.hidden_states]
             losses.append(_ATTENTION_WEIGHT * self._lookup_attention_loss(states, row, own))
             losses.append(self._lookup_loss(after_lookup[index], outputs[0][index], row.first, own, tokens[index]))

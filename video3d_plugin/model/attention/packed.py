@@ -15,6 +15,7 @@ Shapes: R rows of length L, hidden size H, heads of size d, K key-value heads wi
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,16 +24,12 @@ from torch import nn
 
 from video3d_plugin.compat import ATTENTION_OUTPUTS
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.attention.shared_prefix import (
-    Layout,
-    attend,
-    attend_backward,
-    join,
-    rotated,
-)
+from video3d_plugin.model.attention.kernels import Attended, Gradients, Kernel, Seeds, kernel_for
+from video3d_plugin.model.attention.shared_prefix import Layout, join, rotated
 from video3d_plugin.model.sequence import PackedBatch, additive_mask, flex_mask
 
 _PADDING = -(1 << 30)
+_PLACES = "_video3d_places"  # attribute of a segment mask: what its rows hold, read once a forward pass
 
 
 def attention_mask_for(batch: PackedBatch, attention: str, packed: bool) -> Any:
@@ -50,10 +47,11 @@ def attention_mask_for(batch: PackedBatch, attention: str, packed: bool) -> Any:
     Raises:
         DataError: Rows hold several items, and this attention takes none of these masks.
     """
+    device = batch.embeds.device
     if batch.segments is None:
-        return batch.mask
+        return batch.mask.to(device)
     if attention == "flex_attention":
-        return flex_mask(batch.segments)
+        return flex_mask(batch.segments.to(device))
     mask = segment_mask(batch.segments) if packed else None
     if mask is not None:
         return mask
@@ -62,14 +60,14 @@ def attention_mask_for(batch: PackedBatch, attention: str, packed: bool) -> Any:
             f"rows of several items do not work with {attention}",
             remedy="load with attn_implementation='sdpa' or 'flex_attention', or pass one item a row",
         )
-    return additive_mask(batch.segments, batch.embeds.dtype)
+    return additive_mask(batch.segments.to(device), batch.embeds.dtype)
 
 
 def segment_mask(segments: torch.Tensor) -> torch.Tensor | None:
     """Encode segments as an attention mask that transformers passes to the layers unchanged.
 
-    Every supported version leaves a 4D mask without positive numbers as it is. The mask stays on the CPU because each
-    layer reads lengths from it.
+    Every supported version leaves a 4D mask without positive numbers as it is. The mask stays on the CPU, where lengths
+    are read from it: once for all layers, see `row_places`.
 
     Args:
         segments: (R, L) 0 in the prefix, k = 1, 2, ... in the k-th question, -1 on padding.
@@ -134,34 +132,69 @@ def _attend_rows(
     # Under autocast the projections are in its format and the rotation is not.
     query, key = rotated(query, *rotation).to(value.dtype), rotated(key, *rotation).to(value.dtype)
     with torch.autocast(value.device.type, enabled=False):
-        rows = [attend_row(*parts) for parts in zip(query, key, value, mask[:, 0, 0], strict=True)]
+        rows = [attend_row(*parts) for parts in zip(query, key, value, row_places(mask, value.device), strict=True)]
     return torch.stack(rows).flatten(2)
 
 
-def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """query (L, heads, d), key and value (L, K, d), segment mask (L,) -> (L, heads, d)."""
-    items = mask[mask > _PADDING].neg()
-    before = int((mask > _PADDING).nonzero()[0, 0])
-    prefix = before + int((items == 0).sum())
-    lengths = items.bincount()[1:].tolist()
-    after = len(mask) - before - len(items)
-    end = len(mask) - after
-    groups, shared = query.shape[1] // key.shape[1], slice(before, prefix)
+@dataclass(frozen=True)
+class RowPlaces:
+    """What a packed row holds, from left to right: padding, the prefix, the questions, padding.
+
+    Attributes:
+        first: Index of the prefix's first token.
+        prefix: Index after its last token.
+        end: Index after the last question.
+        length: Tokens of the row, padding included.
+        layout: Places of the questions' tokens.
+    """
+
+    first: int
+    prefix: int
+    end: int
+    length: int
+    layout: Layout
+
+    @classmethod
+    def of(cls, mask: torch.Tensor, device: torch.device) -> RowPlaces:
+        """Read a row (L,) of a segment mask."""
+        tokens = mask > _PADDING
+        items = mask[tokens].neg()
+        first = int(tokens.nonzero()[0, 0])
+        lengths = [n for n in items.bincount()[1:].tolist() if n]
+        layout = Layout.of(lengths, device)
+        return cls(first, first + int((items == 0).sum()), first + len(items), len(mask), layout)
+
+
+def row_places(mask: torch.Tensor, device: torch.device) -> list[RowPlaces]:
+    """Read the rows of a segment mask, for layers on `device`; the result is kept with the mask for the next layer."""
+    by_device: dict[torch.device, list[RowPlaces]] | None = getattr(mask, _PLACES, None)
+    if by_device is None:
+        by_device = {}
+        setattr(mask, _PLACES, by_device)
+    if device not in by_device:
+        by_device[device] = [RowPlaces.of(row, device) for row in mask[:, 0, 0].cpu()]
+    return by_device[device]
+
+
+def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, places: RowPlaces) -> torch.Tensor:
+    """query (L, heads, d), key and value (L, K, d) -> (L, heads, d), zero on padding."""
+    prefix, end = places.prefix, places.end
+    groups, shared = query.shape[1] // key.shape[1], slice(places.first, prefix)
     # (1, heads, P, d); transformers repeats key-value heads for its kernels as well
     q, k, v = (
         t[shared].repeat_interleave(n, 1).transpose(0, 1)[None] for t, n in ((query, 1), (key, groups), (value, groups))
     )
     of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
-    layout = Layout.of([n for n in lengths if n], query.device)
     of_items = _ItemAttention.apply(
         query[prefix:end].unflatten(1, (-1, groups)),
         key[shared],
         value[shared],
         key[prefix:end],
         value[prefix:end],
-        layout,
+        places.layout,
     )
-    return F.pad(torch.cat([of_prefix, of_items.flatten(1, 2)]), (0, 0, 0, 0, before, after))
+    padding = (0, 0, 0, 0, places.first, places.length - end)
+    return F.pad(torch.cat([of_prefix, of_items.flatten(1, 2)]), padding)
 
 
 class _ItemAttention(torch.autograd.Function):
@@ -181,35 +214,55 @@ class _ItemAttention(torch.autograd.Function):
         value: torch.Tensor,
         layout: Layout,
     ) -> torch.Tensor:
-        shared = attend(_fold(query), _heads_first(prefix_key), _heads_first(prefix_value))
-        own_query, own_key, own_value = _unpacked(layout, query, key, value)
-        own = attend(own_query, own_key, own_value, causal=True)
-        out, lse = join(
-            [
-                (_unfold(shared[0], query), _unfold(shared[1], query)),
-                (_packed(layout, own[0], query), _packed(layout, own[1], query)),
-            ]
-        )
-        ctx.layout = layout
-        ctx.save_for_backward(query, prefix_key, prefix_value, key, value, out, lse)
+        kernel = kernel_for(query)
+        *shared, seeds = kernel.forward(_fold(query), _heads_first(prefix_key), _heads_first(prefix_value))
+        own_out, own_lse, own_seeds = _attend_own(kernel, query, key, value, layout)
+        out, lse = join([(_unfold(shared[0], query), _unfold(shared[1], query)), (own_out, own_lse)])
+        ctx.layout, ctx.kernel, ctx.seeds = layout, kernel, len(seeds)
+        ctx.save_for_backward(query, prefix_key, prefix_value, key, value, out, lse, *seeds, *own_seeds)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, prefix_key, prefix_value, key, value, out, lse = ctx.saved_tensors
-        layout, grad = ctx.layout, grad.to(query.dtype)
+        query, prefix_key, prefix_value, key, value, out, lse, *seeds = ctx.saved_tensors
+        seeds, own_seeds = seeds[: ctx.seeds], seeds[ctx.seeds :]
+        kernel, layout, grad = ctx.kernel, ctx.layout, grad.to(query.dtype)
         folded = [_fold(t) for t in (grad, query)], [_fold(t) for t in (out, lse[..., None])]
         (g, q), (o, total) = folded
-        of_query, of_prefix_key, of_prefix_value = attend_backward(
-            g, q, _heads_first(prefix_key), _heads_first(prefix_value), o, total[..., 0]
+        of_query, of_prefix_key, of_prefix_value = kernel.backward(
+            g, q, _heads_first(prefix_key), _heads_first(prefix_value), o, total[..., 0], seeds
         )
-        g, o, total = _unpacked(layout, grad, out, lse[..., None])
-        q, k, v = _unpacked(layout, query, key, value)
-        own = attend_backward(g, q, k, v, o, total[..., 0], causal=True)
-        own_query, own_key, own_value = (_packed(layout, part, query) for part in own)
+        own = _attend_own_backward(kernel, grad, query, key, value, out, lse, own_seeds, layout)
+        own_query, own_key, own_value = own
         of_query = _unfold(of_query, query) + own_query
-        own_key, own_value = own_key.sum(2), own_value.sum(2)  # over the query heads that share them
         return of_query, of_prefix_key.transpose(0, 1), of_prefix_value.transpose(0, 1), own_key, own_value, None
+
+
+def _attend_own(
+    kernel: Kernel, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout
+) -> Attended:
+    """Attend within each question: query (T, K, G, d) -> output (T, K, G, d), log-sum-exp (T, K, G), seeds."""
+    if kernel.forward_packed is not None:
+        out, lse, seeds = kernel.forward_packed(query.flatten(1, 2), key, value, layout)
+        return out.view_as(query), lse.unflatten(1, query.shape[1:3]), seeds
+    out, lse, seeds = kernel.forward(*_unpacked(layout, query, key, value), causal=True)
+    return _packed(layout, out, query), _packed(layout, lse, query), seeds
+
+
+def _attend_own_backward(
+    kernel: Kernel, grad: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    out: torch.Tensor, lse: torch.Tensor, seeds: Seeds, layout: Layout,
+) -> Gradients:  # fmt: skip
+    """Compute the gradients of `_attend_own`, given output and log-sum-exp of the whole attention."""
+    if kernel.backward_packed is not None:
+        grad, of_query, out, lse = (t.flatten(1, 2) for t in (grad, query, out, lse))
+        parts = kernel.backward_packed(grad, of_query, key, value, out, lse, seeds, layout)
+        return parts[0].view_as(query), parts[1], parts[2]
+    g, o, total = _unpacked(layout, grad, out, lse[..., None])
+    q, k, v = _unpacked(layout, query, key, value)
+    of_query, of_key, of_value = kernel.backward(g, q, k, v, o, total[..., 0], seeds, causal=True)
+    of_query, of_key, of_value = (_packed(layout, part, query) for part in (of_query, of_key, of_value))
+    return of_query, of_key.sum(2), of_value.sum(2)  # over the query heads that share them
 
 
 def _unpacked(layout: Layout, *packed: torch.Tensor) -> list[torch.Tensor]:

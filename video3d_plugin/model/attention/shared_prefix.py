@@ -8,7 +8,8 @@ For T queries of all questions, P keys of the prefix and head size d, this takes
 keys once; an expanded cache writes and reads P keys for every question.
 
 Sources: Dao et al., FlashAttention (arXiv 2205.14135), section 3.1, for joining; Juravsky et al., Hydragen
-(arXiv 2402.05099), for shared prefixes. `attend_plain` is the reference implementation of `attend`.
+(arXiv 2402.05099), for shared prefixes. `attention.kernels` has the fused kernels, whose reference implementation is
+`attend_plain`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 _SCORES_AT_ONCE = 1 << 24  # numbers of one block of scores: 64 MB in float32
 
 
-def attend(
+def attend_plain(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attend, and return the log-sum-exp of the scores q . k / sqrt(d) too.
+    """Attend by two matrix products, for blocks of queries, so that the scores stay small.
 
-    On a CPU this calls the fused kernel behind `scaled_dot_product_attention`; elsewhere `attend_plain`.
+    Scores are float32, whatever the format of the queries; the weights have the format of the values.
 
     Args:
         query: (G, T, d).
@@ -37,20 +39,6 @@ def attend(
     Returns:
         Output (G, T, d); log-sum-exp (G, T) float32.
     """
-    kernel = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-    if query.device.type != "cpu" or kernel is None:
-        return attend_plain(query, key, value, causal)
-    out, lse = kernel(query[None], key[None], value[None], 0.0, causal)
-    return out[0], lse[0].float()
-
-
-def attend_plain(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute `attend` by two matrix products, for blocks of queries, so that the scores stay small.
-
-    In half precision the scores are rounded before the softmax, as in transformers' eager attention.
-    """
     outs, sums = [], []
     for start, part in _blocks(query, key):
         scores = _scores(part, key, start if causal else None)
@@ -58,40 +46,6 @@ def attend_plain(
         outs.append((scores - total[..., None]).exp().to(value.dtype) @ value)
         sums.append(total)
     return torch.cat(outs, 1), torch.cat(sums, 1)
-
-
-def attend_backward(
-    grad: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    lse: torch.Tensor,
-    causal: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Compute the gradients of one part of an attention.
-
-    `out` and `lse` are those of the *whole* attention. With them the weights of each part are exp(score - lse), and the
-    gradients of the parts add up, as in ring attention.
-
-    Args:
-        grad: (G, T, d) gradient of the whole attention's output.
-        query: (G, T, d).
-        key: (G, P, d) of this part.
-        value: (G, P, d) of this part.
-        out: (G, T, d) output of the whole attention.
-        lse: (G, T) float32 log-sum-exp of the whole attention.
-        causal: As in `attend`.
-
-    Returns:
-        Gradients of query, key and value.
-    """
-    kernel = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
-    if query.device.type != "cpu" or kernel is None:
-        return attend_backward_plain(grad, query, key, value, out, lse, causal)
-    rows = lse[None].transpose(1, 2).contiguous().transpose(1, 2)  # the kernel's own order of axes in memory
-    of_query, of_key, of_value = kernel(grad[None], query[None], key[None], value[None], out[None], rows, 0.0, causal)
-    return of_query[0], of_key[0], of_value[0]
 
 
 def attend_backward_plain(
@@ -103,7 +57,23 @@ def attend_backward_plain(
     lse: torch.Tensor,
     causal: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Compute `attend_backward` by matrix products, for blocks of queries."""
+    """Compute the gradients of one part of an attention by matrix products, for blocks of queries.
+
+    `out` and `lse` are those of the *whole* attention. With them the weights of each part are exp(score - lse), and the
+    gradients of the parts add up, as in ring attention.
+
+    Args:
+        grad: (G, T, d) gradient of the whole attention's output.
+        query: (G, T, d).
+        key: (G, P, d) of this part.
+        value: (G, P, d) of this part.
+        out: (G, T, d) output of the whole attention.
+        lse: (G, T) float32 log-sum-exp of the whole attention.
+        causal: As in `attend_plain`.
+
+    Returns:
+        Gradients of query, key and value.
+    """
     scale = query.shape[-1] ** -0.5
     of_query, of_key, of_value = [], torch.zeros_like(key.float()), torch.zeros_like(value.float())
     for start, part in _blocks(query, key):
@@ -147,32 +117,37 @@ class Layout:
         columns: (T,) its position in the question.
         longest: Queries of the question that has most.
         first: (B,) position of each question's first query: 0, or the number of its earlier tokens.
+        ends: (B + 1,) int32, 0 and the number of queries up to the end of each question, as kernels read them.
     """
 
     rows: torch.Tensor
     columns: torch.Tensor
     longest: int
     first: torch.Tensor
+    ends: torch.Tensor
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> Layout:
-        """Return the layout of whole questions of these lengths."""
-        counts = torch.tensor(lengths, device=device)
-        rows = torch.arange(len(lengths), device=device).repeat_interleave(counts)
+        """Return the layout of whole questions of these lengths, made on the CPU: a GPU need not be waited for."""
+        counts, total = torch.tensor(lengths), sum(lengths)
+        rows = torch.arange(len(lengths)).repeat_interleave(counts, output_size=total)
         starts = counts.cumsum(0) - counts
-        columns = torch.arange(sum(lengths), device=device) - starts[rows]
-        return cls(rows, columns, max(lengths), torch.zeros_like(counts))
+        columns = torch.arange(total) - starts[rows]
+        ends = F.pad(counts.cumsum(0), (1, 0)).int()
+        return cls(rows, columns, max(lengths), torch.zeros_like(counts), ends).to(device)
 
     @classmethod
     def next_token(cls, lengths: torch.Tensor) -> Layout:
         """Return the layout of one more token for each question of `lengths` (B,)."""
-        return cls(torch.arange(len(lengths), device=lengths.device), lengths, 1, lengths)
+        count = torch.arange(len(lengths) + 1, device=lengths.device)
+        return cls(count[:-1], lengths, 1, lengths, count.int())
 
     def to(self, device: torch.device) -> Layout:
         """Return the layout on a device."""
         if self.rows.device == device:
             return self
-        return Layout(self.rows.to(device), self.columns.to(device), self.longest, self.first.to(device))
+        rows, columns, first, ends = (t.to(device) for t in (self.rows, self.columns, self.first, self.ends))
+        return Layout(rows, columns, self.longest, first, ends)
 
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
         """Unpack (T, ...) -> (B, longest, ...), with zeros where a question has no query."""
@@ -222,7 +197,7 @@ def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) ->
 
 def _scores(query: torch.Tensor, key: torch.Tensor, first: int | None) -> torch.Tensor:
     """Return scores (G, T, P) float32; with `first`, the position of the first query, later keys are masked."""
-    scores = (query @ key.transpose(1, 2)).float() * query.shape[-1] ** -0.5
+    scores = product32(query, key.transpose(1, 2)) * query.shape[-1] ** -0.5
     if first is None:
         return scores
     own = torch.arange(first, first + query.shape[1], device=query.device)
@@ -230,9 +205,18 @@ def _scores(query: torch.Tensor, key: torch.Tensor, first: int | None) -> torch.
     return scores.masked_fill_(later, torch.finfo(torch.float32).min)
 
 
+def product32(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the product (G, T, P) float32 of (G, T, d) and (G, d, P): in half precision it is not rounded to that."""
+    if one.dtype == torch.float32:
+        return one @ other
+    if one.device.type == "cuda" and hasattr(torch.ops.aten.bmm, "dtype"):  # from torch 2.8
+        return torch.ops.aten.bmm.dtype(one, other, torch.float32)
+    return one.float() @ other.float()
+
+
 def _slopes(weights: torch.Tensor, grad: torch.Tensor, value: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """Return the gradient of the scores: weights * (grad . value - grad . out)."""
-    inner = grad.float() @ value.float().transpose(1, 2)
+    inner = product32(grad, value.transpose(1, 2))
     return weights * (inner - (grad.float() * out.float()).sum(-1, keepdim=True))
 
 

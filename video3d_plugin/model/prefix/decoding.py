@@ -18,7 +18,8 @@ from transformers import DynamicCache
 
 from video3d_plugin.compat import CACHE
 from video3d_plugin.errors import DataError
-from video3d_plugin.model.attention.shared_prefix import Layout, attend, attend_own, join, rotated
+from video3d_plugin.model.attention.kernels import attend
+from video3d_plugin.model.attention.shared_prefix import Layout, attend_own, join, rotated
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.sequence import IMAGE_ID
 
@@ -113,11 +114,10 @@ class Cascade:
     def __init__(self, model: Any, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
         self._inner, self._start = model.model, len(prefix)
         self._shared = _placed(prefix, self._inner)
-        device = model.get_input_embeddings().weight.device
-        ids = torch.tensor([[token for suffix in suffixes for token in suffix]], device=device)
+        ids = torch.tensor([[token for suffix in suffixes for token in suffix]])
         embeds = model.embed_text(ids, torch.ones_like(ids, dtype=torch.bool), points)[0]
-        layout = Layout.of([len(suffix) for suffix in suffixes], device)
-        self._lengths = torch.tensor([len(suffix) for suffix in suffixes], device=device)
+        layout = Layout.of([len(suffix) for suffix in suffixes], embeds.device)
+        self._lengths = torch.tensor([len(suffix) for suffix in suffixes]).to(embeds.device)
         self._longest = layout.longest
         self._own: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.hidden = self._run(embeds, layout)[self._lengths.cumsum(0) - 1]
@@ -178,13 +178,13 @@ class Expanded:
 
     def __init__(self, model: Any, prefix: ScenePrefix, suffixes: list[list[int]], points: torch.Tensor | None):
         self._inner, longest = model.model, max(map(len, suffixes))
-        device = model.get_input_embeddings().weight.device
-        ids = torch.tensor([[0] * (longest - len(suffix)) + suffix for suffix in suffixes], device=device)
-        mask = torch.tensor([[0] * (longest - len(suffix)) + [1] * len(suffix) for suffix in suffixes], device=device)
+        ids = torch.tensor([[0] * (longest - len(suffix)) + suffix for suffix in suffixes])
+        mask = torch.tensor([[0] * (longest - len(suffix)) + [1] * len(suffix) for suffix in suffixes])
+        embeds = model.embed_text(ids, mask.bool(), points)
+        mask = mask.to(embeds.device)
         self._cache = _cache(prefix, len(suffixes), self._inner)
         self._mask = torch.cat([mask.new_ones(len(ids), len(prefix)), mask], 1)
         self._next = len(prefix) + mask.sum(1)  # the position of the token after
-        embeds = model.embed_text(ids, mask.bool(), points)
         self._run(embeds, (len(prefix) + mask.cumsum(1) - 1).clamp(min=0))
 
     def advance(self, ids: torch.Tensor) -> None:

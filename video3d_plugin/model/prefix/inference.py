@@ -53,8 +53,7 @@ def encode_scene(
     """
     scene = inputs.tensors()
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
-    ids = torch.tensor([processor.prefix_ids()], device=tokens.visual.device)
-    rows, _ = model.assemble(ids, [tokens])
+    rows, _ = model.assemble(torch.tensor([processor.prefix_ids()]), [tokens])
     proposals = tokens.proposals
     with model.model.placed_at(rows.axes):
         if by_layer and runs_by_layer(model.model) and tokens.inside is None:  # else the last states are read as well
@@ -62,13 +61,13 @@ def encode_scene(
         else:
             output = model.model(
                 inputs_embeds=rows.embeds,
-                attention_mask=rows.mask,
+                attention_mask=rows.mask.to(rows.embeds.device),
                 use_cache=True,
                 return_dict=True,
                 **{CACHE: DynamicCache()},
             )
             keys, values = cache_tensors(output[CACHE])
-            visual = (rows.ids[0] == IMAGE_ID).to(output[0].device)
+            visual = (rows.ids[0] == IMAGE_ID).nonzero()[:, 0].to(output[0].device)
             proposals = grounding_features(tokens, output[0][0, visual])
     made_by = prefix_key(model, processor)
     boxes = inputs.proposals.float()
