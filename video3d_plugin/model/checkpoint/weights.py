@@ -24,6 +24,7 @@ from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin
 from video3d_plugin.model.checkpoint.folders import local_folder, weight_files, weight_shapes
 from video3d_plugin.model.checkpoint.forks import adapt_to_fork
+from video3d_plugin.model.cpu_bfloat16 import use_float32_products
 from video3d_plugin.model.distributed import zero3
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ def load(
     if model.initialised_parts:
         initialise(model, model.initialised_parts)
         log.warning("%s has no %s: initialised, to be trained", folder, _summary(model.initialised_parts))
+    use_float32_products(model)
     return (model, info) if output_loading_info else model
 
 
