@@ -30,7 +30,7 @@ define install
 endef
 
 .PHONY: docs help demo test test-all test-newest test-versions test-hosts test-lowest coverage lint wheel lock bench \
-	bench-reference ablation picture clean
+	bench-gpu bench-reference ablation picture clean
 
 help: ## this list
 	@awk -F ': .*## |## ' '/^[a-z-]+:.*## / {split($$1, name, ":"); printf "make %-16s %s\n", name[1], $$2}' $(firstword $(MAKEFILE_LIST))
@@ -156,6 +156,9 @@ REFERENCE_PYTHON ?= .venv-reference/bin/python
 
 bench-reference: $(STAMP) $(REFERENCE_PYTHON) ## the reference's own programs beside these; REFERENCE=CHECKOUT
 	$(BIN)/python -m benchmarks.reference --checkout "$(REFERENCE)" --python "$(REFERENCE_PYTHON)" --page docs/results.md
+
+bench-gpu: $(STAMP) ## the same on a GPU, what needs one: 7B shape, under ten minutes
+	$(BIN)/python benchmarks/gpu.py --page docs/results.md
 
 ablation: $(STAMP) ## hours on two cores; goes on where it was stopped
 	$(BIN)/python -m benchmarks.ablation

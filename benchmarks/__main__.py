@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    scripts = sorted(p for p in HERE.glob("*.py") if '__name__ == "__main__"' in p.read_text() and p.stem != "__main__")
+    others = ("__main__", "gpu", "gpu_roofline")  # `make bench-gpu` runs these
+    scripts = sorted(p for p in HERE.glob("*.py") if '__name__ == "__main__"' in p.read_text() and p.stem not in others)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(p.stem for p in scripts)}")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md")

@@ -26,6 +26,7 @@ def options(doc: str, **defaults: Any) -> argparse.ArgumentParser:
     """--page, and an option of its own type for each default."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, help="write the results to this page, in a section of their own")
+    parser.add_argument("--no-memory", action="store_true", help="measure no memory, which takes further processes")
     for name, value in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser
@@ -103,8 +104,8 @@ def peak_megabytes(work: Callable[[], Any], device: str = "cpu") -> float:
 
 def in_process(way: str, *more: str) -> float | None:
     """Megabytes that this script reports for `--memory way` and `more` arguments, run again in a process of its own;
-    None not on Linux."""
-    if not Path("/proc/self/clear_refs").exists():
+    None not on Linux, and with --no-memory."""
+    if "--no-memory" in sys.argv or not Path("/proc/self/clear_refs").exists():
         return None
     kept = [part for part in sys.argv[1:] if not part.startswith("--page")]
     if "--page" in sys.argv:
