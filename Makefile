@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-DEFAULT := -m "not slow and not gpu and not host" $(ARGS)
+DEFAULT := -m "not slow and not gpu and not host and not vllm" $(ARGS)
 # One process for each core; the tests of a file stay in one, which makes what they share once.
 PARALLEL := -n auto --dist loadfile
 # Parts whose results could depend on the version of torch, transformers, numpy, OpenCV or Pillow.

@@ -25,7 +25,7 @@ LAYERS = (
     ("config", "grounding_result"),
     ("tasks",),
     ("data", "model"),
-    ("loading", "questions"),
+    ("engine", "loading", "questions"),
     ("scene_encoder",),
     ("pipeline",),
     ("training",),

@@ -7,7 +7,7 @@ model.answer(scene, "What colour is the chair?")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -41,6 +41,7 @@ from video3d_plugin.scene_encoder import (
 if TYPE_CHECKING:
     import torch
 
+    from video3d_plugin.engine.base import Engine
     from video3d_plugin.model.prefix.decoding import PrefixAttention
     from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 
@@ -67,6 +68,8 @@ class Video3D(SceneEncoder):
             or the path of a JSON file of boxes. By default the scene's own; "auto" where it has none.
         prefix_attention: "cascade", or "expanded", the reference implementation, which copies the scene's cache for
             every question of a batch (0.4 GB a question with a 7B model and 32 frames).
+        engine: Generates the answers to text questions (`video3d_plugin.engine`); None: the model itself.
+        grounding_engine: Gives the hidden states with which descriptions are grounded; None: the model itself.
 
     >>> model = load_model(checkpoint)
     >>> scene = load_scene(my_scan)
@@ -261,18 +264,29 @@ class Video3D(SceneEncoder):
     def _texts(
         self, scene: SceneLike, questions: Sequence[Question], max_new_tokens: int, batch_size: int, **sampling: Any
     ) -> list[str]:
+        answer = self._answering(sampling)
+
+        def work(prefix: ScenePrefix, some: Sequence[Question]) -> list[str]:
+            return [text for batch in _batches(some, batch_size) for text in answer(prefix, batch, max_new_tokens)]
+
+        return self.by_frames(scene, questions, work)
+
+    def _answering(self, sampling: Mapping[str, Any]) -> Callable[[ScenePrefix, Sequence[Question], int], list[str]]:
+        """Return the function that answers a batch: the model's own, or the engine's."""
+        if self.engine is not None:
+            from video3d_plugin.engine.answers import answer as ask_engine
+
+            if "prefix_attention" in sampling:
+                raise ArgumentError("prefix_attention", sampling["prefix_attention"], "nothing where an engine answers")
+            return lambda prefix, batch, count: ask_engine(
+                self.model, self.processor, self.engine, prefix, batch, count, **sampling
+            )
         from video3d_plugin.model.prefix.inference import answer
 
         options = {"prefix_attention": self.prefix_attention, **sampling}
-
-        def work(prefix: ScenePrefix, some: Sequence[Question]) -> list[str]:
-            return [
-                text
-                for batch in _batches(some, batch_size)
-                for text in answer(self.model, self.processor, prefix, batch, max_new_tokens, **options)
-            ]
-
-        return self.by_frames(scene, questions, work)
+        return lambda prefix, batch, count: answer(
+            self.model, self.processor, self.with_cache(prefix), batch, count, **options
+        )
 
     def _scores(
         self, scene: SceneLike, questions: Sequence[Question], batch_size: int
@@ -280,13 +294,16 @@ class Video3D(SceneEncoder):
         """Return for each question the scores, and the boxes (N, 6) that they belong to."""
         from video3d_plugin.model.prefix.inference import ground
 
+        def score(prefix: ScenePrefix, batch: Sequence[Question]) -> list[torch.Tensor]:
+            if self.grounding_engine is None:
+                return ground(self.model, self.processor, self.with_cache(prefix), batch, self.prefix_attention)
+            from video3d_plugin.engine.answers import ground as ground_by_states
+
+            return ground_by_states(self.model, self.processor, self.grounding_engine, prefix, batch)
+
         def work(prefix: ScenePrefix, some: Sequence[Question]) -> list[tuple[torch.Tensor, np.ndarray]]:
             boxes = prefix.boxes.cpu().numpy()
-            return [
-                (scores.cpu(), boxes)
-                for batch in _batches(some, batch_size)
-                for scores in ground(self.model, self.processor, prefix, batch, self.prefix_attention)
-            ]
+            return [(scores.cpu(), boxes) for batch in _batches(some, batch_size) for scores in score(prefix, batch)]
 
         return self.by_frames(scene, questions, work)
 
@@ -305,6 +322,7 @@ def load_model(
     proposals: str | None = None,
     coordinate_dtype: str | None = None,
     clamp_points: bool | None = None,
+    engine: Engine | None = None,
     **options: Any,
 ) -> Video3D:
     """Load a checkpoint for questions about scenes.
@@ -328,6 +346,7 @@ def load_model(
             float32 for others. See docs/conventions.md.
         clamp_points: Whether points are clamped to the extent of the scan's surface voxels, for checkpoints that were
             trained so (`mc-norm`); by default as the checkpoint's config.json says, else False.
+        engine: See `Video3D`.
         **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
 
     Returns:
@@ -363,6 +382,7 @@ def load_model(
         max_frames=max_frames or loaded.max_frames,
         prefix_attention=prefix_attention,
         proposals=proposals,
+        engine=engine,
     )
 
 

@@ -20,6 +20,7 @@ from video3d_plugin.scene import Question, Scene, SceneInputs
 if TYPE_CHECKING:
     import torch
 
+    from video3d_plugin.engine.base import Engine, StateEngine
     from video3d_plugin.model.modeling import Video3DForCausalLM
     from video3d_plugin.model.prefix.decoding import PrefixAttention
     from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
@@ -42,6 +43,8 @@ class SceneEncoder:
         cache_bytes: Size of `prefixes` in bytes; None: 2 GiB.
         prefix_attention: "cascade" or "expanded"; see `pipeline.Video3D`.
         proposals: Where the proposals of a Scene come from; see `pipeline.Video3D`.
+        engine: Answers text questions; the language model then runs here for grounding only. See `pipeline.Video3D`.
+        grounding_engine: Gives the hidden states of grounding questions. See `pipeline.Video3D`.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class SceneEncoder:
         cache_bytes: int | None = None,
         prefix_attention: PrefixAttention = "cascade",
         proposals: str | None = None,
+        engine: Engine | None = None,
+        grounding_engine: StateEngine | None = None,
     ):
         check_sampling(sampler, max_frames)
         check_proposals(proposals)
@@ -61,7 +66,8 @@ class SceneEncoder:
         check_count("cache_bytes", cache_bytes, 0, optional=True)
         self.model, self.processor = model.eval(), processor
         self.sampler, self.max_frames, self.prefix_attention = sampler, max_frames, prefix_attention
-        self.proposals = proposals
+        self.proposals, self.engine, self.grounding_engine = proposals, engine, grounding_engine
+        self._run: tuple[ScenePrefix, ScenePrefix] | None = None  # the last of `with_cache`: argument, result
         self._extent: tuple[str, tuple[np.ndarray, np.ndarray]] | None = None  # of the last Scene, by its key
         self.prefixes = PrefixCache() if cache_bytes is None else PrefixCache(cache_bytes)
 
@@ -122,6 +128,8 @@ class SceneEncoder:
     def encode_scene(self, scene: SceneInputs | Scene, **view: Any) -> ScenePrefix:
         """Run the vision tower and the language model over everything that precedes a question.
 
+        With an engine, the language model does not run: the result holds embeddings, and `with_cache` adds the rest.
+
         Args:
             scene: A Scene, or inputs made for `spec`.
             **view: With a Scene: arguments of `inputs`.
@@ -134,7 +142,7 @@ class SceneEncoder:
             ArgumentError: An argument is unknown or has a wrong type.
             DataError: The inputs were made for another specification.
         """
-        from video3d_plugin.model.prefix.inference import encode_scene
+        from video3d_plugin.model.prefix import inference
 
         check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
         check_known(
@@ -149,7 +157,22 @@ class SceneEncoder:
                 remedy="make the inputs with model.spec",
             )
         self._warn_beyond_range(scene)
-        return encode_scene(self.model, self.processor, scene)
+        encode = inference.encode_scene if self.engine is None else inference.embed_scene
+        return encode(self.model, self.processor, scene)
+
+    def with_cache(self, prefix: ScenePrefix) -> ScenePrefix:
+        """Return a prefix with its keys and values, which are computed where it holds embeddings alone.
+
+        Args:
+            prefix: An encoded scene. The result for the last one is kept.
+        """
+        from video3d_plugin.model.prefix import inference
+
+        if prefix.has_cache:
+            return prefix
+        if self._run is None or self._run[0] is not prefix:
+            self._run = prefix, inference.with_cache(self.model, prefix)
+        return self._run[1]
 
     def _warn_beyond_range(self, inputs: SceneInputs) -> None:
         """Warn if the scene is larger than the range of positions that the model tells apart."""

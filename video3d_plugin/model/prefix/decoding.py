@@ -48,6 +48,17 @@ def start(
     """
     if how not in ("cascade", "expanded"):
         raise DataError(f"prefix_attention {how!r} is unknown", remedy="known: cascade, expanded")
+    if not prefix.has_cache:
+        raise DataError(
+            "holds embeddings alone", where=prefix.scene_id, remedy="run model.prefix.inference.with_cache on it"
+        )
+    check_suffixes(model, prefix, suffixes)
+    cascade = how == "cascade" and runs_by_layer(model.model)
+    return (Cascade if cascade else Expanded)(model, prefix, suffixes, points)
+
+
+def check_suffixes(model: Any, prefix: ScenePrefix, suffixes: list[list[int]]) -> None:
+    """Raise DataError if prefix and question take more positions than the model has, or a question shows the scene."""
     longest, limit = max(map(len, suffixes)), model.config.longest_sequence
     if len(prefix) + longest > limit:
         raise DataError(
@@ -57,8 +68,6 @@ def start(
         )
     if any(IMAGE_ID in suffix for suffix in suffixes):
         raise DataError("a question shows the scene again", remedy="put <image> once in its prompt")
-    cascade = how == "cascade" and runs_by_layer(model.model)
-    return (Cascade if cascade else Expanded)(model, prefix, suffixes, points)
 
 
 def runs_by_layer(inner: Any) -> bool:

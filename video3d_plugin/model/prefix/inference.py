@@ -16,19 +16,18 @@ the embeddings. Qwen2-7B in bfloat16: 57,344 + 7,168 bytes, which is 0.43 GB for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
 
 from video3d_plugin.compat import CACHE, cache_tensors
-from video3d_plugin.errors import DataError
 from video3d_plugin.model.grounding import score_proposals
 from video3d_plugin.model.prefix.decoding import Cascade, PrefixAttention, encode_by_layer, runs_by_layer, start
-from video3d_plugin.model.prefix.key import prefix_key
+from video3d_plugin.model.prefix.embeddings import embed_scene, grounding_suffixes, points_of, text_suffixes
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
-from video3d_plugin.model.scene_tokens import encode_scene_tokens, grounding_features
-from video3d_plugin.model.sequence import IMAGE_ID
+from video3d_plugin.model.scene_tokens import grounding_features
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
@@ -51,27 +50,40 @@ def encode_scene(
     Raises:
         DataError: The inputs do not fit the model.
     """
-    scene = inputs.tensors()
-    tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
-    rows, _ = model.assemble(torch.tensor([processor.prefix_ids()]), [tokens])
-    proposals = tokens.proposals
-    with model.model.placed_at(rows.axes):
-        if by_layer and runs_by_layer(model.model) and tokens.inside is None:  # else the last states are read as well
-            keys, values = encode_by_layer(model.model, rows.embeds[0])
-        else:
-            output = model.model(
-                inputs_embeds=rows.embeds,
-                attention_mask=rows.mask.to(rows.embeds.device),
-                use_cache=True,
-                return_dict=True,
-                **{CACHE: DynamicCache()},
-            )
-            keys, values = cache_tensors(output[CACHE])
-            visual = (rows.ids[0] == IMAGE_ID).nonzero()[:, 0].to(output[0].device)
-            proposals = grounding_features(tokens, output[0][0, visual])
-    made_by = prefix_key(model, processor)
-    boxes = inputs.proposals.float()
-    return ScenePrefix(inputs.scene_id, rows.embeds[0], keys, values, proposals, boxes, inputs.extent, made_by)
+    return with_cache(model, embed_scene(model, processor, inputs), by_layer)
+
+
+@torch.inference_mode()
+def with_cache(model: Video3DForCausalLM, prefix: ScenePrefix, by_layer: bool = True) -> ScenePrefix:
+    """Run the embeddings of a prefix through the language model.
+
+    Args:
+        model: The model.
+        prefix: A prefix, with or without keys and values.
+        by_layer: As for `encode_scene`.
+
+    Returns:
+        The prefix with keys and values, and with the features of its proposals where they need the last states.
+    """
+    if prefix.has_cache:
+        return prefix
+    embeds, proposals = prefix.embeds[None], prefix.proposals
+    with model.model.placed_at(prefix.axes):
+        if by_layer and runs_by_layer(model.model) and prefix.unfinished is None:  # else the last states are read too
+            keys, values = encode_by_layer(model.model, embeds[0])
+            return replace(prefix, keys=keys, values=values)
+        output = model.model(
+            inputs_embeds=embeds,
+            attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+            use_cache=True,
+            return_dict=True,
+            **{CACHE: DynamicCache()},
+        )
+    keys, values = cache_tensors(output[CACHE])
+    if prefix.unfinished is not None:
+        tokens, visual = prefix.unfinished
+        proposals = grounding_features(tokens, output[0][0, visual.to(output[0].device)])
+    return replace(prefix, keys=keys, values=values, proposals=proposals, unfinished=None)
 
 
 @torch.inference_mode()
@@ -97,19 +109,10 @@ def ground(
     Raises:
         DataError: The model has no grounding head, the scene no proposals, or a question asks for text.
     """
-    if model.config.head is None:
-        raise DataError("this model has no grounding head", remedy="load a checkpoint with ground_head_type")
-    if not questions:
+    suffixes = grounding_suffixes(model, processor, prefix, questions)
+    if not suffixes:
         return []
-    if not len(prefix.proposals):
-        raise DataError("no proposals to choose from", where=prefix.scene_id, remedy="give the scene's proposal boxes")
-    suffixes = []
-    for question in questions:
-        ids, _ = processor.suffix_ids(question, answered=True)
-        if model.config.ground_token_id not in ids:
-            raise DataError(f"{question.item_id} is no grounding question", remedy="use `answer` for it")
-        suffixes.append(ids[: ids.index(model.config.ground_token_id) + 1])  # nothing after it is read
-    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
+    step = start(model, prefix, suffixes, points_of(questions), prefix_attention)
     scores = score_proposals(model, model.config.head, step.hidden, prefix.proposals.to(step.hidden))
     return list(scores.float())
 
@@ -189,12 +192,8 @@ def answer_tokens(
     """
     if not questions or max_new_tokens < 1:
         return [[] for _ in questions]
-    suffixes = []
-    for question in questions:
-        if question.is_grounding:
-            raise DataError(f"{question.item_id} is a grounding question", remedy="use `ground` for it")
-        suffixes.append(processor.suffix_ids(question, answered=False)[0])
-    step = start(model, prefix, suffixes, _points(questions), prefix_attention)
+    suffixes = text_suffixes(processor, questions)
+    step = start(model, prefix, suffixes, points_of(questions), prefix_attention)
     stops = set(processor.stop_ids)
     answers: list[list[int]] = [[] for _ in questions]
     running = list(range(len(questions)))
@@ -211,11 +210,6 @@ def answer_tokens(
             step.keep(places)
             ids, running = ids[places], [running[place] for place in going]
         step.advance(ids)
-
-
-def _points(questions: Sequence[Question]) -> torch.Tensor | None:
-    points = [point for question in questions for point in question.coords]
-    return torch.tensor(points, dtype=torch.float32) if points else None
 
 
 def _sampler(
