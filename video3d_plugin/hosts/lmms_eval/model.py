@@ -22,6 +22,7 @@ from video3d_plugin.errors import Video3DError
 from video3d_plugin.files.prefetch import prefetch
 from video3d_plugin.hosts.lmms_eval import cache_fingerprint
 from video3d_plugin.hosts.lmms_eval.batching import AdaptiveBatches, group_sorted, is_out_of_memory, release_memory
+from video3d_plugin.hosts.lmms_eval.engines import connect
 from video3d_plugin.hosts.lmms_eval.generation import Generation
 from video3d_plugin.hosts.lmms_eval.host_tasks import NOT_PREPARED, question_of_host, without_scene
 from video3d_plugin.hosts.lmms_eval.options import PROPOSALS, ModelOptions
@@ -74,6 +75,8 @@ class Video3DLmms(lmms):
             if self.model_class is None
             else load(options, self._device, model_class=self.model_class)
         )
+        if options.engine is not None:
+            connect(self.video3d, options)
         # lmms-eval selects a task's options by the name of the model, and the tasks know video3d's alone.
         STATE.current.reads_scenes = self.model_class is not None
         self.options = options.resolved(self.video3d.sampler, self.video3d.max_frames)

@@ -24,6 +24,7 @@ ALLOWED = {
     "dtype": DTYPES,
     "attn_implementation": (*ATTENTION, None),
     "coordinate_dtype": (*COORDINATE_DTYPES, None),
+    "engine": (None, "vllm"),
 }
 MINI = "mini"  # `pretrained=mini`; a folder of this name is ./mini
 _DEVICE = re.compile(r"(?:cpu|mps|(?:cuda|xpu|npu)(?::\d{1,3})?)")
@@ -55,6 +56,13 @@ class ModelOptions:
             checkpoint, and float16 for a published one.
         clamp_points: Whether points are clamped to the extent of the scan's surface voxels, as the reference does where
             its frame sampling strategy has `norm`. None: as the checkpoint's config.json says.
+        engine: "vllm" to answer text questions through vLLM; None: by the model itself.
+        engine_model: With an engine in this process: folder that `video3d export --format vllm` wrote. With a server:
+            the name under which it serves the folder; None for the only one.
+        engine_url: Address of a vLLM server; None for an engine in this process.
+        engine_options: JSON file with engine arguments of vLLM, for an engine in this process.
+        engine_grounding: Whether grounding questions go through the pooling interface of a second engine in this
+            process; False: the model itself scores them.
         device: cpu, cuda or cuda:N; None for this rank's GPU if there is one.
     """
 
@@ -70,6 +78,11 @@ class ModelOptions:
     prefix_attention: str = "cascade"
     coordinate_dtype: str | None = None
     clamp_points: bool | None = None
+    engine: str | None = None
+    engine_model: str | None = None
+    engine_url: str | None = _no_effect_on_answers(None)
+    engine_options: str | None = None
+    engine_grounding: bool = False
     device: str | None = _no_effect_on_answers(None)
 
     @classmethod
@@ -108,6 +121,7 @@ class ModelOptions:
             and not (Path(str(values["lora"])).expanduser() / "adapter_config.json").is_file()
         ):
             raise Video3DError(f"lora={values['lora']}: no adapter_config.json there (name the adapter's folder)")
+        _check_engine(values)
         values["proposals"] = known_proposals(str(values.get("proposals", "pred")))
         if values.get("max_frames") is not None:
             values["max_frames"] = _positive("max_frames", values["max_frames"])
@@ -146,6 +160,30 @@ class ModelOptions:
         }
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_engine(values: dict[str, Any]) -> None:
+    """Check the options of the engine against each other."""
+    given = [name for name in values if name.startswith("engine") and values[name] not in (None, False)]
+    if values.get("engine") is None:
+        if given:
+            raise Video3DError(f"{given[0]}={values[given[0]]} has no effect without an engine (add engine=vllm)")
+        return
+    grounding = values.get("engine_grounding", False)
+    if not isinstance(grounding, bool):
+        raise Video3DError(f"engine_grounding={grounding} is neither True nor False")
+    if values.get("engine_url") is not None:
+        from video3d_plugin.engine.server import check_url
+
+        check_url(str(values["engine_url"]))
+        for name in ("engine_options", "engine_grounding"):
+            if name in given:
+                raise Video3DError(f"{name} is for an engine in this process (leave it out with engine_url)")
+    elif values.get("engine_model") is None:
+        remedy = "add engine_model=FOLDER, which `video3d export --format vllm` writes, or engine_url=http://HOST:PORT"
+        raise Video3DError(f"engine=vllm has no weights ({remedy})")
+    if values.get("prefix_attention", "cascade") != "cascade":
+        raise Video3DError("prefix_attention has no effect on an engine (leave it out)")
 
 
 def known_sampler(name: str) -> str:
