@@ -273,13 +273,14 @@ class Video3D(SceneEncoder):
 
     def _answering(self, sampling: Mapping[str, Any]) -> Callable[[ScenePrefix, Sequence[Question], int], list[str]]:
         """Return the function that answers a batch: the model's own, or the engine's."""
-        if self.engine is not None:
+        engine = self.engine
+        if engine is not None:
             from video3d_plugin.engine.answers import answer as ask_engine
 
             if "prefix_attention" in sampling:
                 raise ArgumentError("prefix_attention", sampling["prefix_attention"], "nothing where an engine answers")
             return lambda prefix, batch, count: ask_engine(
-                self.model, self.processor, self.engine, prefix, batch, count, **sampling
+                self.model, self.processor, engine, prefix, batch, count, **sampling
             )
         from video3d_plugin.model.prefix.inference import answer
 

@@ -95,6 +95,23 @@ def completes(command: Command) -> None:
     assert not stop.value.code
 
 
+def serves_embeddings(command: Command) -> None:
+    assert "--enable-prompt-embeds" in command.words
+
+
+def has_known_engine(command: Command) -> None:
+    from video3d_plugin.hosts.lmms_eval.options import ModelOptions
+
+    given = command.words[command.words.index("--model_args") + 1]
+    options = ModelOptions.from_model_args(dict(pair.split("=", 1) for pair in given.split(",")))
+    assert options.engine == "vllm"
+
+
+def names_a_marker(command: Command) -> None:
+    declared = (ROOT / "pyproject.toml").read_text()
+    assert f'"{command.words[command.words.index("-m", 3) + 1]}: ' in declared
+
+
 LAUNCH = (("torchrun", f"{sys.executable} -m torch.distributed.run"), ("lmms-eval", f"{sys.executable} -m lmms_eval"))
 HOW: list[Run | Listed] = [
     Listed(r"make [a-z-]+", "sets up an environment, and runs these tests", is_a_target),
@@ -109,6 +126,10 @@ HOW: list[Run | Listed] = [
     Listed(
         r"lmms-eval .* --tasks (nr3d|vsibench),", "needs data sets; tests/tasks, tests/hosts/lmms_eval", names_tasks
     ),
+    Listed(r"video3d export .* --format vllm ", "tests/model/checkpoint/test_export_language.py", parses),
+    Listed(r"vllm serve ENGINE ", "needs vLLM; tests/engine/test_vllm.py", serves_embeddings),
+    Listed(r"lmms-eval .*engine=vllm", "needs vLLM; tests/hosts/lmms_eval/test_engines.py", has_known_engine),
+    Listed(r"python -m pytest -m vllm", "needs vLLM", names_a_marker),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
     Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/cli/test_completion.py", completes),

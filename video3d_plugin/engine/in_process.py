@@ -33,16 +33,21 @@ def start(folder: str | Path, dtype: torch.dtype | str, options: Mapping[str, An
     path = Path(folder).expanduser()
     check_options(options)
     check_exported(path)
+    arguments = {"dtype": str(dtype).removeprefix("torch."), "enable_prefix_caching": True, "seed": 0, **options}
+    return _vllm().LLM(model=str(path), enable_prompt_embeds=True, **arguments, **fixed)
+
+
+def _vllm() -> Any:
+    """Import vLLM."""
     try:
-        from vllm import LLM
+        import vllm
     except ModuleNotFoundError as error:
         if error.name != "vllm":
             raise
         raise MissingError(
             "vllm is not installed", remedy="install it in this environment, or name a server with engine_url"
         ) from error
-    arguments = {"dtype": str(dtype).removeprefix("torch."), "enable_prefix_caching": True, "seed": 0, **options}
-    return LLM(model=str(path), enable_prompt_embeds=True, **arguments, **fixed)
+    return vllm
 
 
 class VllmInProcess:
@@ -55,10 +60,8 @@ class VllmInProcess:
 
     def generate(self, prompts: Sequence[torch.Tensor], decoding: Decoding) -> list[Generated]:
         """Continue prompts; see `Engine.generate`."""
-        from vllm import SamplingParams
-
         parameters = [
-            SamplingParams(
+            _vllm().SamplingParams(
                 max_tokens=decoding.max_new_tokens,
                 stop_token_ids=list(decoding.stop_ids),
                 ignore_eos=not decoding.stop_ids,
@@ -86,9 +89,9 @@ class VllmStates:
     """
 
     def __init__(self, folder: str | Path, dtype: torch.dtype | str = torch.float32, **options: Any):
-        from vllm.config import PoolerConfig
-
-        pooler = PoolerConfig(seq_pooling_type="LAST", use_activation=False)  # the last state, not normalised
+        pooler = _vllm().config.PoolerConfig(
+            seq_pooling_type="LAST", use_activation=False
+        )  # the last state, not normalised
         self._llm = start(folder, dtype, options, runner="pooling", convert="embed", pooler_config=pooler)
 
     def last_states(self, prompts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 import torch
@@ -130,3 +131,10 @@ def test_a_folder_that_is_no_export_is_refused(checkpoint, tmp_path):
             in_process.VllmInProcess(folder)
     with pytest.raises(DataError, match="option trust_remote_code is not yours to set"):
         in_process.VllmInProcess(checkpoint, trust_remote_code=True)
+
+
+def test_without_vllm_one_line_says_so(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    for kind in (in_process.VllmInProcess, in_process.VllmStates):
+        with pytest.raises(MissingError, match="vllm is not installed .*engine_url"):
+            kind(exported)
