@@ -107,11 +107,6 @@ def has_known_engine(command: Command) -> None:
     assert options.engine == "vllm"
 
 
-def names_a_marker(command: Command) -> None:
-    declared = (ROOT / "pyproject.toml").read_text()
-    assert f'"{command.words[command.words.index("-m", 3) + 1]}: ' in declared
-
-
 LAUNCH = (("torchrun", f"{sys.executable} -m torch.distributed.run"), ("lmms-eval", f"{sys.executable} -m lmms_eval"))
 HOW: list[Run | Listed] = [
     Listed(r"make [a-z-]+", "sets up an environment, and runs these tests", is_a_target),
@@ -129,7 +124,6 @@ HOW: list[Run | Listed] = [
     Listed(r"video3d export .* --format vllm ", "tests/model/checkpoint/test_export_language.py", parses),
     Listed(r"vllm serve ENGINE ", "needs vLLM; tests/engine/test_vllm.py", serves_embeddings),
     Listed(r"lmms-eval .*engine=vllm", "needs vLLM; tests/hosts/lmms_eval/test_engines.py", has_known_engine),
-    Listed(r"python -m pytest -m vllm", "needs vLLM", names_a_marker),
     Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
     Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
     Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/cli/test_completion.py", completes),
