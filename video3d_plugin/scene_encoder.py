@@ -142,7 +142,7 @@ class SceneEncoder:
             ArgumentError: An argument is unknown or has a wrong type.
             DataError: The inputs were made for another specification.
         """
-        from video3d_plugin.model.prefix import inference
+        from video3d_plugin.model.prefix import embeddings, inference
 
         check_kind("scene", scene, (Scene, SceneInputs), "a Scene (load_scene gives one) or SceneInputs")
         check_known(
@@ -157,7 +157,7 @@ class SceneEncoder:
                 remedy="make the inputs with model.spec",
             )
         self._warn_beyond_range(scene)
-        encode = inference.encode_scene if self.engine is None else inference.embed_scene
+        encode = inference.encode_scene if self.engine is None else embeddings.embed_scene
         return encode(self.model, self.processor, scene)
 
     def with_cache(self, prefix: ScenePrefix) -> ScenePrefix:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from engines import PlainEngine
@@ -76,6 +78,13 @@ def test_scores_from_the_states_of_an_engine_are_the_models_own(mini, engine, ro
         assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(made, own, strict=True))
     with pytest.raises(DataError, match="q is no grounding question"):
         ground(mini.model, mini.processor, engine, through.encode_scene(rooms[0]), [question("scanqa", "a")])
+
+
+def test_features_that_need_the_states_of_the_scene_are_grounded_here(mini, engine, rooms):
+    prefix = inference.embed_scene(mini.model, mini.processor, rooms[0])
+    pending = replace(prefix, unfinished=(None, torch.ones(len(prefix), dtype=torch.bool)))
+    with pytest.raises(DataError, match="a: this checkpoint grounds with the language model's states"):
+        ground(mini.model, mini.processor, engine, pending, [question("scanrefer", "a")])
 
 
 def test_a_prefix_of_embeddings_serves_a_model_without_an_engine(mini, through, rooms):

@@ -15,6 +15,7 @@ from video3d_plugin.cli import main
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.checkpoint.export_language import export_language
 from video3d_plugin.model.prefix import inference
+from video3d_plugin.model.prefix.embeddings import prompt_embeddings
 
 ASKED = ("scanqa", "sqa3d", "scan2cap", "two_coords")
 
@@ -116,3 +117,14 @@ def test_a_model_of_an_add_on_is_exported_with_a_warning(build, tmp_path, caplog
 def test_a_folder_with_content_is_refused(exported, mini):
     with pytest.raises(DataError, match="give a new folder"):
         export_language(mini.model, mini.processor, exported)
+
+
+def test_a_model_that_rotates_by_voxels_is_neither_exported_nor_asked_through_an_engine(build, tmp_path):
+    model, processor = build(world_position_embedding_type="ROTARY_TYPE")
+    with pytest.raises(DataError, match="rotates visual tokens by their voxels"):
+        export_language(model, processor, tmp_path / "out")
+    prefix = inference.embed_scene(model, processor, random_scene(model.config.inputs_spec, "a", 2, 3))
+    with pytest.raises(DataError, match="a: this model rotates visual tokens by their voxels"):
+        prompt_embeddings(model, processor, prefix, [question("scanqa", "a")])
+    encoded = inference.with_cache(model, prefix)
+    assert encoded.has_cache and inference.answer_tokens(model, processor, encoded, [question("scanqa", "a")], 2)

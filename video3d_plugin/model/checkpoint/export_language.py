@@ -52,6 +52,12 @@ def export_language(model: Any, processor: Any, out: str | Path) -> Path:
     written_by = getattr(model.config, CONFIG_KEY, None)
     if written_by not in (None, BASE):
         log.warning("%s: code of model %r that changes the layers of Qwen2 is not exported", target, written_by)
+    if model.config.position is not None and model.config.position.rotary:
+        raise DataError(
+            "rotates visual tokens by their voxels, which Qwen2 does not",
+            where=getattr(model.config, "_name_or_path", None),
+            remedy="export a checkpoint without rotary positions, or answer without an engine",
+        )
     content = language_config(model)
     with torch.device("meta"):
         language = Qwen2ForCausalLM(Qwen2Config(**content))
