@@ -120,7 +120,7 @@ def test_a_folder_with_content_is_refused(exported, mini):
 
 
 def test_a_model_that_rotates_by_voxels_is_neither_exported_nor_asked_through_an_engine(build, tmp_path):
-    model, processor = build(world_position_embedding_type="ROTARY_TYPE")
+    model, processor = build(world_position_embedding_type="avg-discrete-mrope", hidden_size=32, num_attention_heads=2)
     with pytest.raises(DataError, match="rotates visual tokens by their voxels"):
         export_language(model, processor, tmp_path / "out")
     prefix = inference.embed_scene(model, processor, random_scene(model.config.inputs_spec, "a", 2, 3))
