@@ -76,7 +76,8 @@ def main() -> int:
     passed = found <= LIMIT[args.dtype]
     say(f"  values and gradients differ by {found:.1e}, those of the plain kernel by {plain:.1e}:"
         f" {'within' if passed else 'ABOVE'} {LIMIT[args.dtype]:.0e}")  # fmt: skip
-    say.publish(args.page, f"attention-kernels-{args.device}", f"Attention kernels, {args.device}")
+    where = f"{args.device}-{args.dtype}"
+    say.publish(args.page, f"attention-kernels-{where}", f"Attention kernels, {args.device}, {args.dtype}")
     return 0 if passed else 1
 
 
