@@ -71,7 +71,7 @@ def test_what_is_saved_beside_an_adapter_is_whole_and_the_model_is_left_as_it_wa
 def test_nothing_is_gathered_where_all_is_whole_or_deepspeed_has_no_part(sharded, monkeypatch):
     monkeypatch.delitem(sys.modules, "deepspeed")
     with zero3.gathered_to_read([sharded.bias]), zero3.gathered_to_read(torch.nn.Linear(2, 2).parameters()):
-        pass
+        assert sharded.weight.ds_status is Status.NOT_AVAILABLE
 
 
 def test_what_is_written_reaches_the_shards(sharded):
