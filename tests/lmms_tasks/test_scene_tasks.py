@@ -15,7 +15,7 @@ from video3d_plugin.errors import MissingError, Video3DError
 from video3d_plugin.hosts.lmms_eval import plain_prompts, submission, tasks
 from video3d_plugin.hosts.lmms_eval.state import STATE
 from video3d_plugin.hosts.lmms_eval.tasks import SceneTask
-from video3d_plugin.tasks import TaskSpec, get, names
+from video3d_plugin.tasks import VIDEO3D_LLM, TaskSpec, get
 
 BOX = [1.0, 2.0, 0.5, 0.4, 0.6, 0.8]
 DOCS = {
@@ -204,7 +204,7 @@ def chosen(folder):
 
 
 def test_docs_take_the_place_of_the_placeholder(chosen):
-    splits = {task: get(task).eval_split for task in names()}
+    splits = {task: get(task).eval_split for task in VIDEO3D_LLM}
     for task, split in splits.items():
         docs = SceneTask(task).docs(split)(None)
         assert len(docs) == len(chosen.docs(task, split)) > 0

@@ -66,10 +66,18 @@ def record_epochs(output: str) -> None:
     assert not torch.distributed.is_initialized()
 
 
+def run_processes(count: int, *arguments: Path) -> None:
+    """Run this file in several processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", __file__]
+    helpers = Path(__file__).resolve().parents[1] / "helpers"
+    path = os.pathsep.join([str(helpers), os.environ.get("PYTHONPATH", "")])
+    command += [str(argument) for argument in arguments]
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": path})
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_every_epoch_is_told_to_the_items(tmp_path, count):
-    words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", __file__, str(tmp_path)]
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=300)
+    run_processes(count, tmp_path)
     read = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
     assert read == [sorted([0, 1, 2] * (4 // count))] * count
 
@@ -99,11 +107,7 @@ def test_a_head_that_a_step_does_not_need_goes_on_along_its_momentum_as_with_sev
 
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
-    helpers = Path(__file__).resolve().parents[1] / "helpers"
-    path = os.pathsep.join([str(helpers), os.environ.get("PYTHONPATH", "")])
-    command += [str(tmp_path / "two"), str(tmp_path / "weights.pt")]
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": path})
+    run_processes(2, tmp_path / "two", tmp_path / "weights.pt")
     two = torch.load(tmp_path / "weights.pt", weights_only=True)
     assert worst_difference(two, trained_weights(tmp_path / "one", 2)) < 2e-5
 

@@ -9,9 +9,6 @@ from video3d_plugin.report.published import published_systems
 from video3d_plugin.report.results import Run, TaskRun
 from video3d_plugin.tasks import get, usable
 
-# The one number that stands for a benchmark; of another benchmark, its first headline.
-_CHOSEN = {"scanrefer": "acc@0.5", "multi3drefer": "f1@0.5", "scan2cap": "cider@0.5", "scanqa": "cider", "sqa3d": "em"}
-
 
 @dataclass(frozen=True)
 class Headline:
@@ -70,7 +67,7 @@ def why_not_comparable(run: TaskRun) -> str:
 
 def _headline(run: Run, host_name: str, task: TaskRun) -> Headline:
     spec = get(task.task)
-    wanted = [name for name in (_CHOSEN.get(task.task), *spec.headline) if name]
+    wanted = [name for name in (spec.main_metric, *spec.headline) if name]
     metric = next((name for name in wanted if name in task.values), next(iter(task.values), wanted[0]))
     for name in (metric, f"v3d_{metric}"):  # papers' numbers are those of their own code
         for system in published_systems():

@@ -283,6 +283,7 @@ def task_at(mass: float = SCRIPT_MASS) -> TaskSpec:
             },
         },
         headline=("f1@0.25", "f1@0.5"),
+        main_metric="f1@0.5",
         metrics=(
             *(f"{kind}f1@{at}" for kind in ("", *(f"{kind}_" for kind in grounding.TARGET_TYPES)) for at in _AT),
             *(f"{prefix}f1@{at}" for prefix in _OTHER_NUMBERS for at in _AT),

@@ -369,6 +369,7 @@ TASK = TaskSpec(
         "reference_tokens": [[Text(512)]],
     },
     headline=tuple(f"{name}@0.5" for name in _SHOWN),
+    main_metric="cider@0.5",
     metrics=(*(f"{prefix}{name}@0.5" for prefix in ("", "v3d_") for name in _SHOWN), "count_missing", "count_no_box"),
     id_fields=(("scene_id", "object_id", "object_name"), ("scene_id", "object_id")),
     predictions=PredictionFiles(

@@ -275,6 +275,7 @@ TASK = TaskSpec(
     score_records=score_records,
     record_fields={"question": REFERENCE, "answers": [REFERENCE], "answer": SAID, "answers_top10": ([SAID], None)},
     headline=("em@1", "bleu4", "meteor", "rouge", "cider"),
+    main_metric="cider",
     metrics=(
         *("em@1", "bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge", "cider", "leo_em_refined"),
         *_V3D,

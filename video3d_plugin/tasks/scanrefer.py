@@ -313,6 +313,7 @@ TASK = TaskSpec(
         "v3d_multiple": YES_NO,
     },
     headline=("acc@0.25", "acc@0.5"),
+    main_metric="acc@0.5",
     metrics=(
         *(f"{group}acc@{at}" for group in _GROUPS for at in _AT),
         *(f"v3d_{group}acc@{at}" for group in _GROUPS for at in _AT),

@@ -111,6 +111,7 @@ class TaskSpec:
         score_records: (records, scorer) -> scores.
         record_fields: Kinds (`files.schema`) of the fields that are read for scoring a record.
         headline: Names of the metrics to show first.
+        main_metric: The one number that stands for the benchmark; "": the first of `headline`.
         metrics: Names of the metrics in lmms-eval's table, in order. The first one holds the records.
         with_mass: Returns the benchmark with boxes selected by another cumulative mass; None if it has no such rule.
 
@@ -153,6 +154,7 @@ class TaskSpec:
     score_records: Callable[[Sequence[Record], Scorer], Scores]
     record_fields: Mapping[str, Any]
     headline: tuple[str, ...]
+    main_metric: str = ""
     metrics: tuple[str, ...]
     with_mass: Callable[[float], TaskSpec] | None = None
 
