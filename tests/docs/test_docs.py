@@ -76,12 +76,12 @@ def names_real_extras(command: Command) -> None:
 
 
 def has_known_host_arguments(command: Command) -> None:
-    from video3d_plugin.hosts.llava_next import arguments
+    from video3d_plugin.hosts.llava_next.fields import DATA_FIELDS, MODEL_FIELDS
 
     assert command.words[:4] == ("python", "llava/train/train_mem.py", "--model", "video3d")
     hosts_own = {"--model", "--model_name_or_path", "--version", "--data_path", "--mm_tunable_parts", "--output_dir"}
     given = {word for word in command.words if word.startswith("--")}
-    assert given - hosts_own <= {f"--{name}" for name in re.findall(r"\w+", Path(arguments.__file__).read_text())}
+    assert given - hosts_own <= {f"--{name}" for name in (*MODEL_FIELDS, *DATA_FIELDS)}
 
 
 def is_the_known_checkout(command: Command) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.hosts.llava_next import arguments, train
+from video3d_plugin.hosts.llava_next import arguments, fields, train
 
 
 @dataclass
@@ -65,7 +65,7 @@ def parse(known_transformers, checkpoint, training_folder):
         options = {"--model_name_or_path": checkpoint, "--data_path": training_folder, "--model": "video3d",
                    "--attn_implementation": "sdpa", **given}  # fmt: skip
         line = [str(word) for pair in options.items() if pair[1] is not None for word in pair] + [*map(str, words)]
-        kinds = arguments.add_fields([ModelArguments, DataArguments, TrainingArguments])
+        kinds = fields.add_fields([ModelArguments, DataArguments, TrainingArguments])
         groups = HfArgumentParser(kinds).parse_args_into_dataclasses(line)
         return arguments.plan_run(*groups), groups
 

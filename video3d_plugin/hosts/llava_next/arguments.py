@@ -1,4 +1,4 @@
-"""Arguments of `--model video3d` on LLaVA-NeXT's command line: the added fields, their checks, the resulting run.
+"""Arguments of `--model video3d` on LLaVA-NeXT's command line: the checks, and the resulting run.
 
 All checks are made before a weight is loaded. The arguments have the names of LaVi-Lab/Video-3D-LLM at 3ff70e8
 (llava/train/train_3d.py and scripts/3d/train/train_multi.sh). What differs from there: arguments that are not given
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.hosts.llava_next.fields import PROMPT_VERSIONS
+from video3d_plugin.hosts.llava_next.host_arguments import set_host_arguments
 
 if TYPE_CHECKING:
     from video3d_plugin.config import Video3DConfig
@@ -25,47 +26,7 @@ if TYPE_CHECKING:
     from video3d_plugin.scene import Question
 
 _MAX_FRAMES = 32
-_REFERENCE_STRIDE = 2
 _FRAMES_WITHOUT_FORCE = 10  # of the reference's uniform sampling with --force_sample False
-PROMPT_VERSIONS = ("qwen_1_5", "qwen_2")  # names of the host for the one prompt format of this model
-_Text, _Number = Optional[str], Optional[float]  # noqa: UP045  (HfArgumentParser of transformers 4.45 needs them)
-_Whole, _Flag = Optional[int], Optional[bool]  # noqa: UP045
-_Triple = Optional[list[float]]  # noqa: UP045
-
-# name -> (type, default, help). `model` enables everything else.
-MODEL_FIELDS: dict[str, tuple[Any, Any, str]] = {
-    "model": (_Text, None, "video3d, or a model of the entry points `video3d.models`"),
-    "world_position_embedding_type": (_Text, None, "e.g. avg-discrete-sin3d"),
-    "object_feature_type": (_Text, None, "patch14-pe or patch27-pe"),
-    "ground_head_type": (_Text, None, "infonce, score or mlp"),
-    "ground_head_temperature": (_Number, None, "of InfoNCE, 0.07 in the paper"),
-    "ground_head_hidden_size": (_Whole, None, "written to config.json; read by nothing, as in the reference"),
-    "ground_loss_scale": (_Number, None, "written to config.json; read by nothing, as in the reference"),
-    "coordinate_dtype": (_Text, None, "float32, float16 or bfloat16; default: as the reference casts coordinates"),
-    "lora_vision_tower": (bool, False, "with --lora_enable: adapters on the vision tower too, as in the reference"),
-    # The host's own fields, with other defaults: those of the host would override the checkpoint, or be another prompt.
-    "version": (str, PROMPT_VERSIONS[0], "the prompt format: qwen_1_5 or qwen_2, which are the same"),
-    "mm_projector_type": (_Text, None, "default: the checkpoint's"),
-    "mm_patch_merge_type": (_Text, None, "default: the checkpoint's"),
-    "mm_newline_position": (_Text, None, "grid, frame, one_token or no_token; default: the checkpoint's"),
-    "mm_spatial_pool_mode": (_Text, None, "default: the checkpoint's"),
-}
-DATA_FIELDS: dict[str, tuple[Any, Any, str]] = {
-    "video3d_data": (_Text, None, "folder of `video3d prepare`; default: --data_path if it is one, or VIDEO3D_DATA"),
-    "voxel_size": (_Number, None, "metres"),
-    "min_xyz_range": (_Triple, None, "three numbers, metres"),
-    "max_xyz_range": (_Triple, None, "three numbers, metres"),
-    "frame_sampling_strategy": (
-        str,
-        "uniform",
-        "uniform, mc, mc-ratio90, mc-ratio95, also with -norm, or a sampler of an add-on",
-    ),
-    "add_spatial_instruction": (bool, False, "put the reference's instruction before every question"),
-    "questions_per_scene": (int, 1, "questions that share one sequence with their scene"),
-    "force_sample": (_Flag, None, "False: 10 uniform frames, as in the reference; default: up to --frames_upbound"),
-    "embodiedscan_folder": (_Text, None, "accepted, not read: boxes come from the data folder"),
-    "group_by_task_length": (bool, False, "accepted, not needed: a batch may mix all tasks"),
-}
 # Fields that override a key of the checkpoint's configuration, in either group of arguments.
 _CONFIG_KEYS = (
     "world_position_embedding_type", "object_feature_type", "ground_head_type", "ground_head_temperature",
@@ -85,22 +46,6 @@ _UNSUPPORTED: dict[str, tuple[Any, str]] = {
     "trainer_mode": ("regular", "this trainer mode needs the training loop that is broken in LLaVA-NeXT"),
     "use_pos_skipping": (False, "positions of the tokens are not skipped at random"),
 }  # fmt: skip
-_GROUPINGS = ("group_by_length", "group_by_varlen", "group_by_modality_length", "group_by_modality_length_auto")
-
-
-def add_fields(dataclass_types: Sequence[type]) -> list[type]:
-    """Return the host's dataclasses of arguments with MODEL_FIELDS and DATA_FIELDS added.
-
-    Args:
-        dataclass_types: The host's classes. TrainingArguments is returned as it is, since it is pickled.
-    """
-    added = {"ModelArguments": MODEL_FIELDS, "DataArguments": DATA_FIELDS}
-    return [_subclass(cls, added[cls.__name__]) if cls.__name__ in added else cls for cls in dataclass_types]
-
-
-def _subclass(cls: type, fields: dict[str, tuple[Any, Any, str]]) -> type:
-    definitions = [(n, type_, field(default=d, metadata={"help": text})) for n, (type_, d, text) in fields.items()]
-    return make_dataclass(cls.__name__, definitions, bases=(cls,))
 
 
 @dataclass
@@ -132,16 +77,6 @@ class RunPlan:
     model: Any = None
 
 
-class CheckpointName(str):
-    """A checkpoint's path that the host takes for a Qwen model.
-
-    The host chooses the tokenizer's settings by `"qwen" in name.lower()` and raises UnboundLocalError for other names.
-    """
-
-    def lower(self) -> str:
-        return "qwen"
-
-
 def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     """Check the arguments and collect the settings of the run.
 
@@ -164,7 +99,7 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     if getattr(model_args, "coordinate_dtype", None) is None:
         config.coordinate_dtype = _cast_by_the_trainer(training_args) or config.coordinate_dtype
     _check_projector_stage(model_class, model_args, training_args, config)
-    notes = _set_host_arguments(model_args, data_args, training_args, config)
+    notes = set_host_arguments(model_args, data_args, training_args, config)
     sampler, clamped = parse_strategy(data_args.frame_sampling_strategy)
     config.clamp_points = clamped or config.clamp_points
     samplers.check_without_question(sampler, "training")
@@ -251,53 +186,6 @@ def merged_config(model_args: Any, data_args: Any) -> Video3DConfig:
     return config_with(model_args.model_name_or_path, {**options, "mm_vision_tower": model_args.vision_tower})
 
 
-def _set_host_arguments(model_args: Any, data_args: Any, training_args: Any, config: Video3DConfig) -> list[str]:
-    """Set the arguments that the host reads later. Returns notes for the user."""
-    notes = []
-    model_args.model_name_or_path = CheckpointName(model_args.model_name_or_path)
-    model_args.vision_tower = config.mm_vision_tower or "part of the checkpoint"
-    for name in ("mm_newline_position", "mm_spatial_pool_stride", "mm_projector_type", "mm_patch_merge_type",
-                 "mm_spatial_pool_mode"):  # fmt: skip
-        setattr(model_args, name, getattr(config, name))  # the host writes some of them to the configuration
-    data_args.image_grid_pinpoints = getattr(config, "image_grid_pinpoints", None)  # for single images; unchanged
-    if getattr(training_args, "gradient_checkpointing", False) and not training_args.gradient_checkpointing_kwargs:
-        # With re-entrant checkpointing, DDP and ZeRO-2 receive the vision tower's gradients more than once, since the
-        # tower runs once for a scene. Under ZeRO-3 they come once, and re-entrant checkpointing is the common choice.
-        training_args.gradient_checkpointing_kwargs = {"use_reentrant": _zero3(training_args)}
-    if config.layout.pool_stride != _REFERENCE_STRIDE:
-        stride = config.layout.pool_stride
-        notes.append(
-            f"{stride} x {stride} patches are pooled (mm_spatial_pool_stride); the reference always pools 2 x 2"
-        )
-    for name in ("ground_head_hidden_size", "ground_loss_scale"):
-        if getattr(model_args, name) is not None:
-            notes.append(f"--{name} is written to config.json; the losses and heads of the reference do not read it")
-    if getattr(training_args, "torch_compile", False):
-        _turn_off_compilation(training_args)
-        notes.append(
-            "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 "
-            "graphs and each kind of item is compiled anew"
-        )
-    if getattr(training_args, "lora_enable", False) and not model_args.lora_vision_tower:
-        notes.append(
-            "adapters are on the language model; those of the reference are on the tower too (--lora_vision_tower True)"
-        )
-    notes += [
-        f"--{name} has no effect: the DeepSpeed configuration names an optimizer, which has one learning rate"
-        for name in ("mm_vision_tower_lr", "mm_projector_lr")
-        if getattr(training_args, name, None) is not None and _deepspeed_has_optimizer(training_args)
-    ]
-    if data_args.group_by_task_length:
-        notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
-    for name in _GROUPINGS:
-        if getattr(training_args, name, False):
-            setattr(training_args, name, False)
-            notes.append(f"--{name} is not needed: all items of a scene have about the same length")
-    if data_args.embodiedscan_folder:
-        notes.append("--embodiedscan_folder is not read: boxes come from the data folder, which was made with them")
-    return notes
-
-
 def trains_projector_alone(model_args: Any, training_args: Any) -> bool:
     """Return whether the host saves nothing but the projector, as mm_projector.bin (`should_only_save_mm_adapter`)."""
     parts = [part.strip() for part in (model_args.mm_tunable_parts or "").split(",") if part.strip()]
@@ -325,13 +213,6 @@ def _check_projector_stage(model_class: Any, model_args: Any, training_args: Any
         )
 
 
-def _turn_off_compilation(training_args: Any) -> None:
-    """Undo --torch_compile; TrainingArguments hands it to accelerate in environment variables."""
-    training_args.torch_compile, training_args.torch_compile_backend = False, None
-    for name in [name for name in os.environ if name.startswith("ACCELERATE_DYNAMO_")]:
-        del os.environ[name]
-
-
 def _cast_by_the_trainer(training_args: Any) -> str | None:
     """Number format to which the reference's training casts coordinates; None if it does not, without DeepSpeed.
 
@@ -341,17 +222,6 @@ def _cast_by_the_trainer(training_args: Any) -> str | None:
         return None
     formats = {"bf16": "bfloat16", "fp16": "float16"}
     return next((dtype for flag, dtype in formats.items() if getattr(training_args, flag, False)), None)
-
-
-def _deepspeed_has_optimizer(training_args: Any) -> bool:
-    """Whether DeepSpeed makes the optimizer: transformers then passes it all parameters as one group."""
-    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
-    return bool(getattr(deepspeed, "config", {}).get("optimizer"))
-
-
-def _zero3(training_args: Any) -> bool:
-    deepspeed = getattr(training_args, "hf_deepspeed_config", None)
-    return deepspeed is not None and bool(deepspeed.is_zero3())
 
 
 def parse_strategy(strategy: str) -> tuple[str, bool]:

@@ -54,7 +54,7 @@ def wrap_parser_init(original: Callable[..., None]) -> Callable[..., None]:
         if script.keys() >= _SCRIPT_GLOBALS:
             script.update(script.pop(_ORIGINAL_FUNCTIONS, {}))  # undo an earlier run in this process
             if model_requested(sys.argv[1:]):
-                from video3d_plugin.hosts.llava_next.arguments import add_fields
+                from video3d_plugin.hosts.llava_next.fields import add_fields
 
                 dataclass_types = add_fields(dataclass_types)
                 object.__setattr__(self, _PARSER_ATTRIBUTE, script)
@@ -108,8 +108,8 @@ def replace_functions(script: dict[str, Any], model_args: Any, data_args: Any, t
 
     Args:
         script: Globals of the training script; changed in place.
-        model_args: The host's ModelArguments, with the fields of `arguments.MODEL_FIELDS`.
-        data_args: The host's DataArguments, with the fields of `arguments.DATA_FIELDS`.
+        model_args: The host's ModelArguments, with the fields of `fields.MODEL_FIELDS`.
+        data_args: The host's DataArguments, with the fields of `fields.DATA_FIELDS`.
         training_args: The host's TrainingArguments.
 
     Raises:
