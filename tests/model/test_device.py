@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # How often transformers 5 reads a number; earlier versions do it more often.
-OF_TRANSFORMERS = (2, 8) if int(transformers.__version__.split(".")[0]) >= 5 else (1000, 1000)
+OF_TRANSFORMERS = (2, 8, 0) if int(transformers.__version__.split(".")[0]) >= 5 else (1000, 1000, 1000)
 # Where the host may wait for the device, how often, and why. `forward` counts a batch, whatever its layers and items.
 SYNCS = {
     "forward, one item a row": {"model.modeling.forward": OF_TRANSFORMERS[0]},  # is the mask all ones?
@@ -39,7 +39,10 @@ SYNCS = {
     "encode": {"model.prefix.key._sums": 1},
     "ground": {},
     "answer": {"model.prefix.inference.answer_tokens": 4},  # one a token: has an answer ended?
-    "generate": {"model.modeling.generate": OF_TRANSFORMERS[1]},  # two a token
+    "generate": {
+        "model.modeling.generate": OF_TRANSFORMERS[1],  # two a token
+        "model.modeling.forward": OF_TRANSFORMERS[2],  # before version 5: is the mask all ones?
+    },
 }
 # Functions that may send something to the device: inputs, indices, constants.
 COPIES = {
