@@ -189,7 +189,6 @@ def no_weights(checkpoint, tmp_path_factory) -> Path:
         ({"data_path": "SCENELESS"}, "item 0 is about scene9999_00"),
         ({"source": "ALTERED"}, "does not support this version of train"),
         ({"transformers": "5.1.0"}, "transformers 5.1.0 does not train under LLaVA-NeXT"),
-        ({"torch_compile": True}, "--model video3d does not support --torch_compile True"),
     ],
 )
 def test_errors_come_before_a_weight_is_loaded(train, source, no_weights, tmp_path, options, says, training_folder):
