@@ -29,11 +29,13 @@ from video3d_plugin.files.schema import Text, shown
 from video3d_plugin.files.text import read_text
 from video3d_plugin.metrics.iou import as_boxes, iou
 from video3d_plugin.metrics.ngrams import Scorer
-from video3d_plugin.prompts import GROUND_ANSWER, PLAIN_BOX, grounding_prompt
+from video3d_plugin.prompts import PLAIN_BOX, grounding_prompt
 from video3d_plugin.scene import Question
 from video3d_plugin.tasks.annotations import Context, Doc, Item
 from video3d_plugin.tasks.kinds import ANY_BOX, BOX, LONGEST_REFERENCE, OVERLAP, SENTENCE, YES_NO
 from video3d_plugin.tasks.predictions import ParsedPrediction, predicted_box
+from video3d_plugin.tasks.referring import item_id, referring_question
+from video3d_plugin.tasks.scannet_tables import shipped_splits
 from video3d_plugin.tasks.scoring import Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 
@@ -44,22 +46,8 @@ VIEW_WORDS = frozenset("front behind back right left facing leftmost rightmost l
 THRESHOLDS = (0.25, 0.5)
 SAME_BOX_IOU = 0.999  # boxes of predictions are rounded to float32
 NO_CHOICE = "predictions do not score the annotated boxes (evaluate with --model_args proposals=gt)"
-# Numbers of the spaces in ScanNet v2's validation list; those of its training list are the others up to LAST_SPACE.
-LAST_SPACE = 706
-VALIDATION_SPACES = frozenset(
-    int(number)
-    for number in """
-    11 15 19 25 30 46 50 63 64 77 81 84 86 88 95 100 131 139 144 146 149 153 164 169 187 193 196 203 207 208 217
-    221 222 231 246 249 251 256 257 277 278 300 304 307 314 316 328 329 334 338 342 343 351 353 354 355 356 357
-    377 378 382 389 406 412 414 423 426 427 430 432 435 441 458 461 462 474 488 490 494 496 500 518 527 535 549
-    550 552 553 558 559 565 568 574 575 578 580 583 591 593 595 598 599 606 607 608 609 616 618 621 629 633 643
-    644 645 647 648 651 652 653 655 658 660 663 664 665 670 671 678 684 685 686 689 690 693 695 696 697 699 700
-    701 702 704
-    """.split()
-)
 _FILE_BYTES = 1 << 27
 _STIMULUS = re.compile(r"[^-]+-[^-]+-(\d{1,3})-(\d{1,6})(?:-.*)?")
-_SCAN = re.compile(r"scene(\d{4})_\d\d")
 _REMEDY = "expected the benchmark's official CSV file"
 
 
@@ -123,8 +111,7 @@ def _tokens(text: str) -> list[str]:
 
 def is_training_scan(scene_id: str) -> bool:
     """Return whether a scan is in ScanNet v2's training list."""
-    match = _SCAN.fullmatch(scene_id)
-    return match is not None and int(match[1]) <= LAST_SPACE and int(match[1]) not in VALIDATION_SPACES
+    return shipped_splits().get(scene_id) == "train"
 
 
 def _of_split(items: list[Item], split: str, context: Context) -> list[Item]:
@@ -143,11 +130,6 @@ def _of_split(items: list[Item], split: str, context: Context) -> list[Item]:
         elif context.boxes_of(scene_id, [item["object_number"]]) is not None:
             result.append(item)
     return result
-
-
-def item_id(item: Mapping[str, Any]) -> str:
-    """Return the id of an utterance: scan, object and number of the row, from 0."""
-    return f"{item['scene_id']}|{item['object_id']}|{item['ann_id']}"
 
 
 def docs(task: str, items: list[Item], split: str, context: Context) -> list[Doc]:
@@ -169,17 +151,7 @@ def docs(task: str, items: list[Item], split: str, context: Context) -> list[Doc
 
 def questions(task: str, items: list[Item], split: str, context: Context) -> list[Question]:
     """Make a training question of each utterance of a split (`TaskSpec.questions`)."""
-    return [
-        Question(
-            task=task,
-            item_id=item_id(item),
-            scene_id=item["scene_id"],
-            prompt=grounding_prompt(item["description"]),
-            answer=GROUND_ANSWER,
-            targets=(item["object_number"],),
-        )
-        for item in _of_split(items, split, context)
-    ]
+    return [referring_question(task, item) for item in _of_split(items, split, context)]
 
 
 # Records and numbers

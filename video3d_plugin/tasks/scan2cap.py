@@ -42,6 +42,7 @@ from video3d_plugin.tasks.processed import (
     referring_item,
     referring_metadata,
 )
+from video3d_plugin.tasks.referring import item_id
 from video3d_plugin.tasks.scoring import LEO_NAMES, CorpusNumbers, Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
@@ -120,7 +121,7 @@ def questions(items: list[Item], split: str, context: Context) -> list[Question]
         result.append(
             Question(
                 task=NAME,
-                item_id=scanrefer.item_id(item),
+                item_id=item_id(item),
                 scene_id=item["scene_id"],
                 prompt=CAPTION_PROMPT,
                 answer=item["description"].capitalize(),

@@ -39,6 +39,7 @@ from video3d_plugin.tasks.processed import (
     referring_item,
     referring_metadata,
 )
+from video3d_plugin.tasks.referring import item_id, referring_question
 from video3d_plugin.tasks.scoring import Scores
 from video3d_plugin.tasks.spec import PredictionFiles, Record, TaskSpec
 from video3d_plugin.tasks.systems import MAX_COVERAGE, UNIFORM, peer_numbers
@@ -125,22 +126,10 @@ def docs(items: list[Item], split: str, context: Context) -> list[Doc]:
 def questions(items: list[Item], split: str, context: Context) -> list[Question]:
     """Make a question of each description (`TaskSpec.questions`); its target is the object."""
     return [
-        Question(
-            task=NAME,
-            item_id=item_id(item),
-            scene_id=item["scene_id"],
-            prompt=grounding_prompt(item["description"]),
-            answer=GROUND_ANSWER,
-            targets=(item["object_number"],),
-        )
+        referring_question(NAME, item)
         for item in items
         if context.boxes_if_there(item["scene_id"], [item["object_number"]])
     ]
-
-
-def item_id(item: Mapping[str, Any]) -> str:
-    """Return the official id of a description."""
-    return f"{item['scene_id']}|{item['object_id']}|{item['ann_id']}"
 
 
 def read_processed(conversation: Conversation) -> list[Item]:
