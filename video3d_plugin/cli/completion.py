@@ -33,9 +33,13 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
         raise MissingError("shell completion needs shtab", remedy="pip install 'video3d-plugin[completion]'") from error
     for command in commands_of(parser).values():
         for action in command._actions:
-            if (action.type is Path or action.dest in ("scene", "model")) and action.choices is None:
+            if _takes_file(action):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
+
+
+def _takes_file(action: argparse.Action) -> bool:
+    return action.choices is None and (action.type is Path or action.dest in ("scene", "model"))
 
 
 def _fish(parser: argparse.ArgumentParser) -> str:
@@ -45,7 +49,7 @@ def _fish(parser: argparse.ArgumentParser) -> str:
         seen = f"-n {_quoted(f'__fish_seen_subcommand_from {name}')}"
         for action in command._actions:
             values = "" if action.choices is None else f" -xa {_quoted(' '.join(map(str, action.choices)))}"
-            files = action.choices is None and (action.type is Path or action.dest in ("scene", "model"))
+            files = _takes_file(action)
             if not action.option_strings:
                 lines.append(f"complete -c video3d {seen}{values or (' -F' if files else ' -f')}")
                 continue

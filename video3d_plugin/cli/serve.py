@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +132,7 @@ def scene_sources(
     Raises:
         MissingError: If a path does not exist.
     """
+    from video3d_plugin.data.camera_options import CameraOptions
     from video3d_plugin.data.folder import DataFolder
     from video3d_plugin.data.readers.alignment import check_align
     from video3d_plugin.errors import MissingError
@@ -145,8 +145,8 @@ def scene_sources(
             raise MissingError("no such file or folder", where=path)
     for place, path in {path.resolve(): path for path in paths}.items():
         name = place.stem if place.is_file() else place.name
-        source = SceneSource(path, align=align)
-        sources[_unused(name, place, sources)] = source if camera is None else replace(source, camera=camera)
+        source = SceneSource(path, align=align, camera=camera or CameraOptions())
+        sources[_unused(name, place, sources)] = source
     if data is not None:
         for scene_id in DataFolder.open(data).scene_ids:
             sources[_unused(scene_id, data.resolve() / scene_id, sources)] = SceneSource(data, scene_id)

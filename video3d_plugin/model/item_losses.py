@@ -128,8 +128,7 @@ def _features(tokens: SceneTokens, hidden: torch.Tensor, rows: seq.PackedBatch, 
     """Return the features of a scene's proposals, from the states of its visual tokens in one of its rows."""
     if tokens.inside is None:  # the states are not read
         return tokens.proposals
-    visual = (rows.ids[row] == seq.IMAGE_ID) & rows.mask[row].bool()
-    return grounding_features(tokens, hidden[row, visual.nonzero()[:, 0].to(hidden.device)])
+    return grounding_features(tokens, hidden[row, rows.visual_columns(row).to(hidden.device)])
 
 
 Query = tuple[int, int, torch.Tensor]  # item; row and column of its <ground> token

@@ -52,8 +52,11 @@ class PackedBatch:
         """Set `axes`: for each row (T, 3) positions of its visual tokens; text stays at its index on all axes."""
         self.axes = self.position_ids[..., None].repeat(1, 1, 3)
         for row, own in enumerate(axes):
-            columns = ((self.ids[row] == IMAGE_ID) & self.mask[row].bool()).nonzero()[:, 0]
-            self.axes[row, columns.to(self.axes.device)] = own.to(self.axes)
+            self.axes[row, self.visual_columns(row).to(self.axes.device)] = own.to(self.axes)
+
+    def visual_columns(self, row: int) -> torch.Tensor:
+        """Return the columns (T,) of a row's visual tokens, on the CPU."""
+        return ((self.ids[row] == IMAGE_ID) & self.mask[row].bool()).nonzero()[:, 0]
 
 
 def check_prompts(input_ids: torch.Tensor, mask: torch.Tensor, lengths: list[int], longest: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from video3d_plugin.report.results import Run, TaskRun
 from video3d_plugin.report.table import short, shown_names
+from video3d_plugin.report.worst import records_by_id
 from video3d_plugin.tasks import get
 
 SHOWN = 8  # questions of each direction in the text table
@@ -74,7 +75,7 @@ def _compared(host_name: str, first: TaskRun, second: TaskRun) -> Comparison:
     first_choice = dict.fromkeys([*spec.headline, *(name for _, name in spec.bars)])
     names = dict.fromkeys([*first_choice, *shown_names(first.task, [first, second])])
     both = tuple(name for name in names if name in first.values and name in second.values)
-    before, after = ({r["id"]: r for r in run.records if not r.get("extra")} for run in (first, second))
+    before, after = (records_by_id(run.records) for run in (first, second))
     ids = [key for key in before if key in after]
     old = spec.item_scores([before[key] for key in ids])
     new = spec.item_scores([after[key] for key in ids])

@@ -20,7 +20,7 @@ def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tupl
     """
     if count <= 0:
         return []
-    by_id = {record["id"]: record for record in records if not record.get("extra")}
+    by_id = records_by_id(records)
     scores = spec.item_scores(list(by_id.values()))
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     if len(ordered) > count:
@@ -40,8 +40,13 @@ def typical(spec: TaskSpec, records: Sequence[dict], count: int = 4) -> list[tup
         records: Its records.
         count: Number of examples.
     """
-    by_id = {record["id"]: record for record in records if not record.get("extra")}
+    by_id = records_by_id(records)
     scores = spec.item_scores(list(by_id.values()))
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     start = max(0, (len(ordered) - max(count, 0)) // 2)
     return [(by_id[key], scores[key]) for key in ordered[start : start + max(count, 0)]]
+
+
+def records_by_id(records: Sequence[Mapping]) -> dict[str, Mapping]:
+    """Return the records of the benchmark's own questions by id; a later one replaces an earlier one."""
+    return {record["id"]: record for record in records if not record.get("extra")}

@@ -202,10 +202,8 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
             remedy="choose --scenes-at-once so that they can",
         )
     # Re-entrant checkpointing would give DDP the vision tower's gradients once for each scene.
-    optional: dict[str, Any] = {
-        "gradient_checkpointing": True,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
-    }
+    checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    optional: dict[str, Any] = checkpointing if settings.gradient_checkpointing else {}
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -227,7 +225,7 @@ def training_arguments(output: Path, settings: TrainSettings, groups: int) -> Tr
         label_names=["labels"],
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
-        **(optional if settings.gradient_checkpointing else {}),
+        **optional,
     )
 
 

@@ -16,7 +16,6 @@ from video3d_plugin.model.prefix.decoding import check_suffixes
 from video3d_plugin.model.prefix.key import prefix_key
 from video3d_plugin.model.prefix.scene_prefix import ScenePrefix
 from video3d_plugin.model.scene_tokens import encode_scene_tokens
-from video3d_plugin.model.sequence import IMAGE_ID
 
 if TYPE_CHECKING:
     from video3d_plugin.model.modeling import Video3DForCausalLM
@@ -43,7 +42,7 @@ def embed_scene(model: Video3DForCausalLM, processor: Video3DProcessor, inputs: 
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     rows, _ = model.assemble(torch.tensor([processor.prefix_ids()]), [tokens])
     made_by, boxes = prefix_key(model, processor), inputs.proposals.float()
-    unfinished = None if tokens.inside is None else (tokens, (rows.ids[0] == IMAGE_ID).nonzero()[:, 0])
+    unfinished = None if tokens.inside is None else (tokens, rows.visual_columns(0))
     made = ScenePrefix(inputs.scene_id, rows.embeds[0], (), (), tokens.proposals, boxes, inputs.extent, made_by)
     return replace(made, axes=rows.axes, unfinished=unfinished)
 
