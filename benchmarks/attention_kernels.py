@@ -13,8 +13,7 @@ import sys
 import torch
 from measure import Transcript, in_turn, options, without_gpu
 
-from video3d_plugin.model.attention import kernels
-from video3d_plugin.model.attention.packed import _ItemAttention
+from video3d_plugin.model.attention import kernels, packed
 from video3d_plugin.model.attention.shared_prefix import Layout
 
 LIMIT = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}  # of the largest number of the exact result
@@ -38,11 +37,9 @@ class Case:
         """Output and gradients, by the kernel of the device or a given one."""
         chosen = kernels.kernel_for(self.parts[0]) if kernel is None else kernel
         leaves = [(t.float() if exact else t).detach().requires_grad_() for t in self.parts]
-        from video3d_plugin.model.attention import packed
-
         own, packed.kernel_for = packed.kernel_for, lambda query: chosen
         try:
-            out = _ItemAttention.apply(*leaves, self.layout)
+            out = packed._ItemAttention.apply(*leaves, self.layout)
         finally:
             packed.kernel_for = own
         return [out.detach(), *torch.autograd.grad(out, leaves, self.grad.to(out.dtype))]

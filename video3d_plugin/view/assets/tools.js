@@ -69,7 +69,6 @@ function useTool(stage, x, y) {
     V.state.hover = point;
     const text = `--point ${point.map((v) => v.toFixed(2)).join(" ")}`;
     copy(text).then((done) => say(done ? `copied: ${text}` : text));
-    if (window.parent !== window) window.parent.postMessage({ video3dPoint: point.map((v) => Number(v.toFixed(3))) }, "*");
   } else {
     V.state.measured = V.state.measured.length === 1 ? [V.state.measured[0], point] : [point];
     const [a, b] = V.state.measured;
