@@ -32,7 +32,7 @@ def write_checkpoint(folder: Path) -> None:
         del words[f"w{i}"]
         words[word] = i
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")), unk_token="w0", pad_token="w0",
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w1")), pad_token="w0",  # text is no special token
         eos_token="<|im_end|>", additional_special_tokens=list(places),
     )  # fmt: skip
     tokenizer.save_pretrained(folder)
@@ -45,7 +45,7 @@ def collator_of(trainer):
     collator = trainer.data_collator
     processor = collator._processor
 
-    def encode(question, *, answered):
+    def encode(question, *, answered, training=False):
         ids, labels = recipe.item(question.task)
         return ids[0].tolist(), labels[0].tolist()
 
