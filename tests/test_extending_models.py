@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from add_on import write_add_on
+from add_on import install_from_page, write_add_on
 
 from video3d_plugin import cli, load_model, load_scene
 from video3d_plugin.data.folder import DataFolder
@@ -21,25 +19,14 @@ from video3d_plugin.model.checkpoint.loading import load_pair
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.scene import Question
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text()
 FIND = ["the chair near the table"]
-
-
-def install(folder: Path, heading: str) -> Path:
-    """The add-on of a section of the page, as an installed distribution in `folder`."""
-    text = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    (file,) = re.findall(r"^`(\w+/\S+)`:$", text, flags=re.M)
-    python, toml = (re.search(rf"^```{kind}\n(.*?)^```", text, flags=re.S | re.M)[1] for kind in ("python", "toml"))
-    group, points = re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*)', toml, flags=re.S).groups()
-    named = dict(re.findall(r'^(\w+) = "(.*)"$', points, flags=re.M))
-    return write_add_on(folder, group, named, {file: python}, file.split("/")[0])
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for heading in ("A model", "A frame sampler", "A proposal maker"):
-            patch.syspath_prepend(install(tmp_path_factory.mktemp("site") / "site", heading))
+            patch.syspath_prepend(install_from_page(tmp_path_factory.mktemp("site") / "site", heading))
         yield
     for name in ("roomgain", "nearpoint", "nearthing"):
         sys.modules.pop(name, None)

@@ -1,8 +1,21 @@
-"""A made-up distribution with entry points, for tests of the extension points."""
+"""Distributions with entry points, made up or taken from docs/extending.md, for tests of the extension points."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "extending.md").read_text()
+
+
+def install_from_page(folder: Path, heading: str) -> Path:
+    """Write the add-on of a section of docs/extending.md as an installed distribution in `folder`."""
+    text = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (file,) = re.findall(r"^`(\w+/\S+)`:$", text, flags=re.M)
+    python, toml = (re.search(rf"^```{kind}\n(.*?)^```", text, flags=re.S | re.M)[1] for kind in ("python", "toml"))
+    group, points = re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*)', toml, flags=re.S).groups()
+    named = dict(re.findall(r'^(\w+) = "(.*)"$', points, flags=re.M))
+    return write_add_on(folder, group, named, {file: python}, file.split("/")[0])
 
 
 def write_add_on(
