@@ -202,7 +202,7 @@ def parsers() -> dict[str, Callable[[str], object]]:
 
     from video3d_plugin.cli.common import suggestion
     from video3d_plugin.config import parse_projector
-    from video3d_plugin.data.training_files import _files
+    from video3d_plugin.data.training_files import list_files
     from video3d_plugin.files.json import parse_json
     from video3d_plugin.files.text import natural_order, parse_matrix
     from video3d_plugin.metrics import answers, captions
@@ -223,7 +223,7 @@ def parsers() -> dict[str, Callable[[str], object]]:
         "natural_order": natural_order,
         "parse_matrix": lambda text: parse_matrix(text, where="x"),
         "parse_json": lambda text: parse_json(text, dict, Path("x")),
-        "data_path": lambda text: _files(text + "}.json"),
+        "data_path": lambda text: list_files(text + "}.json"),
         "projector": parse_projector,
         "suggestion": lambda text: suggestion(text, ["score", "report"]),
     }

@@ -1,4 +1,4 @@
-"""The tests themselves: their folders mirror the package's, each asserts something, none imports another."""
+"""The tests themselves: they mirror the package, import no other test, use public names, and each asserts something."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "video3d_plugin"
 # Folders without a namesake in the package: of what lies beside it, of all of it, and what tests have in common.
 OTHERS = {"benchmarks", "docs", "examples", "lmms_tasks", "patches", "fuzz", "versions", "goldens", "helpers"}
+OURS = ("video3d_plugin", "benchmarks")
+PRIVATE = re.compile(r"_[a-z]", re.IGNORECASE)
 FILES = sorted(TESTS.rglob("test_*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(TESTS.rglob("*.py"))}
 
@@ -39,6 +41,38 @@ def test_no_test_imports_another_or_a_conftest():
     """What several tests need is in tests/helpers, or a fixture."""
     pairs = [(named(path), name) for path, tree in TREES.items() for name in imported(tree)]
     assert [pair for pair in pairs if re.match(r"(.*\.)?(conftest|test_\w+)$", pair[1])] == []
+
+
+def private_names(tree: ast.AST) -> list[str]:
+    """Names that begin with one underscore, of this repository's modules: imported, or as attributes of a module."""
+    froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and (n.module or "").startswith(OURS)]
+    names = [(node.module, alias.name, alias.asname or alias.name) for node in froms for alias in node.names]
+    modules = {own for module, name, own in names if name.islower() and has_file(f"{module}.{name}")}
+    attributes = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    used = [f"{n.value.id}.{n.attr}" for n in attributes if n.value.id in modules and PRIVATE.match(n.attr)]
+    return used + [f"{module}.{name}" for module, name, _ in names if PRIVATE.match(name) and name != "_startup"]
+
+
+def has_file(module: str) -> bool:
+    path = TESTS.parent / module.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_no_test_uses_a_private_name():
+    assert [(named(path), name) for path, tree in TREES.items() for name in private_names(tree)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("from video3d_plugin.geometry.boxes import _corners", ["video3d_plugin.geometry.boxes._corners"]),
+        ("from video3d_plugin.data import store as s\ns._cache", ["s._cache"]),
+        ("from video3d_plugin import _startup\nfrom lmms_eval import _x", []),
+        ("from video3d_plugin.scene import Scene\nScene.__init__", []),
+    ],
+)
+def test_a_private_name_is_seen(text, names):
+    assert private_names(ast.parse(text)) == names
 
 
 def calls(tree: ast.AST) -> set[str]:

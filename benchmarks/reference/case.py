@@ -41,12 +41,12 @@ def write_case(folder: Path, frames: int, coverage_frames: int, proposals: int, 
     model, processor = made_up.model_of("25m")
     model.save_pretrained(folder / "checkpoint")
     processor.tokenizer.save_pretrained(folder / "checkpoint")
-    jobs = _jobs(frames, asked, boxes)
+    jobs = jobs_of(frames, asked, boxes)
     (folder / "jobs.json").write_text(json.dumps(jobs))
     return jobs
 
 
-def _jobs(frames: int, asked: int, boxes: np.ndarray) -> dict[str, Any]:
+def jobs_of(frames: int, asked: int, boxes: np.ndarray) -> dict[str, Any]:
     """Jobs by name. Some take one side's result from another job, which measures the same: `ours_of`, `theirs_of`."""
     few = min(8, frames)
     jobs: dict[str, Any] = {

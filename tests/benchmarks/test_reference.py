@@ -81,7 +81,7 @@ def test_training_compares_losses_and_gradients(tmp_path, shift, equal):
 
 
 def test_a_job_takes_one_side_from_another_job(tmp_path):
-    jobs = case._jobs(32, 1, torch.zeros(2, 6).numpy())
+    jobs = case.jobs_of(32, 1, torch.zeros(2, 6).numpy())
     kept(tmp_path, "answer-32", {"results": [[1]]}, {"results": [[1]] * 32})
     assert not program.has_run(tmp_path, "one", jobs["one"])
     kept(tmp_path, "one", {"results": [[9]]}, {"results": [[1]]})

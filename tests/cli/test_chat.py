@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from video3d_plugin.cli.chat import SHOWN, Chat, _rows
+from video3d_plugin.cli.chat import SHOWN, Chat, result_rows
 from video3d_plugin.grounding_result import grounding_of
 from video3d_plugin.scene import Scene
 
@@ -17,27 +17,27 @@ def found(description: str, scores: list[float], several: bool = False):
 
 
 def test_rows_have_the_labels_of_their_boxes():
-    rows = _rows(found("the lamp", [0.1, 0.9, *[0.0] * 6]), LABELS).splitlines()
+    rows = result_rows(found("the lamp", [0.1, 0.9, *[0.0] * 6]), LABELS).splitlines()
     assert rows[0].endswith("label") and rows[1].startswith("->") and rows[1].endswith("   chair")
     assert len(rows) == 1 + SHOWN
-    plain = _rows(found("the lamp", [0.1, 0.9, *[0.0] * 6]), ()).splitlines()
+    plain = result_rows(found("the lamp", [0.1, 0.9, *[0.0] * 6]), ()).splitlines()
     assert plain[0].endswith("(m)") and plain[1].endswith("1.00")
 
 
 def test_a_box_that_the_description_names_is_listed_however_low_its_score():
-    rows = _rows(found("the tables there", [0.9] * 6 + [0.1, 0.2]), LABELS).splitlines()
+    rows = result_rows(found("the tables there", [0.9] * 6 + [0.1, 0.2]), LABELS).splitlines()
     assert len(rows) == 1 + SHOWN  # another word
-    rows = _rows(found("the TABLE", [0.9] * 6 + [0.1, 0.2]), LABELS).splitlines()
+    rows = result_rows(found("the TABLE", [0.9] * 6 + [0.1, 0.2]), LABELS).splitlines()
     assert rows[-2:] == ["    further boxes with a label of the description:", rows[-1]]
     assert rows[-1].endswith("   Dining table") and not rows[-1].startswith("->")
 
 
 def test_it_is_said_when_the_model_rather_thinks_that_nothing_fits():
-    assert "nothing" not in _rows(found("the lamp", [0.9, *[0.0] * 8]), ())
-    assert _rows(found("the lamp", [0.2, *[0.0] * 7, 0.9]), ()).endswith(
+    assert "nothing" not in result_rows(found("the lamp", [0.9, *[0.0] * 8]), ())
+    assert result_rows(found("the lamp", [0.2, *[0.0] * 7, 0.9]), ()).endswith(
         "\n    The model is 100% sure that nothing here fits."
     )
-    several = _rows(found("the lamp", [*[0.0] * 8, 0.9], several=True), ())
+    several = result_rows(found("the lamp", [*[0.0] * 8, 0.9], several=True), ())
     assert several.endswith("\n->  nothing here fits") and "sure that" not in several
 
 

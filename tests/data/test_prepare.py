@@ -473,7 +473,7 @@ def test_a_killed_run_continues_to_the_same_bytes(full_root, tmp_path, kill_afte
 def test_leftovers_of_a_killed_writer_are_removed_and_those_of_a_living_one_are_not(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = [f".a.json.{atomic._HOST}.{pid}-0.video3d-tmp" for pid in (dead.pid, os.getpid())]
+    names = [f".a.json.{atomic.HOST}.{pid}-0.video3d-tmp" for pid in (dead.pid, os.getpid())]
     for name in names:
         (tmp_path / name).write_text("half")
     assert atomic.remove_leftovers(tmp_path) == 1
@@ -642,7 +642,7 @@ def test_a_damaged_store_file_is_found_and_made_again(prepared, damage):
     flipped = bytearray(good)
     flipped[-500] ^= 1
     path.write_bytes(bytes(flipped) if damage == "flip" else damage(good))
-    store._verified.clear()
+    store.verified_files.clear()
     with pytest.warns(UserWarning, match="damaged store file.*made again"):
         got = prepared.inputs("scene0000_00", SPEC, max_frames=4)
     assert torch.equal(got.pixels, expected.pixels) and path.read_bytes() == good
@@ -657,7 +657,7 @@ def test_a_flipped_bit_in_the_header_of_a_store_file_is_found(prepared, part):
     data = bytearray(path.read_bytes())
     data[data.index(part) + len(part) - (not part.endswith(b" "))] ^= 1
     path.write_bytes(data)
-    store._verified.clear()
+    store.verified_files.clear()
     with pytest.raises(DataError, match="damaged store file"):
         store.read(path)
 

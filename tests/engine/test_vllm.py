@@ -45,7 +45,7 @@ def cached_tokens(engine, prompt: torch.Tensor) -> int:
     from vllm import SamplingParams
 
     parameters = SamplingParams(max_tokens=2, temperature=0.0, detokenize=False)
-    (made,) = engine._llm.generate([{"prompt_embeds": prompt.cpu()}], parameters, use_tqdm=False)
+    (made,) = engine.llm.generate([{"prompt_embeds": prompt.cpu()}], parameters, use_tqdm=False)
     return made.num_cached_tokens
 
 

@@ -70,7 +70,7 @@ def test_a_folder_with_something_in_it_is_not_replaced(tmp_path):
 
 
 def test_folders_of_killed_writers_go_and_those_of_living_and_other_ones_stay(tmp_path):
-    names = [f".{name}.{atomic._HOST}.{pid}-0{atomic._SUFFIX}" for name, pid in
+    names = [f".{name}.{atomic.HOST}.{pid}-0{atomic.SUFFIX}" for name, pid in
              (("out", dead_process()), ("out", os.getppid()), ("other", dead_process()))]  # fmt: skip
     for name in names:
         (tmp_path / name).mkdir()

@@ -110,7 +110,7 @@ def read_store(folder: Path) -> None:
     """A damaged file is made again; what is given fits together."""
     from video3d_plugin.data import store
 
-    store._verified.clear()
+    store.verified_files.clear()
     data = DataFolder.open(folder / "data")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -128,7 +128,7 @@ def test_holes_do_not_send_every_patch_to_the_pixel_test(monkeypatch):
     points = smooth(2, 384)
     points[torch.rand(2, 384, 384, generator=torch.Generator().manual_seed(3)) < 0.1] = torch.tensor([0.1, 0.2, 0.3])
     looked_at = []
-    original = module._decide_by_rank
+    original = module.decide_by_rank
 
     def counted(*arguments):
         no, yes = original(*arguments)
@@ -136,7 +136,7 @@ def test_holes_do_not_send_every_patch_to_the_pixel_test(monkeypatch):
         assert not (no & yes).any()
         return no, yes
 
-    monkeypatch.setattr(module, "_decide_by_rank", counted)
+    monkeypatch.setattr(module, "decide_by_rank", counted)
     result = proposal_patches(points, some_boxes(20), InputsSpec())
     assert result.any() and looked_at[0] < 0.05 * result.numel()
 

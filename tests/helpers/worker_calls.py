@@ -100,6 +100,8 @@ def blocking_read(source: SceneSource, model: object) -> None:
 
 
 def read_unless_stuck(source: SceneSource, model: object):
-    from video3d_plugin.serve.reading import _read
+    from video3d_plugin.serve.reading import read_for_serving
 
-    return blocking_read(source, model) if source.scene_id == "stuck" else _read(load_scene(source.path), model)
+    return (
+        blocking_read(source, model) if source.scene_id == "stuck" else read_for_serving(load_scene(source.path), model)
+    )

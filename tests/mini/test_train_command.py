@@ -85,9 +85,9 @@ def test_every_option_has_help_and_those_of_settings_name_a_field():
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert [action.dest for action in parser._actions if not action.help] == []
-    assert set(command._SETTINGS) <= {field.name for field in fields(TrainSettings)}
+    assert set(command.SETTINGS) <= {field.name for field in fields(TrainSettings)}
     own = {field.name for field in fields(MiniSettings)} - {field.name for field in fields(TrainSettings)}
-    assert set(command._MINI_SETTINGS) <= own and set(command._MINI_PRESETS) == set(presets.PRESETS)
+    assert set(command.MINI_SETTINGS) <= own and set(command.MINI_PRESETS) == set(presets.PRESETS)
 
 
 def test_an_option_of_a_model_from_scratch_adds_its_stage_to_the_papers_settings():

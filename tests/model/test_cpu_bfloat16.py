@@ -16,7 +16,7 @@ from video3d_plugin.model.modeling import Video3DForCausalLM
 @pytest.fixture(autouse=True)
 def without_instructions(monkeypatch):
     monkeypatch.setattr(cpu_bfloat16, "has_bfloat16_instructions", lambda: False)
-    cpu_bfloat16._say.cache_clear()
+    cpu_bfloat16.say_once.cache_clear()
 
 
 @pytest.mark.parametrize("bias", [True, False])

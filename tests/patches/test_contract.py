@@ -128,8 +128,7 @@ def made_up(monkeypatch):
         monkeypatch.setattr(registry, "get", lambda name: patch)
 
     yield use
-    registry._applied.pop("made_up", None)
-    registry._states.pop("made_up", None)
+    registry.undo("made_up")
 
 
 def test_a_failing_change_takes_the_earlier_ones_back(made_up):

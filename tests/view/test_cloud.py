@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from video3d_plugin.view.cloud import CloudBuilder, stride_for, voxel_for
-from video3d_plugin.view.scene_view import _shown, gather, up_axis, upright
+from video3d_plugin.view.scene_view import frames_to_show, gather, up_axis, upright
 
 K = np.array([[100.0, 0, 31.5, 0], [0, 100.0, 23.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
@@ -96,8 +96,8 @@ def test_a_scan_that_was_turned_is_shown_with_z_up(scene):
 
 
 def test_chosen_frames_are_shown_whatever_the_limit(scene):
-    assert _shown(5, [1], 10) == [0, 1, 2, 3, 4]
-    shown = _shown(1000, [7, 11], 20)
+    assert frames_to_show(5, [1], 10) == [0, 1, 2, 3, 4]
+    shown = frames_to_show(1000, [7, 11], 20)
     assert {7, 11} <= set(shown) and len(shown) <= 20 and {0, 999} <= set(shown)
     view = gather(scene, [1, 6, 1], "mc", max_frames=4)
     names = [view.frames[i].name for i in view.chosen]

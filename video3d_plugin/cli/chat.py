@@ -64,7 +64,9 @@ class Chat:
         with status("thinking"):
             if ground:
                 grounding = self.model.ground(self.scene, text or "", several=several)
-                item = item_of_grounding(grounding, number) | {"shown": _rows(grounding, self.scene.proposal_labels)}
+                item = item_of_grounding(grounding, number) | {
+                    "shown": result_rows(grounding, self.scene.proposal_labels)
+                }
             elif point is not None:
                 item = self._about_point(text, point, number)
             else:
@@ -148,7 +150,7 @@ def _question(scene_id: str, text: str, ground: bool, several: bool, point: list
     return text_question(text if point is None else _about_point(text), 0, scene_id, ANSWER_PROMPT, coords)
 
 
-def _rows(grounding: Grounding, labels: Sequence[str]) -> str:
+def result_rows(grounding: Grounding, labels: Sequence[str]) -> str:
     """Return a table of boxes: the selected ones, marked, the next best, and others that the description names.
 
     Args:

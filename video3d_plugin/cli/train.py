@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _Option = tuple[type, str, str]  # type, metavar, help
 
 # Options that override the preset: fields of TrainSettings.
-_SETTINGS: dict[str, _Option] = {
+SETTINGS: dict[str, _Option] = {
     "epochs": (float, "N", "passes over the training questions, instead of the preset's steps"),
     "steps": (int, "N", "optimizer steps; takes precedence over --epochs"),
     "scenes_per_step": (int, "N", "scenes in a step, summed over the processes"),
@@ -31,7 +31,7 @@ _SETTINGS: dict[str, _Option] = {
     "workers": (int, "N", "data-loading processes"),
 }
 # The same for a model from scratch: fields of MiniSettings.
-_MINI_SETTINGS: dict[str, _Option] = {
+MINI_SETTINGS: dict[str, _Option] = {
     "optimizer": (str, "NAME", "adamw, or muon for the weight matrices of the layers"),
     "tower_steps": (int, "N", "steps of the first stage: vision tower and projector"),
     "lookup_steps": (int, "N", "steps of the second stage: supervised attention"),
@@ -50,7 +50,7 @@ _MODEL_OPTIONS: dict[str, _Option] = {
     "mm_newline_position": (str, "NAME", "grid, frame, one_token or no_token"),
     "coordinate_dtype": (str, "NAME", "number format of coordinates: float32, float16 or bfloat16"),
 }
-_MINI_PRESETS = ("demo", "mini")
+MINI_PRESETS = ("demo", "mini")
 EPILOG = """\
 examples:
   video3d train --preset mini --data ~/video3d-data --output runs/mini
@@ -118,10 +118,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of processes, each on a core or GPU of its own (default: %(default)s)",
     )
-    _add_options(parser.add_argument_group("settings", "default: the preset's"), _SETTINGS)
+    _add_options(parser.add_argument_group("settings", "default: the preset's"), SETTINGS)
     default = "default: the preset's if it is named, else the checkpoint's; one without <ground> gets the paper's parts"
     _add_options(parser.add_argument_group("options of the model, with --model", default), _MODEL_OPTIONS)
-    _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), _MINI_SETTINGS)
+    _add_options(parser.add_argument_group("settings of a model from scratch", "default: the preset's"), MINI_SETTINGS)
 
 
 def _add_options(group, options: Mapping[str, _Option]) -> None:
@@ -177,7 +177,7 @@ def _model_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _is_mini(args: argparse.Namespace) -> bool:
     """Return whether the run has the stages of a model from scratch, which fine-tuning does not need."""
-    return _preset_name(args) in _MINI_PRESETS or bool(_given(args, _MINI_SETTINGS))
+    return _preset_name(args) in MINI_PRESETS or bool(_given(args, MINI_SETTINGS))
 
 
 def settings_of(args: argparse.Namespace) -> TrainSettings:
@@ -194,7 +194,7 @@ def settings_of(args: argparse.Namespace) -> TrainSettings:
     Raises:
         DataError: If there is no such preset, or a value is out of range.
     """
-    given = {**_given(args, _SETTINGS), **_given(args, _MINI_SETTINGS)}
+    given = {**_given(args, SETTINGS), **_given(args, MINI_SETTINGS)}
     for name in ("precision", "gradient_checkpointing", "add_spatial_instruction"):
         if getattr(args, name) is not None:
             given[name] = getattr(args, name)
@@ -209,12 +209,12 @@ def _base_settings(args: argparse.Namespace) -> TrainSettings:
     from video3d_plugin.training.presets import PRESETS
 
     name = _preset_name(args)
-    if name in _MINI_PRESETS:
+    if name in MINI_PRESETS:
         from video3d_plugin.mini.presets import preset
 
         return preset(name).fine_tuning_settings if args.model else preset(name).settings
     if name not in PRESETS:
-        raise DataError(f"no preset {name!r}", remedy=f"known: {', '.join([*_MINI_PRESETS, *PRESETS])}")
+        raise DataError(f"no preset {name!r}", remedy=f"known: {', '.join([*MINI_PRESETS, *PRESETS])}")
     base = PRESETS[name]
     if not _is_mini(args):
         return base
@@ -232,7 +232,7 @@ def _model(args: argparse.Namespace, folder, settings: TrainSettings):
     if args.lora_tower and not args.lora:
         raise DataError("--lora-tower needs an adapter", remedy="give --lora RANK")
     if args.model is None:
-        if _preset_name(args) not in _MINI_PRESETS:
+        if _preset_name(args) not in MINI_PRESETS:
             raise DataError("this preset fine-tunes a checkpoint", remedy="give --model CHECKPOINT")
         if args.model_class:
             raise DataError("--model-class needs a checkpoint to start from", remedy="give --model CHECKPOINT")

@@ -26,7 +26,7 @@ from video3d_plugin.scene import SceneInputs
 
 FORMAT = 3  # 1: pixels of the whole crop, patches in boxes packed over all frames; 2: checksum of the tensors alone
 _DELETE = "delete it; it is made again"
-_verified: set[tuple[str, int, int]] = set()  # files whose checksum this process has verified
+verified_files: set[tuple[str, int, int]] = set()  # files whose checksum this process has verified
 
 
 def key_of(scene_digest: str, spec: InputsSpec, frames: Sequence[str], boxes: np.ndarray, ids: np.ndarray) -> str:
@@ -113,12 +113,12 @@ def read(path: Path) -> SceneInputs | None:
         raise DataError(f"damaged store file: {error!s:.200}", where=path, remedy=_DELETE) from error
     check(header, STORE_HEADER, path, _DELETE, at="damaged store file: ")
     version = (str(path), status.st_mtime_ns, status.st_size)
-    if version not in _verified:
+    if version not in verified_files:
         if header["format"] != FORMAT or header["checksum"] != _checksum(header, tensors):
             raise DataError("damaged store file: wrong checksum", where=path, remedy=_DELETE)
         if fault := _inconsistency(header, tensors):
             raise DataError(f"damaged store file: {fault}", where=path, remedy=_DELETE)
-        _verified.add(version)
+        verified_files.add(version)
     return _assemble(header, tensors)
 
 

@@ -53,10 +53,10 @@ def read_training_files(data_path: str | Path, seed: int = 0) -> list[Question]:
         MissingError: A file does not exist.
         DataError: A file or an item is broken, or a sampling strategy is unknown.
     """
-    return [question for path, strategy in _files(str(data_path)) for question in _read(path, strategy, seed)]
+    return [question for path, strategy in list_files(str(data_path)) for question in _read(path, strategy, seed)]
 
 
-def _files(data_path: str) -> list[tuple[Path, str]]:
+def list_files(data_path: str) -> list[tuple[Path, str]]:
     """Return (file, sampling strategy) of every file that a `--data_path` names."""
     before, brace, names = data_path.removesuffix("}.json").rpartition("{")
     if brace and data_path.endswith("}.json"):

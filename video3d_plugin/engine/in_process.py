@@ -54,9 +54,9 @@ class VllmInProcess:
     """vLLM as an `Engine`; the arguments are those of `start`."""
 
     def __init__(self, folder: str | Path, dtype: torch.dtype | str = torch.float32, **options: Any):
-        self._llm = start(folder, dtype, options)
+        self.llm = start(folder, dtype, options)
         self.name = f"vLLM on {Path(folder).name}"
-        self.longest = int(self._llm.llm_engine.model_config.max_model_len)
+        self.longest = int(self.llm.llm_engine.model_config.max_model_len)
 
     def generate(self, prompts: Sequence[torch.Tensor], decoding: Decoding) -> list[Generated]:
         """Continue prompts; see `Engine.generate`."""
@@ -74,12 +74,12 @@ class VllmInProcess:
             )
             for index in range(len(prompts))
         ]
-        made = self._llm.generate([{"prompt_embeds": prompt} for prompt in prompts], parameters, use_tqdm=False)
+        made = self.llm.generate([{"prompt_embeds": prompt} for prompt in prompts], parameters, use_tqdm=False)
         return [_generated(request.outputs[0]) for request in made]
 
     def close(self) -> None:
         """Stop the engine's processes."""
-        self._llm.llm_engine.engine_core.shutdown()
+        self.llm.llm_engine.engine_core.shutdown()
 
 
 class VllmStates:
@@ -92,17 +92,17 @@ class VllmStates:
         pooler = _vllm().config.PoolerConfig(
             seq_pooling_type="LAST", use_activation=False
         )  # the last state, not normalised
-        self._llm = start(folder, dtype, options, runner="pooling", convert="embed", pooler_config=pooler)
+        self.llm = start(folder, dtype, options, runner="pooling", convert="embed", pooler_config=pooler)
 
     def last_states(self, prompts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the last hidden state of each prompt; see `StateEngine.last_states`."""
         asked = [{"prompt_embeds": prompt} for prompt in prompts]
-        made = self._llm.encode(asked, pooling_task="embed", use_tqdm=False)
+        made = self.llm.encode(asked, pooling_task="embed", use_tqdm=False)
         return torch.stack([torch.as_tensor(one.outputs.data).float() for one in made])
 
     def close(self) -> None:
         """Stop the engine's processes."""
-        self._llm.llm_engine.engine_core.shutdown()
+        self.llm.llm_engine.engine_core.shutdown()
 
 
 def _generated(output: Any) -> Generated:

@@ -20,8 +20,8 @@ from typing import Any
 
 from video3d_plugin.errors import DataError, Video3DError
 
-_SUFFIX = ".video3d-tmp"
-_HOST = re.sub(r"\W", "-", socket.gethostname())[:64]
+SUFFIX = ".video3d-tmp"
+HOST = re.sub(r"\W", "-", socket.gethostname())[:64]
 _DAY_S = 86400
 _count = itertools.count()
 
@@ -42,7 +42,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     Raises:
         DataError: The disk is full, or the folder cannot be written.
     """
-    temporary = path.parent / (_begin(path) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    temporary = path.parent / (_begin(path) + f".{HOST}.{os.getpid()}-{next(_count)}{SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -99,10 +99,10 @@ def scratch_folder(name: Path, parent: Path) -> Iterator[Path]:
     Raises:
         DataError: The disk is full, or the folder cannot be written.
     """
-    temporary = parent / (_begin(name) + f".{_HOST}.{os.getpid()}-{next(_count)}{_SUFFIX}")
+    temporary = parent / (_begin(name) + f".{HOST}.{os.getpid()}-{next(_count)}{SUFFIX}")
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for old in parent.glob(f"{glob.escape(_begin(name))}.*{_SUFFIX}"):
+        for old in parent.glob(f"{glob.escape(_begin(name))}.*{SUFFIX}"):
             if old.is_dir() and not _may_be_alive(old):
                 shutil.rmtree(old, ignore_errors=True)
         temporary.mkdir()
@@ -150,7 +150,7 @@ def remove_leftovers(folder: Path) -> int:
     Returns:
         The number of deleted files.
     """
-    leftovers = [path for path in folder.rglob(f".*{_SUFFIX}") if path.is_file() and not _may_be_alive(path)]
+    leftovers = [path for path in folder.rglob(f".*{SUFFIX}") if path.is_file() and not _may_be_alive(path)]
     for path in leftovers:
         path.unlink(missing_ok=True)
     return len(leftovers)
@@ -158,12 +158,12 @@ def remove_leftovers(folder: Path) -> int:
 
 def is_ours(name: str) -> bool:
     """Return whether a file of this name is a lock or a leftover; a folder with nothing else counts as empty."""
-    return name == ".lock" or name.endswith(_SUFFIX)
+    return name == ".lock" or name.endswith(SUFFIX)
 
 
 def _may_be_alive(path: Path) -> bool:
-    host, process = path.name[: -len(_SUFFIX)].split(".")[-2:]
-    if host != _HOST:
+    host, process = path.name[: -len(SUFFIX)].split(".")[-2:]
+    if host != HOST:
         return path.stat().st_mtime > time.time() - _DAY_S
     try:
         os.kill(int(process.split("-")[0]), 0)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from video3d_plugin.errors import MissingError
 
-_PURPOSES = {"av": "video", "lzfse": "LZFSE-compressed depth", "rosbags": "ROS bags"}
+PURPOSES = {"av": "video", "lzfse": "LZFSE-compressed depth", "rosbags": "ROS bags"}
 
 
 def import_extra(module: str, where: Path | str) -> ModuleType:
@@ -25,5 +25,5 @@ def import_extra(module: str, where: Path | str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        what = f"{_PURPOSES[top]} needs the library {top}, which cannot be imported: {error}"
+        what = f"{PURPOSES[top]} needs the library {top}, which cannot be imported: {error}"
         raise MissingError(what, where=where, remedy="pip install 'video3d-plugin[apps]'") from error

@@ -143,7 +143,7 @@ def depth_from_png(data: bytes, where: str) -> np.ndarray:
     """Decode a whole 16-bit grey PNG to (H, W) uint16; DataError for anything else."""
     # OpenCV decodes twice as fast as Pillow, but ignores that a file is truncated, so that is checked first
     png_header(data[:33], where)
-    if not _is_whole_png(data):
+    if not is_whole_png(data):
         raise DataError("depth cannot be decoded: the PNG is truncated or damaged", where=where, remedy=EXPORT_AGAIN)
     depth = _decode_png(data)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
@@ -208,7 +208,7 @@ def _decode_png(data: bytes) -> np.ndarray | None:
 _opencv_decodes = True
 
 
-def _is_whole_png(data: bytes) -> bool:
+def is_whole_png(data: bytes) -> bool:
     """Return whether the chunks follow each other to the end chunk, each with the right checksum."""
     at = len(_PNG_SIGNATURE)
     while at + 12 <= len(data):

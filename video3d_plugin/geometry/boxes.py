@@ -45,7 +45,7 @@ def proposal_patches(
     tokens, c x c pixels, with at least int(c * c * 0.25) inside. The bounds centre -/+ size / 2 belong to the box;
     points, boxes and bounds are rounded to `spec.coordinate_dtype`. Source: LaVi-Lab/Video-3D-LLM at 3ff70e8,
     llava/model/llava_arch.py, `object_patch`, which tests each pixel against every box. Here the sorted coordinates of
-    a patch decide almost every case (`_decide_by_rank`), and only the rest is tested pixel by pixel. The result is
+    a patch decide almost every case (`decide_by_rank`), and only the rest is tested pixel by pixel. The result is
     exactly the same.
 
     Args:
@@ -74,7 +74,7 @@ def proposal_patches(
         return torch.ones(shape, dtype=torch.bool, device=boxes.device)
     half = as_coordinates(boxes[:, 3:] / 2, spec)
     low, high = as_coordinates(boxes[:, :3] - half, spec).T, as_coordinates(boxes[:, :3] + half, spec).T  # (3, N)
-    no, yes = _decide_by_rank(planes, low, high, needed)
+    no, yes = decide_by_rank(planes, low, high, needed)
     box_index, patch_index = torch.nonzero(~(no | yes), as_tuple=True)
     for start in range(0, len(box_index), _PAIRS_AT_ONCE):
         b, m = box_index[start : start + _PAIRS_AT_ONCE], patch_index[start : start + _PAIRS_AT_ONCE]
@@ -136,7 +136,7 @@ def unpack_patches(bits: torch.Tensor, side: int) -> torch.Tensor:
     return single.flatten(2)[:, :, : side * side].unflatten(2, (side, side)).bool()
 
 
-def _decide_by_rank(
+def decide_by_rank(
     planes: torch.Tensor, low: torch.Tensor, high: torch.Tensor, needed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decide by sorted coordinates whether at least `needed` pixels of a patch are inside a box.

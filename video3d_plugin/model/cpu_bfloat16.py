@@ -63,10 +63,10 @@ def use_float32_products(model: nn.Module) -> int:
         return 0
     for layer in layers:
         layer.__class__ = Linear
-    _say()
+    say_once()
     return len(layers)
 
 
 @functools.cache
-def _say() -> None:
+def say_once() -> None:
     log.warning("this CPU has no instructions for bfloat16: linear layers compute in float32, block by block")

@@ -121,7 +121,7 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
     prepare(model)
     deny_programs()
     scene = load_scene(source.path, source.scene_id, align=source.align, **asdict(source.camera))
-    return _read(scene, model)
+    return read_for_serving(scene, model)
 
 
 def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: ModelView) -> ReadScene:
@@ -158,7 +158,7 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
     if len(scene.frames) > limits.frames:
         what = f"{len(scene.frames)} frames, more than {limits.frames}"
         raise DataError(what, remedy="zip every second frame, or fewer")
-    return _read(scene, model)
+    return read_for_serving(scene, model)
 
 
 def inputs_of(read: ReadScene) -> SceneInputs:
@@ -237,7 +237,7 @@ def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
     return re.sub(r"(?<![\w.<>/\\])(?:[A-Za-z]:)?[/\\]+(?:[^\s/\\:'\"()]+[/\\]+)*(?=[^\s/\\])", "", text)
 
 
-def _read(scene: Scene, model: ModelView) -> ReadScene:
+def read_for_serving(scene: Scene, model: ModelView) -> ReadScene:
     scene = without_broken_frames(scene, threads=4)
     if model.needs_boxes:
         scene = with_proposals(scene, model.proposals)

@@ -83,7 +83,7 @@ def gather(
     Raises:
         DataError: The scene has no frames, or a frame cannot be decoded; the message names its file.
     """
-    shown = _shown(len(scene.frames), chosen, max_frames)
+    shown = frames_to_show(len(scene.frames), chosen, max_frames)
     frames = [scene.frames[i] for i in shown]
     side, quality = _image_size(frames)
     stride, middle = stride_for(sum(f.depth_size[0] * f.depth_size[1] for f in frames)), frames[len(frames) // 2]
@@ -141,7 +141,7 @@ def upright(poses: Sequence[np.ndarray]) -> tuple[float, float, float]:
     return (float(up[0]), float(up[1]), float(up[2]))
 
 
-def _shown(count: int, chosen: Sequence[int], limit: int) -> list[int]:
+def frames_to_show(count: int, chosen: Sequence[int], limit: int) -> list[int]:
     if count <= limit:
         return list(range(count))
     return sorted(

@@ -204,7 +204,7 @@ def test_a_missing_library_is_one_line_that_names_the_extra(tmp_path, monkeypatc
     monkeypatch.setitem(__import__("sys").modules, library, None)
     with pytest.raises(MissingError, match=r"needs the library .*pip install 'video3d-plugin\[apps\]'"):
         load_scene(tmp_path / "x")
-    assert library in extras._PURPOSES
+    assert library in extras.PURPOSES
 
 
 def test_an_r3d_file_is_read_as_its_folder(tmp_path):

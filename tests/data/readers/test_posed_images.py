@@ -204,12 +204,12 @@ def test_threads_do_not_change_the_inputs(folder):
 
 def test_a_png_counts_as_whole_only_to_its_last_byte_and_checksum(folder):
     """OpenCV before 5 decodes what there is of a truncated PNG and says nothing, so this is checked apart from it."""
-    from video3d_plugin.files.images import _is_whole_png
+    from video3d_plugin.files.images import is_whole_png
 
     data = (folder / "00000.png").read_bytes()
-    assert _is_whole_png(data) and _is_whole_png(data + b"appended")
-    assert not any(_is_whole_png(data[:size]) for size in range(len(data)))
+    assert is_whole_png(data) and is_whole_png(data + b"appended")
+    assert not any(is_whole_png(data[:size]) for size in range(len(data)))
     for at in range(8, len(data), 7):
         flipped = bytearray(data)
         flipped[at] ^= 1
-        assert not _is_whole_png(bytes(flipped)), at
+        assert not is_whole_png(bytes(flipped)), at

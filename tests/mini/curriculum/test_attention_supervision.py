@@ -345,7 +345,7 @@ def test_a_model_gets_the_losses_of_the_layers_that_it_has(rooms, questions, bui
     ids = torch.arange(len(states[0]))[None]
     rotation = [part[0] for part in inner.rotary_emb(states[0][None], ids)]
     items = supervision["segments"][supervision["segments"] > 0]
-    row = attention_supervision._Row(torch.cat([items.new_zeros(len(states[0]) - len(items)), items]), rotation)
+    row = attention_supervision.SceneRow(torch.cat([items.new_zeros(len(states[0]) - len(items)), items]), rotation)
     teacher.relation_loss(states, row, supervision).backward()
     taught = {number for number, part in enumerate(states) if part.grad is not None and bool(part.grad.any())}
     assert taught == {2: set(), 3: {2}, 4: {2, 3}, 5: {2, 3, 4}}[layers]

@@ -8,7 +8,7 @@ import torch
 from pretend_gpu import DEVICE, PretendedGpu
 
 from video3d_plugin.model.attention import kernels, shared_prefix
-from video3d_plugin.model.attention.packed import _ItemAttention
+from video3d_plugin.model.attention.packed import ItemAttention
 from video3d_plugin.model.attention.shared_prefix import Layout
 
 aten = torch.ops.aten
@@ -108,7 +108,7 @@ def test_packed_questions_on_the_device_are_those_of_the_cpu(lengths, dtype):
 
     def both(on):
         leaves = [t.to(on).requires_grad_() for t in parts]
-        out = _ItemAttention.apply(*leaves, Layout.of(lengths, leaves[0].device))
+        out = ItemAttention.apply(*leaves, Layout.of(lengths, leaves[0].device))
         slopes = torch.autograd.grad(out, leaves, grad.to(on))
         return [t.detach().cpu().float() for t in (out, *slopes)]
 

@@ -166,7 +166,7 @@ def test_rows_in_another_order_are_not_marked():
         found = packed.segment_mask(torch.tensor([row]))
         return None if found is None else found[0, 0, 0].tolist()
 
-    padding = packed._PADDING
+    padding = packed.PADDING
     assert mark(-1, 0, 0, 1, 2, 2, -1) == [padding, 0, 0, -1, -2, -2, padding]
     assert mark(0, 1, 0) is None and mark(0, 2, 1) is None and mark(0, -1, 1) is None
     assert mark(1, 1) is None and mark(0, 0) is None and mark(-1, -1) is None

@@ -122,7 +122,7 @@ def test_gradients_of_questions_that_attend_to_a_prefix_and_to_themselves(length
         for seed, shape in enumerate([(count, 2, 3, 8), (count, 2, 8), (count, 2, 8), (5, 2, 8), (5, 2, 8)])
     )
     parts = (query, before_key, before_value, key, value)
-    found = shared_rows._ItemAttention.apply(*parts, layout)
+    found = shared_rows.ItemAttention.apply(*parts, layout)
     # the twin: every question by itself, after the prefix
     outs = []
     for row, length in enumerate(lengths):

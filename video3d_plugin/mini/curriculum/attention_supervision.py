@@ -38,7 +38,7 @@ _REMEDY = "set lookup_steps and object_steps to 0"
 
 
 @dataclass(frozen=True)
-class _Row:
+class SceneRow:
     """The token row of one scene.
 
     Attributes:
@@ -162,14 +162,14 @@ class AttentionSupervision(nn.Module):
         rotation = inner.rotary_emb(rows.embeds, rows.position_ids)
         losses = []
         for index, own in enumerate(scenes):
-            row = _Row(segments[index], [part[min(index, len(part) - 1)] for part in rotation])
+            row = SceneRow(segments[index], [part[min(index, len(part) - 1)] for part in rotation])
             states = [part[index] for part in outputs.hidden_states]
             losses.append(_ATTENTION_WEIGHT * self._lookup_attention_loss(states, row, own))
             losses.append(self._lookup_loss(after_lookup[index], outputs[0][index], row.first, own, tokens[index]))
             losses.append(self.relation_loss(states, row, own))
         return torch.stack(losses).sum() / len(scenes)
 
-    def _lookup_attention_loss(self, states, row: _Row, own) -> torch.Tensor:
+    def _lookup_attention_loss(self, states, row: SceneRow, own) -> torch.Tensor:
         """Attention of layer 1 from points and names to the right cells."""
         queries = row.first + torch.cat([own["point_columns"], own["name_columns"]])
         attention = self._attention(_LOOKUP_LAYER, states, row, queries)[..., own["cell_columns"]]
@@ -177,11 +177,11 @@ class AttentionSupervision(nn.Module):
         of_points = attention_loss(attention[:heads, :points], own["cells"][:points])
         return of_points + attention_loss(attention[heads:, points:], own["cells"][points:])
 
-    def _attention(self, layer: int, states, row: _Row, queries: torch.Tensor) -> torch.Tensor:
+    def _attention(self, layer: int, states, row: SceneRow, queries: torch.Tensor) -> torch.Tensor:
         module = self.model.get_model().layers[layer]
         return log_attention(module, states[layer], *row.rotation, queries, row.segments)
 
-    def relation_loss(self, states, row: _Row, own) -> torch.Tensor:
+    def relation_loss(self, states, row: SceneRow, own) -> torch.Tensor:
         """The steps between names and the target of a phrase: each alone is of no use, so each is supervised."""
         inner, ends = self.model.get_model(), row.first + own["end_columns"]
         situations = row.first + own["situation_columns"]
@@ -206,7 +206,7 @@ class AttentionSupervision(nn.Module):
             total = total + self.viewpoint_loss(situated, own) + self.side_loss(situated, own)
         return total
 
-    def _anchor_attention_loss(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
+    def _anchor_attention_loss(self, states, row: SceneRow, ends, situations, own) -> torch.Tensor:
         """Attention of layer 2: from phrases' ends to the mention of the anchor (half of the heads) and of the target
         (the others); from situations' ends to what the asker stands at, and to what they face."""
         mentions = row.first + own["mention_columns"]
@@ -217,7 +217,7 @@ class AttentionSupervision(nn.Module):
         total = total + attention_loss(of_situations[:heads], own["standing_at_mentions"])
         return total + attention_loss(of_situations[heads:], own["facing_mentions"])
 
-    def _target_attention_loss(self, states, row: _Row, ends, situations, own) -> torch.Tensor:
+    def _target_attention_loss(self, states, row: SceneRow, ends, situations, own) -> torch.Tensor:
         """Attention of layer 3 from phrases' ends to the target's cells; for phrases with a situation half of the heads
         attend to these, and the others to the situation's end."""
         attention = self._attention(_TARGET_LAYER, states, row, ends)

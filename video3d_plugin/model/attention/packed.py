@@ -28,7 +28,7 @@ from video3d_plugin.model.attention.kernels import Attended, Gradients, Kernel, 
 from video3d_plugin.model.attention.shared_prefix import Layout, join, rotated
 from video3d_plugin.model.sequence import PackedBatch, additive_mask, flex_mask
 
-_PADDING = -(1 << 30)
+PADDING = -(1 << 30)
 _PLACES = "_video3d_places"  # attribute of a segment mask: what its rows hold, read once a forward pass
 
 
@@ -83,7 +83,7 @@ def segment_mask(segments: torch.Tensor) -> torch.Tensor | None:
         in_order = bool((tokens.diff() >= 0).all()) and bool((row[first : first + len(tokens)] >= 0).all())
         if not len(tokens) or tokens[0] != 0 or tokens[-1] == 0 or not in_order:
             return None
-    return torch.where(segments < 0, _PADDING, -segments)[:, None, None]
+    return torch.where(segments < 0, PADDING, -segments)[:, None, None]
 
 
 def is_segment_mask(mask: object) -> bool:
@@ -157,7 +157,7 @@ class RowPlaces:
     @classmethod
     def of(cls, mask: torch.Tensor, device: torch.device) -> RowPlaces:
         """Read a row (L,) of a segment mask."""
-        tokens = mask > _PADDING
+        tokens = mask > PADDING
         items = mask[tokens].neg()
         first = int(tokens.nonzero()[0, 0])
         lengths = [n for n in items.bincount()[1:].tolist() if n]
@@ -185,7 +185,7 @@ def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plac
         t[shared].repeat_interleave(n, 1).transpose(0, 1)[None] for t, n in ((query, 1), (key, groups), (value, groups))
     )
     of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
-    of_items = _ItemAttention.apply(
+    of_items = ItemAttention.apply(
         query[prefix:end].unflatten(1, (-1, groups)),
         key[shared],
         value[shared],
@@ -197,7 +197,7 @@ def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plac
     return F.pad(torch.cat([of_prefix, of_items.flatten(1, 2)]), padding)
 
 
-class _ItemAttention(torch.autograd.Function):
+class ItemAttention(torch.autograd.Function):
     """Attention of the items' queries to the prefix and to their own item.
 
     Queries (T, K, G, d), keys and values of the prefix (P, K, d) and of the items (T, K, d) -> (T, K, G, d). Saved for
