@@ -99,6 +99,16 @@ def test_a_killed_run_goes_on_with_the_same_losses(train, trained, tmp_path, lor
     assert len(losses) == 4 and resumed == pytest.approx(losses[2:], rel=1e-4), (losses, resumed)
 
 
+def test_a_lora_run_that_goes_on_with_another_rank_ends_in_one_line(train, tmp_path):
+    options = {"steps": 2, "save_strategy": "steps", "save_steps": 1, "lora_enable": True}
+    done, _ = train(tmp_path / "out", lora_r=4, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done, losses = train(tmp_path / "out", lora_r=8, **options)
+    assert done.returncode != 0 and losses == []
+    last = done.stderr.strip().splitlines()[-1]
+    assert "checkpoint-2" in last and "of another shape" in last and "Traceback" not in done.stderr, done.stderr[-2000:]
+
+
 def test_gradient_checkpointing_changes_no_loss(train, trained, tmp_path):
     done, losses = train(tmp_path / "out", steps=4, gradient_checkpointing=True)
     assert done.returncode == 0, done.stderr[-3000:]

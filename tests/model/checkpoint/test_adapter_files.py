@@ -303,13 +303,34 @@ def test_an_adapter_of_ours_without_what_was_trained_in_full_is_not_taken(made, 
     refused(made, adapter, "no non_lora_trainables.bin here: embeddings, heads and projector", MissingError)
 
 
-def test_a_damaged_checkpoint_of_the_host_is_named_before_it_goes_on(adapter, tmp_path):
-    check_last_adapter(str(tmp_path / "none"))
+def with_lora(made, rank):
+    """The base model as LLaVA-NeXT's script leaves it: PEFT has put the matrices inside."""
+    return add_lora(load_model(made[0], device="cpu").model, rank=rank).get_base_model()
+
+
+def test_a_damaged_checkpoint_of_the_host_is_named_before_it_goes_on(made, adapter, tmp_path):
+    model = with_lora(made, rank=2)
+    check_last_adapter(str(tmp_path / "none"), model)
     (tmp_path / "out").mkdir()
-    check_last_adapter(str(tmp_path / "out"))
+    check_last_adapter(str(tmp_path / "out"), model)
     newest = tmp_path / "out" / "checkpoint-4"
     shutil.copytree(adapter, newest)
-    check_last_adapter(str(tmp_path / "out"))
+    check_last_adapter(str(tmp_path / "out"), model)
     (newest / "adapter_model.safetensors").write_bytes(LFS)
     with pytest.raises(Video3DError, match="checkpoint-4/adapter_model.safetensors: is a Git LFS pointer"):
-        check_last_adapter(str(tmp_path / "out"))
+        check_last_adapter(str(tmp_path / "out"), model)
+
+
+def test_a_checkpoint_of_another_rank_is_refused_before_the_host_goes_on(made, adapter, tmp_path):
+    shutil.copytree(adapter, tmp_path / "out" / "checkpoint-4")
+    with pytest.raises(Video3DError, match=r"of another shape: .*lora_A.*\(2, .*expected \(8, .*LoRA options") as error:
+        check_last_adapter(str(tmp_path / "out"), with_lora(made, rank=8))
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_with_matrices_on_other_layers_is_refused(made, adapter, tmp_path):
+    few = {name: tensor for name, tensor in weights(adapter).items() if "q_proj" in name}
+    rewrite(adapter, few)
+    shutil.copytree(adapter, tmp_path / "out" / "checkpoint-4")
+    with pytest.raises(Video3DError, match=r"missing: .*\.k_proj\.lora_A"):
+        check_last_adapter(str(tmp_path / "out"), with_lora(made, rank=2))

@@ -209,7 +209,7 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
 
     if getattr(training_args, "lora_enable", False):
         freeze_base_layers(plan.model)
-        check_last_adapter(training_args.output_dir)
+        check_last_adapter(training_args.output_dir, plan.model)
     processor = Video3DProcessor(tokenizer, plan.model.config)
     dataset = SceneGroups(
         plan.folder,
@@ -231,20 +231,27 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
     }
 
 
-def check_last_adapter(output: str) -> None:
-    """Read the adapter of the newest checkpoint in `output`, from which the host would go on, if there is one.
+def check_last_adapter(output: str, model: Any) -> None:
+    """Check the adapter of the newest checkpoint in `output`, from which the host would go on, if there is one.
+
+    Args:
+        output: The output folder of the run.
+        model: The base model with the run's LoRA matrices.
 
     Raises:
-        DataError: It is damaged, or no LoRA.
+        DataError: It is damaged, no LoRA, or has other matrices than the model.
         MissingError: A file of it is missing.
     """
     from transformers.trainer_utils import get_last_checkpoint
 
     from video3d_plugin.model.checkpoint.adapter import read_adapter
+    from video3d_plugin.model.checkpoint.lora import check_same_matrices
 
     newest = get_last_checkpoint(output) if os.path.isdir(output) else None
     if newest is not None:
-        read_adapter(Path(newest)).tensors()
+        adapter = read_adapter(Path(newest))
+        check_same_matrices(model, adapter)
+        adapter.tensors()
 
 
 def freeze_base_layers(model: Any) -> None:

@@ -160,17 +160,44 @@ def _check_places(wrapped: Any, adapter: Adapter, stored: dict[str, tuple[int, .
     shapes = {name: tuple(tensor.shape) for name, tensor in places.items()}
     # PEFT may save embeddings of the base beside the matrices.
     whole = {name: tuple(tensor.shape) for name, tensor in wrapped.state_dict().items() if "lora_" not in name}
-    missing = [name for name in shapes if name not in stored]
-    extra = [name for name in stored if name not in shapes and name not in whole]
-    known = {**whole, **shapes}
+    _compare(stored, shapes, whole, adapter.weights, "use the base model of this adapter, and its adapter_config.json")
+
+
+def check_same_matrices(model: Any, adapter: Adapter) -> None:
+    """Check that an adapter fits the LoRA matrices that a model has already, before a host resumes from it.
+
+    Args:
+        model: A base model with injected matrices.
+        adapter: The adapter of a checkpoint.
+
+    Raises:
+        DataError: A matrix is missing, unexpected or of another rank.
+    """
+    expected = {
+        f"{_WRAPPER}{name.replace('.default.', '.')}": tuple(getattr(parameter, "ds_shape", parameter.shape))
+        for name, parameter in model.named_parameters()
+        if "lora_" in name
+    }
+    stored = {name: shape for name, shape in adapter.shapes().items() if "lora_" in name}
+    remedy = "resume with the LoRA options that the run began with, or choose another output folder"
+    _compare(stored, expected, {}, adapter.weights, remedy)
+
+
+def _compare(
+    stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], allowed: dict[str, tuple[int, ...]],
+    where: Path, remedy: str,
+) -> None:  # fmt: skip
+    """Raise DataError that lists the weights that are missing, unexpected or of another shape."""
+    known = {**allowed, **expected}
+    missing = [name for name in expected if name not in stored]
+    extra = [name for name in stored if name not in known]
     other = [f"{n} {stored[n]}, expected {known[n]}" for n in stored if n in known and stored[n] != known[n]]
     lists = {"missing": missing, "unexpected": extra, "of another shape": other}
     problems = [
         f"{what}: {joined_names(n.removeprefix(_WRAPPER) for n in names)}" for what, names in lists.items() if names
     ]
     if problems:
-        remedy = "use the base model of this adapter, and its adapter_config.json"
-        raise DataError("; ".join(problems), where=adapter.weights, remedy=remedy)
+        raise DataError("; ".join(problems), where=where, remedy=remedy)
 
 
 def _fit_words(model: Any, stored: dict[str, torch.Tensor], where: Path) -> None:
