@@ -60,9 +60,9 @@ def parse_prediction(prediction: Any, text_keys: Sequence[str] = ()) -> ParsedPr
     if isinstance(prediction, Mapping):
         if prediction.get("unanswered"):
             return ParsedPrediction(reason=str(prediction["unanswered"]))
-        said = {key: prediction[key] for key in text_keys if key in prediction}
-        final = {key: _final(value) for key, value in said.items()}
-        return ParsedPrediction(fields=prediction if final == said else {**prediction, **final})
+        texts = {key: prediction[key] for key in text_keys if key in prediction}
+        final = {key: _final(value) for key, value in texts.items()}
+        return ParsedPrediction(fields=prediction if final == texts else {**prediction, **final})
     return ParsedPrediction(reason="no prediction") if prediction is None else ParsedPrediction(text=str(prediction))
 
 

@@ -122,12 +122,12 @@ def imports() -> Iterator[Check]:
             remedy = install_extra(use.extra) if use.extra else "; ".join(map(remedy_for, missing))
             yield Check(part, "absent", finding, remedy, use.needs)
             continue
-        said, crash = probe.result()
-        if said == "":
+        message, crash = probe.result()
+        if message == "":
             yield Check(part, "ok", "all can be imported", needs=use.needs)
         else:
             yield Check(
-                part, "problem", said or crash, "install the versions that this package was tested with", use.needs
+                part, "problem", message or crash, "install the versions that this package was tested with", use.needs
             )
 
 

@@ -61,12 +61,14 @@ def flash_attention() -> Iterator[Check]:
         remedy = "pip install --no-build-isolation flash-attn (after torch); without it attention runs on sdpa"
         yield Check("flash-attn", "absent", "not installed", remedy, needs="flash-attn")
         return
-    said, crash = Probe(_FLASH).result()
-    if said == "":
+    message, crash = Probe(_FLASH).result()
+    if message == "":
         yield Check("flash-attn", "ok", version, needs="flash-attn")
     else:
         remedy = "install the wheel made for this torch and CUDA, or uninstall it"
-        yield Check("flash-attn", "problem", f"{version} does not import: {said or crash}", remedy, needs="flash-attn")
+        yield Check(
+            "flash-attn", "problem", f"{version} does not import: {message or crash}", remedy, needs="flash-attn"
+        )
 
 
 def java() -> Iterator[Check]:

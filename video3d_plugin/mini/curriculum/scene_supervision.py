@@ -96,13 +96,13 @@ def scene_supervision(
     rows = sorted(row_of.values())
     points, owners = _draw_points(inputs, inside, rows, rng)
     box_of = {object_id: boxes[row].tolist() for object_id, row in row_of.items()}
-    said = question_phrases(questions, objects, box_of, row_of, QUESTION_PHRASES, synonyms)
-    generated = phrases(objects, box_of, sorted(row_of), count - len(said), rng)
-    said += [with_synonyms(phrase, objects, synonyms, rng) for phrase in generated]
-    names = [ids_of_name for phrase in said for _, ids_of_name in phrase.names]
+    phrase_list = question_phrases(questions, objects, box_of, row_of, QUESTION_PHRASES, synonyms)
+    generated = phrases(objects, box_of, sorted(row_of), count - len(phrase_list), rng)
+    phrase_list += [with_synonyms(phrase, objects, synonyms, rng) for phrase in generated]
+    names = [ids_of_name for phrase in phrase_list for _, ids_of_name in phrase.names]
     named = _one_hot(names, row_of, len(boxes))
-    target = _one_hot([phrase.target for phrase in said], row_of, len(boxes))
-    mentioned_points = torch.tensor([box_of[i][:3] for phrase in said for i in phrase.points]).reshape(-1, 3)
+    target = _one_hot([phrase.target for phrase in phrase_list], row_of, len(boxes))
+    mentioned_points = torch.tensor([box_of[i][:3] for phrase in phrase_list for i in phrase.points]).reshape(-1, 3)
     labels = [vocabulary.numbers(objects, ids[owner]) for owner in owners]
     labels += [(NONE, _common(vocabulary.numbers(objects, i)[1] for i in name)) for name in names]
     columns = _cell_columns(inputs, processor)
@@ -114,35 +114,35 @@ def scene_supervision(
         "named": named,
         "target": target,
         "target_cells": target.float() @ inside.float() > 0,
-        "anchor": _one_hot([phrase.anchor for phrase in said], row_of, len(boxes)),
+        "anchor": _one_hot([phrase.anchor for phrase in phrase_list], row_of, len(boxes)),
         "cell_columns": columns,
-        **_asked(said, objects, vocabulary),
+        **_asked(phrase_list, objects, vocabulary),
         **_shown_objects(inputs, inside, rows, columns, objects, vocabulary),
-        **_mentions(said),
-        **phrase_rows(len(points), said, processor),
+        **_mentions(phrase_list),
+        **phrase_rows(len(points), phrase_list, processor),
     }
 
 
-def _asked(said: Sequence[Phrase], objects: ObjectNames, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+def _asked(phrase_list: Sequence[Phrase], objects: ObjectNames, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
     """The entries of `scene_supervision` that say what each phrase asks for, and from where."""
-    has_target = [(phrase.asks is None and not phrase.viewpoint) or bool(phrase.target) for phrase in said]
+    has_target = [(phrase.asks is None and not phrase.viewpoint) or bool(phrase.target) for phrase in phrase_list]
     labels = {"target": _target_labels, "anchor": _anchor_labels, "asked": _asked_labels}
-    viewpoints = [phrase.viewpoint[1:] for phrase in said if phrase.viewpoint]
+    viewpoints = [phrase.viewpoint[1:] for phrase in phrase_list if phrase.viewpoint]
     return {
         "has_target": torch.tensor(has_target).bool(),
-        "is_farthest": torch.tensor([phrase.is_farthest for phrase in said]).bool(),
+        "is_farthest": torch.tensor([phrase.is_farthest for phrase in phrase_list]).bool(),
         "viewpoint": torch.tensor(viewpoints).reshape(-1, 2, 3),
         **{
-            f"{name}_labels": torch.tensor([of(phrase, objects, vocabulary) for phrase in said]).reshape(-1, 2)
+            f"{name}_labels": torch.tensor([of(phrase, objects, vocabulary) for phrase in phrase_list]).reshape(-1, 2)
             for name, of in labels.items()
         },
     }
 
 
-def _mentions(said: Sequence[Phrase]) -> dict[str, torch.Tensor]:
+def _mentions(phrase_list: Sequence[Phrase]) -> dict[str, torch.Tensor]:
     """The entries of `scene_supervision` that end in "_mentions"."""
-    mentions = [(number, set(ids)) for number, phrase in enumerate(said) for ids in phrase.mentions]
-    situated = [(number, phrase) for number, phrase in enumerate(said) if phrase.viewpoint]
+    mentions = [(number, set(ids)) for number, phrase in enumerate(phrase_list) for ids in phrase.mentions]
+    situated = [(number, phrase) for number, phrase in enumerate(phrase_list) if phrase.viewpoint]
 
     def rows(choices: Iterable[tuple[int, Sequence[int]]], with_others: bool = False) -> torch.Tensor:
         result = [
@@ -152,8 +152,10 @@ def _mentions(said: Sequence[Phrase]) -> dict[str, torch.Tensor]:
         return torch.tensor(result, dtype=torch.bool).reshape(len(result), len(mentions))
 
     return {
-        "anchor_mentions": rows((number, phrase.anchor) for number, phrase in enumerate(said)),
-        "target_mentions": rows(((number, phrase.target) for number, phrase in enumerate(said)), with_others=True),
+        "anchor_mentions": rows((number, phrase.anchor) for number, phrase in enumerate(phrase_list)),
+        "target_mentions": rows(
+            ((number, phrase.target) for number, phrase in enumerate(phrase_list)), with_others=True
+        ),
         "standing_at_mentions": rows((number, phrase.standing_at) for number, phrase in situated),
         "facing_mentions": rows((number, phrase.facing) for number, phrase in situated),
     }

@@ -277,9 +277,10 @@ def _multi3drefer(root: Path, split: str) -> Scores:
     except MissingError:
         learn = []
     if learn:
-        told = naive_bayes(_none_or_some(learn), _none_or_some(items))
+        predicted = naive_bayes(_none_or_some(learn), _none_or_some(items))
         parts = [
-            [t for t, i in zip(told, items, strict=True) if bool(i["object_ids"]) == some] for some in (True, False)
+            [t for t, i in zip(predicted, items, strict=True) if bool(i["object_ids"]) == some]
+            for some in (True, False)
         ]
         scores["none_by_words"] = round(sum(_percent(p) for p in parts) / 2, 2)
     return scores
@@ -311,11 +312,11 @@ def _scan2cap(root: Path, split: str) -> Scores:
         pools: dict[tuple, list[dict]] = defaultdict(list)
         for item in learn:
             pools[same(item)].append(item)
-        said = {}
+        guesses = {}
         for number, (key, item) in enumerate(first.items()):
             others = [o for o in pools[same(item)] if o["scene_id"] != item["scene_id"]]
-            said[key] = [_caption(others[(7919 * number) % len(others)]) if others else "sos eos"]
-        scores[name] = round(100 * float(Cider().compute_score(dict(references), said)[0]), 2)
+            guesses[key] = [_caption(others[(7919 * number) % len(others)]) if others else "sos eos"]
+        scores[name] = round(100 * float(Cider().compute_score(dict(references), guesses)[0]), 2)
     return scores
 
 

@@ -150,17 +150,17 @@ def _borrowed(facts: Facts, referrer: Referrer, rng, label: str) -> Expression |
 
 def _in_vain(referrer: Referrer, rng, label: str, color: str | None, expression: Expression) -> dict:
     """A query for a `label`, in words that are true of another object."""
-    said = [referrer.say(clue, label, rng) for clue in expression.clues]
-    return _item(label, [], compose(noun(rng, label), color, said, rng), True, color is not None)
+    phrases = [referrer.say(clue, label, rng) for clue in expression.clues]
+    return _item(label, [], compose(noun(rng, label), color, phrases, rng), True, color is not None)
 
 
 def _plural_in_vain(referrer: Referrer, rng, label: str, color: str | None, bare: bool) -> dict | None:
     words = None
     if not (bare and rng.random() < BARE):
-        said = random_phrase(referrer, rng, label)
-        if said is None:
+        phrase = random_phrase(referrer, rng, label)
+        if phrase is None:
             return None
-        words = said[2]
+        words = phrase[2]
     return _item(label, [], _plural_text(rng, label, color, words), words is not None, color is not None)
 
 
@@ -195,10 +195,10 @@ def _zero_with(facts: Facts, referrer: Referrer, rng, _: str) -> dict | None:
         return _in_vain(referrer, rng, label, color, expression) if expression else None
     color = pick(rng, group).color if rng.random() < 0.75 else None
     if rng.random() < PLURAL_IN_VAIN:
-        said = random_phrase(referrer, rng, label)
-        if said is None or facts.holders(said[0], said[1], group) != set():
+        phrase = random_phrase(referrer, rng, label)
+        if phrase is None or facts.holders(phrase[0], phrase[1], group) != set():
             return None
-        return _item(label, [], _plural_text(rng, label, color, said[2]), True, color is not None)
+        return _item(label, [], _plural_text(rng, label, color, phrase[2]), True, color is not None)
     expression = _borrowed(facts, referrer, rng, label)
     if expression is None or not any(_nowhere(facts, clue, group) for clue in expression.clues):
         return None
@@ -235,10 +235,10 @@ def _many(facts: Facts, referrer: Referrer, rng, _: str) -> dict | None:
     color = pick(rng, shared) if shared and rng.random() < 0.5 else None
     group, words = facts.group(label, color), None
     if len(group) > 2 and rng.random() < 0.6 or color is None and rng.random() < 0.5:
-        said = random_phrase(referrer, rng, label)
-        if said is None:
+        phrase = random_phrase(referrer, rng, label)
+        if phrase is None:
             return None
-        kind, anchors, words = said
+        kind, anchors, words = phrase
         held = facts.holders(kind, anchors, group)
         if held is None or len(held) < 2:
             return None

@@ -78,10 +78,12 @@ def _count(facts: Facts, referrer: Referrer, rng):
             if len(group) > 1:
                 part = facts.group(label, color)
                 options.setdefault(len(part), []).append((f"{color} {plural(label)}", part))
-        said = random_phrase(referrer, rng, label)
-        held = facts.holders(said[0], said[1], group) if said and len(group) > 1 else None
+        phrase = random_phrase(referrer, rng, label)
+        held = facts.holders(phrase[0], phrase[1], group) if phrase and len(group) > 1 else None
         if held:
-            options.setdefault(len(held), []).append((f"{plural(label)} {said[2]}", [b for b in group if b.id in held]))
+            options.setdefault(len(held), []).append(
+                (f"{plural(label)} {phrase[2]}", [b for b in group if b.id in held])
+            )
     number = pick(rng, sorted(options))
     words, bodies = pick(rng, options[number])
     form = pick(rng, ("how many {} are there?", "how many {} can you find in this room?", "what is the number of {}?"))
@@ -98,11 +100,11 @@ def _exists(facts: Facts, referrer: Referrer, rng):
         bodies = facts.group(label, color)
         words = article(f"{color} {noun(rng, label)}") + " in the room"
     else:
-        said = random_phrase(referrer, rng, label)
-        held = facts.holders(said[0], said[1], group) if said else None
+        phrase = random_phrase(referrer, rng, label)
+        held = facts.holders(phrase[0], phrase[1], group) if phrase else None
         if held is None:
             return None
-        bodies, words = [b for b in group if b.id in held], f"{article(noun(rng, label))} {said[2]}"
+        bodies, words = [b for b in group if b.id in held], f"{article(noun(rng, label))} {phrase[2]}"
     if bool(bodies) != is_so:
         return None
     form = pick(rng, ("is there {}?", "can you see {}?"))

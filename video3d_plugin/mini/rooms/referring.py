@@ -61,26 +61,26 @@ class Referrer:
         """
         sisters = self.facts.group(target.label)
         colored = self.facts.group(target.label, target.color) if target.color and color == "may" else sisters
-        said = target.color if color == "may" else None
+        color_word = target.color if color == "may" else None
         if len(sisters) == 1:
             extra = self._extra(self.clues(target), rng)
-            return Expression(target, said if rng.random() < 0.8 else None, (extra,) if extra else ())
+            return Expression(target, color_word if rng.random() < 0.8 else None, (extra,) if extra else ())
         options = []
-        if said and len(colored) < len(sisters):  # colour does part or all of the work
+        if color_word and len(colored) < len(sisters):  # colour does part or all of the work
             if len(colored) == 1:
                 extra = self._extra([c for c in self.clues(target) if c.kind in (*ANCHORED, *ALONE)], rng)
-                options.append((0.3, said, (extra,) if extra else ()))
+                options.append((0.3, color_word, (extra,) if extra else ()))
             else:
-                sufficient = self._enough(self.clues(target, said), rng)
-                options += [(0.35, said, sufficient)] if sufficient else []
+                sufficient = self._enough(self.clues(target, color_word), rng)
+                options += [(0.35, color_word, sufficient)] if sufficient else []
         sufficient = self._enough(self.clues(target), rng)
         if sufficient:
-            options.append((0.65, said if rng.random() < self.style.color else None, sufficient))
+            options.append((0.65, color_word if rng.random() < self.style.color else None, sufficient))
         if not options:
             return None
         weights = np.array([o[0] for o in options])
-        _, said, sufficient = options[int(rng.choice(len(options), p=weights / weights.sum()))]
-        return Expression(target, said, self._with_extra(target, sufficient, rng))
+        _, color_word, sufficient = options[int(rng.choice(len(options), p=weights / weights.sum()))]
+        return Expression(target, color_word, self._with_extra(target, sufficient, rng))
 
     def _enough(self, available: list[Clue], rng: np.random.Generator) -> tuple[Clue, ...]:
         """One or two clues that identify the object; empty if there are none."""
@@ -128,31 +128,31 @@ class Referrer:
     def sentence(self, expression: Expression, rng: np.random.Generator) -> str:
         """Return a description as in ScanRefer: lower case, with full stops."""
         label, color = expression.target.label, expression.color
-        said = [self.say(c, label, rng) for c in expression.clues]
-        return compose(noun(rng, label), color, said, rng, one_phrase=self.of_color_only(expression))
+        phrases = [self.say(c, label, rng) for c in expression.clues]
+        return compose(noun(rng, label), color, phrases, rng, one_phrase=self.of_color_only(expression))
 
     def noun_phrase(self, expression: Expression, rng: np.random.Generator) -> str:
         """Return "red chair closest to the door and next to the bed", without an article."""
         words = f"{expression.color} " if expression.color else ""
-        said = [self.say(c, expression.target.label, rng) for c in expression.clues]
-        return words + " ".join([noun(rng, expression.target.label), " and ".join(said)]).strip()
+        phrases = [self.say(c, expression.target.label, rng) for c in expression.clues]
+        return words + " ".join([noun(rng, expression.target.label), " and ".join(phrases)]).strip()
 
 
 def compose(
-    word: str, color: str | None, said: list[str], rng: np.random.Generator, *, one_phrase: bool = False
+    word: str, color: str | None, phrases: list[str], rng: np.random.Generator, *, one_phrase: bool = False
 ) -> str:
     """Compose a description of a noun, a colour and up to two relation phrases.
 
     Args:
         word: The noun.
         color: The colour, or None.
-        said: The relation phrases.
+        phrases: The relation phrases.
         rng: Draws the form.
         one_phrase: The first relation is true among objects of the colour only: "the red chair closest to the door",
             not "this chair is closest to the door. it is red."
     """
     named = f"{color} {word}" if color else word
-    if not said:
+    if not phrases:
         return pick(
             rng,
             (
@@ -162,7 +162,7 @@ def compose(
                 f"find the {named}.",
             ),
         )
-    both, first, rest = " and ".join(said), said[0], said[1:]
+    both, first, rest = " and ".join(phrases), phrases[0], phrases[1:]
     tail = "".join(f" it is {s}." for s in rest)
     forms = [
         f"this is {article(named)}. it is {both}.",
