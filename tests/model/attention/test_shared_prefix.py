@@ -69,7 +69,9 @@ def test_a_part_that_outweighs_the_other_by_far_stays_finite():
 
 
 @pytest.mark.parametrize(
-    "backward", [kernels.CPU_FLASH.backward, shared_prefix.attend_backward_plain], ids=["kernel", "plain"]
+    "backward",
+    [kernels.kernel_for(torch.zeros(1)).backward, shared_prefix.attend_backward_plain],  # torch 2.2 has no CPU kernel
+    ids=["kernel", "plain"],
 )
 def test_gradients_of_parts_add_up(backward, monkeypatch):
     monkeypatch.setattr(shared_prefix, "_SCORES_AT_ONCE", 2 * 30 * 4)
