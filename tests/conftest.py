@@ -22,6 +22,18 @@ settings.load_profile("video3d")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def restored_environment():
+    """Undo a test's changes of environment variables: transformers 4 keeps the number format of a Trainer in them."""
+    before = dict(os.environ)
+    yield
+    changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
+    for name in changed - {"PYTEST_CURRENT_TEST"}:
+        os.environ.pop(name, None)
+        if name in before:
+            os.environ[name] = before[name]
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder that VIDEO3D_SHARED names: reference data that is too large, or not free, to be in the repository."""
