@@ -9,6 +9,7 @@ from video3d_plugin.cli.common import (
     add_align_argument,
     add_camera_arguments,
     add_classes_argument,
+    add_poses_argument,
     camera_options,
     positive,
     source_with_classes,
@@ -57,6 +58,7 @@ def _add_scene_arguments(group) -> None:
         "--frame-step", type=positive, metavar="N", help="keep every N-th frame (default: 10 for a .sens, else 1)"
     )
     add_camera_arguments(group)
+    add_poses_argument(group)
     group.add_argument(
         "--proposals",
         default="mask3d",

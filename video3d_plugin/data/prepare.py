@@ -109,16 +109,23 @@ def _check_arguments(source: Path, output: Path, options: PrepareOptions) -> Sca
             raise MissingError("no such file or folder", where=path)
     if output == source or source.is_relative_to(output):
         raise DataError("is or contains the source", where=output, remedy="choose another --output")
-    root = ScanNetRoot(source)
+    root = ScanNetRoot(source, without_poses=options.scene.camera.estimates_poses)
     if not root.scene_ids and root.misnamed_scans:
         few = ", ".join(root.misnamed_scans[:5])
         raise DataError(f"no scan has a name that a scene can have: {few}", where=source, remedy=_RENAME)
     if not root.scene_ids:
-        remedy = "expected scans/<id>/<id>.sens, posed_images/<id>/, or recordings that docs/data.md lists"
-        raise MissingError("no scan with frames", where=source, remedy=remedy)
+        raise _no_scan(source, root.without_poses)
     if not options.scene.follow_links:
         refuse_links(root.shared_files, source)
     return root
+
+
+def _no_scan(source: Path, without_poses: bool) -> MissingError:
+    if without_poses:
+        remedy = "expected folders of colour and depth images: color/ and depth/, or <frame>.color.jpg and .depth.png"
+        return MissingError("no recording whose poses can be estimated", where=source, remedy=remedy)
+    remedy = "expected scans/<id>/<id>.sens, posed_images/<id>/, or recordings that docs/data.md lists"
+    return MissingError("no scan with frames", where=source, remedy=remedy)
 
 
 def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) -> Report:

@@ -30,6 +30,7 @@ from video3d_plugin.sampling.coverage import REFERENCE_FRAMES, VOXEL_SIZE_M, Sel
 from video3d_plugin.scene import Omission, Scene
 
 LEVELLING = 1  # counts changes of `data.levelling` after which recordings are prepared anew
+ODOMETRY = 1  # the same of `data.odometry`, for recordings whose poses are estimated
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class SceneOptions:
         follow_links: Whether to use files that are symbolic links out of the source folder.
         copy_frames: Whether to copy colour and depth into the data folder, so that it no longer needs the source.
         align: Where the world frame of recordings comes from: "auto", "none" or a file (see `load_scene`).
-        camera: What the user says of the cameras of the recordings. Poses are not estimated.
+        camera: What the user says of the cameras of the recordings, and whether their poses are estimated.
         voxel_size_m: Side of the surface's voxels for max-coverage sampling, metres; None for the reference's 0.1.
             Released voxels and selections, which have 0.1, are then not used.
     """
@@ -71,8 +72,6 @@ class SceneOptions:
         check_align(self.align)
         if self.max_proposals < 0:
             raise DataError(f"max_proposals is {self.max_proposals}", remedy="use 0 or more")
-        if self.camera.estimates_poses:
-            raise DataError("prepare does not estimate poses", remedy="use load_scene(..., poses='estimate')")
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,8 @@ def _options_fingerprint(job: SceneJob) -> dict[str, Any]:
     """
     options = asdict(job.options)
     camera = {name: value for name, value in options.pop("camera").items() if value not in (None, "recorded")}
+    if job.options.camera.estimates_poses:
+        camera["odometry"] = ODOMETRY
     if options["voxel_size_m"] is None:
         del options["voxel_size_m"]
     align = options.pop("align")

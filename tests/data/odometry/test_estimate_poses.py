@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from unposed_rooms import FRAMES, SIZE, camera, wall_texture, write_unposed
 
 from video3d_plugin.data.odometry import track
 from video3d_plugin.data.odometry.graph import Edge, fit_poses
@@ -14,63 +15,22 @@ from video3d_plugin.data.odometry.motion import Motion, exponential, logarithm
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError
 
-SIZE = (120, 160)
-FOCAL = 130.0
-HALF_M = np.array([2.0, 1.3, 2.0])  # of the room; the camera is near its centre
-FRAMES = 16
-
-
-def _camera(number: int) -> np.ndarray:
-    """World from camera: an arc to the right and back, which ends where it began."""
-    phase = np.sin(np.pi * number / (FRAMES - 1))
-    return exponential(np.array([0.1 * phase, 0.45 * phase, 0.0, 0.3 * phase, 0.05 * phase, 0.1 * phase]))
-
-
-def _render(world_from_camera: np.ndarray, texture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return colour and depth in millimetres of a box-shaped room whose walls have a texture."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
-    rays = np.stack([(columns - 79.5) / FOCAL, (rows - 59.5) / FOCAL, np.ones(SIZE)], -1) @ world_from_camera[:3, :3].T
-    origin = world_from_camera[:3, 3]
-    with np.errstate(divide="ignore"):
-        reach = (np.sign(rays) * HALF_M - origin) / rays
-    wall = reach.argmin(-1)
-    depth = reach.min(-1)
-    hit = origin + rays * depth[..., None]
-    u, v = (np.take_along_axis(hit, ((wall + step) % 3)[..., None], -1)[..., 0] for step in (1, 2))
-    side = wall * 2 + (np.take_along_axis(hit, wall[..., None], -1)[..., 0] > 0)
-    grey = texture[side, ((u + 3) * 80).astype(int), ((v + 3) * 80).astype(int)]
-    return grey, (depth * 1000).astype(np.uint16)
-
-
-def _write(folder: Path, poses: list[np.ndarray], texture: np.ndarray) -> Path:
-    for kind in ("color", "depth"):
-        (folder / kind).mkdir(parents=True)
-    (folder / "camera-intrinsics.txt").write_text(f"{FOCAL} 0 79.5\n0 {FOCAL} 59.5\n0 0 1\n")
-    for number, pose in enumerate(poses):
-        grey, depth = _render(pose, texture)
-        cv2.imwrite(str(folder / "color" / f"{number}.png"), cv2.merge([grey] * 3))
-        cv2.imwrite(str(folder / "depth" / f"{number}.png"), depth)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def texture() -> np.ndarray:
-    noise = np.random.default_rng(0).random((6, 480, 480)).astype(np.float32)
-    smooth = np.array([cv2.GaussianBlur(face, (0, 0), 2.5) + cv2.GaussianBlur(face, (0, 0), 6) for face in noise])
-    smooth -= smooth.min()
-    return (255 * smooth / smooth.max()).astype(np.uint8)
+    return wall_texture()
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory, texture: np.ndarray) -> Path:
-    return _write(tmp_path_factory.mktemp("unposed") / "room", [_camera(n) for n in range(FRAMES)], texture)
+    return write_unposed(tmp_path_factory.mktemp("unposed") / "room", [camera(n) for n in range(FRAMES)], texture)
 
 
 def test_a_room_is_recovered(recording: Path) -> None:
     scene = load_scene(recording, poses="estimate", align="none")
     assert len(scene.frames) == FRAMES
     for number, frame in enumerate(scene.frames):
-        off = logarithm(np.linalg.inv(np.linalg.inv(_camera(0)) @ _camera(number)) @ frame.scan_from_camera)
+        off = logarithm(np.linalg.inv(np.linalg.inv(camera(0)) @ camera(number)) @ frame.scan_from_camera)
         assert np.linalg.norm(off[3:]) < 0.03
         assert np.degrees(np.linalg.norm(off[:3])) < 1
     assert any("poses are estimated" in note and "drift" in note for note in scene.notes)
@@ -79,7 +39,7 @@ def test_a_room_is_recovered(recording: Path) -> None:
 def test_frames_are_thinned_after_tracking(recording: Path) -> None:
     scene = load_scene(recording, poses="estimate", align="none", frame_step=5)
     assert [frame.name for frame in scene.frames] == ["0", "5", "10", "15"]
-    off = logarithm(np.linalg.inv(_camera(5)) @ scene.frames[1].scan_from_camera)
+    off = logarithm(np.linalg.inv(camera(5)) @ scene.frames[1].scan_from_camera)
     assert np.linalg.norm(off[3:]) < 0.03
 
 
@@ -90,19 +50,19 @@ def test_without_the_option_the_remedy_is_named(recording: Path) -> None:
 
 def test_a_jump_is_refused_and_its_frame_is_named(tmp_path: Path, texture: np.ndarray) -> None:
     turned = exponential(np.array([0, np.pi, 0, 0, 0, 0]))
-    folder = _write(tmp_path / "jump", [_camera(0), _camera(1), turned, turned], texture)
+    folder = write_unposed(tmp_path / "jump", [camera(0), camera(1), turned, turned], texture)
     with pytest.raises(DataError, match=r"tracking is lost at frame 2 \(3 of 4\).*move slowly"):
         load_scene(folder, poses="estimate")
 
 
 def test_blank_walls_are_refused(tmp_path: Path, texture: np.ndarray) -> None:
-    folder = _write(tmp_path / "blank", [_camera(n) for n in range(3)], np.full_like(texture, 200))
+    folder = write_unposed(tmp_path / "blank", [camera(n) for n in range(3)], np.full_like(texture, 200))
     with pytest.raises(DataError, match="tracking is lost at frame 1"):
         load_scene(folder, poses="estimate")
 
 
 def test_frames_without_depth_are_refused(tmp_path: Path, texture: np.ndarray) -> None:
-    folder = _write(tmp_path / "void", [_camera(n) for n in range(3)], texture)
+    folder = write_unposed(tmp_path / "void", [camera(n) for n in range(3)], texture)
     cv2.imwrite(str(folder / "depth" / "1.png"), np.zeros(SIZE, np.uint16))
     with pytest.raises(DataError, match="tracking is lost at frame 1"):
         load_scene(folder, poses="estimate")
@@ -110,7 +70,7 @@ def test_frames_without_depth_are_refused(tmp_path: Path, texture: np.ndarray) -
 
 @pytest.mark.parametrize("name", ["color/1.png", "depth/1.png"])
 def test_a_broken_image_is_named(tmp_path: Path, texture: np.ndarray, name: str) -> None:
-    folder = _write(tmp_path / "broken", [_camera(n) for n in range(3)], texture)
+    folder = write_unposed(tmp_path / "broken", [camera(n) for n in range(3)], texture)
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r"1\.png"):
@@ -118,7 +78,7 @@ def test_a_broken_image_is_named(tmp_path: Path, texture: np.ndarray, name: str)
 
 
 def test_one_frame_and_too_many_are_refused(tmp_path: Path, texture: np.ndarray, monkeypatch) -> None:
-    folder = _write(tmp_path / "few", [_camera(0)], texture)
+    folder = write_unposed(tmp_path / "few", [camera(0)], texture)
     with pytest.raises(DataError, match="2 to 3000 frames, not of 1"):
         load_scene(folder, poses="estimate")
     monkeypatch.setattr(track, "MOST_FRAMES", 0)

@@ -136,14 +136,17 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
 
 
 def _unposed_files(path: Path, scene_id: str | None) -> ScanFiles:
-    """Return the files of a folder of colour and depth images whose poses are to be estimated."""
+    """Return the files of a recording of colour and depth images whose poses are to be estimated."""
     from video3d_plugin.data.readers.diagnose import unreadable
-    from video3d_plugin.data.readers.scannet_files import ScanFiles
+    from video3d_plugin.data.readers.scannet_files import ScanFiles, ScanNetRoot
     from video3d_plugin.data.readers.unposed import FORMAT
 
-    if not FORMAT.matches(path):
+    if FORMAT.matches(path):
+        return ScanFiles(scene_id or path.resolve().name, capture=path)
+    root = ScanNetRoot(path, without_poses=True)
+    if not root.scene_ids:
         raise unreadable(path)
-    return ScanFiles(scene_id or path.resolve().name, capture=path)
+    return root.files(_resolve_scene_id(root.scene_ids, scene_id, path))
 
 
 def _folder_files(path: Path, scene_id: str | None) -> ScanFiles:

@@ -76,11 +76,15 @@ def detect(folder: Path) -> CaptureFormat | None:
     return next((capture for capture in FORMATS if capture.matches(folder)), None)
 
 
-def find_captures(root: Path) -> dict[str, Path]:
+def find_captures(root: Path, without_poses: bool = False) -> dict[str, Path]:
     """Find the recordings at `root` and up to two folders below it.
 
     Folders of posed images count too, but only below `root`: one at `root` itself is a single scan, which `load_scene`
     reads as it is. A .sens that lies elsewhere than in scans/<id>/ is a recording as well.
+
+    Args:
+        root: The folder.
+        without_poses: Find folders of colour and depth images instead, whose poses are to be estimated.
 
     Returns:
         Scene id to folder, or to a .sens file. The id is made from the path below `root`.
@@ -92,13 +96,7 @@ def find_captures(root: Path) -> dict[str, Path]:
     for folder in [root, *_subfolders(root), *(inner for sub in _subfolders(root) for inner in _subfolders(sub))]:
         if any(folder.is_relative_to(capture) for capture in captures.values()):
             continue
-        relative = folder.relative_to(root).parts
-        if detect(folder) is not None or (folder != root and is_posed(folder)):
-            found = {"_".join(relative) if relative else folder.resolve().name: folder}
-        elif is_posed(folder):
-            continue
-        else:
-            found = {_name_of_file(path, relative): path for path in recording_files(folder)}
+        found = _unposed_recording(folder, root) if without_poses else _recordings(folder, root)
         for name, path in found.items():
             name = _as_file_name(name)
             if name in captures:
@@ -106,6 +104,24 @@ def find_captures(root: Path) -> dict[str, Path]:
                 raise DataError(what, where=path, remedy="rename one")
             captures[name] = path
     return captures
+
+
+def _recordings(folder: Path, root: Path) -> dict[str, Path]:
+    """Return the recordings that a folder is or holds, by the names that their paths below `root` give them."""
+    if detect(folder) is not None or (folder != root and is_posed(folder)):
+        return {_name_of_folder(folder, root): folder}
+    if is_posed(folder):
+        return {}
+    relative = folder.relative_to(root).parts
+    return {_name_of_file(path, relative): path for path in recording_files(folder)}
+
+
+def _unposed_recording(folder: Path, root: Path) -> dict[str, Path]:
+    return {_name_of_folder(folder, root): folder} if unposed.FORMAT.matches(folder) else {}
+
+
+def _name_of_folder(folder: Path, root: Path) -> str:
+    return "_".join(folder.relative_to(root).parts) or folder.resolve().name
 
 
 def holds_video(root: Path) -> bool:

@@ -100,12 +100,17 @@ class ScanNetRoot:
 
     Attributes:
         root: The folder.
+        without_poses: Whether the poses are to be estimated: then the scans are the folders of colour and depth images
+            in it, and nothing else of the layout belongs to them.
     """
 
     root: Path
+    without_poses: bool = False
 
     def folders(self, *names: str) -> list[Path]:
         """Return the existing folders of these names, directly below the root or below its `scannet`."""
+        if self.without_poses:
+            return []
         candidates = [base / name for name in names for base in (self.root, self.root / "scannet")]
         return [path for path in candidates if path.is_dir()]
 
@@ -150,7 +155,9 @@ class ScanNetRoot:
     @cached_property
     def captures(self) -> dict[str, Path]:
         """Scene id to folder of the recordings of other formats; empty where the root has ScanNet's folders."""
-        return {} if self.folders("posed_images", "scans", "scans_test") else find_captures(self.root)
+        if self.folders("posed_images", "scans", "scans_test"):
+            return {}
+        return find_captures(self.root, self.without_poses)
 
     @cached_property
     def scene_ids(self) -> tuple[str, ...]:
@@ -190,7 +197,8 @@ class ScanNetRoot:
             path = self.captures[scene_id]
             if path.suffix.lower() == ".sens" and path.is_file():
                 return _with_annotations(ScanFiles(scene_id, sens=path), [path.parent], path.stem)
-            return ScanFiles(scene_id, capture=path) if detect(path) else ScanFiles(scene_id, posed_images=path)
+            is_capture = self.without_poses or detect(path) is not None
+            return ScanFiles(scene_id, capture=path) if is_capture else ScanFiles(scene_id, posed_images=path)
         scans = [folder / scene_id for folder in self.folders("scans", "scans_test")]
         posed = self.folders("posed_images")
         splits = [path for folder in self.folders("pcd_with_object_aabbs") for path in _with_subfolders(folder)]
