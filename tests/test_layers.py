@@ -17,7 +17,7 @@ PACKAGE = ROOT / "video3d_plugin"
 # From the ground up. A part is a folder or a module of the package. Parts of one layer do not import each other.
 LAYERS = (
     ("errors",),
-    ("_startup", "arguments", "compat", "dependencies", "extensions", "files", "tokens"),
+    ("_startup", "arguments", "compat", "dependencies", "extensions", "files", "notes", "tokens"),
     ("inputs_spec",),
     ("geometry",),
     ("scene",),

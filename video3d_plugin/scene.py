@@ -184,7 +184,7 @@ class Scene:
         instances: Annotated objects, if there are annotations.
         proposals: (N, 6) float32 predicted boxes, centre and size, world frame, metres; N may be 0.
         omissions: What the reader left out.
-        notes: Remarks of the reader for the user.
+        notes: Remarks of the reader for the user; `notes.kind_of` tells assumptions, checks and information apart.
         proposal_scores: (N,) float32 scores of the proposals in 0..1; of length 0 where they have none.
         proposal_labels: N names of the proposals, "" where unknown; empty where they have none.
         proposal_views: For each proposal the names of the frames that show it; empty where unknown.

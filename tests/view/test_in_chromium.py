@@ -250,7 +250,9 @@ def test_a_selected_box_keeps_its_colour_and_its_proposal_is_no_second_row(opene
 def test_only_layers_that_exist_are_listed_and_an_empty_section_says_why(opened, view):
     from dataclasses import replace
 
-    note = "no camera JSON: the PrimeSense default intrinsics (525) are assumed; add one"
+    from video3d_plugin.notes import Note
+
+    note = Note("no camera JSON: the PrimeSense default intrinsics (525) are assumed; add one", "assumption")
     bare = replace(view.scene, instances=(), proposals=np.zeros((0, 6), np.float32), notes=(note,))
     page = opened((), replace(view, scene=bare))
     layers = page.js("[...document.querySelectorAll('#layers input')].map((b) => b.id.slice(6))")

@@ -19,6 +19,7 @@ from video3d_plugin.cli.common import (
     save_page,
     status,
 )
+from video3d_plugin.notes import kind_of
 
 if TYPE_CHECKING:
     from video3d_plugin.scene import Scene
@@ -89,7 +90,7 @@ def as_json(scene: Scene) -> dict:
 
 def table(scene: Scene) -> str:
     """Return the objects as text: one row for each, best first."""
-    notes = "; ".join(note for note in scene.notes if "proposals" in note)
+    notes = "; ".join(note for note in scene.notes if kind_of(note) == "proposals")
     lines = [f"{scene.scene_id}: {len(scene.proposals)} objects" + (f"; {notes}" if notes else "")]
     rows = as_json(scene)["objects"]
     if not rows:

@@ -17,6 +17,7 @@ import numpy as np
 
 from video3d_plugin.data.frames import read_depth_m
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame, Scene
 
 _PAIRS = 8
@@ -92,7 +93,7 @@ def with_geometry_notes(scene: Scene, is_level: bool) -> Scene:
         is_level: Whether z points up in it; heights are not checked otherwise.
     """
     notes = geometry_notes(scene.frames, scene.world_from_scan if is_level else None)
-    return replace(scene, notes=(*scene.notes, *notes))
+    return replace(scene, notes=(*scene.notes, *(Note(note, "check") for note in notes)))
 
 
 def geometry_notes(frames: Sequence[Frame], world_from_scan: np.ndarray | None = None) -> list[str]:

@@ -13,6 +13,7 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.files.json import read_json
 from video3d_plugin.files.schema import check, fits, shown
 from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics, is_rigid, pose_fault, world_pose_fault
+from video3d_plugin.notes import Note, kind_of
 from video3d_plugin.scene import Confidence, DepthCamera, FileSlice, Frame, Instance, Omission, Question, Scene
 
 FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
@@ -60,6 +61,7 @@ def scene_to_json(scene: Scene, root: Path, folder: Path) -> dict[str, Any]:
         **_details_to_json(scene),
         "omissions": [[o.what, o.reason] for o in scene.omissions],
         "notes": list(scene.notes),
+        "note_kinds": [kind_of(note) for note in scene.notes],
     }
 
 
@@ -105,6 +107,9 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
     if any(len(details) not in (0, len(value["proposals"])) for details in (scores, labels, views)):
         what = "broken scene record: not one score, label and list of frames for each proposal"
         raise DataError(what, where=where, remedy=_REMEDY)
+    kinds = value.get("note_kinds", ["information"] * len(value["notes"]))
+    if len(kinds) != len(value["notes"]):
+        raise DataError("broken scene record: not one kind for each note", where=where, remedy=_REMEDY)
     return Scene(
         scene_id=value["scene_id"],
         frames=frames,
@@ -112,7 +117,7 @@ def scene_from_json(value: dict[str, Any], folder: Path, where: Path) -> Scene:
         instances=tuple(Instance(number, label, tuple(box)) for number, label, box in value["instances"]),
         proposals=np.array(value["proposals"], np.float32).reshape(-1, 6),
         omissions=tuple(Omission(what, reason) for what, reason in value["omissions"]),
-        notes=tuple(value["notes"]),
+        notes=tuple(map(Note, value["notes"], kinds)),
         proposal_scores=np.array(scores, np.float32),
         proposal_labels=tuple(labels),
         proposal_views=tuple(map(tuple, views)),

@@ -13,6 +13,7 @@ import numpy as np
 
 from video3d_plugin.data.frames import open_color, read_depth_m
 from video3d_plugin.errors import DataError
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame, Scene
 
 _FRAMES = 12  # that are looked at
@@ -26,7 +27,7 @@ _LEAST_MOVE = 3.0  # pixels of the compared images, on average: a quarter of a p
 _DEPTH_STEP = 0.05  # relative step between neighbours that is a depth edge
 
 
-def registration_note(scene: Scene) -> str | None:
+def registration_note(scene: Scene) -> Note | None:
     """Return a note if edges of colour and depth disagree; None if they agree, or there are too few to tell.
 
     Frames whose depth is brought into the colour camera are compared as they are decoded.
@@ -44,9 +45,10 @@ def registration_note(scene: Scene) -> str | None:
     if scores.max() < _LEAST_GAIN * still or moved < _LEAST_MOVE:
         return None
     pixels = moved * scene.frames[0].depth_size[0] / _HEIGHT
-    return (
+    return Note(
         f"edges of colour and depth lie about {pixels:.0f} pixels apart: the images may be of two cameras "
-        "(--color-intrinsics, --color-from-depth) or of different times"
+        "(--color-intrinsics, --color-from-depth) or of different times",
+        "check",
     )
 
 

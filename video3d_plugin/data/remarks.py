@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from video3d_plugin.notes import kind_of
 from video3d_plugin.scene import Scene
 
-_OF_BOXES = ("annotated boxes", "predicted proposals")  # what an own scan never has; `prepare` and the page say it
-
-
-_OF_ASSUMPTIONS = ("assumed", "estimated", "not levelled", "taken as z = 0", "not aligned")
+_OF_BOXES = ("annotations", "proposals")  # what an own scan never has; `prepare` and the page say it
 
 
 def assumptions(scene: Scene) -> tuple[str, ...]:
@@ -16,7 +14,7 @@ def assumptions(scene: Scene) -> tuple[str, ...]:
     Args:
         scene: The scan, as it was read.
     """
-    return tuple(note for note in dict.fromkeys(scene.notes) if any(words in note for words in _OF_ASSUMPTIONS))
+    return tuple(note for note in dict.fromkeys(scene.notes) if kind_of(note) == "assumption")
 
 
 def remarks(scene: Scene) -> list[str]:
@@ -25,7 +23,7 @@ def remarks(scene: Scene) -> list[str]:
     Args:
         scene: The scan, as it was read.
     """
-    notes = (note for note in dict.fromkeys(scene.notes) if not any(words in note for words in _OF_BOXES))
+    notes = (note for note in dict.fromkeys(scene.notes) if kind_of(note) not in _OF_BOXES)
     lines = [f"{scene.scene_id}: note: {note}" for note in notes]
     if scene.omissions:
         first = scene.omissions[0]

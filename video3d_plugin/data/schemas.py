@@ -8,6 +8,7 @@ from typing import Any
 from video3d_plugin.files.depth import SUFFIXES
 from video3d_plugin.files.schema import Anything, Number, OneOf, Table, Text, Whole
 from video3d_plugin.inputs_spec import LATER_FIELDS, InputsSpec
+from video3d_plugin.notes import KINDS
 from video3d_plugin.tasks.kinds import BOX, NAME, POINT, SCENE_ID
 
 LONGEST_IMAGE_SIDE = 16_384  # pixels
@@ -54,6 +55,7 @@ SCENE: dict[str, Any] = {
     "proposal_views?": [[FRAME_NAME]],
     "omissions": [[Text(), Text()]],
     "notes": [Text()],
+    "note_kinds?": [OneOf(KINDS)],
     "surface?": (NAME, None),
     "voxel_size_m?": Number(0.01, 1.0),
     "fingerprint?": NAME,

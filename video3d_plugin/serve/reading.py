@@ -33,6 +33,7 @@ from video3d_plugin.data.readers.captures import holds_video
 from video3d_plugin.data.readers.zipped import unpack
 from video3d_plugin.errors import DataError
 from video3d_plugin.inputs_spec import InputsSpec
+from video3d_plugin.notes import Note, kind_of
 from video3d_plugin.sampling import registry
 from video3d_plugin.scene import Omission, Scene, SceneInputs
 from video3d_plugin.serve.limits import Limits
@@ -253,7 +254,8 @@ def _without_files(scene: Scene) -> Scene:
     """The scene for the viewer: frames without their files, notes and reasons without paths of this machine."""
     frames = [frame.with_files(lambda file: replace(file, path=Path())) for frame in scene.frames]
     omissions = tuple(Omission(without_paths(o.what), without_paths(o.reason)) for o in scene.omissions)
-    return replace(scene, frames=tuple(frames), omissions=omissions, notes=tuple(map(without_paths, scene.notes)))
+    notes = tuple(Note(without_paths(note), kind_of(note)) for note in scene.notes)
+    return replace(scene, frames=tuple(frames), omissions=omissions, notes=notes)
 
 
 def _module_roots() -> tuple[str, ...]:

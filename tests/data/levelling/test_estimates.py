@@ -117,6 +117,7 @@ def test_a_room_in_any_rotation_and_place_is_levelled(room, seed):
     result = level_surfels(merge_windows(moved(room, rotation, offset)))
     assert result.up is not None and angle_deg(result.up, rotation @ Z) < 0.5
     assert result.yaw.found and result.floor.seen and "floor at z = 0" in result.note
+    assert result.note.kind == "assumption"
     back = result.world_from_scan @ np.block([[rotation, offset[:, None]], [np.zeros(3), 1]])
     wall = back[:3, :3] @ [1, 0, 0]
     assert abs((np.degrees(np.arctan2(wall[1], wall[0])) + 45) % 90 - 45) < 0.5
@@ -146,7 +147,7 @@ def test_with_a_known_up_only_walls_and_floor_are_found(room):
     tilted = moved(room, Rotation.from_euler("xz", [10, 30], degrees=True).as_matrix(), np.zeros(3))
     result = level_surfels(merge_windows(tilted), GIVEN)
     np.testing.assert_array_equal(result.world_from_scan[:3, :3][2], Z)  # up is not touched
-    assert result.note.startswith("levelled: up is that of gravity.txt")
+    assert result.note.startswith("levelled: up is that of gravity.txt") and result.note.kind == "information"
     straight = moved(room, Rotation.from_euler("z", 30, degrees=True).as_matrix(), np.zeros(3))
     result = level_surfels(merge_windows(straight), GIVEN)
     assert result.yaw.found and abs(result.yaw.angle_deg - 30) < 0.5

@@ -12,6 +12,7 @@ from add_on import write_add_on
 from video3d_plugin.data.proposals import check_source, is_file_source, preload, replace_proposals
 from video3d_plugin.data.proposals.registry import MAKERS, identity
 from video3d_plugin.errors import DataError
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Scene
 
 ADD_ON = """
@@ -50,7 +51,7 @@ loading = Loading()
 
 @pytest.fixture
 def scene():
-    return Scene("room", (), np.eye(4), notes=("no proposals so far", "another"))
+    return Scene("room", (), np.eye(4), notes=(Note("no proposals so far", "proposals"), "another"))
 
 
 @pytest.fixture(autouse=True)

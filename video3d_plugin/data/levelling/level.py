@@ -21,6 +21,7 @@ from video3d_plugin.data.levelling.up import (
     find_up,
 )
 from video3d_plugin.data.levelling.yaw import Yaw, find_yaw
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame
 
 MAX_FRAMES = 60  # evenly spaced; 20 give nearly the same
@@ -48,7 +49,7 @@ class Levelling:
     estimate: Up
     yaw: Yaw | None
     floor: Floor | None
-    note: str
+    note: Note
 
 
 def level_frames(frames: Sequence[Frame], known: Alignment = UNKNOWN) -> Levelling:
@@ -71,15 +72,15 @@ def level_surfels(surfels: Surfels, known: Alignment = UNKNOWN) -> Levelling:
         up = None
     if up is None and not estimate.found:
         why = _why_not(surfels, estimate)
-        note = f"not levelled: {why}; the scan's axes are kept, its middle is the origin; {REMEDY}"
+        note = Note(f"not levelled: {why}; the scan's axes are kept, its middle is the origin; {REMEDY}", "assumption")
         return Levelling(_moved(np.eye(3), _middle(surfels), surfels), None, estimate, None, None, note)
-    note = f"levelled: up {f'is {known.source}' if up is not None else f'estimated (margin {estimate.margin:.1f})'}"
+    text = f"levelled: up {f'is {known.source}' if up is not None else f'estimated (margin {estimate.margin:.1f})'}"
     if broken:
-        note += f", not {known.source}, from which the frames differ by {off_deg:.0f} degrees"
+        text += f", not {known.source}, from which the frames differ by {off_deg:.0f} degrees"
     direction = estimate.direction if up is None else up
     rotation = shortest_rotation(direction)
     if not len(surfels.points):
-        note += "; no surface was seen, so walls and floor are not known"
+        note = Note(f"{text}; no surface was seen, so walls and floor are not known")
         return Levelling(_moved(rotation, rotation @ _middle(surfels), surfels), direction, estimate, None, None, note)
     yaw, floor = find_yaw(surfels.normals @ rotation.T), find_floor(surfels, direction)
     if yaw.found:
@@ -87,12 +88,13 @@ def level_surfels(surfels: Surfels, known: Alignment = UNKNOWN) -> Levelling:
     middle = np.percentile(surfels.points @ rotation.T, _EXTENT, axis=0).mean(0)
     middle[2] = floor.height_m
     floor_text = "floor at z = 0" if floor.seen else "floor not seen, the lowest points taken as z = 0"
-    note += f"{_turn_text(direction)}, walls {_walls_text(yaw)}, {floor_text}"
+    text += f"{_turn_text(direction)}, walls {_walls_text(yaw)}, {floor_text}"
     if up is not None and off_deg > _DISAGREE_DEG:
         down = " ".join(f"{value:.2f}" for value in -estimate.direction + 0.0)
-        note += (
+        text += (
             f"; the frames suggest another up, {off_deg:.0f} degrees off; if it looks tilted, try gravity.txt: {down}"
         )
+    note = Note(text, "information" if up is not None and floor.seen else "assumption")
     return Levelling(_moved(rotation, middle, surfels), direction, estimate, yaw, floor, note)
 
 

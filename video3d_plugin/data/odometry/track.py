@@ -15,6 +15,7 @@ from video3d_plugin.data.odometry.graph import Edge, fit_poses
 from video3d_plugin.data.odometry.motion import Motion, find_motion, logarithm
 from video3d_plugin.data.odometry.views import View, read_view
 from video3d_plugin.errors import DataError
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame
 
 MOST_DRIFT_M, MOST_DRIFT_DEG = 0.1, 5.0
@@ -25,7 +26,7 @@ _MOST_CONTRADICTED = 0.3
 _REMEDY = "move slowly and keep furniture in view, or record with an app that stores poses"
 
 
-def estimate_poses(frames: Sequence[Frame], where: object) -> tuple[np.ndarray, str]:
+def estimate_poses(frames: Sequence[Frame], where: object) -> tuple[np.ndarray, Note]:
     """Estimate the pose of each frame. Takes about 70 ms a frame of 640x480 on one CPU core, plus 20 % for revisits.
 
     Args:
@@ -80,7 +81,7 @@ class _Track:
         self.poses.append(self.poses[-1] @ motion.to_first)
         self.keyframes.append(view)
 
-    def finish(self, where: str) -> tuple[np.ndarray, str]:
+    def finish(self, where: str) -> tuple[np.ndarray, Note]:
         """Return the poses of all frames and the note; DataError if they are too uncertain."""
         if self._last[0] is not self.keyframes[-1]:
             self._begin_keyframe()
@@ -98,9 +99,10 @@ class _Track:
         if fitted.contradicted > _MOST_CONTRADICTED:
             what = f"poses cannot be estimated: {fitted.contradicted:.0%} of the keyframes' motions contradict others"
             raise DataError(what, where=where, remedy=f"{_REMEDY}; are intrinsics and depth unit right?")
-        note = (
+        note = Note(
             f"poses are estimated from the images, with a drift of about {drift} (standard deviation): "
-            f"{len(self.keyframes)} keyframes, {len(self.edges) - chained} pairs of them that see a place again"
+            f"{len(self.keyframes)} keyframes, {len(self.edges) - chained} pairs of them that see a place again",
+            "assumption",
         )
         return np.array([fitted.poses[key] @ pose for key, pose in self.places]), note
 

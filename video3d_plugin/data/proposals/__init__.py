@@ -17,6 +17,7 @@ from video3d_plugin.data.proposals.maker import Proposals
 from video3d_plugin.data.proposals.registry import MAKERS, make
 from video3d_plugin.data.proposals.registry import preload as _preload
 from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.notes import Note, kind_of
 from video3d_plugin.scene import Scene
 
 OF_SCAN = ("mask3d", "gt")  # sources that are part of the scan
@@ -98,7 +99,9 @@ def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> 
         name, _, argument = source.partition(":")
         made = make(scene, name, limit, argument)
     omissions = tuple(omission for omission in scene.omissions if not omission.what.startswith("proposal "))
-    notes = (*(note for note in scene.notes if "proposals" not in note), *([made.note] if made.note else []))
+    notes = [note for note in scene.notes if kind_of(note) != "proposals"]
+    if made.note:
+        notes.append(Note(made.note, "proposals"))
     return replace(
         scene,
         proposals=made.boxes,
@@ -106,7 +109,7 @@ def replace_proposals(scene: Scene, source: str, limit: int = DEFAULT_LIMIT) -> 
         proposal_labels=made.labels,
         proposal_views=made.views,
         omissions=omissions,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -19,7 +19,7 @@ class Proposals:
         scores: (N,) float32 in 0..1, in descending order.
         labels: N names of objects, "" where unknown; or empty: the maker knows no names.
         views: N tuples with the names of the frames that show the object; or empty: unknown.
-        note: One sentence for `Scene.notes` about where the proposals come from; contains the word "proposals".
+        note: One sentence for `Scene.notes` about where the proposals come from.
     """
 
     boxes: np.ndarray

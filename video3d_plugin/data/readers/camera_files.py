@@ -26,6 +26,7 @@ from video3d_plugin.geometry.camera_checks import (
     pinhole_matrix,
     resized_intrinsics,
 )
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame
 
 _OF_DEPTH = ("depth_intrinsic.txt", "intrinsic_depth.txt", "depth_intrinsics.txt", "intrinsics_depth.txt")
@@ -233,10 +234,12 @@ def _matrix_of_depth(camera: CameraFile, frames: tuple[Frame, ...], notes: list[
         if own != depth:
             of_color, of_depth = (f"{w}x{h}" for h, w in (color, depth))
             name = camera.path.name
-            notes.append(f"{name} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})")
+            text = f"{name} is of the colour images ({of_color}), and is scaled to the depth images ({of_depth})"
+            notes.append(Note(text, "assumption"))
     if _off_centre(matrix, own) > _OFF_CENTRE * max(own):
         where = f"principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) of {camera.path.name}"
-        notes.append(f"{where} is far from the centre of the {own[1]}x{own[0]} images: intrinsics of another size?")
+        text = f"{where} is far from the centre of the {own[1]}x{own[0]} images: intrinsics of another size?"
+        notes.append(Note(text, "check"))
     if note := distortion_note(camera.distortion, matrix, own, camera.path):
         notes.append(note)
     return matrix if own == depth else resized_intrinsics(matrix, own, depth)

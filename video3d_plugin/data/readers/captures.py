@@ -48,6 +48,7 @@ from video3d_plugin.geometry.camera_checks import (
     pose_fault,
     resized_intrinsics,
 )
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import FileSlice, Frame, Omission
 
 FORMATS: tuple[CaptureFormat, ...] = (
@@ -235,7 +236,7 @@ def _refuse_wrong_assumption(frames: tuple[Frame, ...], entries: list[FrameEntry
 def _camera_notes(entries: list[FrameEntry], folder: Path, camera: CameraFile | None, given: bool) -> list[str]:
     """Return the notes of the cameras in use: assumed ones, or a file that counts before the recording's own."""
     if not given:
-        return sorted({entry.camera_note for entry in entries if entry.camera_note})
+        return [Note(note, "assumption") for note in sorted({entry.camera_note for entry in entries} - {""})]
     if camera is not None and any(entry.camera is not None and not entry.camera_note for entry in entries):
         return [f"the camera is that of {camera.path.relative_to(folder)}, not the recording's own"]
     return []

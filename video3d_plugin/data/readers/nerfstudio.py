@@ -28,6 +28,7 @@ from video3d_plugin.files.links import escapes_root
 from video3d_plugin.files.regular import is_regular, read_regular
 from video3d_plugin.files.text import natural_order
 from video3d_plugin.geometry.camera_checks import distortion_note, pinhole_matrix
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import MAX_SLICE_BYTES
 
 _FILE = "transforms.json"
@@ -56,7 +57,7 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     if not any(isinstance(values.get(key), str) for values, _ in frames for key in _DEPTH_KEYS):
         remedy = "export the recording with its depth: each frame needs a depth_file_path"
         raise DataError("lists no depth images", where=_files(folder)[0], remedy=remedy)
-    notes.append("poses are taken as metres")
+    notes.append(Note("poses are taken as metres", "assumption"))
     size: _Size | None = None  # of a recording that gives none: of its first image
     for values, where in sorted(frames, key=lambda frame: natural_order(str(frame[0].get("file_path")))):
         color = values.get("file_path")

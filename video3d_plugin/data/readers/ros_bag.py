@@ -21,6 +21,7 @@ from video3d_plugin.data.readers.extracted import extract_images, folder_beside
 from video3d_plugin.data.readers.ros_files import COLOR_ENCODINGS, DEPTH_ENCODINGS, Bag, Image, color_jpeg, depth_png
 from video3d_plugin.data.readers.ros_transforms import TransformTree
 from video3d_plugin.errors import DataError, joined_names
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import DepthCamera
 
 _SUFFIXES = (".bag", ".mcap", ".db3")
@@ -165,7 +166,7 @@ def _transforms(bag: Bag, color_frame: str, notes: list[str]) -> tuple[Transform
             what = f"{topic} moves {child}, but no transform leads from there to {color_frame}"
             raise DataError(what, where=bag.path, remedy="record /tf_static too")
         if not child:
-            notes.append(f"{topic} does not say what it moves: taken as the frame {mount}")
+            notes.append(Note(f"{topic} does not say what it moves: taken as the frame {mount}", "assumption"))
         return tree, tree.root_of(color_frame)
     what = "no poses: neither does /tf move the camera, nor is there an Odometry, PoseStamped or TransformStamped topic"
     raise DataError(what, where=bag.path, remedy="record /tf and /tf_static, or run a SLAM node and record its poses")
@@ -204,7 +205,7 @@ def _depth_camera(
     transform = tree.between(color.frame_id, depth.frame_id, depth.stamp_ns)
     if isinstance(transform, str) or camera is None:
         reason = transform if isinstance(transform, str) else "no camera_info of the depth camera"
-        notes.append(f"depth is taken as registered to colour: {reason}")
+        notes.append(Note(f"depth is taken as registered to colour: {reason}", "assumption"))
         return None
     intrinsics = np.eye(4)
     intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]] = camera.values

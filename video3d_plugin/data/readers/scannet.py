@@ -20,6 +20,7 @@ from video3d_plugin.data.readers.sens import REFERENCE_STEP, read_sens
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.files.text import parse_matrix, read_key_values
 from video3d_plugin.geometry.camera_checks import check_points, is_rigid, world_pose_fault
+from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame, Instance, Omission, Scene
 
 _LONGEST_NAME = 240  # bytes: with `.depth.png`, 255 at the most
@@ -140,14 +141,19 @@ def _read_annotated(
         surface = check_points(mesh.align(ply.read_vertices(files.mesh), world_from_scan), files.mesh, "the mesh")
         if files.segments and files.aggregation:
             return surface, *mesh.read_instances(files.segments, files.aggregation, surface), []
-        return surface, (), [], ["no segments and aggregation: no annotated boxes"]
+        return surface, (), [], [_annotations("no segments and aggregation: no annotated boxes")]
     if files.aligned is not None:
         scan = video3dllm_release.read_aligned_scan(files.aligned)
-        return scan.points, scan.instances or (), [], [] if scan.instances is not None else ["no annotated boxes"]
+        notes = [] if scan.instances is not None else [_annotations("no annotated boxes")]
+        return scan.points, scan.instances or (), [], notes
     if files.gt_boxes is not None:
         instances = video3dllm_release.instances_of(files.gt_boxes)
-        return None, instances, [], ["no mesh: annotated boxes are of the metadata files"]
-    return None, (), [], ["no mesh: no annotated boxes"]
+        return None, instances, [], [_annotations("no mesh: annotated boxes are of the metadata files")]
+    return None, (), [], [_annotations("no mesh: no annotated boxes")]
+
+
+def _annotations(text: str) -> Note:
+    return Note(text, "annotations")
 
 
 def _read_proposals(
@@ -158,9 +164,11 @@ def _read_proposals(
         boxes, omissions = mask3d.read_proposals(files.mask, surface, limit)
         return boxes.astype(np.float32), omissions, []
     if files.pred_boxes is not None:
-        return files.pred_boxes[:limit].astype(np.float32), [], ["proposals are of the metadata files"]
+        note = Note("proposals are of the metadata files", "proposals")
+        return files.pred_boxes[:limit].astype(np.float32), [], [note]
     why = "no mask file" if files.mask is None else "masks but no mesh"
-    return np.zeros((0, 6), np.float32), [], [f"{why}: no predicted proposals (--proposals auto makes some)"]
+    note = Note(f"{why}: no predicted proposals (--proposals auto makes some)", "proposals")
+    return np.zeros((0, 6), np.float32), [], [note]
 
 
 def _read_alignment(files: ScanFiles, align: str | Path, notes: list[str]) -> Alignment:
@@ -184,7 +192,7 @@ def _read_alignment(files: ScanFiles, align: str | Path, notes: list[str]) -> Al
     if files.mesh is not None or files.mask is not None or files.info is not None or fixed_parts:
         if given is not None:
             return _whole(given)
-        notes.append("no axis alignment is given: the world frame is the scan's own")
+        notes.append(Note("no axis alignment is given: the world frame is the scan's own", "assumption"))
         return Alignment(matrix=np.eye(4), fixed=True)
     if given is not None:
         return given

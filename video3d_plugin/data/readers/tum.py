@@ -25,6 +25,7 @@ from video3d_plugin.data.readers.capture_format import (
     row_times,
 )
 from video3d_plugin.errors import DataError
+from video3d_plugin.notes import Note
 
 _PAIRING_S = 0.02
 _UNIT_M = 1 / 5000
@@ -68,7 +69,7 @@ def _list_frames(folder: Path, notes: list[str]) -> Iterator[FrameEntry]:
     times = row_times(poses)
     _check_times(np.array([float(time) for time, _, _ in pairs]), times, poses_path)
     if poses_path.name != _POSES[0]:
-        notes.append(f"the poses are those of {poses_path.name}, an estimate")
+        notes.append(Note(f"the poses are those of {poses_path.name}, an estimate", "assumption"))
     for time, color, depth in pairs:
         row = nearest_row(poses, times, float(time), _PAIRING_S)
         pose: np.ndarray | str = "no pose at that time"
