@@ -64,42 +64,58 @@ NONE = Candidates(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, int), np.zeros
 def candidates_of(surfels: Surfels, shell: Shell, segments: list[Segments]) -> Candidates:
     """Return the boxes of all sets, without those that are lines or cover much of the floor."""
     planes = shell.planes
-    columns = [surfels.points, *(plane.distances(surfels.points)[:, None] for plane in planes)]
-    values = np.concatenate(columns, axis=1)
-    parts = [_measured(values, part) for part in segments]
-    low, high, nearest, borders = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    near = np.zeros((len(planes), len(surfels.points)), bool)
+    for row, plane in enumerate(planes):
+        near[row] = plane.distances(surfels.points) < (_FLOOR_M if _axis(plane) == 2 else _WALL_M)
+    parts = [(*_extents(surfels.points, part), _reaching(near, part), part.borders) for part in segments]
+    low, high, reaching, borders = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     members = [part.order[a:b] for part in segments for a, b in zip(part.starts, part.stops, strict=True)]
     missing = np.maximum(surfels.cell_m - (high - low), 0) / 2  # a flat thing is as thick as a cell
-    low, high = _grown(low - missing, high + missing, nearest, planes)
+    low, high = _grown(low - missing, high + missing, reaching, planes)
     counts = np.array([len(one) for one in members])
     made = Candidates(low, high, counts, borders, np.ones(len(low)), members)
     made = made.take(np.flatnonzero(_may_be_objects(made, surfels)))
     return _with_standing(made, surfels, shell)
 
 
-def _measured(values: np.ndarray, segments: Segments) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return (N, 3) lowest and (N, 3) highest places, (N, P) distances to planes, and (N,) borders."""
+def _extents(points: np.ndarray, segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, 3) lowest and (N, 3) highest places of sets without the outermost `_TRIM` of their surfels."""
     low, high = np.zeros((len(segments), 3)), np.zeros((len(segments), 3))
-    nearest = np.zeros((len(segments), values.shape[1] - 3))
-    laid_out = values[segments.order]
+    laid_out = np.ascontiguousarray(points[segments.order].T)
     for row, (start, stop) in enumerate(zip(segments.starts.tolist(), segments.stops.tolist(), strict=True)):
         last = stop - start - 1
-        trim, near = round(_TRIM * last), round(_NEAR_SHARE * last)
-        block = np.partition(laid_out[start:stop], sorted({trim, near, last - trim}), axis=0)
-        low[row], high[row], nearest[row] = block[trim, :3], block[last - trim, :3], block[near, 3:]
-    return low, high, nearest, segments.borders
+        trim = round(_TRIM * last)
+        block = np.partition(laid_out[:, start:stop], (trim, last - trim), axis=1)
+        low[row], high[row] = block[:, trim], block[:, last - trim]
+    return low, high
+
+
+def _reaching(near: np.ndarray, segments: Segments) -> np.ndarray:
+    """Return (N, P) bool: which sets have more than `_NEAR_SHARE` of their surfels near a plane.
+
+    Args:
+        near: (P, S) bool, the surfels near each plane.
+        segments: N sets of surfels.
+    """
+    counts = np.pad(np.cumsum(near[:, segments.order], axis=1), ((0, 0), (1, 0)))
+    inside = counts[:, segments.stops] - counts[:, segments.starts]
+    return (inside > np.round(_NEAR_SHARE * (segments.stops - segments.starts - 1))).T
+
+
+def _axis(plane: Plane) -> int:
+    return int(np.abs(plane.normal).argmax())
 
 
 def _grown(
-    low: np.ndarray, high: np.ndarray, nearest: np.ndarray, planes: tuple[Plane, ...]
+    low: np.ndarray, high: np.ndarray, reaching: np.ndarray, planes: tuple[Plane, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Grow boxes to the planes that their surfels come near."""
+    """Grow boxes to the planes that their sets reach."""
     low, high = low.copy(), high.copy()
     for column, plane in enumerate(planes):
-        axis = int(np.abs(plane.normal).argmax())
+        axis = _axis(plane)
         if abs(plane.normal[axis]) < 0.97:  # a wall across the axes
             continue
-        near = nearest[:, column] < (_FLOOR_M if axis == 2 else _WALL_M)
+        near = reaching[:, column]
         centre = (low[near] + high[near]) / 2
         others = [other for other in range(3) if other != axis]
         place = (plane.offset - centre[:, others] @ plane.normal[others]) / plane.normal[axis]
