@@ -10,8 +10,27 @@ from harness import Entry
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "helpers"))
 
-from entries_files import load  # noqa: E402
+from entries_files import load, use  # noqa: E402
 from made_up_captures import FORMATS, LIBRARIES, polycam, record3d, ros_bag, scanner_app, stray_scanner  # noqa: E402
+from unposed_rooms import camera, wall_texture, write_unposed  # noqa: E402
+
+from video3d_plugin.data.readers import load_scene  # noqa: E402
+
+
+def unposed(folder):
+    """Three frames in each of the two layouts."""
+    texture = wall_texture()
+    for layout in ("folders", "names"):
+        write_unposed(folder / layout, [camera(number) for number in range(3)], texture)
+    for kind in ("color", "depth"):
+        for path in (folder / "names" / kind).iterdir():
+            path.rename(folder / "names" / f"frame-{path.stem}.{kind}.png")
+        (folder / "names" / kind).rmdir()
+
+
+def read_unposed(folder):
+    for layout in ("folders", "names"):
+        use(load_scene(folder / layout, poses="estimate"))
 
 
 def recording(write, **options):
@@ -45,6 +64,7 @@ _ENTRIES = {
         ["**/metadata", "**/*.depth", "**/*.conf"],
         count=800,
     ),
+    "without poses": Entry("without poses", unposed, read_unposed, ["**/*.txt", "**/*.png"], count=400),
     "ROS bag": Entry("ROS bag", lambda folder: ros_bag(folder / "42.bag"), read_bag, ["*.bag"], count=400),
 }
 ENTRIES = [

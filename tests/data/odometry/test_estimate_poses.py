@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -87,9 +88,23 @@ def test_one_frame_and_too_many_are_refused(tmp_path: Path, texture: np.ndarray,
 
 
 def test_an_uncertain_estimate_is_refused(recording: Path, monkeypatch) -> None:
-    monkeypatch.setattr(track, "MOST_DRIFT_M", 1e-4)
+    monkeypatch.setattr(track, "MOST_DEVIATION_M", 1e-4)
     with pytest.raises(DataError, match="the drift is about .* more than"):
         load_scene(recording, poses="estimate")
+
+
+@pytest.mark.parametrize(
+    "deviation_m, deviation_deg, contradicted, message",
+    [
+        (0.059, 2.9, 0.2, None),
+        (0.061, 2.9, 0.2, "6 cm and 2.9 degrees .standard deviation., more than 6 cm or 3 degrees"),
+        (0.059, 3.1, 0.2, "more than 6 cm or 3 degrees"),
+        (0.059, 2.9, 0.4, "40% of the keyframes' motions contradict others"),
+    ],
+)
+def test_the_limits_of_uncertainty(deviation_m, deviation_deg, contradicted, message) -> None:
+    fault = track.uncertainty(track.EstimatedPoses(np.eye(4)[None], deviation_m, deviation_deg, contradicted, 9, 9))
+    assert fault is None if message is None else re.search(message, fault[0])
 
 
 def test_other_values_and_folders_are_refused(recording: Path, tmp_path: Path) -> None:

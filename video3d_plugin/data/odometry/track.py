@@ -1,4 +1,4 @@
-"""Estimates the poses of a recording's frames, or refuses where the estimate would drift.
+"""Estimates the poses of a recording's frames, or refuses where the estimate would drift too far.
 
 Each frame is located from a keyframe (`motion`). Keyframes that see the same place again are joined, and the poses are
 fitted to all motions (`graph`). A recording is refused where a frame cannot be located, or if poses are too uncertain.
@@ -7,6 +7,7 @@ fitted to all motions (`graph`). A recording is refused where a frame cannot be 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +19,8 @@ from video3d_plugin.errors import DataError
 from video3d_plugin.notes import Note
 from video3d_plugin.scene import Frame
 
-MOST_DRIFT_M, MOST_DRIFT_DEG = 0.1, 5.0
+# Calibrated with benchmarks/odometry.py: below, the largest errors are nearly always under 10 cm and 5 degrees
+MOST_DEVIATION_M, MOST_DEVIATION_DEG = 0.06, 3.0
 MOST_FRAMES = 3000
 _KEYFRAME_EVERY = 0.15, np.radians(8)  # metres, radians
 _WELL_SEEN = 60  # features that agree: with fewer, a new keyframe is begun
@@ -26,38 +28,97 @@ _MOST_CONTRADICTED = 0.3
 _REMEDY = "move slowly and keep furniture in view, or record with an app that stores poses"
 
 
-def estimate_poses(frames: Sequence[Frame], where: object) -> tuple[np.ndarray, Note]:
+@dataclass(frozen=True)
+class EstimatedPoses:
+    """The poses of a recording's frames, and how sure they are.
+
+    Attributes:
+        poses: (N, 4, 4) float64 first camera from camera, metres.
+        deviation_m: Largest standard deviation of a camera's position from the first.
+        deviation_deg: Largest standard deviation of its direction, degrees.
+        contradicted: Share of the motions between keyframes that others contradict.
+        keyframes: Number of keyframes.
+        revisits: Number of pairs of keyframes, besides neighbours, that see the same place.
+    """
+
+    poses: np.ndarray
+    deviation_m: float
+    deviation_deg: float
+    contradicted: float
+    keyframes: int
+    revisits: int
+
+    @property
+    def drift(self) -> str:
+        """The standard deviations in words."""
+        return f"{100 * self.deviation_m:.0f} cm and {self.deviation_deg:.1f} degrees"
+
+    @property
+    def note(self) -> Note:
+        """A sentence that states the drift."""
+        return Note(
+            f"poses are estimated from the images, with a drift of about {self.drift} (standard deviation): "
+            f"{self.keyframes} keyframes, {self.revisits} pairs of them that see a place again",
+            "assumption",
+        )
+
+
+def estimate_poses(frames: Sequence[Frame], where: object) -> EstimatedPoses:
     """Estimate the pose of each frame. Takes about 70 ms a frame of 640x480 on one CPU core, plus 20 % for revisits.
 
     Args:
         frames: All frames in the order of recording, at most MOST_FRAMES. Their poses are not used.
         where: What errors name.
 
-    Returns:
-        (N, 4, 4) float64 first camera from camera, metres; and a sentence that states the estimated drift.
-
     Raises:
-        DataError: A frame cannot be decoded or located, or the estimated drift is above 10 cm or 5 degrees.
+        DataError: A frame cannot be decoded or located, or the poses are too uncertain.
     """
     if not 2 <= len(frames) <= MOST_FRAMES:
         what = f"poses can be estimated of 2 to {MOST_FRAMES} frames, not of {len(frames)}"
         raise DataError(what, where=str(where), remedy="give a recording of that length")
-    track = _Track(read_view(frames[0]))
+    track = Track(read_view(frames[0]))
     for number, frame in enumerate(tqdm(frames[1:], "estimating poses", disable=None, delay=1), 1):
         if not track.add(read_view(frame)):
             what = f"poses cannot be estimated: tracking is lost at frame {frame.name} ({number + 1} of {len(frames)})"
             raise DataError(what, where=str(where), remedy=f"{_REMEDY}; or use the frames before it alone")
-    return track.finish(str(where))
+    track.join_revisits()
+    estimated = track.fitted()
+    if (fault := uncertainty(estimated)) is not None:
+        raise DataError(f"poses cannot be estimated: {fault[0]}", where=str(where), remedy=f"{_REMEDY}; {fault[1]}")
+    return estimated
 
 
-class _Track:
-    """Frames located so far: each from a keyframe, and each keyframe from the one before."""
+def uncertainty(estimated: EstimatedPoses) -> tuple[str, str] | None:
+    """Return why poses are too uncertain to be used, and what may help; None if they are not."""
+    if estimated.deviation_m > MOST_DEVIATION_M or estimated.deviation_deg > MOST_DEVIATION_DEG:
+        limits = f"{100 * MOST_DEVIATION_M:g} cm or {MOST_DEVIATION_DEG:g} degrees"
+        return f"the drift is about {estimated.drift} (standard deviation), more than {limits}", "or use a shorter part"
+    if estimated.contradicted > _MOST_CONTRADICTED:
+        what = f"{estimated.contradicted:.0%} of the keyframes' motions contradict others"
+        return what, "are intrinsics and depth unit right?"
+    return None
+
+
+class Track:
+    """Frames located so far: each from a keyframe, and each keyframe from the one before.
+
+    Attributes:
+        keyframes: The keyframes' views.
+        poses: (4, 4) pose of each keyframe, first camera from camera, metres.
+        edges: Motions between keyframes.
+        places: Of each frame the keyframe, and (4, 4) keyframe from camera.
+    """
 
     def __init__(self, first: View) -> None:
+        """Begin with the first frame.
+
+        Args:
+            first: The first frame; it is a keyframe.
+        """
         self.keyframes = [first]
-        self.poses = [np.eye(4)]  # of keyframes
+        self.poses = [np.eye(4)]
         self.edges: list[Edge] = []
-        self.places: list[tuple[int, np.ndarray]] = [(0, np.eye(4))]  # of frames: keyframe, and pose from it
+        self.places: list[tuple[int, np.ndarray]] = [(0, np.eye(4))]
         self._last = first, Motion(np.eye(4), _WELL_SEEN)
 
     def add(self, view: View) -> bool:
@@ -81,30 +142,24 @@ class _Track:
         self.poses.append(self.poses[-1] @ motion.to_first)
         self.keyframes.append(view)
 
-    def finish(self, where: str) -> tuple[np.ndarray, Note]:
-        """Return the poses of all frames and the note; DataError if they are too uncertain."""
+    def join_revisits(self) -> None:
+        """Find the motions between all keyframes that see the same place. Call it once, after the last frame."""
         if self._last[0] is not self.keyframes[-1]:
             self._begin_keyframe()
-        chained = len(self.edges)
         for first in range(len(self.keyframes)):
             for second in range(first + 2, len(self.keyframes)):
                 motion = find_motion(self.keyframes[first], self.keyframes[second])
                 if motion is not None:
                     self.edges.append(Edge(first, second, motion))
+
+    def fitted(self) -> EstimatedPoses:
+        """Return the poses that fit all motions best."""
         fitted = fit_poses(np.array(self.poses), self.edges)
-        drift = f"{100 * fitted.deviation_m:.0f} cm and {fitted.deviation_deg:.1f} degrees"
-        if fitted.deviation_m > MOST_DRIFT_M or fitted.deviation_deg > MOST_DRIFT_DEG:
-            what = f"poses cannot be estimated: the drift is about {drift}, more than 10 cm or 5 degrees"
-            raise DataError(what, where=where, remedy=f"{_REMEDY}; or use a shorter part")
-        if fitted.contradicted > _MOST_CONTRADICTED:
-            what = f"poses cannot be estimated: {fitted.contradicted:.0%} of the keyframes' motions contradict others"
-            raise DataError(what, where=where, remedy=f"{_REMEDY}; are intrinsics and depth unit right?")
-        note = Note(
-            f"poses are estimated from the images, with a drift of about {drift} (standard deviation): "
-            f"{len(self.keyframes)} keyframes, {len(self.edges) - chained} pairs of them that see a place again",
-            "assumption",
+        poses = np.array([fitted.poses[key] @ pose for key, pose in self.places])
+        count = len(self.keyframes)
+        return EstimatedPoses(
+            poses, fitted.deviation_m, fitted.deviation_deg, fitted.contradicted, count, len(self.edges) - (count - 1)
         )
-        return np.array([fitted.poses[key] @ pose for key, pose in self.places]), note
 
 
 def _is_far(motion: Motion) -> bool:

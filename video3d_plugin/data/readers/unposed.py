@@ -36,9 +36,9 @@ def with_estimated_poses(frames: tuple[Frame, ...], folder: Path, notes: list[st
     """
     if not frames:
         return frames
-    poses, note = estimate_poses(frames, folder)
-    notes.append(note)
-    return tuple(replace(frame, scan_from_camera=pose) for frame, pose in zip(frames, poses, strict=True))
+    estimated = estimate_poses(frames, folder)
+    notes.append(estimated.note)
+    return tuple(replace(frame, scan_from_camera=pose) for frame, pose in zip(frames, estimated.poses, strict=True))
 
 
 FORMAT = CaptureFormat("colour and depth without poses", _matches, _list_frames, z_up=False)
