@@ -162,6 +162,20 @@ def test_votes_are_counted_as_for_all_pairs():
     assert np.array_equal(ranking.votes_of(made), (iou_matrix(rows, rows) > 0.7).sum(1))
 
 
+def test_a_set_reaches_a_plane_where_its_nearest_surfels_are_near():
+    draw = np.random.RandomState(0)
+    distances, limit = draw.uniform(0, 2, (3, 400)), 0.05
+    distances[1, draw.rand(400) < 0.5] = np.inf  # beyond a wall's ends
+    starts = draw.randint(0, 300, 60)
+    stops = starts + draw.randint(1, 100, 60)
+    order = draw.permutation(400)
+    reaching = boxes._reaching(distances < limit, merge_tree.Segments(order, starts, stops, np.zeros(60)))
+    for row, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        ordered = np.sort(distances[:, order[start:stop]], axis=1)
+        assert (reaching[row] == (ordered[:, round(0.02 * (stop - start - 1))] < limit)).all()
+    assert 0 < reaching.mean() < 1
+
+
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((1, 3)), np.eye(3), np.eye(3) * 1e4])
 def test_points_that_are_no_room_give_no_boxes(points):
     found = find_candidates(cloud(points))
