@@ -144,7 +144,7 @@ def _read_annotated(
         return surface, (), [], [_annotations("no segments and aggregation: no annotated boxes")]
     if files.aligned is not None:
         scan = video3dllm_release.read_aligned_scan(files.aligned)
-        notes = [] if scan.instances is not None else [_annotations("no annotated boxes")]
+        notes: list[str] = [] if scan.instances is not None else [_annotations("no annotated boxes")]
         return scan.points, scan.instances or (), [], notes
     if files.gt_boxes is not None:
         instances = video3dllm_release.instances_of(files.gt_boxes)
