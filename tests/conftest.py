@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from chromium import Page, find
 from hypothesis import HealthCheck, settings
 from made_up_rooms import prepared_rooms
 from made_up_scan import ScanRoot
@@ -106,6 +107,20 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     processor.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps({"settings": {"max_frames": 4, "sampler": "uniform"}}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One tab for all tests; they open what they need in it."""
+    path = find()
+    if path is None:
+        given = os.environ.get("VIDEO3D_CHROMIUM")
+        said = f"VIDEO3D_CHROMIUM={given} is not there" if given else "set VIDEO3D_CHROMIUM, or install chromium"
+        pytest.skip(f"no Chromium found: {said}")
+    with Page(path) as page:
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # no flights to wait for
+        page.call("Emulation.setEmulatedMedia", features=[still])
+        yield page
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ FLAGS = (
     "--disable-background-networking",
     "--remote-debugging-pipe",
 )
+CODES = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 # "ready", or what the page says has gone wrong, or "" while it is at work
 STATE = """
 document.body && document.body.dataset.ready && V.drawn > 0 ? "ready"
@@ -163,9 +164,23 @@ class Page:
         )
         self.click(*at)
 
-    def key(self, key: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key)
+    def key(self, key: str, shift: bool = False) -> None:
+        """Press and release a key. Those in CODES have their usual effect too, such as moving the focus."""
+        code = {"windowsVirtualKeyCode": CODES[key], "code": key} if key in CODES else {}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, modifiers=8 * shift, **code, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, modifiers=8 * shift, **code)
+
+    def write(self, text: str) -> None:
+        """Write into the field that has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def wait_for(self, expression: str, timeout_s: float = 60) -> None:
+        """Wait until an expression in the page is true."""
+        end = time.monotonic() + timeout_s
+        while not self.js(expression):
+            assert time.monotonic() < end, f"not within {timeout_s} s: {expression}; {self.errors}"
+            time.sleep(0.1)
 
     def screenshot(self):
         """The page as a Pillow RGB image."""

@@ -1,29 +1,12 @@
-"""A browser for the tests of the page, and a small scene that it shows."""
+"""A small scene that the page shows."""
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
-from chromium import Page, find
 
 from video3d_plugin import load_scene
 from video3d_plugin.view import gather
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """One tab for all tests; they open what they need in it."""
-    path = find()
-    if path is None:
-        given = os.environ.get("VIDEO3D_CHROMIUM")
-        said = f"VIDEO3D_CHROMIUM={given} is not there" if given else "set VIDEO3D_CHROMIUM, or install chromium"
-        pytest.skip(f"no Chromium found: {said}")
-    with Page(path) as page:
-        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # no flights to wait for
-        page.call("Emulation.setEmulatedMedia", features=[still])
-        yield page
 
 
 @pytest.fixture(scope="session")

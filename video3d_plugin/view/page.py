@@ -28,7 +28,7 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 LIBRARY = "vendor/three.min.js"
 SCRIPTS = (
     "base.js", "shading.js", "cloud.js", "guides.js", "boxes.js", "camera.js", "look.js", "timeline.js", "tools.js",
-    "items.js", "controls.js", "main.js",
+    "items.js", "keyboard.js", "controls.js", "main.js",
 )  # fmt: skip
 
 
@@ -49,12 +49,13 @@ def write_page(path: Path, view: SceneView, items: Sequence[Item] = (), **about:
     return len(content)
 
 
-def page(view: SceneView, items: Sequence[Item] = (), **about: Any) -> str:
+def page(view: SceneView, items: Sequence[Item] = (), *, asks: bool = False, **about: Any) -> str:
     """Return the page as HTML.
 
     Args:
         view: The scene (`gather`).
         items: Questions with answers and boxes (`view.items`).
+        asks: Whether the page is framed by one that asks questions, and hands it the points that are clicked.
         about: Values shown under the title, such as model="...".
 
     Raises:
@@ -69,7 +70,7 @@ def page(view: SceneView, items: Sequence[Item] = (), **about: Any) -> str:
     parts = {
         "POLICY": policy,
         "STYLE": style,
-        "DATA": as_json(content(view, items, about)),
+        "DATA": as_json(content(view, items, about) | {"asks": asks}),
         "CLOUD": cloud_text(view),
         "LIBRARY": library,
         "SCRIPT": script,

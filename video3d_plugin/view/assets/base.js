@@ -1,6 +1,6 @@
 "use strict";
 // Shared by all scripts: the data, elements, formatting of numbers, and boxes. Texts never become HTML.
-const V = { data: null, parts: [], state: { item: 0, selected: null, look: null, tool: null, hover: null, measured: [] } };
+const V = { data: null, parts: [], state: { item: 0, selected: null, look: null, tool: null, hover: null, asking: null, measured: [], pointed: null, steered: false } };
 
 const $ = (id) => document.getElementById(id);
 

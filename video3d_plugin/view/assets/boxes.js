@@ -125,8 +125,9 @@ function valueOf(box) {
 function drawLabels(project) {
   const holder = $("labels");
   const shown = V.boxes.filter(isShown), chosen = V.state.selected;
-  const proposals = shown.filter((b) => b.kind === "proposal" && b !== chosen).slice(0, LABELLED);
-  const labelled = [...shown.filter((b) => b.kind !== "proposal" || b === chosen).slice(0, 60), ...proposals];
+  const matters = (b) => b.kind !== "proposal" || b === chosen || b === V.state.pointed;
+  const others = V.layers.names ? shown.filter((b) => !matters(b)).slice(0, LABELLED) : [];
+  const labelled = [...shown.filter(matters).slice(0, 60), ...others];
   const item = V.data.items[V.state.item];
   const wanted = labelled.map((b) => {
     const [low, high] = corners(b.box);
@@ -149,6 +150,13 @@ function drawLabels(project) {
     taken.push([spot[0], y]);
     element.style.transform = `translate(${Math.round(spot[0])}px, ${Math.round(y)}px) translateX(-50%)`;
   });
+}
+
+/** Mark the box under the pointer, or of the row that the pointer or the focus is on: it has a label. */
+function pointTo(box) {
+  if (V.state.pointed === box) return;
+  V.state.pointed = box;
+  V.draw();
 }
 
 /** Return the smallest box under the pointer, so that a box inside another can be selected. A second click on the same

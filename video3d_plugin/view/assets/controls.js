@@ -9,6 +9,7 @@ const LAYERS = [
   ["truth", "true boxes", true, () => V.data.truth.length > 0 || V.data.items.some((item) => item.truth.length)],
   ["proposal", "proposals", false, () => V.data.proposals.length > 0 || V.data.items.some((item) => (item.proposals || []).length)],
   ["labels", "labels", true, () => hasBoxes()],
+  ["names", "labels of all proposals", false, () => LAYERS.find(([name]) => name === "proposal")[3]()],
   ["grid", "metre grid", true, () => V.data.cloud.count > 0],
   ["inside", "see through walls", true, () => V.data.cloud.count > 0],
   ["shade", "shading", true, () => V.data.cloud.count > 0],
@@ -19,10 +20,11 @@ const hasBoxes = () => ["predicted", "truth", "proposal"].some((kind) => LAYERS.
 const KEYS = [
   ["T", "view from above"], ["H", "view of the whole room"], ["F", "go to the selected box"],
   ["← →", "previous, next question"], [", .", "previous, next frame"], ["Space", "fly along the frames, or stop"],
-  ["P", "point tool: coordinates; a click copies --point"], ["M", "measure between two clicks"],
+  ["P", () => `point tool: coordinates; a click ${pointUse()}`], ["M", "measure between two clicks"],
   ["L", "light or dark"], ["Esc", "leave frame or tool; select nothing"], ["?", "this list"],
   ["drag", "turn"], ["right drag, or two fingers", "move"], ["wheel, or pinch", "zoom to the pointer"],
-  ["double click on a row", "go to this box"],
+  ["double click on a row", "go to this box"], ["Tab to the view", "then arrows turn, Shift + arrows move, + and - zoom"],
+  ["Enter in the view", "select the box, or use the tool, in the middle"],
 ];
 
 function makeLayers(stage) {
@@ -70,8 +72,9 @@ function makeHelp() {
   for (const [key, text] of KEYS) {
     const name = make("dt");
     name.append(make("kbd", "", key));
-    list.append(name, make("dd", "", text));
+    list.append(name, make("dd", "", typeof text === "function" ? text() : text));
   }
+  $("tool-point").title = `Coordinates; a click ${pointUse()} (P)`;
   $("help").insertBefore(list, $("help").lastElementChild);
   $("help-open").addEventListener("click", () => $("help").showModal());
 }
@@ -95,6 +98,7 @@ function listen(stage) {
   stage.controls.addEventListener("change", () => V.draw());
   stage.controls.addEventListener("start", () => (stage.flight = stage.fitted = null));
   listenToPointer(stage);
+  listenToKeys(stage);
   const focus = () => {
     const box = V.state.selected;
     if (box) show(stage, () => boxView(stage, box.box));
@@ -130,7 +134,12 @@ function listen(stage) {
 
 function listenToPointer(stage) {
   let down = null;
-  stage.canvas.addEventListener("pointermove", (event) => hover(stage, event));
+  stage.canvas.addEventListener("pointermove", (event) => {
+    hover(stage, event);
+    const moved = event.movementX || event.movementY; // the browser repeats the event where the page changed below it
+    if (moved && event.pointerType === "mouse" && !event.buttons && !V.state.tool) pointTo(boxAt(stage, ...inView(stage, event)));
+  });
+  stage.canvas.addEventListener("pointerleave", () => pointTo(null));
   stage.canvas.addEventListener("pointerdown", (event) => (down = [event.clientX, event.clientY]));
   stage.canvas.addEventListener("pointerup", (event) => {
     const moved = !down || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > 4;
@@ -138,7 +147,12 @@ function listenToPointer(stage) {
     if (moved || event.button !== 0) return;
     const area = stage.canvas.getBoundingClientRect();
     if (useTool(stage, event.clientX - area.left, event.clientY - area.top)) return;
-    const x = ((event.clientX - area.left) / area.width) * 2 - 1, y = 1 - ((event.clientY - area.top) / area.height) * 2;
-    select(stage, boxAt(stage, x, y));
+    select(stage, boxAt(stage, ...inView(stage, event)));
   });
+}
+
+/** The place of an event in the view, from -1 to 1: x to the right, y upwards. */
+function inView(stage, event) {
+  const area = stage.canvas.getBoundingClientRect();
+  return [((event.clientX - area.left) / area.width) * 2 - 1, 1 - ((event.clientY - area.top) / area.height) * 2];
 }

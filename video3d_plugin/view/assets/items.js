@@ -49,20 +49,29 @@ function drawList(stage) {
   const judged = items.filter((item) => item.verdict).length;
   const cut = shown.length > ROWS ? `, the first ${ROWS} listed` : "";
   $("list-count").textContent = `${shown.length} of ${items.length}${cut}${judged ? ` · ${right} of ${judged} right` : ""}`;
-  fill($("item-list"), shown.slice(0, ROWS).map((i) => {
-    const row = make("li");
-    row.tabIndex = 0;
+  refill($("item-list"), shown.slice(0, ROWS).map((i) => {
+    const row = make("button");
     row.setAttribute("aria-current", String(i === V.state.item));
     row.append(make("span", `dot ${items[i].verdict || ""}`), make("span", "line", items[i].question || items[i].id));
     row.title = items[i].question;
     row.addEventListener("click", () => showItem(stage, i));
-    row.addEventListener("keydown", (event) => event.key === "Enter" && showItem(stage, i));
     return row;
   }));
   const current = $("item-list").querySelector('[aria-current="true"]');
   if (!current) return; // scrollIntoView would scroll the whole page on a phone
   const list = $("item-list"), top = current.offsetTop - list.offsetTop;
   if (top < list.scrollTop || top + current.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top;
+}
+
+/** Replace the buttons of a list; the focus stays where it was. */
+function refill(list, buttons) {
+  const at = [...list.children].findIndex((row) => row.contains(document.activeElement));
+  fill(list, buttons.map((button) => {
+    const row = make("li");
+    row.append(button);
+    return row;
+  }));
+  if (at >= 0) buttons[Math.min(at, buttons.length - 1)]?.focus();
 }
 
 function step(stage, by) {
@@ -100,6 +109,7 @@ function makeFilters(stage) {
 /** Show the boxes of the current item, and select the most relevant one. */
 function refresh(stage) {
   V.boxes = currentBoxes();
+  V.state.pointed = null;
   const told = V.data.items.length ? ["predicted", "truth"] : [];
   select(stage, told.map((kind) => V.boxes.find((b) => b.kind === kind)).find(Boolean) || null);
 }
@@ -119,9 +129,8 @@ function drawBoxList(stage) {
   const range = [Math.min(0, ...scores), Math.max(...scores)];
   $("box-none").hidden = rows.length > 0;
   $("box-none").textContent = whyNoBoxes();
-  fill($("box-list"), rows.map((box) => {
-    const row = make("li");
-    row.tabIndex = 0;
+  refill($("box-list"), rows.map((box) => {
+    const row = make("button");
     row.setAttribute("aria-current", String(box === V.state.selected));
     const value = [box.iou != null && `IoU ${number(box.iou)}`, valueOf(box)].filter(Boolean).join(" · ");
     row.append(make("span", `swatch ${box.kind}`), make("span", "line", box.name), make("span", "number", value));
@@ -129,7 +138,8 @@ function drawBoxList(stage) {
     const choose = () => select(stage, box === V.state.selected ? null : box);
     row.addEventListener("click", choose);
     row.addEventListener("dblclick", () => { select(stage, box); endLook(stage); fly(stage, boxView(stage, box.box)); });
-    row.addEventListener("keydown", (event) => event.key === "Enter" && choose());
+    for (const name of ["pointerenter", "focus"]) row.addEventListener(name, () => pointTo(box));
+    for (const name of ["pointerleave", "blur"]) row.addEventListener(name, () => pointTo(null));
     return row;
   }));
 }

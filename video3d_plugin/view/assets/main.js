@@ -31,6 +31,7 @@ function start() {
   makeTimeline(stage);
   makeHelp();
   listen(stage);
+  listenToAsker();
   resize(stage);
   stage.fitted = () => roomView(stage);
   takeView(stage, stage.fitted());

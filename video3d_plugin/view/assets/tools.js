@@ -1,7 +1,7 @@
 "use strict";
-// The point tool (coordinates under the pointer; a click copies them for --point) and the measuring tool.
+// The point tool (coordinates under the pointer; a click hands them on) and the measuring tool.
 
-const TOOLS = { point: "Point tool: a click copies --point x y z", measure: "Measure: click two points" };
+const TOOLS = { point: () => `Point tool: a click ${pointUse()}`, measure: () => "Measure: click two points" };
 const REACH = 9; // CSS pixels from the pointer within which a point of the cloud is found
 
 /** Return the frontmost point of the cloud near [x, y] (CSS pixels of the stage) as [x, y, z] in metres, or null. */
@@ -35,13 +35,16 @@ function pointAt(stage, x, y) {
   return near.filter((n) => n.w < front * 1.02 + 0.03).reduce((best, n) => (n.off < best.off ? n : best)).p;
 }
 
+/** What a click of the point tool does: a page that asks questions takes the point, else it is copied. */
+const pointUse = () => (V.data.asks ? "sets the point of the question" : "copies --point x y z");
+
 function setTool(stage, name) {
   V.state.tool = V.state.tool === name ? null : name;
   V.state.measured = [];
   V.state.hover = null;
   for (const tool of Object.keys(TOOLS)) $(`tool-${tool}`).setAttribute("aria-pressed", String(V.state.tool === tool));
   stage.canvas.classList.toggle("aiming", V.state.tool !== null);
-  say(V.state.tool ? TOOLS[V.state.tool] : "");
+  say(V.state.tool ? TOOLS[V.state.tool]() : "");
   V.draw();
 }
 
@@ -53,10 +56,15 @@ function hover(stage, event) {
     V.hovering = false;
     if (!V.state.tool) return;
     const area = stage.canvas.getBoundingClientRect();
-    V.state.hover = pointAt(stage, event.clientX - area.left, event.clientY - area.top);
-    say(V.state.hover ? `x, y, z  ${triple(V.state.hover)} m` : "no point here");
-    V.draw();
+    aim(stage, event.clientX - area.left, event.clientY - area.top);
   });
+}
+
+/** Show the coordinates of the point at [x, y]. */
+function aim(stage, x, y) {
+  V.state.hover = pointAt(stage, x, y);
+  say(V.state.hover ? `x, y, z  ${triple(V.state.hover)} m` : "no point here");
+  V.draw();
 }
 
 /** Use the tool at [x, y]; return whether there was one. */
@@ -67,8 +75,7 @@ function useTool(stage, x, y) {
     say("no point of the cloud here");
   } else if (V.state.tool === "point") {
     V.state.hover = point;
-    const text = `--point ${point.map((v) => v.toFixed(2)).join(" ")}`;
-    copy(text).then((done) => say(done ? `copied: ${text}` : text));
+    takePoint(point);
   } else {
     V.state.measured = V.state.measured.length === 1 ? [V.state.measured[0], point] : [point];
     const [a, b] = V.state.measured;
@@ -76,6 +83,28 @@ function useTool(stage, x, y) {
   }
   V.draw();
   return true;
+}
+
+/** Hand a point to the page that asks questions (`video3d serve`), or copy it for the command line. */
+function takePoint(point) {
+  const place = point.map((v) => v.toFixed(2)).join(" ");
+  if (V.data.asks) {
+    V.state.asking = point;
+    window.parent.postMessage({ point: place }, "*"); // the server allows no other site's page as the parent
+    return say(`the question is about the point ${place}`);
+  }
+  const text = `--point ${place}`;
+  copy(text).then((done) => say(done ? `copied: ${text}` : text));
+}
+
+/** Forget the point of the question when the page that asks has removed it. */
+function listenToAsker() {
+  window.addEventListener("message", (event) => {
+    if (!V.data.asks || event.source !== window.parent || event.data?.point !== null) return;
+    V.state.asking = null;
+    say("");
+    V.draw();
+  });
 }
 
 function measured(a, b) {
@@ -104,9 +133,8 @@ function say(text) {
   $("told").textContent = text;
 }
 
-/** Draw the point under the pointer, and the measured line with its length. */
+/** Draw the point of the question, the point under the pointer, and the measured line with its length. */
 function drawTool(stage, pen, project) {
-  if (!V.state.tool) return;
   const ends = V.state.measured.map((p) => project(p));
   const dot = (at) => {
     if (!at) return;
@@ -126,5 +154,21 @@ function drawTool(stage, pen, project) {
     pen.lineTo(...ends[1]);
     pen.stroke();
   }
-  [...ends, V.state.hover && project(V.state.hover)].forEach(dot);
+  [...ends, ...[V.state.hover, V.state.asking].map((point) => point && project(point))].forEach(dot);
+  if (V.state.tool && V.state.steered) drawAim(stage, pen);
+}
+
+/** Draw a cross in the middle of the view, where Enter uses the tool. */
+function drawAim(stage, pen) {
+  const x = stage.canvas.clientWidth / 2, y = stage.canvas.clientHeight / 2;
+  for (const [color, width] of [["#fff", 4], ["#b0137f", 2]]) {
+    pen.strokeStyle = color;
+    pen.lineWidth = width;
+    pen.beginPath();
+    for (const [dx, dy] of [[1, 0], [0, 1]]) {
+      pen.moveTo(x - 11 * dx, y - 11 * dy);
+      pen.lineTo(x + 11 * dx, y + 11 * dy);
+    }
+    pen.stroke();
+  }
 }
