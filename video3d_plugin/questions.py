@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 
 from video3d_plugin.arguments import ArgumentError, check_items
 from video3d_plugin.errors import DataError
-from video3d_plugin.prompts import GROUND_ANSWER, grounding_prompt
+from video3d_plugin.prompts import GROUND_ANSWER, POINT_QUESTION, grounding_prompt
 from video3d_plugin.scene import Question
 from video3d_plugin.tokens import COORD_TOKEN, IMAGE_TOKEN
 
 Point: TypeAlias = Sequence[float]  # (3,) a point, or (6,) a box, which stands for its centre; world frame, metres
 
+DESCRIBE_HERE = "Describe the object here."  # how a question without text about a point is listed
 _LEADING = f"let the prompt begin with {IMAGE_TOKEN}"
 
 
@@ -69,6 +70,15 @@ def text_question(
     if IMAGE_TOKEN not in before + after:
         text = f"{IMAGE_TOKEN} {text}"
     return Question("ask", str(index), scene_id, text, coords=coords, grounding=False)
+
+
+def about_point(text: str) -> str:
+    """Return a question's text with a <coord> for the point that it is about, unless it has one.
+
+    Args:
+        text: The question.
+    """
+    return text if COORD_TOKEN in text else POINT_QUESTION.replace("{question}", text)
 
 
 def ground_question(description: str | Question, index: int, scene_id: str, several: bool) -> Question:

@@ -9,6 +9,7 @@ from typing import Any
 FIELDS = {
     "/api/show": {"scene": "my_scan"},
     "/api/ask": {"scene": "my_scan", "question": "the chair", "show": "boxes", "after": "viewer/made-up"},
+    "/api/progress": {"reading": "my_scan"},
 }
 
 # Routes of gradio 6, Starlette and FastAPI that take or give files, state, configuration or code: none may exist.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from video3d_plugin.data.readers import load_scene
 from video3d_plugin.errors import DataError, MissingError
-from video3d_plugin.serve import reading
+from video3d_plugin.serve import progress, reading
+from video3d_plugin.serve.progress import Progress
+from video3d_plugin.serve.reading import ModelView
 from video3d_plugin.serve.scenes import SceneSource
 
 
@@ -94,14 +95,36 @@ def start_programs(marker):
     return refused
 
 
-def blocking_read(source: SceneSource, model: object) -> None:
+def blocking_read(source: SceneSource, model: object, send: object) -> None:
     """Stands in for a reader that waits for ever."""
     threading.Event().wait()
 
 
-def read_unless_stuck(source: SceneSource, model: object):
-    from video3d_plugin.serve.reading import read_for_serving
+def read_unless_stuck(source: SceneSource, model: ModelView, send):
+    """Read a scan; one called "stuck" reports half of its frames and then waits for ever."""
+    if source.scene_id != "stuck":
+        return reading.read_scan(SceneSource(source.path), model, send)
+    send(Progress(progress.CHECKING, 3, 6))
+    return blocking_read(source, model, send)
 
-    return (
-        blocking_read(source, model) if source.scene_id == "stuck" else read_for_serving(load_scene(source.path), model)
-    )
+
+def read_with_another(source: SceneSource, model: ModelView, send):
+    """Read a scan once another worker has begun to read one too."""
+    began = Path(source.scene_id)
+    (began / str(os.getpid())).touch()
+    end = time.monotonic() + 60
+    while len(list(began.iterdir())) < 2:
+        if time.monotonic() > end:
+            raise DataError("no other reading began")
+        time.sleep(0.01)
+    return reading.read_scan(SceneSource(source.path), model, send)
+
+
+def report_nonsense(source: SceneSource, model: ModelView, send):
+    """Report what no reading says of itself, as a worker that a damaged image has taken over may."""
+    stage = progress.CHECKING
+    for value in (("<b>", 1, 2), (stage, 2, 1), (stage, "1", 2), (np.zeros(2), 0, 0), (stage, 0, 1 << 40)):
+        send(Progress(*value))
+    send("text")
+    Path(source.scene_id).touch()
+    return blocking_read(source, model, send)

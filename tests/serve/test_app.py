@@ -162,6 +162,7 @@ BODIES = {
     b'{"scene": "x", "extra": 1}': "unknown field 'extra'",
     b'{"scene": "x", "__proto__": {}}': "unknown field",
     b'{"scene": "\\ud800"}': "half a character",
+    b'{"scene": 7}': "'scene' is not text",
 }
 
 

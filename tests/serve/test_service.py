@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tiny_detectors import DETECTORS
 from tiny_onnx import detector_file
-from worker_calls import blocking_read, read_unless_stuck
+from worker_calls import blocking_read, read_unless_stuck, read_with_another, report_nonsense
 
 from video3d_plugin import load_model, load_scene
 from video3d_plugin.cli import serve
@@ -27,6 +27,7 @@ from video3d_plugin.pipeline import Video3D
 from video3d_plugin.serve import scenes as scenes_module
 from video3d_plugin.serve import service as service_module
 from video3d_plugin.serve.limits import BusyError, Limits
+from video3d_plugin.serve.progress import CHECKING, FINDING, OPENING, SAMPLING, SHOWING, Progress, ProgressBoard
 from video3d_plugin.serve.reading import SceneSource, check_inside
 from video3d_plugin.serve.service import ANSWER, BOTH, BOXES, MAX_PAGES, Reply, SceneService
 
@@ -56,8 +57,8 @@ def service(make_service, my_scan):
     return make_service({"my_scan": SceneSource(my_scan)}, limits=Limits(uploads=2))
 
 
-def ask(service: SceneService, name: str, text: str, kind: str = BOTH, after: str | None = None) -> Reply:
-    return service.ask(name, text, kind, service.read(name).result(WAIT_S), after).result(WAIT_S)
+def ask(service: SceneService, name: str, text: str, kind: str | None = BOTH, after=None, point=None) -> Reply:
+    return service.ask(name, text, kind, service.read(name).result(WAIT_S), after, point).result(WAIT_S)
 
 
 def page_of(service: SceneService, token: str) -> str:
@@ -137,6 +138,40 @@ def test_a_question_that_is_none_is_refused(service, text):
         ask(service, "my_scan", text)
 
 
+def test_a_question_about_a_point_is_answered_as_in_python_and_marked_in_the_view(service, my_scan):
+    scene = service.read("my_scan").result(WAIT_S).inputs
+    place = tuple(round(float(v), 2) for v in scene.extent.mean(0))
+    point = " ".join(f"{v:.2f}" for v in place)
+    about = ask(service, "my_scan", "What is here?", None, point=point)
+    described = ask(service, "my_scan", " ", ANSWER, about.page, point)
+    model, asked = service.model, "Given an object located at <coord> , What is here?"
+    assert about.text == model.answer(scene, asked, points=[place], max_new_tokens=64) and about.boxes == ()
+    assert described.text == model.caption(scene, place, max_new_tokens=64)
+    items = items_of(page_of(service, described.page))
+    assert [item["question"] for item in items] == ["Describe the object here.", "What is here?"]
+    assert [item["point"] for item in items] == [pytest.approx(place)] * 2
+
+
+BAD_POINTS = {
+    "nan 0 0": "three finite numbers", "1 2 inf": "three finite numbers", "1 2": "three finite numbers",
+    "1 2 3 4": "three finite numbers", "a b c": "three finite numbers", "": "three finite numbers",
+    "900 0 0": "lies outside of the scan", (1.0, 2.0, 3.0): "is not text", "\ud800": "half a character",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("point", BAD_POINTS, ids=range(len(BAD_POINTS)))
+def test_a_point_that_is_none_or_far_away_is_refused_in_one_line(service, point):
+    with pytest.raises(DataError, match=BAD_POINTS[point]) as stop:
+        ask(service, "my_scan", "What is here?", ANSWER, point=point)
+    assert "\n" not in str(stop.value) and len(str(stop.value)) < 200
+
+
+@pytest.mark.parametrize("kind", [BOTH, BOXES])
+def test_boxes_are_not_found_at_a_point(service, kind):
+    with pytest.raises(DataError, match="a question about a point has no boxes"):
+        ask(service, "my_scan", "the chair", kind, point="0 0 1")
+
+
 def test_an_unknown_scene_or_wish_is_refused(service):
     with pytest.raises(MissingError, match="no scene 'other'"):
         service.read("other")
@@ -145,7 +180,7 @@ def test_an_unknown_scene_or_wish_is_refused(service):
             service.read(name)
     with pytest.raises(DataError, match="'dance' is not a kind of reply"):
         ask(service, "my_scan", "the chair", "dance")
-    for kind in (None, ["answer"]):
+    for kind in (7, ["answer"]):
         with pytest.raises(DataError, match="what to show is not text"):
             ask(service, "my_scan", "the chair", kind)
 
@@ -265,12 +300,53 @@ def test_a_reading_that_blocks_holds_up_nobody(make_service, my_scan, tmp_path, 
     assert ask(service, "sound", "the chair").boxes
     assert upload(service, zipped(my_scan, tmp_path / "a.zip"))
     assert not stuck.done() and service.read("stuck") is stuck
+    assert service.progress("stuck") == Progress(CHECKING, 3, 6)
+    assert service.progress("sound") is None and service.progress("made up") is None
+
+
+def test_two_scans_are_read_at_the_same_time(make_service, my_scan, tmp_path, monkeypatch):
+    monkeypatch.setattr("video3d_plugin.serve.reading.read_scan", read_with_another)
+    service = make_service({name: SceneSource(my_scan, str(tmp_path)) for name in "ab"})
+    for reading in [service.read(name) for name in "ab"]:
+        assert reading.result(WAIT_S).inputs is not None
+
+
+def test_the_progress_of_a_reading_goes_through_its_stages(make_service, my_scan, monkeypatch):
+    service, told = make_service({"my_scan": SceneSource(my_scan)}), []
+    monkeypatch.setattr(ProgressBoard, "writer", lambda *_, **__: told.append)
+    service.read("my_scan").result(WAIT_S)
+    stages = list(dict.fromkeys(progress.stage for progress in told))
+    assert stages == [OPENING, CHECKING, *([FINDING] if service.model.model.config.head else []), SAMPLING, SHOWING]
+    counts = [progress for progress in told if progress.total]
+    assert {progress.stage for progress in counts} == {CHECKING, SHOWING}
+    assert all(0 < progress.done <= progress.total == len(load_scene(my_scan).frames) for progress in counts)
+
+
+def test_the_name_of_an_upload_s_reading_hides_no_scan_and_has_a_bound(service, my_scan, tmp_path):
+    board, told = ProgressBoard(), Progress(CHECKING, 1, 2)
+    board.writer("my_scan", upload=True)(told)
+    assert board.get("my_scan", upload=True) == told and board.get("my_scan", upload=False) is None
+    board.writer("", upload=True)(told)
+    assert board.get("", upload=True) is None
+    with pytest.raises(DataError, match="name is too long"):
+        service.upload(zipped(my_scan, tmp_path / "a.zip"), "a.zip", "x" * 65)
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_what_a_worker_reports_besides_progress_is_dropped(make_service, my_scan, tmp_path, monkeypatch):
+    monkeypatch.setattr("video3d_plugin.serve.reading.read_scan", report_nonsense)
+    service = make_service({"odd": SceneSource(my_scan, str(tmp_path / "sent"))})
+    reading, end = service.read("odd"), time.monotonic() + WAIT_S
+    while not (tmp_path / "sent").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    assert (tmp_path / "sent").exists() and service.progress("odd") is None and not reading.done()
 
 
 def test_an_error_of_a_reader_loses_the_paths_in_it(make_service, my_scan, monkeypatch):
     service = make_service({"a b": SceneSource(my_scan)})
 
-    def fail(*_):
+    def fail(*_, **__):
         raise DataError(f"12 MB do not fit {my_scan}/x", where="a.zip", remedy=f"free space in {my_scan.parent}/y")
 
     monkeypatch.setattr(service.scenes.workers, "run", fail)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from video3d_plugin import __version__
 from video3d_plugin.cli.common import save_page, status
 from video3d_plugin.errors import Video3DError
-from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT, POINT_QUESTION
-from video3d_plugin.questions import as_point, ground_question, text_question
+from video3d_plugin.prompts import ANSWER_PROMPT, CAPTION_PROMPT
+from video3d_plugin.questions import DESCRIBE_HERE, about_point, as_point, ground_question, text_question
 from video3d_plugin.scene import Question
-from video3d_plugin.tokens import COORD_TOKEN
 
 if TYPE_CHECKING:
     from video3d_plugin.grounding_result import FoundBox, Grounding
@@ -90,8 +89,8 @@ class Chat:
 
         if not text:
             answer = self.model.caption(self.scene, point, max_new_tokens=self.max_new_tokens)
-            return item_of_answer("Describe the object here.", answer, point, number)
-        asked = _about_point(text)
+            return item_of_answer(DESCRIBE_HERE, answer, point, number)
+        asked = about_point(text)
         answer = self.model.answer(self.scene, asked, points=[point], max_new_tokens=self.max_new_tokens)
         return item_of_answer(text, answer, point, number)
 
@@ -136,10 +135,6 @@ class Chat:
         save_page(path, view, [{k: v for k, v in i.items() if k != "shown"} for i in self.items], model=self.name)
 
 
-def _about_point(text: str) -> str:
-    return text if COORD_TOKEN in text else POINT_QUESTION.replace("{question}", text)
-
-
 def _question(scene_id: str, text: str, ground: bool, several: bool, point: list[float] | None) -> Question:
     """The question that `Chat.ask` puts to the model."""
     if ground:
@@ -147,7 +142,7 @@ def _question(scene_id: str, text: str, ground: bool, several: bool, point: list
     if point is not None and not text:
         return Question("caption", "0", scene_id, CAPTION_PROMPT, coords=(as_point(point),))
     coords = () if point is None else (as_point(point),)
-    return text_question(text if point is None else _about_point(text), 0, scene_id, ANSWER_PROMPT, coords)
+    return text_question(text if point is None else about_point(text), 0, scene_id, ANSWER_PROMPT, coords)
 
 
 def result_rows(grounding: Grounding, labels: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -149,7 +149,9 @@ def check_frame(frame: Frame) -> str | None:
     return None
 
 
-def without_broken_frames(scene: Scene, threads: int = 1, progress: bool = False) -> Scene:
+def without_broken_frames(
+    scene: Scene, threads: int = 1, progress: bool = False, on_frame: Callable[[int, int], None] | None = None
+) -> Scene:
     """Decode every image once and leave out the frames that fail; they become omissions.
 
     Takes about 6 ms of processor time a frame of 640x480.
@@ -158,6 +160,7 @@ def without_broken_frames(scene: Scene, threads: int = 1, progress: bool = False
         scene: The scene.
         threads: Number of threads that decode.
         progress: Whether to show a progress bar on a terminal.
+        on_frame: Called after each frame with the number of frames decoded so far and that of all.
 
     Raises:
         DataError: No frame is left.
@@ -165,7 +168,11 @@ def without_broken_frames(scene: Scene, threads: int = 1, progress: bool = False
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(check_frame, scene.frames)
         bar = tqdm(results, "checking frames", len(scene.frames), disable=None if progress else True, delay=1)
-        checked = list(zip(scene.frames, bar, strict=True))
+        checked = []
+        for frame, reason in zip(scene.frames, bar, strict=True):
+            checked.append((frame, reason))
+            if on_frame is not None:
+                on_frame(len(checked), len(scene.frames))
     frames = tuple(frame for frame, reason in checked if reason is None)
     broken = [Omission(f"frame {frame.name}", reason) for frame, reason in checked if reason is not None]
     omissions = (*scene.omissions, *broken)

@@ -5,6 +5,7 @@
     server       the process, with bounds on connections
     service      questions, answers and viewer pages, independent of HTTP
     scenes       scans and uploads in memory
+    progress     how far a reading has come
     reading      reads a scan or an upload, in a worker process
     worker       worker processes with bounds on time and memory
     limits       bounds on uploads and on concurrent work

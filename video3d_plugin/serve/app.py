@@ -11,12 +11,14 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Future
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
 from video3d_plugin.errors import MissingError
 from video3d_plugin.grounding_result import FoundBox
 from video3d_plugin.serve.limits import BusyError
+from video3d_plugin.serve.progress import Progress
 from video3d_plugin.serve.service import KINDS, SceneService
 
 try:
@@ -54,6 +56,7 @@ def build(service: SceneService, hosts: Collection[str], model: str = "") -> Sta
         Route("/api/scenes", api.scenes, methods=["GET"]),
         Route("/api/show", show_errors(api.show), methods=["POST"]),
         Route("/api/ask", show_errors(api.ask), methods=["POST"]),
+        Route("/api/progress", show_errors(api.progress), methods=["POST"]),
         Route("/viewer/{token}", show_errors(api.viewer), methods=["GET"]),
     ]
     if service.uploads_allowed:
@@ -81,25 +84,34 @@ class _Api:
         scene = await _finished(self._service.read(name))
         return JSONResponse({"page": f"viewer/{self._service.show(name, scene)}"})
 
+    async def progress(self, request: Request) -> Response:
+        """POST /api/progress {"reading"}: stage and numbers of frames of a reading; stage "" if none is under way.
+
+        The name is that of a scan, or what an upload was sent with as ?reading=.
+        """
+        name = (await read_fields(request, ["reading"]))["reading"]
+        return JSONResponse(asdict(self._service.progress(name) or Progress("")))
+
     async def ask(self, request: Request) -> Response:
-        """POST /api/ask {"scene", "question", "show", "after"}: the answer, the boxes and a viewer page of both."""
-        fields = await read_fields(request, ["scene", "question"], ["show", "after"])
+        """POST /api/ask {"scene", "question", "show", "after", "point"}: answer, boxes and a viewer page of both."""
+        fields = await read_fields(request, ["scene", "question"], ["show", "after", "point"])
         scene = await _finished(self._service.read(fields["scene"]))
         after = fields.get("after")
         reply = await _finished(
             self._service.ask(
                 fields["scene"],
                 fields["question"],
-                fields.get("show", KINDS[0]),
+                fields.get("show"),
                 scene,
                 None if after is None else after.removeprefix("viewer/"),
+                fields.get("point"),
             )
         )
         boxes = [_plain(box) for box in reply.boxes]
         return JSONResponse({"answer": reply.text, "boxes": boxes, "page": f"viewer/{reply.page}"})
 
     async def upload(self, request: Request) -> Response:
-        """POST /api/uploads?name=kitchen.zip with the zip file as body: the name of the new scene."""
+        """POST /api/uploads?name=kitchen.zip&reading=NAME with the zip file as body: the name of the new scene."""
         service = self._service
         if self._arriving >= MAX_ARRIVING:
             raise BusyError("too many uploads at a time: try again in a minute")
@@ -109,7 +121,8 @@ class _Api:
             await read_file(request, archive, service.limits.bytes)
         finally:
             self._arriving -= 1
-        name = await _finished(service.upload(archive, request.query_params.get("name", "")))
+        query = request.query_params
+        name = await _finished(service.upload(archive, query.get("name", ""), query.get("reading", "")))
         return JSONResponse({"scene": name})
 
     async def viewer(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.notes import Note, kind_of
 from video3d_plugin.sampling import registry
 from video3d_plugin.scene import Omission, Scene, SceneInputs
+from video3d_plugin.serve import progress
 from video3d_plugin.serve.limits import Limits
+from video3d_plugin.serve.progress import Progress, Reporter
 from video3d_plugin.view.scene_view import SceneView, gather
 
 PAGE_FRAMES = 100
@@ -108,12 +110,13 @@ def prepare(model: ModelView) -> None:
         preload(model.proposals)
 
 
-def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
+def read_scan(source: SceneSource, model: ModelView, send: Callable[[Progress], None]) -> ReadScene:
     """Read a scan of the command line.
 
     Args:
         source: The scan.
         model: How the model sees it.
+        send: Called with the progress.
 
     Raises:
         DataError: The scan cannot be read.
@@ -121,11 +124,15 @@ def read_scan(source: SceneSource, model: ModelView) -> ReadScene:
     """
     prepare(model)
     deny_programs()
+    reporter = Reporter(send)
+    reporter.begin(progress.OPENING)
     scene = load_scene(source.path, source.scene_id, align=source.align, **asdict(source.camera))
-    return read_for_serving(scene, model)
+    return _read(scene, model, reporter)
 
 
-def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: ModelView) -> ReadScene:
+def read_upload(
+    archive: Path, folder: Path, name: str, limits: Limits, model: ModelView, send: Callable[[Progress], None]
+) -> ReadScene:
     """Unpack, check and read an uploaded recording.
 
     Boxes in a JSON file are of the server's own scans: with such a source, uploads have the default proposals.
@@ -136,11 +143,14 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
         name: The scene's name.
         limits: Bounds on the archive.
         model: How the model sees the scene.
+        send: Called with the progress.
 
     Raises:
         DataError: The archive is too large, or not a recording with all its files. A prepared data folder is refused,
             since its records name files.
     """
+    reporter = Reporter(send)
+    reporter.begin(progress.OPENING)
     recording = unpack(archive, folder / name, max_bytes=limits.unpacked_bytes, max_files=limits.files)
     if model.proposals is not None and is_file_source(model.proposals):
         model = replace(model, proposals=None)  # the file has boxes of the server's own scans
@@ -159,7 +169,7 @@ def read_upload(archive: Path, folder: Path, name: str, limits: Limits, model: M
     if len(scene.frames) > limits.frames:
         what = f"{len(scene.frames)} frames, more than {limits.frames}"
         raise DataError(what, remedy="zip every second frame, or fewer")
-    return read_for_serving(scene, model)
+    return _read(scene, model, reporter)
 
 
 def inputs_of(read: ReadScene) -> SceneInputs:
@@ -238,13 +248,16 @@ def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
     return re.sub(r"(?<![\w.<>/\\])(?:[A-Za-z]:)?[/\\]+(?:[^\s/\\:'\"()]+[/\\]+)*(?=[^\s/\\])", "", text)
 
 
-def read_for_serving(scene: Scene, model: ModelView) -> ReadScene:
-    scene = without_broken_frames(scene, threads=4)
+def _read(scene: Scene, model: ModelView, reporter: Reporter) -> ReadScene:
+    scene = without_broken_frames(scene, threads=4, on_frame=reporter.frames(progress.CHECKING))
     if model.needs_boxes:
+        reporter.begin(progress.FINDING)
         scene = with_proposals(scene, model.proposals)
+    reporter.begin(progress.SAMPLING)
     frames = sample(scene, model.sampler, model.max_frames)
     inputs = scene_inputs(scene, frames, model.spec)
-    view = gather(scene, frames, model.sampler, max_frames=PAGE_FRAMES)
+    on_frame = reporter.frames(progress.SHOWING)
+    view = gather(scene, frames, model.sampler, max_frames=PAGE_FRAMES, on_frame=on_frame)
     values = {field.name: getattr(inputs, field.name) for field in fields(SceneInputs)}
     arrays = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in values.items()}
     return ReadScene(arrays, replace(view, scene=_without_files(scene)))

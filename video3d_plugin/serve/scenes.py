@@ -21,6 +21,7 @@ from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.scene import SceneInputs
 from video3d_plugin.serve import reading
 from video3d_plugin.serve.limits import BoundedExecutor, Limits
+from video3d_plugin.serve.progress import Progress, ProgressBoard
 from video3d_plugin.serve.reading import ModelView, SceneSource
 from video3d_plugin.serve.worker import WorkerPool
 from video3d_plugin.view import SceneView
@@ -71,6 +72,7 @@ class SceneStore:
         self._scans: OrderedDict[str, Future[LoadedScene]] = OrderedDict()
         self._retry_at: dict[str, float] = {}
         self._remarked: set[str] = set()
+        self._board = ProgressBoard()
         self._uploads: OrderedDict[str, _Upload] = OrderedDict()
         self._count = itertools.count(1)
         self._lock = threading.Lock()
@@ -133,7 +135,15 @@ class SceneStore:
                 del self._scans[other]
             return scan
 
-    def upload(self, archive: Path, filename: str) -> Future[str]:
+    def progress(self, name: str) -> Progress | None:
+        """Return how far a reading has come; None if it has not begun, or has ended.
+
+        Args:
+            name: Name of a scan of the command line, or `progress_name` of an upload.
+        """
+        return self._board.get(name, upload=name not in self._sources)
+
+    def upload(self, archive: Path, filename: str, progress_name: str = "") -> Future[str]:
         """Unpack, check and read a zipped recording.
 
         The archive and the unpacked files are deleted once the scene is in memory, or cannot be used.
@@ -141,6 +151,7 @@ class SceneStore:
         Args:
             archive: The zip file. It is deleted in any case.
             filename: The file's name on its owner's machine.
+            progress_name: The owner's name of the reading, for `progress`; "" for none.
 
         Returns:
             A Future of the scene's name, which cannot be guessed.
@@ -154,7 +165,7 @@ class SceneStore:
             if size > self.limits.bytes:
                 what = f"{size / 1e6:.0f} MB, more than {self.limits.bytes / 1e6:.0f}"
                 raise DataError(what, where=_file_name(filename), remedy="zip fewer frames")
-            return self._upload_readers.submit(self._read_upload, archive, filename)
+            return self._upload_readers.submit(self._read_upload, archive, filename, progress_name)
         except BaseException:
             reading.remove(archive)
             raise
@@ -173,17 +184,20 @@ class SceneStore:
     def _read_scan(self, name: str) -> LoadedScene:
         source = self._sources[name]
         try:
-            loaded = self._in_worker(reading.read_scan, source, roots=(source.path,))
+            note = self._board.writer(name, upload=False)
+            loaded = self._in_worker(reading.read_scan, source, roots=(source.path,), on_report=note)
         except BaseException:
             self._retry_at[name] = time.monotonic() + RETRY_S
             raise
+        finally:
+            self._board.remove(name, upload=False)
         if name not in self._remarked:  # a scan may be dropped from memory and read again
             self._remarked.add(name)
             for line in remarks(loaded.view.scene):  # of uploads, only their owners' pages tell
                 print(line, file=sys.stderr, flush=True)
         return loaded
 
-    def _read_upload(self, archive: Path, filename: str) -> str:
+    def _read_upload(self, archive: Path, filename: str, progress_name: str) -> str:
         stem = "".join(c for c in Path(_file_name(filename)).stem if c.isalnum() or c in "-_")[:40] or "scan"
         folder = self.folder / f"upload-{next(self._count)}"
         renamed = folder / f"{stem}.zip"  # so that error messages use the owner's name of the file
@@ -192,8 +206,10 @@ class SceneStore:
             archive.rename(renamed)
             unpacked = folder / "unpacked"
             unpacked.mkdir()
-            scene = self._in_worker(reading.read_upload, renamed, unpacked, stem, self.limits, roots=(unpacked, folder))
+            args, note = (renamed, unpacked, stem, self.limits), self._board.writer(progress_name, upload=True)
+            scene = self._in_worker(reading.read_upload, *args, roots=(unpacked, folder), on_report=note)
         finally:
+            self._board.remove(progress_name, upload=True)
             reading.remove(archive)
             reading.remove(folder)
         name = f"{stem}-{secrets.token_urlsafe(16)}"
@@ -203,10 +219,12 @@ class SceneStore:
                 self._drop(next(iter(self._uploads)))
         return name
 
-    def _in_worker(self, function: Callable[..., Any], *args: Any, roots: tuple[Path, ...]) -> LoadedScene:
+    def _in_worker(
+        self, function: Callable[..., Any], *args: Any, roots: tuple[Path, ...], on_report: Callable[[Any], None]
+    ) -> LoadedScene:
         """Run a reader in a worker; its errors come back without the paths of `roots`."""
         try:
-            scene = self.workers.run(function, *args, self._model_view())
+            scene = self.workers.run(function, *args, self._model_view(), on_report=on_report)
         except (DataError, MissingError) as error:
             what = reading.without_paths(error.what, roots)
             remedy = None if error.remedy is None else reading.without_paths(error.remedy, roots)

@@ -7,6 +7,7 @@ against code execution.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import io
 import multiprocessing
@@ -28,10 +29,12 @@ from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
 
+_REPORT = "report"
 _MAX_REPLY = 1 << 30  # bytes; a scene with 100 frames and 32 inputs is some 60 MB
 _RECORD_MODULES = (
     "video3d_plugin.inputs_spec",
     "video3d_plugin.scene",
+    "video3d_plugin.serve.progress",
     "video3d_plugin.serve.reading",
     "video3d_plugin.view.cloud",
     "video3d_plugin.view.scene_view",
@@ -77,12 +80,14 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+    def run(self, function: Callable[..., Any], *args: Any, on_report: Callable[[Any], None] | None = None) -> Any:
         """Call a function in a new process and return its result.
 
         Args:
             function: A module-level function.
             *args: Its arguments.
+            on_report: Called, in this thread, with each record that the function sends before its result; for that,
+                the function gets a further argument, which sends a record.
 
         Raises:
             DataError: The call took too long, needed too much memory, or its process ended early.
@@ -91,7 +96,9 @@ class WorkerPool:
         """
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_work, args=(sender, self.seconds, self.memory_bytes, function, args), daemon=True
+            target=_work,
+            args=(sender, self.seconds, self.memory_bytes, function, args, on_report is not None),
+            daemon=True,
         )
         process.start()
         sender.close()
@@ -103,7 +110,9 @@ class WorkerPool:
         timer.daemon = True
         timer.start()
         try:
-            outcome, payload = loads_reply(receiver.recv_bytes(_MAX_REPLY))
+            while (reply := loads_reply(receiver.recv_bytes(_MAX_REPLY)))[0] == _REPORT:
+                if on_report is not None:
+                    on_report(reply[1])
         except (EOFError, OSError):
             if time.monotonic() >= end - 0.5:
                 what, remedy = f"reading took more than {self.seconds:g} seconds", "use a smaller recording"
@@ -119,7 +128,7 @@ class WorkerPool:
             receiver.close()
             with self._lock:
                 self._running.discard(process)
-        return _result(outcome, payload)
+        return _result(*reply)
 
     @property
     def process_ids(self) -> list[int]:
@@ -145,11 +154,23 @@ def _result(outcome: str, payload: Any) -> Any:
     raise RuntimeError(f"unexpected error in a worker process:\n{payload}")
 
 
-def _work(sender: Connection, seconds: float, memory_bytes: int, function: Callable[..., Any], args: tuple) -> None:
-    """The main function of a worker process: make the call and send its outcome through the pipe."""
+def _work(
+    sender: Connection,
+    seconds: float,
+    memory_bytes: int,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    reports: bool,
+) -> None:
+    """The main function of a worker process: make the call, send its reports and its outcome through the pipe."""
     _restrict(seconds, memory_bytes)
+
+    def send(kind: str, value: Any) -> None:
+        sender.send_bytes(pickle.dumps((kind, value), protocol=5))
+
     outcome: tuple[str, Any]
     try:
+        args = (*args, functools.partial(send, _REPORT)) if reports else args
         outcome = "result", function(*args)
     except (DataError, MissingError) as error:
         kind = "missing" if isinstance(error, MissingError) else "data"
@@ -162,7 +183,7 @@ def _work(sender: Connection, seconds: float, memory_bytes: int, function: Calla
         outcome = "error", ("data", what, None, "use a smaller recording")
     except Exception:
         outcome = "bug", traceback.format_exc()
-    sender.send_bytes(pickle.dumps(outcome, protocol=5))
+    send(*outcome)
 
 
 def _restrict(seconds: float, memory_bytes: int) -> None:
@@ -208,5 +229,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def loads_reply(data: bytes) -> tuple[str, Any]:
-    """Unpickle a worker's reply; UnpicklingError for anything that a reply does not consist of."""
-    return _Unpickler(io.BytesIO(data)).load()
+    """Unpickle a worker's reply, (kind, value); UnpicklingError for anything that a reply does not consist of."""
+    reply = _Unpickler(io.BytesIO(data)).load()
+    if not isinstance(reply, tuple) or len(reply) != 2 or not isinstance(reply[0], str):
+        raise pickle.UnpicklingError("a reply is a kind and a value")
+    return reply

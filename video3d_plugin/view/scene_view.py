@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -70,6 +70,7 @@ def gather(
     *,
     max_frames: int = MAX_FRAMES,
     max_points: int = MAX_POINTS,
+    on_frame: Callable[[int, int], None] | None = None,
 ) -> SceneView:
     """Read a scene's frames and build its point cloud.
 
@@ -79,6 +80,7 @@ def gather(
         sampler: Name of the frame sampler.
         max_frames: Maximum number of frames shown. Longer scans are thinned evenly.
         max_points: Maximum number of points of the cloud.
+        on_frame: Called after each frame with the number of frames read so far and that of all that are shown.
 
     Raises:
         DataError: The scene has no frames, or a frame cannot be decoded; the message names its file.
@@ -99,6 +101,8 @@ def gather(
         for frame, (view, depth_m, color) in bar:
             builder.add(depth_m, color, frame.depth_intrinsics, view.world_from_camera)
             views.append(view)
+            if on_frame is not None:
+                on_frame(len(views), len(frames))
     position = {index: number for number, index in enumerate(shown)}
     return SceneView(
         scene=scene,
