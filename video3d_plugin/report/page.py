@@ -47,7 +47,7 @@ def page(runs: Sequence[Run], examples: int = 12, comparisons: Sequence[Comparis
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>3D scene benchmarks</title><style>{STYLE}</style></head><body>"
-        f"<h1>3D scene benchmarks</h1>{_facts(runs)}{_cards(runs)}{_conventions()}"
+        f"<header><h1>3D scene benchmarks</h1>{_facts(runs)}{_cards(runs)}{_conventions()}</header>"
         f"<nav aria-label=Contents>{links}</nav><main>{''.join(sections)}</main></body></html>\n"
     )
 
@@ -131,7 +131,8 @@ def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], exa
         parts += [title, f"<p>{escape(table.counted(result))}{badge}</p>", _bars(get(task), result)]
     parts += ["<details><summary>All numbers beside published ones</summary>", _table(task, ours), "</details>"]
     for run, result in ours:
-        parts += [f"<h3>{escape(run.model)}</h3>" if len(ours) > 1 else "", _examples(get(task), result, examples)]
+        title, level = (f"<h3>{escape(run.model)}</h3>", "h4") if len(ours) > 1 else ("", "h3")
+        parts += [title, _examples(get(task), result, examples, level)]
     return "".join([*parts, "</section>"])
 
 
@@ -144,7 +145,8 @@ def _table(task: str, ours: Sequence[tuple[Run, TaskRun]]) -> str:
         cells = [_own_cell(result, name) for _, result in ours]
         cells += [f"<td>{table.number(s.numbers[task].get(name))}</td>" for s in systems]
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
-    return f"<div class=wide><table><tr><th>metric</th>{''.join(head)}</tr>{''.join(rows)}</table></div>"
+    scrolled = f'<div class=wide tabindex=0 role=region aria-label="{escape(task)}: all numbers">'
+    return f"{scrolled}<table><tr><th>metric</th>{''.join(head)}</tr>{''.join(rows)}</table></div>"
 
 
 def _own_cell(result: TaskRun, name: str) -> str:
@@ -165,7 +167,7 @@ def _bars(spec: TaskSpec, result: TaskRun) -> str:
     return f"<div class=bars>{''.join(rows)}</div>" if rows else ""
 
 
-def _examples(spec: TaskSpec, result: TaskRun, count: int) -> str:
+def _examples(spec: TaskSpec, result: TaskRun, count: int, level: str) -> str:
     if not result.records:
         return "<p class=note>No samples were logged (lmms-eval --log_samples): no examples to show.</p>"
     parts = []
@@ -178,7 +180,8 @@ def _examples(spec: TaskSpec, result: TaskRun, count: int) -> str:
                 f"<div class=example>{_example_body(spec, record, score)}</div>" for record, score in chosen
             )
             by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
-            parts.append(f"<h4>{title} {by}{_KEY if spec.needs_boxes else ''}</h4><div class=examples>{cards}</div>")
+            heading = f"<{level}>{title} {by}{_KEY if spec.needs_boxes else ''}</{level}>"
+            parts.append(f"{heading}<div class=examples>{cards}</div>")
     return "".join(parts)
 
 
