@@ -9,7 +9,7 @@ const LAYERS = [
   ["truth", "true boxes", true, () => V.data.truth.length > 0 || V.data.items.some((item) => item.truth.length)],
   ["proposal", "proposals", false, () => V.data.proposals.length > 0 || V.data.items.some((item) => (item.proposals || []).length)],
   ["labels", "labels", true, () => hasBoxes()],
-  ["names", "labels of all proposals", false, () => LAYERS.find(([name]) => name === "proposal")[3]()],
+  ["names", "all labels", false, () => LAYERS.find(([name]) => name === "proposal")[3]()],
   ["grid", "metre grid", true, () => V.data.cloud.count > 0],
   ["inside", "see through walls", true, () => V.data.cloud.count > 0],
   ["shade", "shading", true, () => V.data.cloud.count > 0],
