@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -74,12 +75,16 @@ class Command:
 @pytest.mark.parametrize("make", [Foreign, Command, lambda: len], ids=["dataclass", "command", "function"])
 def test_a_reply_that_is_not_a_record_is_refused(tmp_path, monkeypatch, make):
     """What a worker that was taken over could send: the reply is read by the server."""
-    import pickle
-
     monkeypatch.chdir(tmp_path)
     with pytest.raises(pickle.UnpicklingError, match="is not part of a worker's reply"):
         worker.loads_reply(pickle.dumps(("result", make())))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reply", ["result", ("result",), (1, 2), ["report", 1]], ids=repr)
+def test_a_reply_is_a_kind_and_a_value(reply):
+    with pytest.raises(pickle.UnpicklingError, match="a kind and a value"):
+        worker.loads_reply(pickle.dumps(reply))
 
 
 @posix

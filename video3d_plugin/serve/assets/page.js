@@ -16,6 +16,7 @@ const MESSAGES = ["message", "scene-message", "upload-message"];
 let latest = null; // the view of the last question: the next question is listed with it
 let point = null; // "x y z" that the question is about
 let shown = null; // the scene in the view
+let choosing = 0; // the timer of a scene that was chosen just now
 let requests = 0; // what comes after a newer request is dropped
 
 async function call(path, body) {
@@ -39,10 +40,9 @@ function read(status, text) {
   return values;
 }
 
-/** Run one request; its error is shown in `message`, and its result is dropped once there is a newer request.
- *
- *  Args: what is done, in words; the name under which the server tells the progress of a reading; the request, a
- *  function that returns a promise; what to do with its result; where an error is shown. */
+/** Run `request`, and hand its result to `finish`; an error is shown in the element `message`. Both are dropped once
+ *  there is a newer request. `what` says what is done; `reading` is the server's name of the reading that may go on
+ *  meanwhile. Resolves to whether it succeeded. */
 async function working(what, reading, request, finish, message = "message") {
   const number = ++requests, current = () => number === requests;
   MESSAGES.forEach((id) => complain(id, ""));
@@ -125,6 +125,7 @@ function ask(event) {
   if (!scene) return refuse("choose or upload a scan first");
   if (!question && point === null) return refuse("write a question, or what to find");
   const show = kindOf(question), asked = { scene, question, show };
+  clearTimeout(choosing); // the reply shows the scene
   if (latest !== null) asked.after = latest;
   if (point !== null) asked.point = point;
   element("question").removeAttribute("aria-invalid");
@@ -254,10 +255,10 @@ function addKind(name, index) {
 }
 
 function listen() {
-  let waiting = 0;
   element("scene").addEventListener("change", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => choose(element("scene").value), CHOOSE_MS);
+    clearTimeout(choosing);
+    setPoint(null);
+    choosing = setTimeout(() => choose(element("scene").value), CHOOSE_MS);
   });
   element("question-form").addEventListener("submit", ask);
   element("question").addEventListener("input", sayKind);
