@@ -169,7 +169,7 @@ def test_a_set_reaches_a_plane_where_its_nearest_surfels_are_near():
     starts = draw.randint(0, 300, 60)
     stops = starts + draw.randint(1, 100, 60)
     order = draw.permutation(400)
-    reaching = boxes._reaching(distances < limit, merge_tree.Segments(order, starts, stops, np.zeros(60)))
+    reaching = boxes.reaching_segments(distances < limit, merge_tree.Segments(order, starts, stops, np.zeros(60)))
     for row, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         ordered = np.sort(distances[:, order[start:stop]], axis=1)
         assert (reaching[row] == (ordered[:, round(0.02 * (stop - start - 1))] < limit)).all()

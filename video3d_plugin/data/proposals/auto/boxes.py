@@ -67,7 +67,7 @@ def candidates_of(surfels: Surfels, shell: Shell, segments: list[Segments]) -> C
     near = np.zeros((len(planes), len(surfels.points)), bool)
     for row, plane in enumerate(planes):
         near[row] = plane.distances(surfels.points) < (_FLOOR_M if _axis(plane) == 2 else _WALL_M)
-    parts = [(*_extents(surfels.points, part), _reaching(near, part), part.borders) for part in segments]
+    parts = [(*_extents(surfels.points, part), reaching_segments(near, part), part.borders) for part in segments]
     low, high, reaching, borders = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     members = [part.order[a:b] for part in segments for a, b in zip(part.starts, part.stops, strict=True)]
     missing = np.maximum(surfels.cell_m - (high - low), 0) / 2  # a flat thing is as thick as a cell
@@ -90,7 +90,7 @@ def _extents(points: np.ndarray, segments: Segments) -> tuple[np.ndarray, np.nda
     return low, high
 
 
-def _reaching(near: np.ndarray, segments: Segments) -> np.ndarray:
+def reaching_segments(near: np.ndarray, segments: Segments) -> np.ndarray:
     """Return (N, P) bool: which sets have more than `_NEAR_SHARE` of their surfels near a plane.
 
     Args:
