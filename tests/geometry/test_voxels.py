@@ -24,6 +24,17 @@ def test_unique_voxels_are_the_set_in_order():
     assert [tuple(cell) for cell in unique_voxels(cloud(), 0.1).tolist()] == expected
 
 
+def test_points_that_are_far_apart_have_the_same_voxels_as_alone():
+    near, far = cloud(500), cloud(500, 1) + np.float32(5000)  # too many voxels in between to mark each
+    both = unique_voxels(np.concatenate([near, far]), 0.1)
+    assert both.tolist() == [*unique_voxels(near, 0.1).tolist(), *unique_voxels(far, 0.1).tolist()]
+
+
+def test_ranks_are_the_places_in_the_set():
+    table = VoxelTable.build(unique_voxels(cloud(3000, 1), 0.1), 0.1)
+    assert table.ranks(table.cells[[3, 5, 900]]).tolist() == [3, 5, 900]
+
+
 def test_no_points_have_no_voxels():
     assert unique_voxels(np.zeros((0, 3), np.float32), 0.1).shape == (0, 3)
 

@@ -136,3 +136,12 @@ def test_ratios_stop_when_enough_is_covered():
 def test_max_frames_bounds_every_sampler():
     for sampler in (mc, mc_ratio90, mc_ratio95):
         assert len(sampler(None, 3, coverage_of(frames(30)))) == 3
+
+
+def test_frames_are_read_once_where_their_own_voxels_are_the_surface():
+    clouds, reads = frames(6), []
+    coverage = Coverage(lambda i: reads.append(i) or clouds[i], len(clouds))
+    mc(None, 3, coverage)
+    assert sorted(reads) == list(range(6))
+    for index, points in enumerate(clouds):
+        assert coverage.seen(index).tolist() == coverage.table.seen_by(points).tolist()

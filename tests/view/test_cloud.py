@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from video3d_plugin.view.cloud import CloudBuilder, stride_for, voxel_for
-from video3d_plugin.view.scene_view import frames_to_show, gather, up_axis, upright
+from video3d_plugin.view.cloud import MAX_POINTS, POINT_BYTES, CloudBuilder, stride_for, voxel_for
+from video3d_plugin.view.page import page
+from video3d_plugin.view.scene_view import IMAGE_BYTES, fitting_points, frames_to_show, gather, up_axis, upright
 
 K = np.array([[100.0, 0, 31.5, 0], [0, 100.0, 23.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
@@ -103,3 +104,12 @@ def test_chosen_frames_are_shown_whatever_the_limit(scene):
     names = [view.frames[i].name for i in view.chosen]
     assert names == [scene.frames[1].name, scene.frames[6].name]
     assert view.unshown == len(scene.frames) - len(view.frames) > 0
+
+
+def test_page_of_many_large_images_has_fewer_points_and_stays_below_12_mb(view):
+    frame = view.frames[0]
+    large = [replace(frame, image=bytes(IMAGE_BYTES // 250))] * 250
+    assert fitting_points(view.frames) == MAX_POINTS > fitting_points(large) > 300_000
+    points = IMAGE_BYTES + POINT_BYTES * fitting_points(large)
+    rest = len(page(replace(view, frames=())).encode()) - 16 * len(view.cloud) + 250 * 400
+    assert points * 4 / 3 + rest < 12_000_000

@@ -25,7 +25,7 @@ def test_the_data_comes_back_as_it_went_in(view, item):
     assert data["scene"] == view.scene.scene_id and data["about"] == {"model": "mini"}
     assert len(data["frames"]) == len(view.frames) and data["chosen"] == list(view.chosen)
     assert np.allclose(np.array(data["frames"][2]["pose"]).reshape(4, 4), view.frames[2].world_from_camera, atol=1e-5)
-    assert base64.b64decode(data["frames"][0]["jpeg"]) == view.frames[0].jpeg
+    assert base64.b64decode(data["frames"][0]["image"]) == view.frames[0].image
     assert np.allclose(data["proposals"], view.scene.proposals, atol=1e-3)
     assert data["items"][0]["proposals"] is None and data["items"][0]["scores"] == item["scores"]
     other = data_of(page(view, [{**item, "proposals": [[0, 0, 0, 1, 1, 1]], "scores": [1.0]}]))

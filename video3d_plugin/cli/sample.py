@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 def sample_all(
     scene: Scene, names: list[str], max_frames: int, skip_broken: bool = False
 ) -> tuple[Coverage, list[Sampled]]:
-    """Run samplers on a scan. Every frame is read twice at most, however many samplers there are.
+    """Run samplers on a scan. Every frame is read once, however many samplers there are.
 
     Args:
         scene: The scan.
@@ -105,10 +105,8 @@ def sample_all(
     from video3d_plugin.data.inputs import sample, scene_coverage
 
     coverage = scene_coverage(scene)
-    with tqdm(total=2 * len(scene.frames), desc="frames", disable=None, delay=1) as bar:
+    with tqdm(total=len(scene.frames), desc="frames", disable=None, delay=1) as bar:
         coverage.frame_points = _counted(coverage.frame_points, bar)
-        assert coverage.visible_voxels is not None
-        coverage.visible_voxels = _counted(coverage.visible_voxels, bar)
         everything = _union(coverage, range(len(scene.frames)))
         results = []
         for name in names:

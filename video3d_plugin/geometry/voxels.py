@@ -8,6 +8,7 @@ import numpy as np
 
 _OUTSIDE = np.int32(-1)
 _ROWS_AT_ONCE = 64
+_MARKED_CELLS = 1 << 24  # marking as many cells as these costs less than sorting the points of a frame
 _MAX_CELLS = 1 << 27  # 134 million cells = 512 MB of look-up table: above it the extent is not a room
 
 
@@ -29,15 +30,21 @@ def voxel_indices(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
 
 def unique_voxels(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
     """Return the distinct voxels of finite points (M, 3), metres: (K, 3) int32 in lexicographic order."""
-    cells = voxel_indices(points.reshape(-1, 3), voxel_size_m).astype(np.int64)
-    if not len(cells):
+    planes = np.ascontiguousarray(voxel_indices(points.reshape(-1, 3), voxel_size_m).T, np.int64)
+    if not planes.shape[1]:
         return np.zeros((0, 3), np.int32)
-    low = cells.min(0)
-    span = cells.max(0) - low + 1
-    if float(span[0]) * float(span[1]) * float(span[2]) > 1 << 62:  # more than a code below holds
-        return np.unique(cells, axis=0).astype(np.int32)
-    codes = ((cells[:, 0] - low[0]) * span[1] + (cells[:, 1] - low[1])) * span[2] + (cells[:, 2] - low[2])
-    codes = np.unique(codes)
+    low = planes.min(1)
+    span = planes.max(1) - low + 1
+    volume = float(span[0]) * float(span[1]) * float(span[2])
+    if volume > 1 << 62:  # more than a code below holds
+        return np.unique(planes.T, axis=0).astype(np.int32)
+    codes = ((planes[0] - low[0]) * span[1] + (planes[1] - low[1])) * span[2] + (planes[2] - low[2])
+    if volume <= _MARKED_CELLS:
+        occupied = np.zeros(int(volume), bool)
+        occupied[codes] = True
+        codes = np.flatnonzero(occupied)
+    else:
+        codes = np.unique(codes)
     z, rest = codes % span[2], codes // span[2]
     return (np.stack([rest // span[1], rest % span[1], z], 1) + low).astype(np.int32)
 
@@ -83,6 +90,10 @@ class VoxelTable:
         table = np.full(tuple(shape), _OUTSIDE)
         table[tuple((cells - origin).T)] = np.arange(len(cells), dtype=np.int32)
         return cls(cells, origin, table, float(voxel_size_m))
+
+    def ranks(self, cells: np.ndarray) -> np.ndarray:
+        """Return the ranks (K,) int32 of voxels of the set, (K, 3) in lexicographic order: ascending."""
+        return self.table[tuple((cells - self.origin).T)]
 
     def seen_by(self, points: np.ndarray) -> np.ndarray:
         """Return the ranks, ascending int32, of the voxels that contain at least one of the points (M, 3), metres."""

@@ -69,6 +69,7 @@ class Coverage:
     visible_voxels: Callable[[int, VoxelTable], np.ndarray] | None = None
     scene_id: str | None = None
     _seen: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _own_cells: Sequence[np.ndarray] = field(default=(), repr=False)  # of each frame, where the table is their union
     _computed: dict[int, Selection] = field(default_factory=dict, repr=False)  # by number of candidates
 
     @cached_property
@@ -80,8 +81,8 @@ class Coverage:
         """
         cells = self.surface_cells()
         if cells is None or not len(cells):
-            frames = range(self.frame_count)
-            cells = _union([unique_voxels(self.frame_points(i), self.voxel_size_m) for i in frames])
+            own = [unique_voxels(self.frame_points(i), self.voxel_size_m) for i in range(self.frame_count)]
+            cells, self._own_cells = _union(own), own
         if not len(cells):
             remedy = "coverage needs depth, the sampler `uniform` does not"
             raise DataError("no frame has a measured depth", where=self.scene_id, remedy=remedy)
@@ -104,9 +105,15 @@ class Coverage:
     def seen(self, index: int) -> np.ndarray:
         """Return the voxels that a frame sees, as ascending int32 ranks in `table`."""
         if index not in self._seen:
-            visible_voxels = self.visible_voxels or (lambda i, table: table.seen_by(self.frame_points(i)))
-            self._seen[index] = visible_voxels(index, self.table)
+            self._seen[index] = self._compute_seen(index)
         return self._seen[index]
+
+    def _compute_seen(self, index: int) -> np.ndarray:
+        table = self.table
+        if self._own_cells:
+            return table.ranks(self._own_cells[index])
+        visible_voxels = self.visible_voxels or (lambda i, table: table.seen_by(self.frame_points(i)))
+        return visible_voxels(index, table)
 
     def select(self, max_frames: int) -> Selection:
         """Select up to `max_frames` frames greedily. The result does not depend on earlier calls.

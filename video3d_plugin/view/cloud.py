@@ -8,6 +8,7 @@ import numpy as np
 
 VOXEL_M = 0.015
 MAX_POINTS = 450_000
+POINT_BYTES = 12  # of the page: position, colour and normal
 SAMPLES = 8_000_000  # pixels read from all frames together, before thinning
 _EDGE = 0.04  # relative depth difference to a neighbour above which a pixel lies between two surfaces
 _MERGE_ROWS = 3_000_000
@@ -64,7 +65,7 @@ class CloudBuilder:
             world_from_camera: (4, 4) pose.
         """
         step = self.stride
-        solid = _solid(depth_m)[::step, ::step]
+        solid = _solid(depth_m, step)
         rows, columns = np.nonzero(solid)
         grid = _back_projected(depth_m[::step, ::step].astype(np.float64), step, intrinsics)
         rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
@@ -152,16 +153,15 @@ def _normals(grid: np.ndarray, solid: np.ndarray) -> np.ndarray:
     return normals
 
 
-def _solid(depth_m: np.ndarray) -> np.ndarray:
-    """(H, W) bool: measured, and not between a near and a far surface."""
-    solid = depth_m > 0
-    limit = depth_m * _EDGE
-    for axis in (0, 1):
-        near, far = [slice(None)] * 2, [slice(None)] * 2
-        near[axis], far[axis] = slice(None, -1), slice(1, None)
-        gap = np.abs(np.diff(depth_m, axis=axis))
-        solid[tuple(near)] &= gap <= limit[tuple(near)]
-        solid[tuple(far)] &= gap <= limit[tuple(far)]
+def _solid(depth_m: np.ndarray, step: int) -> np.ndarray:
+    """(h, w) bool of every `step`-th pixel: measured, and not between a near and a far surface."""
+    sampled = depth_m[::step, ::step]
+    solid, limit = sampled > 0, sampled * _EDGE
+    padded = np.pad(depth_m, 1, mode="edge")
+    height, width = depth_m.shape
+    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        beside = padded[down : down + height : step, right : right + width : step]
+        solid &= np.abs(beside - sampled) <= limit
     return solid
 
 

@@ -107,7 +107,7 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
                 "pose": np.round(frame.world_from_camera, 6).ravel().tolist(),
                 "camera": np.round(frame.camera, 4).tolist(),
                 "size": frame.size,
-                "jpeg": base64.b64encode(frame.jpeg).decode(),
+                "image": base64.b64encode(frame.image).decode(),
             }
             for frame in view.frames
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,16 @@ def _log_frames(rr: Any, recording: Any, view: SceneView) -> None:
             "world/camera/image",
             rr.Pinhole(focal_length=[fx, fy], principal_point=[cx, cy], width=width, height=height),
         )
-        recording.log("world/camera/image/rgb", rr.EncodedImage(contents=frame.jpeg, media_type="image/jpeg"))
+        recording.log("world/camera/image/rgb", rr.EncodedImage(contents=_jpeg(frame.image), media_type="image/jpeg"))
+
+
+def _jpeg(image: bytes) -> bytes:
+    """The image as JPEG: Rerun's viewer does not read WebP."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.open(io.BytesIO(image)).save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 def _log_boxes(rr: Any, recording: Any, name: str, boxes: Any, labels: Any = None, static: bool = False) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -14,11 +15,26 @@ from tqdm import tqdm
 from video3d_plugin.data.frames import open_color, read_depth_m
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Frame, Scene
-from video3d_plugin.view.cloud import MAX_POINTS, Cloud, CloudBuilder, stride_for, voxel_for
+from video3d_plugin.view.cloud import MAX_POINTS, POINT_BYTES, Cloud, CloudBuilder, stride_for, voxel_for
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_FRAMES = 300
-IMAGE_BYTES = 18_000_000  # of all frames' JPEGs together, before base64 makes them a third larger
-_SIZES = ((960, 82), (720, 80), (560, 78), (420, 75), (320, 70))  # (longest side in pixels, JPEG quality)
+# Base64 makes images and points a third larger; the page's own scripts take the rest of 12 MB.
+PAGE_BYTES = 8_300_000  # images and points together
+IMAGE_BYTES = 4_300_000  # of all frames' images together
+_SIZES = (
+    (960, 75),
+    (760, 70),
+    (640, 65),
+    (640, 55),
+    (560, 55),
+    (480, 55),
+    (400, 55),
+    (320, 50),
+)  # (longest side, quality)
+_TRIED = 3  # frames whose images are encoded to select one of them
 
 
 @dataclass(frozen=True)
@@ -27,14 +43,14 @@ class ViewFrame:
 
     Attributes:
         name: The frame's name.
-        jpeg: The colour image, scaled down.
+        image: The colour image as WebP, scaled down.
         world_from_camera: (4, 4) pose; camera frame x right, y down, z forward.
         camera: fx, fy, cx, cy in pixels of an image of `size`.
         size: (height, width) that `camera` refers to.
     """
 
     name: str
-    jpeg: bytes = field(repr=False)
+    image: bytes = field(repr=False)
     world_from_camera: np.ndarray
     camera: tuple[float, float, float, float]
     size: tuple[int, int]
@@ -69,7 +85,7 @@ def gather(
     sampler: str = "",
     *,
     max_frames: int = MAX_FRAMES,
-    max_points: int = MAX_POINTS,
+    max_points: int | None = None,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> SceneView:
     """Read a scene's frames and build its point cloud.
@@ -79,7 +95,7 @@ def gather(
         chosen: Indices into `scene.frames` of sampled frames; these are always shown.
         sampler: Name of the frame sampler.
         max_frames: Maximum number of frames shown. Longer scans are thinned evenly.
-        max_points: Maximum number of points of the cloud.
+        max_points: Maximum number of points of the cloud; by default as many as PAGE_BYTES leaves, up to MAX_POINTS.
         on_frame: Called after each frame with the number of frames read so far and that of all that are shown.
 
     Raises:
@@ -106,7 +122,7 @@ def gather(
     position = {index: number for number, index in enumerate(shown)}
     return SceneView(
         scene=scene,
-        cloud=builder.cloud(max_points),
+        cloud=builder.cloud(fitting_points(views) if max_points is None else max_points),
         frames=tuple(views),
         chosen=tuple(dict.fromkeys(position[int(i)] for i in chosen)),
         sampler=sampler,
@@ -154,21 +170,32 @@ def frames_to_show(count: int, chosen: Sequence[int], limit: int) -> list[int]:
 
 
 def _image_size(frames: Sequence[Frame]) -> tuple[int, int]:
-    """The largest of _SIZES with which all frames fit in IMAGE_BYTES, estimated from one of them."""
+    """The largest of _SIZES with which all frames fit in IMAGE_BYTES, estimated from a few of them."""
     if not frames:
         raise DataError("the scene has no frame to show")
-    image = open_color(frames[len(frames) // 2])
+    images = [open_color(frames[i]) for i in {int(i) for i in np.linspace(0, len(frames) - 1, _TRIED)}]
     for side, quality in _SIZES[:-1]:
-        if len(_jpeg(image, side, quality)) * 1.15 * len(frames) <= IMAGE_BYTES:
+        mean = sum(len(_encoded(image, side, quality)) for image in images) / len(images)
+        if mean * 1.1 * len(frames) <= IMAGE_BYTES:
             return side, quality
     return _SIZES[-1]
 
 
-def _jpeg(image, side: int, quality: int) -> bytes:
+def fitting_points(frames: Sequence[ViewFrame]) -> int:
+    """Return how many points the frames' images leave room for in a page, up to MAX_POINTS.
+
+    Args:
+        frames: The frames of the page.
+    """
+    left = PAGE_BYTES - sum(len(frame.image) for frame in frames)
+    return min(MAX_POINTS, max(left // POINT_BYTES, MAX_POINTS // 3))
+
+
+def _encoded(image: Image.Image, side: int, quality: int) -> bytes:
     small = image.copy()
     small.thumbnail((side, side))
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=quality, optimize=True)
+    small.save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
 
 
@@ -181,7 +208,7 @@ def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFram
     k = frame.depth_intrinsics
     view = ViewFrame(
         name=frame.name,
-        jpeg=_jpeg(image, side, quality),
+        image=_encoded(image, side, quality),
         world_from_camera=scene.world_from_scan @ frame.scan_from_camera,
         camera=(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])),
         size=(height, width),

@@ -24,7 +24,7 @@ function bytesOf(base64) {
   return bytes;
 }
 
-const imageOf = (frame) => `data:image/jpeg;base64,${frame.jpeg}`;
+const imageOf = (frame) => `data:image/webp;base64,${frame.image}`;
 
 function metres(value) {
   return `${value.toFixed(2)} m`;
