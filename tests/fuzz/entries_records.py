@@ -185,6 +185,7 @@ def score_samples(folder: Path) -> None:
 def report_results(folder: Path) -> None:
     from video3d_plugin.report.page import write_page
     from video3d_plugin.report.results import read_results
+    from video3d_plugin.report.scenes import Scenes
     from video3d_plugin.report.table import as_text
 
     _no_java()
@@ -193,7 +194,7 @@ def report_results(folder: Path) -> None:
         for task in run.tasks.values():
             check_values(task.values, task.counts)
     as_text(runs, True)
-    write_page(runs, folder / "report.html", 2)
+    write_page(runs, Scenes(folder / "report.html"), 2)
 
 
 def view_files(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -12,7 +14,9 @@ from video3d_plugin.cli import report
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import Scorer
 from video3d_plugin.report import overview, page, published, results, table, worst
-from video3d_plugin.report.draw import top_view
+from video3d_plugin.report.draw import plan
+from video3d_plugin.report.scenes import Scenes, scene_ids
+from video3d_plugin.scene import Instance
 from video3d_plugin.tasks import get, usable
 
 BOX = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
@@ -148,7 +152,7 @@ def test_every_bar_has_a_metric_of_that_name():
 class Reader(HTMLParser):
     """Tags that are open at the end, and all that were seen."""
 
-    VOID = {"meta", "br", "rect"}
+    VOID = {"meta", "br", "rect", "path"}
 
     def __init__(self, text):
         super().__init__()
@@ -171,7 +175,7 @@ class Reader(HTMLParser):
 
 def test_the_page_is_whole_and_holds_no_script_and_no_link(tmp_path, plain):
     runs = results.read_results(write_run(tmp_path / "a", model=NASTY), plain)
-    reader = Reader(page.page(runs))
+    reader = Reader(page.page(runs, Scenes(tmp_path / "r.html")))
     assert reader.open == [] and {"script", "img", "link", "iframe"} & set(reader.seen) == set()
     assert not any(name.startswith("on") or name == "src" for name, _ in reader.attributes)
     links = [value for name, value in reader.attributes if name == "href"]
@@ -180,11 +184,11 @@ def test_the_page_is_whole_and_holds_no_script_and_no_link(tmp_path, plain):
     assert {link[1:] for link in links} <= set(ids)
     text = "".join(reader.data)
     assert NASTY in text and "58.12" in text and "Worst examples" in text
-    assert "width:50.0%" in page.page(runs)
+    assert "width:50.0%" in page.page(runs, Scenes(tmp_path / "r.html"))
 
 
 def test_the_page_without_samples_says_how_to_get_examples(tmp_path, plain):
-    text = page.page(results.read_results(write_run(tmp_path / "a", samples=False), plain))
+    text = page.page(results.read_results(write_run(tmp_path / "a", samples=False), plain), Scenes(tmp_path / "r.html"))
     assert "--log_samples" in text and "Worst examples" not in text
 
 
@@ -209,19 +213,80 @@ def test_the_worst_caption_is_the_one_that_says_something_else(plain):
     assert record["caption"] == "nothing" and score == 0
 
 
-def test_a_drawing_from_above_by_hand():
-    svg = top_view(get("scanrefer"), RECORDS["scanrefer"][1])
-    # Boxes span -0.5 .. 4.5 m, so 210 px are 5 m: the true cube is 42 px wide, at the lower left.
-    assert '<rect class="truth" x="5.0" y="173.0" width="42.0" height="42.0"/>' in svg
-    assert svg.count('class="proposal"') == 2 and svg.count('class="predicted"') == 1
+def test_a_plan_by_hand():
+    svg = plan(get("scanrefer"), RECORDS["scanrefer"][1])
+    # Boxes span -0.5 to 4.5 m, with 1.5 m around them -2 to 6 m: 420 units are 8 m, and 1 m is 52.5.
+    assert '<rect class="truth" x="78.8" y="288.8" width="52.5" height="52.5"/>' in svg
+    assert svg.count('class="proposal"') == 2 and svg.count('rect class="predicted"') == 1
+    assert ">true</text>" in svg and ">chosen</text>" in svg and "8.0 m across: true, chosen" in svg
     nothing = {"task": "multi3drefer", "gt_boxes": [], "chosen": {"mass0.4": {"boxes": []}}, "prediction": None}
-    assert top_view(get("multi3drefer"), nothing) == ""
+    assert plan(get("multi3drefer"), nothing) == ""
 
 
-def test_a_drawing_of_one_point_does_not_divide_by_zero():
+def test_a_plan_names_the_objects_of_the_scene():
+    beside = [4.2, *FAR[1:]]
+    objects = [Instance(1, "arm chair", BOX), Instance(2, NASTY, beside), Instance(3, "tv", [1, 2, 0, 1, 1, 1])]
+    svg = plan(get("scanrefer"), RECORDS["scanrefer"][1], objects)
+    assert ">true: arm chair</text>" in svg and ">tv</text>" in svg and svg.count('rect class="object"') == 2
+    assert "<script" not in svg and "chosen: &lt;script&gt;" in svg  # the object that the chosen box overlaps most
+    assert plan(get("scan2cap"), RECORDS["scan2cap"][0]).count(">true: chair</text>") == 1  # of the document
+
+
+def test_texts_of_a_plan_do_not_overlap():
+    objects = [Instance(n, "chair", [n * 0.2, 0.1 * n, 0, 1, 1, 1]) for n in range(12)]
+    svg = plan(get("scanrefer"), RECORDS["scanrefer"][0], objects)
+    texts = re.findall(r'<text class="(?:object|truth|predicted)" x="(.*?)" y="(.*?)">(.*?)<', svg)
+    places = [(float(x), float(y), len(text) * 3.3) for x, y, text in texts]
+    assert len(places) > 2
+    for i, (x, y, half) in enumerate(places):
+        assert all(abs(x - a) >= half + b - 0.2 or abs(y - v) >= 13.8 for a, v, b in places[:i])
+
+
+def test_a_plan_of_one_point_does_not_divide_by_zero():
     record = {"task": "scanrefer", "gt_box": [1, 1, 1, 0, 0, 0], "box": None, "prediction": "x"}
-    drawing = top_view(get("scanrefer"), record)
+    drawing = plan(get("scanrefer"), record)
     assert drawing and "nan" not in drawing and "inf" not in drawing
+
+
+def test_an_example_links_to_its_question_where_its_scene_has_a_page(tmp_path, plain):
+    runs = results.read_results(write_run(tmp_path / "a"), plain)
+    assert scene_ids(runs, (), 12) == ["s"]
+    scenes = Scenes(tmp_path / "my report.html", command="video3d report a --data DATA --view")
+    text = page.page(runs, scenes)
+    assert "s (no page: not made yet)" in text and "<code>video3d report a --data DATA --view</code>" in text
+    failed = page.page(runs, replace(scenes, reasons={"s": "DATA: no scene 's'"}))
+    assert "s (no page: DATA: no scene &#x27;s&#x27;)" in failed and "<code>" not in failed
+    scenes.page("s").parent.mkdir()
+    scenes.page("s").write_text("")
+    text = page.page(runs, scenes)
+    assert 'href="my%20report_scenes/s.html#task=scanrefer&amp;id=s%7C3%7C1"' in text and "no page" not in text
+    assert scenes.link(RECORDS["scanrefer"][0], "a b").endswith("&by=a+b")
+
+
+@pytest.mark.parametrize("scene_id", ["../s", "a/b", "", ".", "..", "s\0", "\ud800", "x" * 200])
+def test_a_scene_whose_id_is_no_files_name_has_no_page(tmp_path, scene_id):
+    assert Scenes(tmp_path / "r.html").page(scene_id) is None
+    assert Scenes(tmp_path / "r.html").link({**RECORDS["scanrefer"][0], "scene_id": scene_id}) == ""
+
+
+def test_the_command_writes_the_pages_of_the_examples_scenes(tmp_path, room_root, monkeypatch, capsys):
+    pytest.importorskip("pycocoevalcap")
+    from video3d_plugin import load_scene
+
+    scene = load_scene(room_root)
+    here = {**sqa3d(0, "TV"), "scene_id": scene.scene_id}
+    write_run(tmp_path / "a", tasks={"sqa3d": [here, {**sqa3d(1, "TV"), "scene_id": "gone"}]})
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    arguments = [str(tmp_path / "a"), "--without-meteor", "--view"]
+    monkeypatch.delenv("VIDEO3D_DATA", raising=False)
+    with pytest.raises(DataError, match="--view needs the scenes .add --data DATA"):
+        report.run(parser.parse_args(arguments))
+    assert report.run(parser.parse_args([*arguments, "--data", str(room_root)])) == 0
+    assert "no page of scene gone: " in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "a/report_scenes").iterdir()] == [f"{scene.scene_id}.html"]
+    text = (tmp_path / "a/report.html").read_text()
+    assert f'href="report_scenes/{scene.scene_id}.html#task=sqa3d&amp;id=0"' in text and "gone (no page: " in text
 
 
 def test_folders_that_hold_nothing_and_broken_files_are_errors(tmp_path, plain):
@@ -310,7 +375,7 @@ def test_the_first_screen_has_numbers_published_ones_and_why_they_do_not_compare
     found = by_task["scanrefer"]
     assert (found.metric, found.value, found.published) == ("v3d_acc@0.5", 50, 51.72)
     assert found.difference == pytest.approx(50 - 51.72) and found.reason == "2 of 10 questions were asked"
-    reader = Reader(page.page([run]))
+    reader = Reader(page.page([run], Scenes(tmp_path / "r.html")))
     text = "".join(reader.data)
     assert "not comparable" in text and "2026-11-22" in text and "models/tiny" in text
     assert text.index("-1.72") < text.index("Worst examples") and "Typical examples" in text

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from video3d_plugin.cli.common import add_metric_arguments
-from video3d_plugin.errors import DataError
+from video3d_plugin.cli.report_scenes import with_scenes
+from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.report import compare
 from video3d_plugin.report.page import write_page
 from video3d_plugin.report.results import Run, read_results
+from video3d_plugin.report.scenes import Scenes, scene_ids
 from video3d_plugin.report.table import as_text
 
 EPILOG = """\
 examples:
-  video3d report results/
-  video3d report before/ after/      also the differences by type and the questions that changed
+  video3d report results/                          beside published numbers
+  video3d report before/ after/                    also the differences by type and the questions that changed
+  video3d report results/ --data DATA --view       each example has a link into its scene's page in 3D
 """
 
 
@@ -36,11 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=int, default=12, metavar="N", help="worst examples shown of each task (default: %(default)s)"
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="folder of the scenes, prepared or not: names the objects in the examples (default: VIDEO3D_DATA)",
+    )
+    parser.add_argument(
+        "--view",
+        action="store_true",
+        help="write the viewer's page of each example's scene beside the report, and link to it; 10 to 20 s a scene",
+    )
     add_metric_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table and write the page; return the exit status."""
+    """Print the table, write the page and those of the scenes; return the exit status."""
+    data = args.data or (Path(os.environ["VIDEO3D_DATA"]) if os.environ.get("VIDEO3D_DATA") else None)
+    if args.view and data is None:
+        raise DataError("--view needs the scenes", remedy="add --data DATA, or set VIDEO3D_DATA")
+    if args.data is not None and not args.data.exists():
+        raise MissingError("no such folder of scenes", where=args.data, remedy="give the folder of video3d prepare")
     with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
         read = [(folder, read_results(folder, score)) for folder in args.results]
     runs = [_named(run, folder) if len(read) > 1 else run for folder, found in read for run in found]
@@ -50,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{compare.as_text(runs, comparisons)}")
     folder = args.results[0] if args.results[0].is_dir() else args.results[0].parent
     path = args.html or folder / "report.html"
-    write_page(runs, path, max(0, args.examples), comparisons)
+    count = max(0, args.examples)
+    command = " ".join(["video3d report", *map(str, args.results), f"--data {data or 'DATA'} --view"])
+    scenes = Scenes(path, command=command)
+    if data is not None:
+        scenes = with_scenes(scenes, data, scene_ids(runs, comparisons, count), runs if args.view else ())
+    write_page(runs, scenes, count, comparisons)
     print(f"\n{path}")
     return 0
 

@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from video3d_plugin.files.atomic import write_bytes
 from video3d_plugin.report import table
 from video3d_plugin.report.compare import Comparison, signed
-from video3d_plugin.report.draw import top_view
+from video3d_plugin.report.examples import ExampleCards
 from video3d_plugin.report.overview import Headline, headlines, why_not_comparable
 from video3d_plugin.report.results import Run, TaskRun
+from video3d_plugin.report.scenes import Scenes
 from video3d_plugin.report.style import STYLE
-from video3d_plugin.report.worst import typical, worst
+from video3d_plugin.report.worst import SHOWN_CHANGES
 from video3d_plugin.tasks import TaskSpec, get, usable
 
-TYPICAL = 4  # typical examples of each task and run
 
-
-def write_page(runs: Sequence[Run], path: Path, examples: int = 12, comparisons: Sequence[Comparison] = ()) -> None:
-    """Write the page. An existing file is replaced only once the new one is complete.
+def write_page(runs: Sequence[Run], scenes: Scenes, examples: int = 12, comparisons: Sequence[Comparison] = ()) -> None:
+    """Write the page to `scenes.report`. An existing file is replaced only once the new one is complete.
 
     Args:
         runs: Results (`report.results`).
-        path: The HTML file.
+        scenes: What is known of the scenes of the examples.
         examples: Number of worst examples for each task and run.
         comparisons: Comparisons of two runs (`report.compare`).
     """
-    write_bytes(path, page(runs, examples, comparisons).encode("utf-8", errors="replace"))
+    write_bytes(scenes.report, page(runs, scenes, examples, comparisons).encode("utf-8", errors="replace"))
 
 
-def page(runs: Sequence[Run], examples: int = 12, comparisons: Sequence[Comparison] = ()) -> str:
+def page(runs: Sequence[Run], scenes: Scenes, examples: int = 12, comparisons: Sequence[Comparison] = ()) -> str:
     """Return the page that `write_page` writes."""
+    cards = ExampleCards(scenes, with_run=len(runs) > 1)
     sections, contents = [], []
     for comparison in comparisons:
         contents.append((f"compare-{comparison.host_name}", f"{comparison.host_name}: difference"))
-        sections.append(_comparison(comparison))
+        sections.append(_comparison(comparison, cards, runs))
     for task in usable():
         for host_name in sorted({name for run in runs for name, t in run.tasks.items() if t.task == task}):
             ours = [(run, run.tasks[host_name]) for run in runs if host_name in run.tasks]
             contents.append((f"task-{host_name}", host_name))
-            sections.append(_section(task, host_name, ours, examples))
+            sections.append(_section(task, host_name, ours, examples, cards))
     links = "".join(f'<a href="#{escape(anchor)}">{escape(text)}</a>' for anchor, text in contents)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>3D scene benchmarks</title><style>{STYLE}</style></head><body>"
-        f"<header><h1>3D scene benchmarks</h1>{_facts(runs)}{_cards(runs)}{_conventions()}</header>"
+        f"<header><h1>3D scene benchmarks</h1>{_facts(runs)}{_cards(runs)}{_conventions()}{cards.note()}</header>"
         f"<nav aria-label=Contents>{links}</nav><main>{''.join(sections)}</main></body></html>\n"
     )
 
@@ -94,7 +93,7 @@ def _conventions() -> str:
     return f"<details><summary>{title}</summary><p class=note>{text}</p></details>"
 
 
-def _comparison(comparison: Comparison) -> str:
+def _comparison(comparison: Comparison, cards: ExampleCards, runs: Sequence[Run]) -> str:
     rows = []
     for name in comparison.names:
         difference = comparison.difference(name)
@@ -103,26 +102,22 @@ def _comparison(comparison: Comparison) -> str:
         cells = "".join(f"<td>{value}</td>" for value in values)
         rows.append(f"<tr><td>{escape(name)}</td>{cells}<td class='{kind}'>{signed(difference)}</td></tr>")
     head = "<tr><th>metric</th><th>first</th><th>second</th><th>difference</th></tr>"
-    better = [c for c in comparison.changed if c.gain > 0]
-    worse = [c for c in comparison.changed if c.gain < 0]
     name = escape(comparison.host_name)
     parts = [
         f'<section><h2 id="compare-{name}">{name}: second less first</h2>',
         f"<div class=wide><table>{head}{''.join(rows)}</table></div>",
     ]
-    spec = get(comparison.first.task)
+    better = [c for c in comparison.changed if c.gain > 0]
+    worse = [c for c in comparison.changed if c.gain < 0]
     for title, changes in (("Better", better), ("Worse", worse[::-1])):
-        cards = "".join(
-            f"<div class=example><p class=note>{c.scores[0]:.2f} before, {c.scores[1]:.2f} after</p>"
-            f"{_example_body(spec, c.before, c.scores[0])}{_example_body(spec, c.after, c.scores[1])}</div>"
-            for c in changes[:12]
-        )
-        parts.append(f"<details open><summary>{title}: {len(changes)} of {comparison.shared} questions</summary>")
-        parts.append(f"<div class=examples>{cards}</div></details>")
+        shown = "".join(cards.change(comparison, change, runs) for change in changes[:SHOWN_CHANGES])
+        first = f", the first {SHOWN_CHANGES} shown" if len(changes) > SHOWN_CHANGES else ""
+        count = f"{title}: {len(changes)} of {comparison.shared} questions{first}"
+        parts.append(f"<details open><summary>{count}</summary><div class=examples>{shown}</div></details>")
     return "".join([*parts, "</section>"])
 
 
-def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], examples: int) -> str:
+def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], examples: int, cards: ExampleCards) -> str:
     parts = [f'<section><h2 id="task-{escape(host_name)}">{escape(host_name)}</h2>']
     for run, result in ours:
         title = f"<h3>{escape(run.model)}</h3>" if len(ours) > 1 else ""
@@ -132,7 +127,7 @@ def _section(task: str, host_name: str, ours: Sequence[tuple[Run, TaskRun]], exa
     parts += ["<details><summary>All numbers beside published ones</summary>", _table(task, ours), "</details>"]
     for run, result in ours:
         title, level = (f"<h3>{escape(run.model)}</h3>", "h4") if len(ours) > 1 else ("", "h3")
-        parts += [title, _examples(get(task), result, examples, level)]
+        parts += [title, cards.of_task(get(task), run, result, examples, level)]
     return "".join([*parts, "</section>"])
 
 
@@ -165,43 +160,3 @@ def _bars(spec: TaskSpec, result: TaskRun) -> str:
         fill = f'<div class=track><div class=fill style="width:{width:.1f}%"></div></div>'
         rows.append(f"<div>{escape(label)}</div>{fill}<div>{table.number(value)}</div>")
     return f"<div class=bars>{''.join(rows)}</div>" if rows else ""
-
-
-def _examples(spec: TaskSpec, result: TaskRun, count: int, level: str) -> str:
-    if not result.records:
-        return "<p class=note>No samples were logged (lmms-eval --log_samples): no examples to show.</p>"
-    parts = []
-    for title, chosen in (
-        ("Worst examples", worst(spec, result.records, count)),
-        ("Typical examples", typical(spec, result.records, min(count, TYPICAL))),
-    ):
-        if chosen:
-            cards = "".join(
-                f"<div class=example>{_example_body(spec, record, score)}</div>" for record, score in chosen
-            )
-            by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
-            heading = f"<{level}>{title} {by}{_KEY if spec.needs_boxes else ''}</{level}>"
-            parts.append(f"{heading}<div class=examples>{cards}</div>")
-    return "".join(parts)
-
-
-_KEY = (
-    " <span class=note><i class='key truth'></i> true <i class='key predicted'></i> chosen "
-    "<i class='key proposal'></i> proposals, from above</span>"
-)
-
-
-def _example_body(spec: TaskSpec, record: Mapping, score: float) -> str:
-    rows = [("", f"{record['id']}: {score:.2f}" + ("" if record["status"] == "ok" else f", {record['status']}"))]
-    rows += [(label, _text(record.get(key))) for label, key in spec.example_fields]
-    if isinstance(record.get("prediction"), str) and spec.is_grounding:
-        rows.append(("prediction", record["prediction"]))
-    if record.get("reason"):
-        rows.append(("reason", str(record["reason"])))
-    items = "".join(f"<dt>{escape(label)}</dt><dd>{escape(text[:600])}</dd>" for label, text in rows)
-    drawing = top_view(spec, record) if spec.needs_boxes else ""
-    return f"<dl>{items}</dl>{drawing}"
-
-
-def _text(value: object) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -33,17 +33,24 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0; ba
 .bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: .25rem .6rem; max-width: 44rem; }
 .bars div.track { background: var(--line); border-radius: .2rem; } .bars div.fill { background: var(--bar);
   height: 100%; min-height: 1rem; border-radius: .2rem; }
-.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(25rem, 100%), 1fr)); gap: 1rem; }
 .example { border: 1px solid var(--line); border-radius: .6rem; padding: .6rem .8rem; overflow-wrap: anywhere; }
-.example svg { width: 100%; max-width: 26rem; } .note { color: var(--faint); font-size: .9em; }
-rect { fill: none; vector-effect: non-scaling-stroke; } .proposal { stroke: var(--line); }
-.truth { stroke: var(--truth); stroke-width: 2.5; fill: var(--truth); fill-opacity: .2; }
-.predicted { stroke: var(--chosen); stroke-width: 2.5; fill: var(--chosen); fill-opacity: .15; }
+.example svg { width: 100%; max-width: 34rem; border-radius: .4rem; background: var(--soft); }
+.note { color: var(--faint); font-size: .9em; }
+rect { fill: none; vector-effect: non-scaling-stroke; } rect.proposal { stroke: var(--line); }
+rect.object { stroke: #888a; stroke-dasharray: 3 3; }
+text { font-size: 12px; text-anchor: middle; fill: var(--text); paint-order: stroke; stroke: var(--ground); stroke-width: 3px; }
+text.object, text.metre { fill: var(--faint); } text.truth, text.predicted { font-weight: 600; }
+text.truth { fill: var(--truth); } text.predicted { fill: var(--chosen); }
+path.metre { fill: none; stroke: var(--faint); stroke-width: 1.5; }
+rect.truth { stroke: var(--truth); stroke-width: 2.5; fill: var(--truth); fill-opacity: .2; }
+rect.predicted { stroke: var(--chosen); stroke-width: 2.5; fill: var(--chosen); fill-opacity: .15; }
 .key { display: inline-block; width: .8rem; height: .8rem; border: 2.5px solid; border-radius: 2px;
   vertical-align: -1px; }
 .key.truth { color: var(--truth); } .key.predicted { color: var(--chosen); } .key.proposal { color: #888a; }
-dt { color: var(--faint); font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre-wrap; }
-summary { cursor: pointer; padding: .3rem 0; }
+.key.object { color: #888a; border-style: dashed; border-width: 1.5px; }
+dt { color: var(--faint); font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre-wrap; } summary { cursor: pointer;
+  padding: .3rem 0; }
 @media (max-width: 40rem) { .bars { grid-template-columns: 7rem 1fr max-content; }
   .facts { grid-template-columns: 1fr; } }
 """

@@ -6,8 +6,24 @@ from collections.abc import Mapping, Sequence
 
 from video3d_plugin.tasks import TaskSpec
 
+TYPICAL = 4  # typical examples of each task and run
+SHOWN_CHANGES = 12  # questions of a comparison that became better, and that became worse
 
-def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tuple[Mapping, float]]:
+Examples = list[tuple[Mapping, float]]
+
+
+def chosen_examples(spec: TaskSpec, records: Sequence[dict], count: int) -> tuple[Examples, Examples]:
+    """Return the worst and the typical examples that the report shows, as (record, score) pairs.
+
+    Args:
+        spec: The benchmark.
+        records: Its records.
+        count: Number of worst examples.
+    """
+    return worst(spec, records, count), typical(spec, records, min(count, TYPICAL))
+
+
+def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> Examples:
     """Return the records with the lowest scores, by score and then by id.
 
     Args:
@@ -32,7 +48,7 @@ def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> list[tupl
     return [(by_id[key], scores[key]) for key in ordered]
 
 
-def typical(spec: TaskSpec, records: Sequence[dict], count: int = 4) -> list[tuple[Mapping, float]]:
+def typical(spec: TaskSpec, records: Sequence[dict], count: int = TYPICAL) -> Examples:
     """Return the records whose scores lie in the middle of all, as `worst` does.
 
     Args:

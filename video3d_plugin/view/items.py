@@ -15,6 +15,7 @@ An item is a dict of JSON values. Boxes are (6,): centre and size in the world f
     scores      scores of the proposals, and possibly one for "no object"; or None
     confidences how sure the model is of each proposal, 0 to 1; or None
     note        what is said below the answer, in small; ""
+    by          name of the run, on a page of several; ""
 """
 
 from __future__ import annotations
@@ -186,6 +187,7 @@ def _blank(task: str, name: str, question: str = "", answer: str | None = None) 
         "scores": None,
         "confidences": None,
         "note": "",
+        "by": "",
     }
 
 

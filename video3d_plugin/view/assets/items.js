@@ -12,7 +12,7 @@ function showItem(stage, index) {
   const item = items[V.state.item];
   const shown = matching();
   const place = shown.indexOf(V.state.item);
-  $("item-place").textContent = `${place < 0 ? "–" : place + 1} of ${shown.length} · ${item.task} ${item.id}`;
+  $("item-place").textContent = `${place < 0 ? "–" : place + 1} of ${shown.length} · ${item.task} ${item.id}${item.by ? ` · ${item.by}` : ""}`;
   const badge = $("item-verdict");
   badge.hidden = !item.verdict && !item.status;
   badge.className = `badge ${item.verdict || "open"}`;
@@ -26,6 +26,14 @@ function showItem(stage, index) {
   $("item-note").textContent = [item.note, score, item.reason].filter(Boolean).join(" · ");
   refresh(stage);
   drawList(stage);
+}
+
+/** Show the question that the page's address names, as #task=scanrefer&id=...&by=..., or the first one. */
+function showNamed(stage) {
+  const named = new URLSearchParams(location.hash.slice(1)), fields = ["task", "id", "by"].filter((name) => named.has(name));
+  const index = V.data.items.findIndex((item) => fields.every((name) => String(item[name] ?? "") === named.get(name)));
+  showItem(stage, Math.max(0, index));
+  if (fields.length && index < 0) say(`This page has no question ${fields.map((name) => named.get(name)).join(" ")}`);
 }
 
 function matching() {

@@ -35,7 +35,8 @@ function start() {
   resize(stage);
   stage.fitted = () => roomView(stage);
   takeView(stage, stage.fitted());
-  showItem(stage, 0);
+  showNamed(stage);
+  window.addEventListener("hashchange", () => showNamed(stage));
   drawList(stage);
   $("busy").hidden = true;
   V.times.ready = performance.now();
