@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -259,6 +260,37 @@ def test_only_layers_that_exist_are_listed_and_an_empty_section_says_why(opened,
     assert not {"truth", "predicted", "proposal", "labels"} & set(layers) and "cloud" in layers
     assert "--proposals auto" in page.js("$('box-none').textContent")
     assert "PrimeSense" in page.js("$('assumptions').textContent") and page.js("$('note-part').hidden")
+
+
+def test_the_page_opens_at_the_question_that_its_address_names(opened, item, tmp_path):
+    second = {**item, "id": "s|1 ä|0", "question": "second"}
+    page = opened([item, second, {**second, "by": "B", "question": "third"}])
+    place = page.js("location.href")
+
+    def shown_at(**named):
+        page.js(f"location.hash = {json.dumps(urlencode(named))}")
+        page.settle()
+        return page.js("$('question').textContent")
+
+    assert shown_at(task="scanrefer", id="s|1 ä|0") == "second" and page.js("$('told').hidden")
+    assert shown_at(task="scanrefer", id="s|1 ä|0", by="B") == "third"
+    assert shown_at(task="scanqa", id="no") == "the first object" and "scanqa no" in page.js("$('told').textContent")
+    page.call("Page.navigate", url="about:blank")
+    page.call("Page.navigate", url=f"{place}#{urlencode({'id': 's|1 ä|0'})}")
+    page.js("new Promise((done) => setTimeout(done, 1500))")
+    page.settle()
+    assert page.js("$('question').textContent") == "second"
+
+
+def test_the_banner_says_what_is_assumed_and_what_can_be_done(opened, view):
+    from dataclasses import replace
+
+    from video3d_plugin.notes import Note
+
+    note = Note("levelled: up estimated (margin 7.9), floor at z = 0", "assumption")
+    page = opened((), replace(view, scene=replace(view.scene, notes=(note,))))
+    assert page.js("$('assumptions').querySelector('strong').textContent") == note
+    assert "--align" in page.js("$('assumptions').textContent") and page.js("$('note-part').hidden")
 
 
 def test_the_theme_follows_the_system_and_a_key_changes_it(opened):

@@ -89,7 +89,7 @@ def test_samples_of_the_scene_are_read_once_each_and_the_newest_file_counts(tmp_
     write_samples(folder / "20260102_000000_samples_scanrefer_mini.jsonl", [record("scanrefer", scores(1, 0))])
     write_samples(folder / "20260102_000000_samples_mmmu.jsonl", [{"task": "mmmu"}])
     items = read_items(tmp_path / "results", "s")
-    assert [(i["task"], i["answer"]) for i in items] == [("scanqa", "lamp"), ("scanrefer", None)]
+    assert [(i["task"], i["answer"]) for i in items] == [("scanqa", "lamp"), ("scanrefer", "1 box, IoU 0.33")]
     assert [i["id"] for i in read_items(folder / "20260102_000000_samples_scanqa.jsonl", "t")] == ["q2"]
     with pytest.raises(DataError, match=r"no sample of scene u .*s \(2\), t \(1\)"):
         read_items(tmp_path / "results", "u")

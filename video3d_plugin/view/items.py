@@ -56,7 +56,16 @@ def item_of_record(record: Mapping[str, Any]) -> Item:
     elif isinstance(prediction, str) and item["answer"] is None:
         item["answer"] = prediction
     set_ious(item)
+    if item["answer"] is None and item["predicted"]:
+        item["answer"] = _boxes_in_words(item["predicted"])
     return item
+
+
+def _boxes_in_words(predicted: list[Item]) -> str:
+    """Predicted boxes as a headline, such as `1 box, IoU 0.56`."""
+    ious = [f"{box['iou']:.2f}" for box in predicted if box.get("iou") is not None]
+    count = "1 box" if len(predicted) == 1 else f"{len(predicted)} boxes"
+    return f"{count}, IoU {', '.join(ious[:4])}{', …' if len(ious) > 4 else ''}" if ious else count
 
 
 def item_of_grounding(grounding: Grounding, number: int = 0) -> Item:

@@ -97,7 +97,7 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         "version": __version__,
         "scene": scene.scene_id,
         "about": {name: str(value) for name, value in about.items() if value not in (None, "")},
-        "assumptions": list(assumed),
+        "assumptions": [_with_remedy(note) for note in assumed],
         "notes": [*(note for note in scene.notes if note not in assumed), *_omission_notes(view)],
         "up": view.up,
         "cloud": {"count": len(view.cloud), "voxel": round(view.cloud.voxel_m, 6), **_frame_of(view)},
@@ -168,6 +168,12 @@ def _without_scene_proposals(item: Item, scene: Scene) -> Item:
     if boxes is None or len(boxes) != len(of_scene) or not np.allclose(boxes, of_scene, atol=1e-4):
         return item
     return {**item, "proposals": None}
+
+
+def _with_remedy(note: str) -> str:
+    """The note on an assumption with what can be done, which levelling's notes leave to this page."""
+    is_whole = ";" in note or not note.startswith("levelled: ")
+    return note if is_whole else f"{note}; if the room does not stand upright, say how it stands with --align"
 
 
 def _omission_notes(view: SceneView) -> list[str]:
