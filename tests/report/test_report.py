@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -395,6 +396,11 @@ def test_typical_examples_are_those_in_the_middle(plain):
     assert [score for _, score in worst.typical(get("sqa3d"), records, 2)] == [0, 0]
     assert [score for _, score in worst.typical(get("sqa3d"), records[:5], 1)] == [1]
     assert worst.typical(get("sqa3d"), [], 3) == worst.typical(get("sqa3d"), records, 0) == []
+
+
+def test_folders_of_one_name_are_told_apart_by_their_parents():
+    assert report.folder_names([Path("a"), Path("x/b")]) == ["a", "b"]
+    assert report.folder_names([Path("old/lmms"), Path("new/lmms")]) == ["old/lmms", "new/lmms"]
 
 
 def test_two_runs_are_compared_by_type_and_by_question(tmp_path, capsys):

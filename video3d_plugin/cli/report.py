@@ -63,7 +63,12 @@ def run(args: argparse.Namespace) -> int:
         raise MissingError("no such folder of scenes", where=args.data, remedy="give the folder of video3d prepare")
     with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
         read = [(folder, read_results(folder, score)) for folder in args.results]
-    runs = [_named(run, folder) if len(read) > 1 else run for folder, found in read for run in found]
+    names = folder_names(args.results)
+    runs = [
+        _named(run, name) if len(read) > 1 else run
+        for name, (_, found) in zip(names, read, strict=True)
+        for run in found
+    ]
     comparisons = _comparisons(read)
     print(as_text(runs, args.all))
     if len(read) == 2:
@@ -80,9 +85,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _named(run: Run, folder: Path) -> Run:
+def folder_names(folders: Sequence[Path]) -> list[str]:
+    """Return names that tell folders apart: their own, or with those of their parents.
+
+    Args:
+        folders: Folders of results.
+    """
+    paths = [folder.resolve() for folder in folders]
+    own = [path.name for path in paths]
+    return own if len(set(own)) == len(own) else [f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _named(run: Run, name: str) -> Run:
     """The run with its folder in its name: both folders may hold the same model."""
-    return replace(run, model=f"{run.model} ({folder.name})")
+    return replace(run, model=f"{run.model} ({name})")
 
 
 def _comparisons(read: Sequence[tuple[Path, list[Run]]]) -> list[compare.Comparison]:

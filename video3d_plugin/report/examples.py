@@ -40,9 +40,8 @@ class ExampleCards:
             if chosen:
                 cards = "".join(f"<div class=example>{self._body(spec, *row, run)}</div>" for row in chosen)
                 by = f"<span class=note>by {escape(spec.score_meaning)}</span>"
-                parts.append(
-                    f"<{level}>{title} {by}{_KEY if spec.needs_boxes else ''}</{level}><div class=examples>{cards}</div>"
-                )
+                heading = f"<{level}>{title} {by}{_KEY if spec.needs_boxes else ''}</{level}>"
+                parts.append(f"{heading}<div class=examples>{cards}</div>")
         return "".join(parts)
 
     def change(self, comparison: Comparison, change: Changed, runs: Sequence[Run]) -> str:

@@ -9,7 +9,8 @@ STYLE = """
   --badge: #ffc861; } }
 * { box-sizing: border-box; }
 html { background: var(--ground); color: var(--text); }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 0 1rem 3rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 0 1rem 3rem;
+  overflow-wrap: anywhere; }
 main { min-width: 0; } h1 { margin: 1.5rem 0 .2rem; } h2 { margin: 2.5rem 0 .5rem; scroll-margin-top: 3.5rem; }
 nav { position: sticky; top: 0; z-index: 1; background: var(--ground); border-bottom: 1px solid var(--line);
   padding: .5rem 0;
@@ -39,7 +40,8 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0; ba
 .note { color: var(--faint); font-size: .9em; }
 rect { fill: none; vector-effect: non-scaling-stroke; } rect.proposal { stroke: var(--line); }
 rect.object { stroke: #888a; stroke-dasharray: 3 3; }
-text { font-size: 12px; text-anchor: middle; fill: var(--text); paint-order: stroke; stroke: var(--ground); stroke-width: 3px; }
+text { font-size: 12px; text-anchor: middle; fill: var(--text); paint-order: stroke; stroke: var(--ground);
+  stroke-width: 3px; }
 text.object, text.metre { fill: var(--faint); } text.truth, text.predicted { font-weight: 600; }
 text.truth { fill: var(--truth); } text.predicted { fill: var(--chosen); }
 path.metre { fill: none; stroke: var(--faint); stroke-width: 1.5; }
@@ -49,8 +51,8 @@ rect.predicted { stroke: var(--chosen); stroke-width: 2.5; fill: var(--chosen); 
   vertical-align: -1px; }
 .key.truth { color: var(--truth); } .key.predicted { color: var(--chosen); } .key.proposal { color: #888a; }
 .key.object { color: #888a; border-style: dashed; border-width: 1.5px; }
-dt { color: var(--faint); font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre-wrap; } summary { cursor: pointer;
-  padding: .3rem 0; }
+dt { color: var(--faint); font-size: .9em; } dd { margin: 0 0 .3rem 0; white-space: pre-wrap; }
+summary { cursor: pointer; padding: .3rem 0; }
 @media (max-width: 40rem) { .bars { grid-template-columns: 7rem 1fr max-content; }
   .facts { grid-template-columns: 1fr; } }
 """
