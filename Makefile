@@ -163,8 +163,8 @@ bench-gpu: $(STAMP) ## the same on a GPU, what needs one: 7B shape, under ten mi
 ablation: $(STAMP) ## hours on two cores; goes on where it was stopped
 	$(BIN)/python -m benchmarks.ablation
 
-picture: $(STAMP) ## draw docs/ask.png anew, the picture of the README; needs Chromium
-	$(BIN)/python tests/helpers/ask_picture.py docs/ask.png
+picture: $(STAMP) ## draw the pictures of README and docs anew; needs Chromium
+	$(BIN)/python tests/helpers/pictures.py docs
 
 clean: ## remove environments, builds, caches, demo-data and runs
 	rm -rf $(VENV) .venv-docs .venv-4.45 .venv-4.57 .venv-lowest .venv-lock .venv-newest .venv-wheel .venv-reference build dist \
