@@ -112,9 +112,10 @@ def _open(args: argparse.Namespace) -> Chat:
     scene = open_scene(args)
     from video3d_plugin.data.proposals import with_proposals
     from video3d_plugin.loading import default_checkpoint
+    from video3d_plugin.model.checkpoint.folders import local_folder
     from video3d_plugin.pipeline import load_model
 
-    checkpoint = args.model or default_checkpoint()
+    checkpoint = local_folder(args.model) if args.model else default_checkpoint()  # the hub shows progress of its own
     with status("loading the model"):
         model = load_model(
             checkpoint, device=args.device, dtype=args.dtype, sampler=args.sampler, max_frames=args.max_frames

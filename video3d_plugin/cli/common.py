@@ -118,7 +118,8 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="CHECKPOINT",
-        help="checkpoint folder or Hugging Face Hub name (default: the small model that is installed)",
+        help="checkpoint folder, or name on the Hugging Face Hub, also owner/name@revision "
+        "(default: the small model that is installed)",
     )
 
 

@@ -10,6 +10,7 @@ from video3d_plugin.files.checkpoint_json import DOWNLOAD, LARGE_BYTES, read_che
 from video3d_plugin.files.schema import Text, check, fits
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.checks import shapes_of
+from video3d_plugin.model.checkpoint.hub import snapshot, split_revision
 
 _INDEX = {"model.safetensors": "model.safetensors.index.json", "pytorch_model.bin": "pytorch_model.bin.index.json"}
 
@@ -39,7 +40,7 @@ def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Pat
     """Return a folder itself, or the local snapshot of a hub name.
 
     Args:
-        path: A folder or a hub name.
+        path: A folder or a hub name, `owner/name` or `owner/name@revision`.
         options: `revision`, `cache_dir` and `token` for the hub.
 
     Raises:
@@ -50,21 +51,9 @@ def local_folder(path: str | Path, options: dict[str, Any] | None = None) -> Pat
         return folder
     if folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") != 1:
         raise MissingError("no such checkpoint folder", where=path, remedy="give a folder, or a hub name `owner/name`")
-    from huggingface_hub import snapshot_download
-
     hub: dict[str, Any] = {name: (options or {}).get(name) for name in ("revision", "cache_dir", "token")}
-    patterns = ["*.json", "*.txt", "*.safetensors"]
-    try:
-        snapshot = Path(snapshot_download(str(path), allow_patterns=patterns, **hub))
-        if not list(snapshot.glob("*.safetensors")):
-            snapshot = Path(snapshot_download(str(path), allow_patterns=[*patterns, "*.bin"], **hub))
-    except Exception as error:
-        raise MissingError(
-            f"no such folder, and the hub or its cache did not give it: {type(error).__name__}",
-            where=path,
-            remedy="check the name, or download the checkpoint and give its folder",
-        ) from error
-    return snapshot
+    name, revision = split_revision(str(path))
+    return snapshot(name, **{**hub, "revision": revision or hub["revision"]})
 
 
 def weight_files(folder: Path) -> list[Path]:
