@@ -34,6 +34,14 @@ class DataError(Video3DError, ValueError):
         super().__init__(_one_line(self.what, where, self.remedy))
 
 
+class Interrupted(KeyboardInterrupt):
+    """An interruption by the user where it matters what is finished: `Interrupted("3 of 12 rooms are measured")`.
+
+    Args:
+        what: What is finished, and how to go on.
+    """
+
+
 class MissingError(Video3DError, FileNotFoundError):
     """A file, folder, scene or library that is missing.
 

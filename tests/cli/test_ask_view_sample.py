@@ -144,6 +144,7 @@ def test_a_wrong_line_does_not_end_a_conversation(ask, capsys, monkeypatch):
     [
         (["--ground"], "--ground needs a description"),
         (["  "], "the question is empty"),
+        (["", "--point", "1", "1", "1"], "the question is empty"),
         (["", "--ground"], "--ground needs a description"),
         (["x", "--ground", "--point", "0", "0", "0"], "exclude each other"),
         (["x", "--several", "--point", "0", "0", "0"], "exclude each other"),
@@ -168,7 +169,7 @@ def test_an_interruption_leaves_nothing_behind_and_is_one_line(ask, capsys, monk
     monkeypatch.setattr(scene_view.CloudBuilder, "add", interrupt)
     assert ask("How many?", "--save", tmp_path / "a.html") == 130
     error = without_notes(capsys.readouterr().err)
-    assert error.count("\n") == 1 and "interrupted" in error and list(tmp_path.iterdir()) == []
+    assert error.count("\n") == 1 and error == "video3d: stopped\n" and list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -315,7 +316,7 @@ def test_a_real_process_is_quiet_in_a_pipe_and_ctrl_c_is_one_line_and_130(my_sca
     process.send_signal(signal.SIGINT)  # it waits for a question; within one, a library's callback might swallow it
     _, error = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert without_notes(error) == "video3d: interrupted; what was finished is kept\n"
+    assert without_notes(error) == "video3d: stopped\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -100,8 +100,11 @@ def test_fish_gets_commands_options_choices_and_files(capsys, tmp_path):
         " -l progress -xa 'auto plain'" in line for line in of_ask
     )
     assert any(line.endswith(" -F") for line in of_ask)  # the scan
+    assert "complete -c video3d -n __fish_use_subcommand -l version -d" in script
     quotes = [line.replace("\\'", "").count("'") for line in lines]
     assert all(count % 2 == 0 for count in quotes)
     if fish := shutil.which("fish"):
         (tmp_path / "video3d.fish").write_text(script)
-        subprocess.run([fish, "--no-execute", str(tmp_path / "video3d.fish")], check=True)
+        words = f"source {tmp_path / 'video3d.fish'}; complete -C 'video3d prepare --check '"
+        asked = subprocess.run([fish, "--no-config", "-c", words], capture_output=True, text=True, check=True)
+        assert [line.split("\t")[0] for line in asked.stdout.splitlines()] == ["full", "headers"] and not asked.stderr

@@ -470,6 +470,28 @@ def test_a_killed_run_continues_to_the_same_bytes(full_root, tmp_path, kill_afte
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+def test_ctrl_c_says_how_many_scenes_are_prepared_and_the_same_command_goes_on(
+    full_root, tmp_path, monkeypatch, capsys
+):
+    from video3d_plugin import cli
+    from video3d_plugin.data import prepare as module
+
+    ScanRoot(full_root.path, "scene0001_00").write_posed_images().write_mesh()
+
+    def interrupted(job):
+        if job.files.scene_id == "scene0001_00":
+            raise KeyboardInterrupt
+        return prepare_scene.prepare_scene(job)
+
+    words = ["prepare", str(full_root.path), "--output", str(tmp_path / "data")]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "prepare_scene", interrupted)
+        assert cli.main(words) == 130
+    said = "video3d: stopped; 1 of 2 scenes are prepared, and the same command goes on from there\n"
+    assert capsys.readouterr().err == said
+    assert cli.main(words) == 0
+
+
 def test_leftovers_of_a_killed_writer_are_removed_and_those_of_a_living_one_are_not(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

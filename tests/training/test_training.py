@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_up_folder import COLOURS, LANGUAGE, VISION, MadeUpFolder
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, Interrupted
 from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups
 from video3d_plugin.training.settings import TrainSettings
@@ -103,6 +103,27 @@ def test_the_loss_falls_and_the_result_loads_and_answers_alike(folder, tiny, tmp
     processor_again = Video3DProcessor.from_pretrained(str(tmp_path / "run"), config=again.config)
     batch = GroupCollator(processor_again)([groups(folder, folder.spec, 6)[0]])
     torch.testing.assert_close(again(**batch).item_losses, model.eval()(**batch).item_losses)
+
+
+def test_ctrl_c_says_whether_the_run_can_be_resumed(folder, tiny, tmp_path, monkeypatch):
+    from transformers import Trainer
+
+    training_step = Trainer.training_step
+
+    def stop_at(last: int) -> str:
+        def step(trainer, *args, **kwargs):
+            if trainer.state.global_step == last:
+                raise KeyboardInterrupt
+            return training_step(trainer, *args, **kwargs)
+
+        monkeypatch.setattr(Trainer, "training_step", step)
+        model, processor = tiny()
+        with pytest.raises(Interrupted) as stopped:
+            train(model.train(), processor, folder, tmp_path / "run", replace(SETTINGS, save_every=2))
+        return str(stopped.value)
+
+    assert stop_at(1) == "no checkpoint had been saved"
+    assert stop_at(3).endswith("--resume goes on from the last checkpoint (checkpoint-2)")
 
 
 def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(folder, tiny, tmp_path):

@@ -14,7 +14,7 @@ from video3d_plugin.cli import progress
 from video3d_plugin.cli.completion import completion_script
 from video3d_plugin.cli.parser import build_parser, parse
 from video3d_plugin.dependencies import explain, traceback_wanted
-from video3d_plugin.errors import Video3DError
+from video3d_plugin.errors import Interrupted, Video3DError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,9 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the program at the other end of a pipe has ended: there is nobody to report to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         start = "\n" if sys.stderr.isatty() else ""  # after the ^C that the terminal shows
-        print(f"{start}video3d: interrupted; what was finished is kept", file=sys.stderr)
+        finished = f"; {stop}" if isinstance(stop, Interrupted) else ""
+        print(f"{start}video3d: stopped{finished}", file=sys.stderr)
         return 130
     except Exception as error:
         message = _message(error)

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if (args.ground or args.several) and args.point:
         raise DataError("--ground, or --several, and --point exclude each other")
-    if args.question is not None and not args.question.strip() and args.point is None:
+    if args.question is not None and not args.question.strip():
         raise DataError("the question is empty", remedy="write what to ask or to find")
     if args.save:
         page_path(args.save)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     refused = 0
     if args.question is None and args.point is None:
         with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # then only JSON goes to stdout
-            refused = _read_questions(chat, sys.stdin.isatty(), show=not args.json)
+            refused = read_questions(chat, sys.stdin.isatty(), show=not args.json)
     else:
         _show(chat.ask(args.question, args.ground or args.several, args.several, args.point), show=not args.json)
     if args.json:
@@ -126,7 +126,7 @@ def _open(args: argparse.Namespace) -> Chat:
     return Chat(model, scene, name, args.max_new_tokens)
 
 
-def _read_questions(chat: Chat, on_terminal: bool, show: bool) -> int:
+def read_questions(chat: Chat, on_terminal: bool, show: bool) -> int:
     """Answer lines of stdin until it ends or /quit.
 
     Returns:

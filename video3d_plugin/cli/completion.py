@@ -43,21 +43,25 @@ def _takes_file(action: argparse.Action) -> bool:
 
 
 def _fish(parser: argparse.ArgumentParser) -> str:
+    first = "-n __fish_use_subcommand"
     lines = ["complete -c video3d -f"]
+    lines += [_fish_line(first, action) for action in parser._actions if action.option_strings]
     for name, command in commands_of(parser).items():
-        lines.append(f"complete -c video3d -n __fish_use_subcommand -a {name} -d {_quoted(command.description)}")
+        lines.append(f"complete -c video3d {first} -a {name} -d {_quoted(command.description)}")
         seen = f"-n {_quoted(f'__fish_seen_subcommand_from {name}')}"
-        for action in command._actions:
-            values = "" if action.choices is None else f" -xa {_quoted(' '.join(map(str, action.choices)))}"
-            files = _takes_file(action)
-            if not action.option_strings:
-                lines.append(f"complete -c video3d {seen}{values or (' -F' if files else ' -f')}")
-                continue
-            names = "".join(f" {'-l' if o.startswith('--') else '-s'} {o.lstrip('-')}" for o in action.option_strings)
-            takes = values or (" -rF" if files else "" if action.nargs == 0 else " -x")
-            text = "" if action.help in (None, argparse.SUPPRESS) else f" -d {_quoted(action.help)}"
-            lines.append(f"complete -c video3d {seen}{names}{takes}{text}")
+        lines += [_fish_line(seen, action) for action in command._actions]
     return "\n".join(lines)
+
+
+def _fish_line(condition: str, action: argparse.Action) -> str:
+    values = "" if action.choices is None else f" -xa {_quoted(' '.join(map(str, action.choices)))}"
+    files = _takes_file(action)
+    if not action.option_strings:
+        return f"complete -c video3d {condition}{values or (' -F' if files else ' -f')}"
+    names = "".join(f" {'-l' if o.startswith('--') else '-s'} {o.lstrip('-')}" for o in action.option_strings)
+    takes = values or (" -rF" if files else "" if action.nargs == 0 else " -x")
+    text = "" if action.help in (None, argparse.SUPPRESS) else f" -d {_quoted(action.help)}"
+    return f"complete -c video3d {condition}{names}{takes}{text}"
 
 
 def _quoted(text: str | None) -> str:

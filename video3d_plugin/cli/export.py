@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from video3d_plugin.cli.progress import status
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -27,26 +29,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the converted checkpoint; return the exit status."""
+    from video3d_plugin.model.checkpoint.export import check_new
+    from video3d_plugin.model.checkpoint.folders import local_folder
+
+    check_new(args.output)
+    checkpoint = local_folder(args.checkpoint)  # the hub shows progress of its own
+    with status("converting the checkpoint"):
+        _convert(checkpoint, args)
+    print(f"{args.format} checkpoint: {args.output}")
+    return 0
+
+
+def _convert(checkpoint: Path, args: argparse.Namespace) -> None:
     from video3d_plugin.files.atomic import replacing_folder, scratch_folder
-    from video3d_plugin.model.checkpoint.export import check_new, export_llava
+    from video3d_plugin.model.checkpoint.export import export_llava
     from video3d_plugin.model.checkpoint.export_language import export_language
     from video3d_plugin.model.checkpoint.loading import load_pair
 
-    check_new(args.output)
-    if args.format == "llava" and args.lora is None and not (Path(args.checkpoint) / "adapter_config.json").is_file():
-        export_llava(args.checkpoint, args.output, args.tower)
+    if args.format == "llava" and args.lora is None and not (checkpoint / "adapter_config.json").is_file():
+        export_llava(checkpoint, args.output, args.tower)
+        return
+    model, processor = load_pair(checkpoint, lora=args.lora, dtype="auto")
+    if args.format == "vllm":
+        export_language(model, processor, args.output)
+    elif args.format == "video3d":
+        with replacing_folder(args.output) as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
     else:
-        model, processor = load_pair(args.checkpoint, lora=args.lora, dtype="auto")
-        if args.format == "vllm":
-            export_language(model, processor, args.output)
-        elif args.format == "video3d":
-            with replacing_folder(args.output) as folder:
-                model.save_pretrained(folder)
-                processor.save_pretrained(folder)
-        else:
-            with scratch_folder(args.output, args.output.resolve().parent) as merged:
-                model.save_pretrained(merged)
-                processor.save_pretrained(merged)
-                export_llava(merged, args.output, args.tower)
-    print(f"{args.format} checkpoint: {args.output}")
-    return 0
+        with scratch_folder(args.output, args.output.resolve().parent) as merged:
+            model.save_pretrained(merged)
+            processor.save_pretrained(merged)
+            export_llava(merged, args.output, args.tower)

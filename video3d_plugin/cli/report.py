@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from video3d_plugin.cli.common import add_metric_arguments
+from video3d_plugin.cli.progress import status
 from video3d_plugin.cli.report_scenes import with_scenes
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.metrics.ngrams import scorer
@@ -56,12 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, write the page and those of the scenes; return the exit status."""
-    data = args.data or (Path(os.environ["VIDEO3D_DATA"]) if os.environ.get("VIDEO3D_DATA") else None)
-    if args.view and data is None:
-        raise DataError("--view needs the scenes", remedy="add --data DATA, or set VIDEO3D_DATA")
-    if args.data is not None and not args.data.exists():
-        raise MissingError("no such folder of scenes", where=args.data, remedy="give the folder of video3d prepare")
-    with scorer("left out by --without-meteor" if args.without_meteor else None) as score:
+    data = _data(args)
+    without = "left out by --without-meteor" if args.without_meteor else None
+    with status("reading the results"), scorer(without) as score:
         read = [(folder, read_results(folder, score)) for folder in args.results]
     names = folder_names(args.results)
     runs = [
@@ -74,15 +72,25 @@ def run(args: argparse.Namespace) -> int:
     if len(read) == 2:
         print(f"\n{compare.as_text(runs, comparisons)}")
     folder = args.results[0] if args.results[0].is_dir() else args.results[0].parent
-    path = args.html or folder / "report.html"
     count = max(0, args.examples)
     command = " ".join(["video3d report", *map(str, args.results), f"--data {data or 'DATA'} --view"])
-    scenes = Scenes(path, command=command)
+    scenes = Scenes(args.html or folder / "report.html", command=command)
     if data is not None:
         scenes = with_scenes(scenes, data, scene_ids(runs, comparisons, count), runs if args.view else ())
-    write_page(runs, scenes, count, comparisons)
-    print(f"\n{path}")
+    with status("writing the page"):
+        write_page(runs, scenes, count, comparisons)
+    print(f"\n{scenes.report}")
     return 0
+
+
+def _data(args: argparse.Namespace) -> Path | None:
+    """Return the folder of the scenes, if one is given."""
+    data = args.data or (Path(os.environ["VIDEO3D_DATA"]) if os.environ.get("VIDEO3D_DATA") else None)
+    if args.view and data is None:
+        raise DataError("--view needs the scenes", remedy="add --data DATA, or set VIDEO3D_DATA")
+    if args.data is not None and not args.data.exists():
+        raise MissingError("no such folder of scenes", where=args.data, remedy="give the folder of video3d prepare")
+    return data
 
 
 def folder_names(folders: Sequence[Path]) -> list[str]:

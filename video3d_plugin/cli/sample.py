@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from video3d_plugin.cli.common import add_json_argument, add_scene_arguments, checked_path, open_scene, positive
+from video3d_plugin.cli.progress import stage, status
 from video3d_plugin.errors import DataError
 from video3d_plugin.sampling.registry import BUILT_IN
 
@@ -77,12 +78,14 @@ def run(args: argparse.Namespace) -> int:
             )
         checked_path(args.save)
     scene = open_scene(args)
+    stage("selecting frames")
     coverage, results = sample_all(scene, names, args.max_frames, skip_broken=not args.sampler)
     print(_json(scene, results) if args.json else table(scene, results))
     if args.save is not None:
         from video3d_plugin.view.sampling_picture import write_picture
 
-        write_picture(args.save, scene, coverage, results)
+        with status("drawing the picture"):
+            write_picture(args.save, scene, coverage, results)
         if not args.json:
             print(f"\n{args.save}")
     return 0

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from video3d_plugin.cli.common import add_json_argument, add_metric_arguments
+from video3d_plugin.cli.progress import status
 from video3d_plugin.files.schema import finite, shown
 from video3d_plugin.metrics.ngrams import scorer
 from video3d_plugin.score import GroundTruth, Result, score
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the metrics, write the records; return the exit status."""
     split = args.split or get(args.task).eval_split
     truth = GroundTruth(args.data, args.annotations, args.boxes, args.proposals, args.labels, split)
-    with scorer("left out by --without-meteor" if args.without_meteor else None) as running:
+    without = "left out by --without-meteor" if args.without_meteor else None
+    with status("computing the numbers"), scorer(without) as running:
         result = score(args.task, args.predictions, truth, running, args.mass)
     print(as_json(result) if args.json else as_text(result, everything=args.all))
     if args.records:

@@ -19,6 +19,7 @@ from video3d_plugin.cli.common import (
     add_proposals_argument,
     camera_options,
     checked_proposals,
+    status,
 )
 from video3d_plugin.errors import DataError
 
@@ -84,11 +85,14 @@ def run(args: argparse.Namespace) -> int:
         listening(args.host, args.port) as listener,
         Ending() as ending,
     ):  # before the model is read: that takes longer
+        from video3d_plugin.model.checkpoint.folders import local_folder
         from video3d_plugin.pipeline import load_model
         from video3d_plugin.sampling.registry import check_without_question
         from video3d_plugin.serve.service import SceneService
 
-        model = load_model(args.model, device=args.device, proposals=proposals)
+        checkpoint = local_folder(args.model) if args.model else None  # the hub shows progress of its own
+        with status("loading the model"):
+            model = load_model(checkpoint, device=args.device, proposals=proposals)
         check_without_question(model.sampler, "video3d serve")
         service = SceneService(model, scenes, uploads=not args.no_upload, limits=limits)
         ending.clean_up = service.close

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from video3d_plugin.cli.progress import stage
 from video3d_plugin.errors import DataError
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError("the folder is not empty", where=args.output, remedy="choose another --output, or add --resume")
     if args.processes > 1 and processes.count() == 1:
         return processes.launch(args.processes, args.words)
+    stage("making the model" if args.model is None else "loading the model")
     model, processor = _model(args, folder, settings)
     config = model.config
     settings = replace(settings, coordinate_dtype=config.coordinates, clamp_points=bool(config.clamp_points))

@@ -14,6 +14,7 @@ nothing else. Results are written under a temporary name and renamed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -29,11 +30,13 @@ from video3d_plugin.data.prepare_workers import run_jobs
 from video3d_plugin.data.readers.scannet_files import ScanNetRoot
 from video3d_plugin.data.records import FORMAT, try_read_record
 from video3d_plugin.data.report import Report, SceneResult
-from video3d_plugin.errors import DataError, MissingError
+from video3d_plugin.errors import DataError, Interrupted, MissingError
 from video3d_plugin.files.atomic import is_ours, locked, remove_leftovers, write_json
 from video3d_plugin.inputs_spec import InputsSpec
 from video3d_plugin.sampling.registry import check_without_question
 from video3d_plugin.tasks.annotations import THRESHOLD
+
+log = logging.getLogger(__name__)
 
 STAGES = ("scenes", "frames", "annotations")
 _SCENE_STAGES = {"scenes", "frames"}
@@ -84,6 +87,7 @@ def prepare(source: str | Path, output: str | Path, options: PrepareOptions | No
     Raises:
         MissingError: The source, a scan or a file that the options name does not exist.
         DataError: No scan can be used, an annotation file is broken, or the output cannot be written.
+        Interrupted: Ctrl-C; it says how many scenes are prepared.
     """
     options = replace(options or PrepareOptions(), **changes)
     if options.store is not None:
@@ -135,10 +139,28 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
     write_json(output / HEAD, head, indent=1)  # first, so that the folder of an interrupted run is recognised
     report = Report()
     scene_ids = _matching_scenes(root.scene_ids, options.scenes, root.root)
+    try:
+        _run_stages(root, output, scene_ids, options, head, report)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_what_is_ready(report, scene_ids, options) + "the same command goes on from there") from stop
+    write_json(output / "report.json", report.to_json(), indent=1)
+    return report
+
+
+def _run_stages(
+    root: ScanNetRoot,
+    output: Path,
+    scene_ids: Sequence[str],
+    options: PrepareOptions,
+    head: dict[str, Any],
+    report: Report,
+) -> None:
+    """Run the stages that the options name, and add what they did to the report."""
     if _SCENE_STAGES & set(options.stages):
         _prepare_scenes(root, output, scene_ids, options, report)
     annotations = _find_annotations(root, options, report)
     if "annotations" in options.stages:
+        log.info("annotations")
         head["tasks"] = prepare_annotations(annotations, output, report, options.threshold)
         write_json(output / HEAD, head, indent=1)
     folder = DataFolder.open(output)
@@ -147,11 +169,17 @@ def _prepare_locked(root: ScanNetRoot, output: Path, options: PrepareOptions) ->
     if options.store is not None:
         _fill_store(folder, scene_ids, options.store, options)
     if options.reference:
+        log.info("the reference's own files")
         _write_reference(folder, root, output, annotations, options, report)
     _add_earlier_results(folder, options, report)
     report.describe(folder)
-    write_json(output / "report.json", report.to_json(), indent=1)
-    return report
+
+
+def _what_is_ready(report: Report, scene_ids: Sequence[str], options: PrepareOptions) -> str:
+    if not _SCENE_STAGES & set(options.stages):
+        return ""
+    ready = sum(not scene.failed for scene in report.scenes)
+    return f"{ready} of {len(scene_ids)} scenes are prepared, and "
 
 
 def _prepare_scenes(
@@ -159,6 +187,7 @@ def _prepare_scenes(
 ) -> None:
     """Run the stages of single scenes, and report the scans that cannot be scenes."""
     stages = tuple(options.stages)
+    log.info("scenes and frames: %d scans", len(scene_ids))
     jobs = [SceneJob(root.files(scene_id), root.root, output, options.scene, stages) for scene_id in scene_ids]
     results = run_jobs(prepare_scene, jobs, processes=options.jobs, backend=options.backend, description="scenes")
     for result in results:
@@ -248,6 +277,7 @@ def _write_reference(
 
 def _fill_store(folder: DataFolder, scene_ids: Sequence[str], spec: InputsSpec, options: PrepareOptions) -> None:
     jobs = [(folder.path, i, spec, options.store_inputs) for i in scene_ids if i in folder.scene_ids]
+    log.info("store: inputs of %d scenes", len(jobs))
     results = run_jobs(_store_scene, jobs, processes=options.jobs, backend=options.backend, description="store")
     for _ in results:
         pass  # running a job stores its scene

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+log = logging.getLogger(__name__)
 
 
 class HasEpoch(Protocol):
@@ -78,6 +81,7 @@ class LossBar(TrainerCallback):
         from tqdm import tqdm
 
         if state.is_world_process_zero:
+            log.info("%s: %d steps", self._description, state.max_steps)
             self._bar = tqdm(
                 total=state.max_steps, initial=state.global_step, desc=self._description, unit="step", disable=None
             )
@@ -90,7 +94,9 @@ class LossBar(TrainerCallback):
         self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero and logs and "loss" in logs:
-            self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+            loss = f"{float(logs['loss']):.3f}"
+            log.info("%s: step %d of %d, loss %s", self._description, state.global_step, state.max_steps, loss)
+            self._bar.set_postfix(loss=loss)
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from video3d_plugin.errors import DataError
+from video3d_plugin.errors import DataError, Interrupted
 from video3d_plugin.files.json import read_json
 from video3d_plugin.training.dataset import GroupCollator, SceneGroups, training_questions
 from video3d_plugin.training.optimizer import build_adamw
@@ -98,6 +99,7 @@ def train(
 
     Raises:
         DataError: If there is nothing to resume, or the data have no training questions.
+        Interrupted: Ctrl-C; it says whether there is a checkpoint to resume from.
     """
     from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
@@ -111,7 +113,7 @@ def train(
         raise DataError("nothing to resume", where=output, remedy="start without --resume")
     if settings.vision_tower_lr == 0:
         model.get_model().get_vision_tower().requires_grad_(False)
-    with float32_master_weights(model, frozen=settings.precision == "float32"):
+    with float32_master_weights(model, frozen=settings.precision == "float32"), _interruption_explained(output):
         *first, last = stages(model, processor, folder, settings)
         if checkpoint is None:  # else the first stages had ended
             for stage in first:
@@ -130,6 +132,21 @@ def train(
         processor.save_pretrained(str(output))
         remove_stage_checkpoints(output)
     return _write_summary(output, settings, trainer, last.questions)
+
+
+@contextmanager
+def _interruption_explained(output: Path) -> Iterator[None]:
+    """Say at an interruption whether the run can be resumed."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
+        if checkpoint is None and not has_stage_checkpoints(output):
+            raise Interrupted("no checkpoint had been saved") from stop
+        name = "one of an earlier stage" if checkpoint is None else Path(checkpoint).name
+        raise Interrupted(f"the same command with --resume goes on from the last checkpoint ({name})") from stop
 
 
 def _restore_ended(trainer: Trainer, checkpoint: Path) -> bool:
