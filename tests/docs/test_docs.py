@@ -1,6 +1,7 @@
-"""Every command and every piece of code in README, CONTRIBUTING and docs is run, or listed here with the reason.
+"""Every command and every piece of code in README, CONTRIBUTING and docs is run, or listed with the reason.
 
-A new block that is neither fails. What cannot run here (8 GPUs, 7B weights, a cluster) is at least parsed.
+The commands of a page run in their order in one folder, and shown output is compared; helpers/docs_plan.py has the
+lists. What cannot run here (8 GPUs, 7B weights, a cluster) is at least parsed.
 """
 
 from __future__ import annotations
@@ -9,153 +10,90 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import pytest
-from blocks import PAGES, ROOT, Block, Command, all_blocks, commands_in
+from blocks import PAGES, ROOT, Block, Command, all_blocks, blocks_of, commands_in
+from docs_plan import (
+    COMMANDS,
+    HOW,
+    SCENE_IN_DOCS,
+    SHOWN,
+    Kept,
+    Listed,
+    Printed,
+    Run,
+    form,
+    how,
+    is_of_commands,
+    lines_not_printed,
+    shown,
+)
 
 from video3d_plugin import cli, loading, pipeline
-from video3d_plugin.cli import parser
 
 BLOCKS = all_blocks()
-COMMANDS = [command for block in BLOCKS if block.language in ("bash", "text", "") for command in commands_in(block)]
-SCENE_IN_DOCS = "scene0011_00"
-STEP = ("--tower-steps", "1", "--lookup-steps", "1", "--steps", "1", "--save-every", "1")
-FEW = ("--limit", "2", "--gen_kwargs", "max_new_tokens=2")
+RUN_ELSEWHERE = {
+    "extending.md": "tests/tasks/test_extending.py and tests/test_extending_models.py run each of its add-ons as one"
+}
 
 
-@dataclass(frozen=True)
-class Run:
-    """Run it, with `more` arguments that make it short and `swap`ped words; slow: as a process of its own."""
-
-    pattern: str
-    more: tuple[str, ...] = ()
-    swap: tuple[tuple[str, str], ...] = ()
-    slow: bool = False
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Not run, for a reason; `check` looks at it all the same."""
-
-    pattern: str
-    reason: str
-    check: Callable[[Command], None]
+def steps_of(page: Path) -> list[Command | Block]:
+    """Commands and pieces of Python code of a page, in their order."""
+    steps: list[Command | Block] = []
+    for block in blocks_of(page):
+        if block.language == "python" and page.name not in RUN_ELSEWHERE:
+            steps.append(block)
+        elif is_of_commands(block):
+            steps += commands_in(block)
+    return steps
 
 
-def parses(command: Command) -> None:
-    words = command.words
-    assert words[0] == "video3d"
-    args, unknown = parser.build_parser((words[1],)).parse_known_args(words[1:])
-    assert not unknown and callable(args.run)
+def takes_long(step: Command | Block) -> bool:
+    return isinstance(step, Command) and getattr(how(step), "slow", False)
 
 
-def names_tasks(command: Command) -> None:
-    tasks = pytest.importorskip("lmms_eval.tasks")
-    folders = [ROOT / "lmms_tasks", Path(tasks.__file__).parent]
-    for name in command.words[command.words.index("--tasks") + 1].split(","):
-        assert any((folder / name / f"{name}.yaml").is_file() for folder in folders), f"no task {name}"
+def is_run(step: Command | Block) -> bool:
+    return isinstance(step, Block) or isinstance(how(step), Run)
 
 
-def is_a_target(command: Command) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {word for word in command.words[1:] if "=" not in word} <= targets
+def named(pages: list[Path]) -> list:
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
 
 
-def names_real_extras(command: Command) -> None:
-    declared = (ROOT / "pyproject.toml").read_text()
-    for names in re.findall(r"(?:\.|video3d-plugin)\[([a-z,]+)\]", str(command)):
-        for name in names.split(","):
-            assert re.search(rf"^{name} = \[", declared, re.MULTILINE), f"no extra {name}"
-    if "--constraint" in command.words:
-        assert (ROOT / command.words[command.words.index("--constraint") + 1]).is_file()
+def quick_pages() -> list:
+    """Pages with steps that take no process of their own; slow where earlier pages have run all of these steps."""
+    pages, before = [], set()
+    for page in PAGES:
+        steps = {str(step) for step in steps_of(page) if is_run(step) and not takes_long(step)}
+        marks = [pytest.mark.slow] if steps <= before else []
+        pages += [pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks)] if steps else []
+        before |= steps
+    return pages
 
 
-def has_known_host_arguments(command: Command) -> None:
-    from video3d_plugin.hosts.llava_next.fields import DATA_FIELDS, MODEL_FIELDS
-
-    assert command.words[:4] == ("python", "llava/train/train_mem.py", "--model", "video3d")
-    hosts_own = {"--model", "--model_name_or_path", "--version", "--data_path", "--mm_tunable_parts", "--output_dir"}
-    given = {word for word in command.words if word.startswith("--")}
-    assert given - hosts_own <= {f"--{name}" for name in (*MODEL_FIELDS, *DATA_FIELDS)}
-
-
-def is_the_known_checkout(command: Command) -> None:
-    assert command.words == ("git", "clone", "https://github.com/LLaVA-VL/LLaVA-NeXT")
-
-
-def completes(command: Command) -> None:
-    assert command.words == ("eval", "$(video3d --print-completion bash)")
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--print-completion", "bash"])
-    assert not stop.value.code
-
-
-def serves_embeddings(command: Command) -> None:
-    assert "--enable-prompt-embeds" in command.words
-
-
-def has_known_engine(command: Command) -> None:
-    from video3d_plugin.hosts.lmms_eval.options import ModelOptions
-
-    given = command.words[command.words.index("--model_args") + 1]
-    options = ModelOptions.from_model_args(dict(pair.split("=", 1) for pair in given.split(",")))
-    assert options.engine == "vllm"
-
-
-LAUNCH = (("torchrun", f"{sys.executable} -m torch.distributed.run"), ("lmms-eval", f"{sys.executable} -m lmms_eval"))
-HOW: list[Run | Listed] = [
-    Listed(r"make [a-z-]+", "sets up an environment, and runs these tests", is_a_target),
-    Listed(r"pip (install|uninstall) ", "installs; CI's make targets do", names_real_extras),
-    Listed(r"git clone https://github.com/LLaVA-VL/LLaVA-NeXT", "needs the network", is_the_known_checkout),
-    Listed(r"video3d prepare SOURCE .* --backend (dask|ray) ", "needs a cluster; tests/data has one process", parses),
-    Listed(
-        r"video3d \w+ .*--proposals detector:", "needs a model; tests/data/proposals/detector has small ones", parses
-    ),
-    Listed(r"video3d train .* --model-class roomgain", "needs the add-on; tests/test_extending_models.py", parses),
-    Listed(r"video3d score nr3d ", "needs ReferIt3D's file; tests/tasks/test_referit3d.py makes one", parses),
-    Listed(
-        r"lmms-eval .* --tasks (nr3d|vsibench),", "needs data sets; tests/tasks, tests/hosts/lmms_eval", names_tasks
-    ),
-    Listed(r"video3d export .* --format vllm ", "tests/model/checkpoint/test_export_language.py", parses),
-    Listed(r"vllm serve ENGINE ", "needs vLLM; tests/engine/test_vllm.py", serves_embeddings),
-    Listed(r"lmms-eval .*engine=vllm", "needs vLLM; tests/hosts/lmms_eval/test_engines.py", has_known_engine),
-    Listed(r"video3d serve ", "runs until it is stopped; tests/serve asks it over HTTP", parses),
-    Listed(r"python llava/train/", "needs a LLaVA-NeXT checkout and 7B weights; tests/hosts", has_known_host_arguments),
-    Listed(r"eval \$\(video3d --print-completion bash\)", "for a shell; tests/cli/test_completion.py", completes),
-    Run(r"video3d prepare (SCANNET|SOURCE|captures/) "),
-    Run(r"video3d doctor", more=("--quick",)),  # tests/cli/doctor run it whole
-    Run(r"video3d (ask|view|sample|objects|doctor|score) ?(?!.*--boxes results)", swap=((SCENE_IN_DOCS, "SCENE"),)),
-    Run(r"video3d verify", slow=True),
-    Run(r"video3d (report results|view DATA/\w+ --boxes results.*)", swap=((SCENE_IN_DOCS, "SCENE"),), slow=True),
-    Run(r"video3d train --preset mini ", more=STEP, slow=True),
-    Run(r"video3d train --preset paper ", more=("--steps", "1", "--precision", "float32"), slow=True),
-    Run(r"lmms-eval --model video3d ", more=FEW, swap=LAUNCH, slow=True),
-    Run(r"torchrun --nproc_per_node 8 -m lmms_eval ", more=FEW, swap=(*LAUNCH, ("8", "2")), slow=True),  # 8 GPUs
-]
-
-
-def how(command: Command) -> Run | Listed | None:
-    return next((entry for entry in HOW if re.match(entry.pattern, str(command))), None)
-
-
-def of_kind(kind: type, slow: bool = False) -> list:
-    chosen = [c for c in COMMANDS if isinstance(how(c), kind) and getattr(how(c), "slow", False) == slow]
-    return [pytest.param(command, id=f"{command.place} {command}"[:90]) for command in chosen]
+QUICK = quick_pages()
+LONG = named([page for page in PAGES if any(map(takes_long, steps_of(page)))])
+LISTED = [pytest.param(c, id=f"{c.place} {c}"[:90]) for c in COMMANDS if isinstance(how(c), Listed)]
+OTHERS = [block for block in BLOCKS if block.language != "python" and not (block.language == "bash")]
 
 
 def test_every_command_is_run_or_listed():
     assert [f"{c.place}: {c}" for c in COMMANDS if how(c) is None] == []
-    assert len(COMMANDS) > 25
+    assert len(COMMANDS) > 35
 
 
-def test_every_entry_of_the_list_is_used():
-    used = [how(command) for command in COMMANDS]
-    assert [entry.pattern for entry in HOW if entry not in used] == []
+def test_every_other_block_is_compared_or_kept_for_a_reason():
+    assert [b.place for b in OTHERS if shown(b) is None] == []
+
+
+def test_every_entry_of_the_lists_is_used():
+    used = [how(command) for command in COMMANDS] + [shown(block) for block in OTHERS]
+    assert [entry for entry in [*HOW, *SHOWN] if entry not in used] == []
 
 
 def test_no_command_hides_in_a_block_of_another_kind():
@@ -166,18 +104,24 @@ def test_no_command_hides_in_a_block_of_another_kind():
     assert hidden == [], "give these blocks the language bash"
 
 
-def words_of(command: Command, entry: Run, desk: Path) -> list[str]:
-    (scene,) = (p.stem for p in (desk / "DATA" / "scenes").glob("*.json") if p.stem in val_scenes(desk))
-    swap = {**dict(entry.swap), "SCENE": scene}
-    words = []
-    for word in [*command.words, *entry.more]:
-        word = word.replace(SCENE_IN_DOCS, scene) if "SCENE" in dict(entry.swap).values() else word
-        words += swap[word].split() if word in swap else [word]
-    return [w + ",max_frames=2" if w.startswith("pretrained=") else w for w in words]
+@pytest.mark.parametrize("command", LISTED)
+def test_the_listed_command_holds_up_to_its_check(command):
+    how(command).check(command)
 
 
-def val_scenes(desk: Path) -> set[str]:
-    return {line.strip() for line in (desk / "SCANNET" / "scannetv2_val.txt").read_text().splitlines()}
+@pytest.mark.parametrize("block", [pytest.param(b, id=b.place) for b in OTHERS if isinstance(shown(b), Kept)])
+def test_the_kept_block_holds_up_to_its_check(block):
+    shown(block).check(block)
+
+
+def test_output_is_compared_up_to_numbers_of_time_and_machine():
+    entry = Printed("page", "", "")
+    assert form("kitchen: note:  turned by 117 degrees") == form("my_scan: note: turned by -3.5 degrees")
+    assert lines_not_printed("a 1\nb 2", "x\na 7\ny\nb 8", entry) == []
+    assert lines_not_printed("b 1\na 2", "a 7\nb 8", entry) == ["a 2"]
+    exact = Printed("page", "", "", alike=False)
+    assert lines_not_printed("$ x\n...\n60 of 60, 1.2 s", "60 of 60, 7 s", exact) == []
+    assert lines_not_printed("60 of 60", "59 of 60", exact) == ["60 of 60"]
 
 
 @pytest.fixture
@@ -192,68 +136,101 @@ def at_desk(desk, tiny_checkpoint, monkeypatch):
     return desk
 
 
-@pytest.mark.parametrize("command", of_kind(Run))
-def test_the_command_runs(command, at_desk, monkeypatch, capsys):
-    for name, value in command.variables:
-        monkeypatch.setenv(name, value)
-    if command.stdin:
-        monkeypatch.setattr(sys, "stdin", io.StringIO((at_desk / command.stdin).read_text()))
-    if "--boxes" in command.words and (needed := command.words[command.words.index("--boxes") + 1]) == "answers.json":
-        if not (at_desk / needed).exists():  # this test alone: the line before makes it
-            (earlier,) = (c for c in COMMANDS if c.stdout == needed)
-            test_the_command_runs(earlier, at_desk, monkeypatch, capsys)
-    words = words_of(command, how(command), at_desk)
-    assert cli.main(words[1:]) == 0, capsys.readouterr().err
-    printed = capsys.readouterr().out
-    if command.stdout:
-        (at_desk / command.stdout).write_text(printed)
-    if "--save" in command.words:
-        page = at_desk / command.words[command.words.index("--save") + 1]
-        assert page.read_text().startswith("<!doctype html>")
+@pytest.fixture
+def walk(at_desk, monkeypatch, capsys, request):
+    """Run steps in their order; return what each command printed."""
+
+    def walk(steps: list[Command | Block]) -> dict[Command, str]:
+        if any(isinstance(s, Command) and re.match(r"video3d prepare \S+ --output DATA\b", str(s)) for s in steps):
+            shutil.rmtree(at_desk / "DATA")  # the page makes it
+        printed = {}
+        for step in steps:
+            if isinstance(step, Block):
+                run_code(step, monkeypatch, request)
+            elif takes_long(step):
+                printed[step] = run_long(step, at_desk)
+            else:
+                printed[step] = run_here(step, at_desk, monkeypatch, capsys)
+        return printed
+
+    return walk
 
 
-@pytest.mark.parametrize("command", of_kind(Listed))
-def test_the_listed_command_holds_up_to_its_check(command):
-    how(command).check(command)
+@pytest.mark.parametrize("page", QUICK)
+def test_a_page_runs_from_top_to_bottom(page, walk):
+    steps = [step for step in steps_of(page) if is_run(step) and not takes_long(step)]
+    assert_printed(page, walk(steps), slow=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", of_kind(Run, slow=True))
-def test_the_long_command_runs(command, desk, request):
-    words = command.words
-    if words[0] == "video3d" and "results" in words:
-        request.getfixturevalue("results")
-    if words[1] == "train":
-        output = desk / words[words.index("--output") + 1]
-        if "--resume" not in words:
-            shutil.rmtree(output, ignore_errors=True)  # another page's line wrote there
-        elif not output.exists():  # this test alone: an earlier line makes it
-            run_long(next(c for c in COMMANDS if c.words == tuple(w for w in words if w != "--resume")), desk)
-    run_long(command, desk)
+@pytest.mark.parametrize("page", LONG)
+def test_a_page_runs_with_what_takes_long(page, walk):
+    steps = [step for step in steps_of(page) if is_run(step) and isinstance(step, Command)]
+    assert_printed(page, walk(steps), slow=True)
 
 
-def run_long(command: Command, desk: Path) -> None:
-    words = words_of(command, how(command), desk)
+def assert_printed(page: Path, printed: dict[Command, str], slow: bool) -> None:
+    for block in blocks_of(page):
+        entry = shown(block) if block in OTHERS else None
+        if isinstance(entry, Printed) and entry.slow == slow:
+            texts = [text for command, text in printed.items() if re.match(entry.command, str(command))]
+            assert texts, f"{block.place}: no command prints it"
+            assert lines_not_printed(block.text, texts[0], entry) == [], texts[0]
+
+
+def words_of(command: Command, desk: Path) -> list[str]:
+    entry = how(command)
+    (scene,) = (desk / "SCANNET" / "scannetv2_val.txt").read_text().split()
+    swap = {**dict(entry.swap), "SCENE": scene}
+    words = []
+    for word in [*command.words, *entry.more]:
+        word = word.replace(SCENE_IN_DOCS, scene) if "SCENE" in dict(entry.swap).values() else word
+        words += swap[word].split() if word in swap else [word]
+    return [w + ",max_frames=2" if w.startswith("pretrained=") else w for w in words]
+
+
+def run_here(command: Command, desk: Path, monkeypatch, capsys) -> str:
+    """Run it in this process; return what it prints, what goes to stderr first."""
+    with monkeypatch.context() as patch:
+        for name, value in command.variables:
+            patch.setenv(name, value)
+        if command.stdin:
+            patch.setattr(sys, "stdin", io.StringIO((desk / command.stdin).read_text()))
+        capsys.readouterr()
+        status = cli.main(words_of(command, desk)[1:])
+    printed = capsys.readouterr()
+    assert status == 0, f"{command.place}: {command}\n{printed.err}"
+    if command.stdout:
+        (desk / command.stdout).write_text(printed.out)
+    if "--save" in command.words:
+        page = desk / command.words[command.words.index("--save") + 1]
+        assert page.read_text().startswith("<!doctype html>")
+    return in_order(printed.err, printed.out)
+
+
+def in_order(err: str, out: str) -> str:
+    """What a terminal shows: notes, then results, then files that were written."""
+    notes = [line for line in err.splitlines() if not re.search(r"\.html \(", line)]
+    return "\n".join([*notes, out.rstrip(), *(line for line in err.splitlines() if line not in notes)])
+
+
+def run_long(command: Command, desk: Path) -> str:
+    """Run it as a process; return its stdout."""
+    words = words_of(command, desk)
     if words[0] == "video3d":
         words = [sys.executable, "-m", "video3d_plugin.cli", *words[1:]]
-    variables = {
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "VIDEO3D_DATA": str(desk / "DATA"),
-        "BROWSER": "true",
-    }
+    if words[:2] == [sys.executable, "-m"] and "train" in words and "--resume" not in words:
+        shutil.rmtree(desk / words[words.index("--output") + 1], ignore_errors=True)
+    done = subprocess.run(words, cwd=desk, env=environment(desk, command), capture_output=True, text=True)
+    assert done.returncode == 0, f"{command.place}: {command}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def environment(desk: Path, command: Command | None = None) -> dict[str, str]:
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, **variables, "PYTHONPATH": paths, **dict(command.variables)}
-    done = subprocess.run(words, cwd=desk, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.fixture(scope="module")
-def results(desk) -> Path:
-    """What the README's lmms-eval line leaves, for the lines after it."""
-    (command,) = (c for c in COMMANDS if c.place.startswith("README") and c.words[0] == "lmms-eval")
-    run_long(command, desk)
-    return desk / "results"
+    variables = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "VIDEO3D_DATA": str(desk / "DATA")}
+    own = dict(command.variables) if command else {}
+    return {**os.environ, **variables, "BROWSER": "true", "PYTHONPATH": paths, **own}
 
 
 class Recording:
@@ -274,16 +251,6 @@ def shorten_answers(monkeypatch) -> None:
     monkeypatch.setattr(pipeline.Video3D, "answer", lambda *a, **k: answer(*a, **{**k, "max_new_tokens": 3}))
 
 
-RUN_ELSEWHERE = {
-    "extending.md": "tests/tasks/test_extending.py and tests/test_extending_models.py run each of its add-ons as one"
-}
-PYTHON = [
-    pytest.param(block, id=block.place)
-    for block in BLOCKS
-    if block.language == "python" and block.page.name not in RUN_ELSEWHERE
-]
-
-
 @pytest.fixture
 def patches_stay():
     """What the code undoes is applied again: the start-up hook would not, and other tests share the process."""
@@ -296,8 +263,7 @@ def patches_stay():
             registry.apply(state.name)
 
 
-@pytest.mark.parametrize("block", PYTHON)
-def test_the_code_runs(block: Block, at_desk, monkeypatch, request):
+def run_code(block: Block, monkeypatch, request) -> None:
     if "registry.apply(" in block.text:
         pytest.importorskip("lmms_eval", reason="the code applies a patch of lmms-eval")
         request.getfixturevalue("patches_stay")
@@ -310,44 +276,37 @@ def test_the_code_runs(block: Block, at_desk, monkeypatch, request):
         assert len(names["scene"].frames) == 2
 
 
-INLINE = sorted(
-    {
-        (page.name, " ".join(text.split()))
-        for page in PAGES
-        for text in re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M))
-        if re.match(r"(video3d|make) [a-z]", text)
-    }
-)
+def test_the_data_folder_holds_what_its_page_says(desk):
+    from video3d_plugin.data.folder import DataFolder
+    from video3d_plugin.inputs_spec import InputsSpec
+
+    folder = DataFolder.open(desk / "DATA")
+    folder.store_inputs(folder.scene_ids[0], InputsSpec(image_size=112))
+    (block,) = (b for b in BLOCKS if b.page.name == "data.md" and b.text.startswith("DATA/scenes"))
+    paths = [path for line in block.text.splitlines() for path in line.split("  ")[0].split(", ")]
+    assert len(paths) == 7
+    assert [path for path in paths if not list(desk.glob(path.replace("<id>", "*")))] == []
 
 
-@pytest.mark.parametrize(("page", "text"), INLINE)
-def test_a_command_in_a_sentence_exists_and_so_do_its_options(page, text):
-    words = text.split()
-    if words[0] == "make":
-        return is_a_target(Command(page, tuple(words[:2])))
-    assert words[1] in parser.COMMANDS
-    options = parser.commands_of(parser.build_parser((words[1],)))[words[1]]._option_string_actions
-    assert [word for word in words if word.startswith("--") and word.split("=")[0] not in options] == []
-
-
-def test_links_lead_somewhere():
-    broken = []
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.name}: {target}")
-    assert broken == []
-
-
-@pytest.mark.parametrize("name", ["LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_what_a_repository_should_have_is_there(name):
-    assert (ROOT / name).stat().st_size > 300
-
-
-def test_the_citation_names_the_paper():
-    import yaml
-
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    paper = citation["preferred-citation"]
-    assert citation["license"] == "Apache-2.0" and "2412.00493" in paper["notes"]
-    assert [a["family-names"] for a in paper["authors"]] == ["Zheng", "Huang", "Wang"]
+@pytest.mark.slow
+def test_the_requests_of_a_program_are_answered(desk):
+    """The curl lines of security.md, against the server that own_scans.md starts."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    (block,) = (b for b in BLOCKS if b.page.name == "security.md" and b.text.startswith("curl"))
+    shutil.make_archive(str(desk / "kitchen"), "zip", desk / "my_scan")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    words = [sys.executable, "-m", "video3d_plugin.cli", "serve", "my_scan/", "--model", "CHECKPOINT", "--port", port]
+    server = subprocess.Popen(words, cwd=desk, env=environment(desk), stdout=subprocess.PIPE, text=True)
+    try:
+        assert port in server.stdout.readline()
+        time.sleep(1)
+        answers = []
+        for line in block.text.replace("7860", port).splitlines():
+            done = subprocess.run(["bash", "-c", line], cwd=desk, capture_output=True, text=True, timeout=300)
+            answers.append(done.stdout)
+        assert '"my_scan"' in answers[0] and '"boxes"' in answers[1] and '"scene"' in answers[2], answers
+    finally:
+        server.terminate()
+        server.wait(timeout=60)

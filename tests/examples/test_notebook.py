@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def test_it_runs_on_a_scan_of_ones_own(notebook, my_scan, tiny_checkpoint, tmp_p
     assert page.startswith("<!doctype html>") and '"question":"the chair next to the table"' in page
     printed = "".join(output.get("text", "") for cell in code(notebook) for output in cell.outputs)
     assert "8 frames; 0 left out" in printed and "confidence" in printed
+    assert warnings_in(notebook) == []
+
+
+def warnings_in(notebook) -> list[str]:
+    """What cells wrote to stderr, without progress bars."""
+    texts = [o.text for cell in code(notebook) for o in cell.outputs if o.get("name") == "stderr"]
+    lines = [line.split("\r")[-1] for text in texts for line in text.splitlines()]
+    return [line for line in lines if line.strip() and not re.search(r"\d+%\|", line)]
 
 
 def test_it_makes_a_room_where_no_scan_is_named(notebook, monkeypatch, tmp_path):

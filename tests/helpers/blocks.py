@@ -6,6 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
@@ -46,15 +47,16 @@ class Command:
 
 
 def blocks_of(page: Path) -> list[Block]:
+    """The fenced blocks of a page, also those in a list, which are indented."""
     found, start, language, lines = [], 0, "", []
     for number, line in enumerate(page.read_text().splitlines(), 1):
-        if not line.startswith("```"):
+        if not line.lstrip().startswith("```"):
             lines.append(line)
         elif start:
-            found.append(Block(page, start, language, "\n".join(lines)))
+            found.append(Block(page, start, language, dedent("\n".join(lines))))
             start = 0
         else:
-            start, language, lines = number, line[3:].strip(), []
+            start, language, lines = number, line.strip()[3:].strip(), []
     assert not start, f"{page}:{start}: a fence that is not closed"
     return found
 
