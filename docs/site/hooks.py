@@ -57,10 +57,10 @@ def moved(markdown: str, source: str) -> str:
 
 
 def check_reference() -> None:
-    """Check that api.md has every public name, and that each has a docstring.
+    """Check that api.md has every public name, and that each has a docstring, as have its public methods.
 
     Raises:
-        PluginError: A public name has no entry or no docstring.
+        PluginError: A public name has no entry, or it or a method of it has no docstring.
     """
     entries = re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
     for name, module in public_names().items():
@@ -69,8 +69,10 @@ def check_reference() -> None:
             raise PluginError(f"docs/api.md has no entry for the public name {name} of {module}")
     for entry in entries:
         module, name = entry.rsplit(".", 1)
-        if not _docstring(module, name):
-            raise PluginError(f"{entry} has no docstring")
+        if undocumented := [each for each in _parts(_definition(module, name)) if not ast.get_docstring(each)]:
+            raise PluginError(
+                f"{entry} has no docstring" + f" of {undocumented[0].name}" * (undocumented[0].name != name)
+            )
 
 
 def public_names() -> dict[str, str]:
@@ -80,13 +82,31 @@ def public_names() -> dict[str, str]:
     return ast.literal_eval(next(tables))
 
 
-def _docstring(module: str, name: str) -> str | None:
+_Definition = ast.FunctionDef | ast.ClassDef
+
+
+def _definition(module: str, name: str) -> _Definition:
     path = ROOT / module.replace(".", "/")
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return ast.get_docstring(node)
+        if isinstance(node, _Definition) and node.name == name:
+            return node
     raise PluginError(f"{module} defines no {name}")
+
+
+def _parts(definition: _Definition) -> list[_Definition]:
+    """Return a function, or a class with its public methods; overloads only repeat a signature."""
+    methods = definition.body if isinstance(definition, ast.ClassDef) else []
+    return [
+        definition,
+        *(
+            node
+            for node in methods
+            if isinstance(node, ast.FunctionDef)
+            and not node.name.startswith("_")
+            and not any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
+        ),
+    ]
 
 
 def _without_front_matter(text: str) -> str:
