@@ -36,7 +36,7 @@ SYNCS = {
         "model.assembly._coord_places": 1,  # are the points finite?
         "model.item_losses._targets_on_cpu": 1,
     },
-    "encode": {"model.prefix.key._sums": 1},
+    "encode": {"model.prefix.weight_sums._read": 1},
     "ground": {},
     "answer": {"model.prefix.inference.answer_tokens": 4},  # one a token: has an answer ended?
     "generate": {

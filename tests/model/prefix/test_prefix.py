@@ -249,21 +249,3 @@ def test_the_pipeline_takes_plain_strings(encoded, scenes):
     assert len(video.caption(scenes[0], scenes[0].proposals[:2].tolist(), max_new_tokens=3)) == 2
     with pytest.raises(DataError, match="batch_size is 0"):
         video.answer(scenes[0], "What?", batch_size=0)
-
-
-def test_a_key_reads_weights_of_any_size_format_and_kind(encoded):
-    from video3d_plugin.model.prefix.key import sum_of_bits
-
-    for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int8):
-        for shape in ((), (3,), (5, 7), (8, 8)):
-            weight = torch.ones(shape, dtype=dtype)
-            before = sum_of_bits(weight)
-            weight.reshape(-1)[-1] = 2
-            assert int(sum_of_bits(weight)) != int(before)
-    storage = torch.arange(9, dtype=torch.int8).view(torch.uint8)
-    assert int(sum_of_bits(storage[1:])) == int(sum_of_bits(storage[1:].clone()))  # not at a multiple of 8 bytes
-    two = pytest.importorskip("torch.testing._internal.two_tensor")
-    both = two.TwoTensor(torch.ones(4), torch.ones(4))  # as quantised weights are: several tensors in one
-    before = int(sum_of_bits(both))
-    both.b[0] = 2
-    assert int(sum_of_bits(both)) != before

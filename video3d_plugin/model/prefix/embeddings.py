@@ -41,7 +41,7 @@ def embed_scene(model: Video3DForCausalLM, processor: Video3DProcessor, inputs: 
     scene = inputs.tensors()
     tokens = encode_scene_tokens(model, scene, with_proposals=model.config.head is not None, name=inputs.scene_id)
     rows, _ = model.assemble(torch.tensor([processor.prefix_ids()]), [tokens])
-    made_by, boxes = prefix_key(model, processor), inputs.proposals.float()
+    made_by, boxes = prefix_key(model, processor, full=True), inputs.proposals.float()
     unfinished = None if tokens.inside is None else (tokens, rows.visual_columns(0))
     made = ScenePrefix(inputs.scene_id, rows.embeds[0], (), (), tokens.proposals, boxes, inputs.extent, made_by)
     return replace(made, axes=rows.axes, unfinished=unfinished)
