@@ -136,7 +136,7 @@ $(UV):
 	@.venv-lock/bin/python -m pip install --quiet --progress-bar off 'uv>=0.9'
 lock: $(UV) ## write constraints*.txt anew, from pyproject.toml
 	@echo torch==2.13.0 torchvision==0.28.0 | tr ' ' '\n' | $(COMPILE) \
-		$(addprefix --extra ,eval train serve completion apps cluster rerun docs dev) --output-file constraints.txt
+		$(addprefix --extra ,eval train serve completion apps cluster quantised rerun docs dev) --output-file constraints.txt
 	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.45.2 accelerate==0.34.2 | tr ' ' '\n' | $(COMPILE) \
 		$(addprefix --extra ,eval train llava dev) --output-file constraints-4.45.txt
 	@echo torch==2.13.0 torchvision==0.28.0 transformers==4.57.6 | tr ' ' '\n' | $(COMPILE) \

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 # Each lock, and the extras of pyproject.toml that it covers.
 LOCKS = {
-    "constraints.txt": ("eval", "train", "serve", "apps", "completion", "cluster", "rerun", "dev"),
+    "constraints.txt": ("eval", "train", "serve", "apps", "completion", "cluster", "quantised", "rerun", "dev"),
     "constraints-4.45.txt": ("eval", "train", "llava", "dev"),
     "constraints-4.57.txt": ("eval", "train", "llava", "dev"),
     "constraints-lowest.txt": ("train",),

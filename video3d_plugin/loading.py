@@ -109,6 +109,8 @@ def load_checkpoint(
     given = {"dtype": dtype, "attn_implementation": attn_implementation, **options}
     given |= {} if coordinates is None else {"coordinate_dtype": coordinates}
     given |= {} if clamp_points is None else {"clamp_points": clamp_points}
+    if device is not None and (options.get("load_in_4bit") or options.get("load_in_8bit")):
+        given["device_map"] = {"": device}  # quantised weights are made where they stay
     model, processor = load_pair(folder, lora=adapter, model_class=model_class, **given)
     if device is not None and not getattr(model, "is_quantized", False):
         model = model.to(device)

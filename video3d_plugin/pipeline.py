@@ -348,7 +348,8 @@ def load_model(
         clamp_points: Whether points are clamped to the extent of the scan's surface voxels, for checkpoints that were
             trained so (`mc-norm`); by default as the checkpoint's config.json says, else False.
         engine: See `Video3D`.
-        **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, `load_in_4bit`, `load_in_8bit`, ...
+        **options: Passed to `from_pretrained`: `device_map`, `quantization_config`, ...; `load_in_8bit` and
+            `load_in_4bit` quantise the language model (`model.checkpoint.quantised`).
 
     Returns:
         The model, ready for questions.

@@ -501,12 +501,6 @@ print("same" if all(torch.equal(own[n].cpu(), ours[n].half()) for n in own) else
 """
 
 
-def test_four_bits_without_bitsandbytes_say_what_to_install(saved, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingError, match="load_in_4bit needs bitsandbytes"):
-        load_model(saved, load_in_4bit=True, device="cpu")
-
-
 _MEASURE = """
 import json, resource, sys
 import torch

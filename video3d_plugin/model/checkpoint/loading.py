@@ -11,6 +11,7 @@ from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.adapter import read_adapter
 from video3d_plugin.model.checkpoint.folders import local_folders
 from video3d_plugin.model.checkpoint.lora import check_complete, config_folder, merge_lora
+from video3d_plugin.model.checkpoint.quantised import lay_out
 from video3d_plugin.model.modeling import Video3DForCausalLM
 from video3d_plugin.model.processing import Video3DProcessor
 from video3d_plugin.tokens import COORD_TOKEN, GROUND_TOKEN
@@ -51,6 +52,7 @@ def load_pair(
             what = f"its config.json asks for parts that neither it nor its base has: {parts}"
             raise DataError(what, where=adapter, remedy="add its non_lora_trainables.bin")
         words = adapter if (adapter / "tokenizer_config.json").is_file() else folder
+    lay_out(model)
     processor = Video3DProcessor.from_pretrained(words, config=model.config)
     _check_words(processor, model.config, words)
     return model, processor

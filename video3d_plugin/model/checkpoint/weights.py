@@ -24,6 +24,7 @@ from video3d_plugin.model import registry
 from video3d_plugin.model.checkpoint.checks import check_generation_config, read_bin
 from video3d_plugin.model.checkpoint.folders import local_folder, weight_files, weight_shapes
 from video3d_plugin.model.checkpoint.forks import adapt_to_fork
+from video3d_plugin.model.checkpoint.quantised import with_quantisation
 from video3d_plugin.model.cpu_bfloat16 import use_float32_products
 from video3d_plugin.model.distributed import zero3
 
@@ -56,8 +57,8 @@ def load(
         *args: Passed on.
         config: A configuration, or a folder with one, to use instead of the checkpoint's.
         output_loading_info: Return transformers' loading information too.
-        **kwargs: Passed on, with `load_in_4bit` and `load_in_8bit` as in LLaVA-NeXT. `exact_class`: load as `cls` also
-            where that is the built-in class and config.json names another.
+        **kwargs: Passed on, with `load_in_4bit` and `load_in_8bit` (see `checkpoint.quantised`). `exact_class`: load as
+            `cls` also where that is the built-in class and config.json names another.
 
     Returns:
         The model; its `initialised_parts` lists the parameters that the checkpoint lacks.
@@ -80,7 +81,7 @@ def load(
     actual: Any = cls if exact else registry.class_of_checkpoint(cls, config, folder)
     if actual is not cls:
         return actual.from_pretrained(folder, *args, config=config, output_loading_info=output_loading_info, **kwargs)
-    kwargs = _quantised(kwargs, registry.new_parts(cls))
+    kwargs = with_quantisation(kwargs, registry.new_parts(cls))
     quantised = (
         kwargs.get("quantization_config") is not None or getattr(config, "quantization_config", None) is not None
     )
@@ -259,31 +260,6 @@ def _reset_of(model: torch.nn.Module, owner: str) -> Callable[[], None] | None:
     """What initialises a module's own parameters; None for the model itself and for modules without such a method."""
     module = model.get_submodule(owner) if owner else None
     return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-
-
-# Small, new, or read by their weights' number format: kept out of 8- and 4-bit.
-_NOT_QUANTISED = ["lm_head", "vision_tower", "mm_projector", "world_position_embedding"]
-_NOT_QUANTISED += ["ground_head", "ground_head_obj", "ground_head_query", "ground_head_score"]
-
-
-def _quantised(kwargs: dict[str, Any], new_parts: Iterable[str]) -> dict[str, Any]:
-    """Replace `load_in_4bit` and `load_in_8bit`, arguments of LLaVA-NeXT's loader, by a quantization_config."""
-    kwargs = dict(kwargs)
-    bits = {name: kwargs.pop(name) for name in ("load_in_4bit", "load_in_8bit") if name in kwargs}
-    if not any(bits.values()) or kwargs.get("quantization_config") is not None:
-        return kwargs
-    from importlib.util import find_spec
-
-    if find_spec("bitsandbytes") is None:
-        raise MissingError(f"{', '.join(bits)} needs bitsandbytes", remedy="pip install bitsandbytes")
-    from transformers import BitsAndBytesConfig
-
-    dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.bfloat16
-    skipped = [*_NOT_QUANTISED, *(part.strip(".") for part in new_parts)]
-    kwargs["quantization_config"] = BitsAndBytesConfig(
-        **bits, llm_int8_skip_modules=skipped, bnb_4bit_compute_dtype=dtype, bnb_4bit_quant_type="nf4"
-    )
-    return kwargs
 
 
 def _summary(names: list[str]) -> str:
