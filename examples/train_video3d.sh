@@ -6,8 +6,8 @@
 #   CHECKPOINT=.../LLaVA-Video-7B-Qwen2 DATA=DATA LLAVA_NEXT=.../LLaVA-NeXT examples/train_video3d.sh
 #
 # Settings: LaVi-Lab/Video-3D-LLM at 3ff70e8, scripts/3d/train/train_multi.sh: one epoch, 16 items per step, learning rate
-# 1e-5 (vision tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Left out: --torch_compile (it would be turned off)
-# and --group_by_task_length (a batch may mix tasks).
+# 1e-5 (vision tower 2e-6), cosine, warm-up 0.03, bfloat16, 32 frames. Left out: --torch_compile (compiles the layers;
+# its gain has not been measured) and --group_by_task_length (a batch may mix tasks).
 #
 # DeepSpeed: ZeRO-2; ZERO=3 selects ZeRO-3, which the reference uses.
 #

@@ -49,6 +49,18 @@ class Video3DModel(Qwen2Model):
         rotary = self.rotary_emb
         return rotary.at(axes) if isinstance(rotary, Qwen2AxesRotaryEmbedding) else nullcontext()
 
+    def compile_layers(self, **options: Any) -> None:
+        """Compile the layers one by one, in place: each is one graph, and all of them share it.
+
+        What surrounds them (tower, assembly, losses) depends on numbers of scenes, tokens and proposals, and would be
+        many small graphs.
+
+        Args:
+            **options: Passed to `torch.compile`.
+        """
+        for layer in self.layers:
+            layer.compile(**options)
+
     def get_vision_tower(self) -> VisionTower:
         """Return the vision tower."""
         return self.vision_tower

@@ -162,11 +162,21 @@ def test_another_pool_stride_than_the_references_is_used_with_a_note(parse):
     assert any("1 x 1 patches are pooled" in note for note in plan.notes)
 
 
-def test_compilation_is_turned_off_where_accelerate_would_read_it(parse, monkeypatch):
+def test_compilation_is_taken_from_the_trainer_for_the_layers(parse, monkeypatch):
+    assert parse()[0].compilation is None
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")  # as TrainingArguments sets it
     plan, (_, _, training) = parse("--torch_compile", "True", "--torch_compile_backend", "inductor")
     assert not training.torch_compile and "ACCELERATE_DYNAMO_BACKEND" not in os.environ
-    assert any("--torch_compile is not used" in note for note in plan.notes)
+    assert plan.compilation == {"backend": "inductor"}
+    assert any("--torch_compile compiles the language model's layers" in note for note in plan.notes)
+
+
+def test_compilation_is_left_out_where_weights_are_gathered_in_the_layers(parse, monkeypatch):
+    deepspeed = types.SimpleNamespace(is_zero3=lambda: True, config={})
+    monkeypatch.setattr(TrainingArguments, "hf_deepspeed_config", deepspeed, raising=False)
+    plan, (_, _, training) = parse("--torch_compile", "True")
+    assert plan.compilation is None and not training.torch_compile
+    assert any("--torch_compile is not used: ZeRO-3" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize("config", [{}, {"optimizer": {"type": "AdamW"}}])

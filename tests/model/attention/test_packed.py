@@ -58,6 +58,27 @@ def test_a_row_of_one_question_is_the_question(pair, scenes):
 
 
 @pytest.mark.slow  # compiles
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_compiled_layer_is_one_graph_for_rows_of_any_length(build, scenes, checkpointing):
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    model, processor = build()
+    compiled = copy.deepcopy(model)
+    counter = CompileCounterWithBackend("eager")
+    compiled.model.compile_layers(backend=counter, fullgraph=True)  # which fails where a graph would break
+    for one in (model, compiled):
+        one.train()
+        if checkpointing:
+            one.gradient_checkpointing_enable({"use_reentrant": False})
+    kinds = ["scanqa", "scan2cap", "multi3drefer", "two_coords", "sqa3d"]
+    for kept in (kinds[:2], kinds[:3], kinds, kinds[1:4]):
+        batch = processor([question(kind, "a") for kind in kept], scenes[:1], with_labels=True, shared=True)
+        expected, found = gradients(model, batch), gradients(compiled, batch)
+        assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+    assert counter.frame_count <= 3  # not one for each layer or length
+
+
+@pytest.mark.slow  # compiles
 def test_flex_attention_gives_the_same(build, scenes, by_scene):
     try:
         model, processor = build(attn_implementation="flex_attention")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from video3d_plugin.errors import DataError, MissingError
 from video3d_plugin.hosts.llava_next.fields import PROMPT_VERSIONS
-from video3d_plugin.hosts.llava_next.host_arguments import set_host_arguments
+from video3d_plugin.hosts.llava_next.host_arguments import set_host_arguments, take_compilation
 
 if TYPE_CHECKING:
     from video3d_plugin.config import Video3DConfig
@@ -62,6 +62,7 @@ class RunPlan:
         questions_per_scene: Questions that share one sequence with their scene.
         seed: Random seed.
         notes: Lines to print at the start.
+        compilation: Options of `torch.compile` for the language model's layers; None: they are not compiled.
         model: The model; None until it is loaded.
     """
 
@@ -74,6 +75,7 @@ class RunPlan:
     questions_per_scene: int
     seed: int
     notes: list[str]
+    compilation: dict[str, Any] | None = None
     model: Any = None
 
 
@@ -100,6 +102,7 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
         config.coordinate_dtype = _cast_by_the_trainer(training_args) or config.coordinate_dtype
     _check_projector_stage(model_class, model_args, training_args, config)
     notes = set_host_arguments(model_args, data_args, training_args, config)
+    compilation, of_compilation = take_compilation(training_args)
     sampler, clamped = parse_strategy(data_args.frame_sampling_strategy)
     config.clamp_points = clamped or config.clamp_points
     samplers.check_without_question(sampler, "training")
@@ -108,7 +111,7 @@ def plan_run(model_args: Any, data_args: Any, training_args: Any) -> RunPlan:
     notes.append(f"{len(questions)} questions about {len({q.scene_id for q in questions})} scenes of {folder.path}")
     return RunPlan(
         model_class, config, folder, questions, sampler, max_frames,
-        data_args.questions_per_scene, training_args.seed, notes,
+        data_args.questions_per_scene, training_args.seed, notes + of_compilation, compilation,
     )  # fmt: skip
 
 

@@ -46,12 +46,6 @@ def set_host_arguments(model_args: Any, data_args: Any, training_args: Any, conf
         # tower runs once for a scene. Under ZeRO-3 they come once, and re-entrant checkpointing is the common choice.
         training_args.gradient_checkpointing_kwargs = {"use_reentrant": _zero3(training_args)}
     notes = [*_model_notes(model_args, config), *_training_notes(model_args, training_args)]
-    if getattr(training_args, "torch_compile", False):
-        _turn_off_compilation(training_args)
-        notes.append(
-            "--torch_compile is not used: losses were right with it (torch 2.13), but a pass is split into some 70 "
-            "graphs and each kind of item is compiled anew"
-        )
     if data_args.group_by_task_length:
         notes.append("--group_by_task_length is not needed: a batch may mix text and grounding questions")
     for name in _GROUPINGS:
@@ -80,11 +74,27 @@ def _training_notes(model_args: Any, training_args: Any) -> Iterator[str]:
             yield f"--{name} has no effect: {what}"
 
 
-def _turn_off_compilation(training_args: Any) -> None:
-    """Undo --torch_compile; TrainingArguments hands it to accelerate in environment variables."""
+def take_compilation(training_args: Any) -> tuple[dict[str, Any] | None, list[str]]:
+    """Take --torch_compile from the Trainer, which would compile the whole model instead of its layers.
+
+    TrainingArguments hands it to accelerate in environment variables; these are removed too.
+
+    Args:
+        training_args: The host's TrainingArguments; changed in place.
+
+    Returns:
+        Options of `torch.compile` for the layers, or None; notes for the user.
+    """
+    if not getattr(training_args, "torch_compile", False):
+        return None, []
+    given = {name: getattr(training_args, f"torch_compile_{name}", None) for name in ("backend", "mode")}
     training_args.torch_compile, training_args.torch_compile_backend = False, None
     for name in [name for name in os.environ if name.startswith("ACCELERATE_DYNAMO_")]:
         del os.environ[name]
+    if _zero3(training_args):
+        return None, ["--torch_compile is not used: ZeRO-3 gathers the weights inside the layers"]
+    options = {name: value for name, value in given.items() if value is not None}
+    return options, ["--torch_compile compiles the language model's layers, each as one graph"]
 
 
 def _deepspeed_has_optimizer(training_args: Any) -> bool:

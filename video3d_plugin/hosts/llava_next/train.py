@@ -210,6 +210,8 @@ def make_data_module(plan: RunPlan, tokenizer: Any, data_args: Any, training_arg
     if getattr(training_args, "lora_enable", False):
         freeze_base_layers(plan.model)
         check_last_adapter(training_args.output_dir, plan.model)
+    if plan.compilation is not None:  # after the host has added its adapters
+        plan.model.model.compile_layers(**plan.compilation)
     processor = Video3DProcessor(tokenizer, plan.model.config)
     dataset = SceneGroups(
         plan.folder,

@@ -54,6 +54,7 @@ def attention_mask_for(batch: PackedBatch, attention: str, packed: bool) -> Any:
         return flex_mask(batch.segments.to(device))
     mask = segment_mask(batch.segments) if packed else None
     if mask is not None:
+        row_places(mask, device)  # read before the layers run: a compiled layer could not
         return mask
     if attention not in ("sdpa", "eager"):
         raise DataError(
