@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 from model_cases import TASKS, alone, question, random_scene
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from video3d_plugin.errors import DataError
 from video3d_plugin.model.prefix import decoding
 from video3d_plugin.model.prefix import inference as prefixes
+from video3d_plugin.model.prefix.embeddings import text_suffixes
 from video3d_plugin.pipeline import Video3D
 
 
@@ -249,3 +252,38 @@ def test_the_pipeline_takes_plain_strings(encoded, scenes):
     assert len(video.caption(scenes[0], scenes[0].proposals[:2].tolist(), max_new_tokens=3)) == 2
     with pytest.raises(DataError, match="batch_size is 0"):
         video.answer(scenes[0], "What?", batch_size=0)
+
+
+class Kernels(TorchDispatchMode):
+    """Counts operations that compute or copy: on a GPU each is a kernel that is launched."""
+
+    VIEWS = {"view", "_unsafe_view", "transpose", "t", "permute", "unsqueeze", "squeeze", "expand", "slice", "select",
+             "split", "split_with_sizes", "unbind", "detach", "alias", "as_strided", "lift_fresh", "empty",
+             "new_empty", "empty_like", "empty_strided", "_reshape_alias", "chunk", "unfold"}  # fmt: skip
+
+    def __init__(self):
+        super().__init__()
+        self.counted = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.split("::")[1]
+        self.counted[name] += name not in self.VIEWS
+        return func(*args, **(kwargs or {}))
+
+
+def kernels_of_a_token(build, scenes, layers, questions):
+    model, processor = build(hidden_size=64, num_hidden_layers=layers)
+    prefix = prefixes.encode_scene(model, processor, scenes[0])
+    suffixes = text_suffixes(processor, [question("scanqa", "a")] * questions)
+    with torch.no_grad():
+        step = decoding.start(model, prefix, suffixes, None, "cascade")
+        with Kernels() as counted:
+            step.advance(torch.zeros(questions, dtype=torch.long))
+    return counted.counted
+
+
+def test_a_layer_launches_few_kernels_for_a_token(build, scenes):
+    for questions, most in ((1, 50), (3, 54)):
+        few, more = (kernels_of_a_token(build, scenes, layers, questions) for layers in (2, 4))
+        of_two = more - few
+        assert of_two.total() <= 2 * most, of_two  # 21 more where each layer made masks and moved tokens by index

@@ -29,6 +29,7 @@ from video3d_plugin.model.attention.shared_prefix import Layout, join, rotated
 from video3d_plugin.model.sequence import PackedBatch, additive_mask, flex_mask
 
 PADDING = -(1 << 30)
+_GROUPED = "enable_gqa" in (F.scaled_dot_product_attention.__doc__ or "")  # from torch 2.5
 _PLACES = "_video3d_places"  # attribute of a segment mask: what its rows hold, read once a forward pass
 
 
@@ -181,11 +182,13 @@ def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plac
     """query (L, heads, d), key and value (L, K, d) -> (L, heads, d), zero on padding."""
     prefix, end = places.prefix, places.end
     groups, shared = query.shape[1] // key.shape[1], slice(places.first, prefix)
-    # (1, heads, P, d); transformers repeats key-value heads for its kernels as well
-    q, k, v = (
-        t[shared].repeat_interleave(n, 1).transpose(0, 1)[None] for t, n in ((query, 1), (key, groups), (value, groups))
-    )
-    of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1)
+    q, k, v = (t[shared].transpose(0, 1)[None] for t in (query, key, value))  # (1, heads or K, P, d)
+    if _GROUPED and q.device.type == "cpu":  # on CUDA not all kernels take groups: without, torch may make a mask
+        of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    else:
+        k, v = (t.repeat_interleave(groups, 1) for t in (k, v))
+        of_prefix = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    of_prefix = of_prefix[0].transpose(0, 1)
     of_items = ItemAttention.apply(
         query[prefix:end].unflatten(1, (-1, groups)),
         key[shared],

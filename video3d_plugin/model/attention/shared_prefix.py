@@ -45,7 +45,7 @@ def attend_plain(
         total = scores.logsumexp(-1)
         outs.append((scores - total[..., None]).exp().to(value.dtype) @ value)
         sums.append(total)
-    return torch.cat(outs, 1), torch.cat(sums, 1)
+    return _whole(outs, 1), _whole(sums, 1)
 
 
 def attend_backward_plain(
@@ -95,10 +95,12 @@ def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, 
     Returns:
         Output and log-sum-exp over the union.
     """
-    sums = torch.stack([lse for _, lse in parts])
-    total = sums.logsumexp(0)
-    weighted = [out.float() * (lse - total).exp()[..., None] for out, lse in parts]
-    return sum(weighted[1:], weighted[0]).to(parts[0][0].dtype), total
+    (out, lse), *others = parts
+    joined = out.float()
+    for other, of_other in others:
+        weight = (of_other - lse).sigmoid()  # exp(of_other) / (exp(lse) + exp(of_other))
+        joined, lse = joined.lerp(other.float(), weight[..., None]), torch.logaddexp(lse, of_other)
+    return joined.to(out.dtype), lse
 
 
 def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -149,14 +151,23 @@ class Layout:
         rows, columns, first, ends = (t.to(device) for t in (self.rows, self.columns, self.first, self.ends))
         return Layout(rows, columns, self.longest, first, ends)
 
+    @property
+    def _one_each(self) -> bool:
+        """Whether each question has one query, so that nothing has to be moved."""
+        return self.longest == 1 and len(self.rows) == len(self.first)
+
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
         """Unpack (T, ...) -> (B, longest, ...), with zeros where a question has no query."""
+        if self._one_each:
+            return packed[:, None]
         result = packed.new_zeros(len(self.first), self.longest, *packed.shape[1:])
         result[self.rows, self.columns - self.first[self.rows]] = packed
         return result
 
     def pack(self, spread: torch.Tensor) -> torch.Tensor:
         """Pack (B, longest, ...) -> (T, ...), the inverse of `spread`."""
+        if self._one_each:
+            return spread[:, 0]
         return spread[self.rows, self.columns - self.first[self.rows]]
 
     def visible(self, keys: int) -> torch.Tensor:
@@ -186,7 +197,7 @@ def attend_own(
         weights = (scores - total[..., None]).exp().to(value.dtype)
         outs.append(torch.einsum("bkgls,bskd->blkgd", weights, value[rows]))
         sums.append(total.permute(0, 3, 1, 2))
-    return torch.cat(outs), torch.cat(sums)
+    return _whole(outs), _whole(sums)
 
 
 def own_scores(query: torch.Tensor, key: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
@@ -218,6 +229,10 @@ def _slopes(weights: torch.Tensor, grad: torch.Tensor, value: torch.Tensor, out:
     """Return the gradient of the scores: weights * (grad . value - grad . out)."""
     inner = product32(grad, value.transpose(1, 2))
     return weights * (inner - (grad.float() * out.float()).sum(-1, keepdim=True))
+
+
+def _whole(blocks: list[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim)
 
 
 def _blocks(query: torch.Tensor, key: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:

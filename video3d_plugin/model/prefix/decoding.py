@@ -144,23 +144,26 @@ class Cascade:
 
     def _run(self, hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
         rotation = _rotation(self._inner, hidden, self._start + layout.columns)
+        visible = layout.visible(self._longest)  # the same for all layers
         for index, layer in enumerate(self._inner.layers):
             hidden = hidden.to(_device_of(layer))
             query, key, value = _projected(layer, hidden, rotation)
-            mixed = self._attend(index, query, key, value, layout.to(hidden.device))
+            places = layout.to(hidden.device)
+            mixed = self._attend(index, query, key, value, places, visible.to(hidden.device))
             hidden = _rest_of_layer(layer, hidden, mixed)
         return self._inner.norm(hidden)
 
     def _attend(
-        self, index: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout
-    ) -> torch.Tensor:
-        """query (T, K, G, d), key and value (T, K, d) -> (T, K * G, d)."""
+        self, index: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+        layout: Layout, visible: torch.Tensor,
+    ) -> torch.Tensor:  # fmt: skip
+        """query (T, K, G, d), key and value (T, K, d), visible (B, longest, S) -> (T, K * G, d)."""
         tokens, heads, groups, size = query.shape
         keys, values = self._grown(index, key, value, layout)
         key, value = (part[0].to(query.dtype) for part in self._shared[index])  # (K, P, d)
         out, lse = attend(query.permute(1, 0, 2, 3).reshape(heads, tokens * groups, size), key, value)
         out, lse = (t.unflatten(1, (tokens, groups)).transpose(0, 1) for t in (out, lse))
-        own_out, own_lse = attend_own(layout.spread(query), keys, values, layout.visible(keys.shape[1]))
+        own_out, own_lse = attend_own(layout.spread(query), keys, values, visible)
         return join([(out, lse), (layout.pack(own_out), layout.pack(own_lse))])[0].flatten(1, 2)
 
     def _grown(
