@@ -39,7 +39,7 @@ class Case:
         leaves = [(t.float() if exact else t).detach().requires_grad_() for t in self.parts]
         own, packed.kernel_for = packed.kernel_for, lambda query: chosen
         try:
-            out = packed._ItemAttention.apply(*leaves, self.layout)
+            out = packed.ItemAttention.apply(*leaves, self.layout)
         finally:
             packed.kernel_for = own
         return [out.detach(), *torch.autograd.grad(out, leaves, self.grad.to(out.dtype))]

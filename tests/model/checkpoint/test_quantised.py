@@ -76,7 +76,7 @@ def test_versions_that_do_not_serve_are_named_in_one_line(installed, monkeypatch
 )  # fmt: skip
 def test_the_device_is_that_of_the_device_map(device_map, cuda, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert quantised._is_cuda(device_map) is cuda
+    assert quantised.goes_to_cuda(device_map) is cuda
 
 
 def test_without_bits_nothing_changes_and_a_given_configuration_stays():

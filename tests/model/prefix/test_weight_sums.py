@@ -13,7 +13,7 @@ from video3d_plugin.model.prefix.key import prefix_key
 @pytest.fixture
 def layers(monkeypatch):
     """Weights of several windows: 64 of 1 KiB, one of 512 bytes, and 12 with an incomplete last one."""
-    monkeypatch.setattr(sums, "_SMALLEST", 1 << 10)
+    monkeypatch.setattr(sums, "SMALLEST_WINDOW", 1 << 10)
     torch.manual_seed(0)
     return nn.ModuleList([nn.Linear(128, 128), nn.Embedding(1001, 3)])
 
@@ -21,8 +21,8 @@ def layers(monkeypatch):
 def reads(monkeypatch):
     """How often all weights were read."""
     calls = []
-    own = sums._windows_of
-    monkeypatch.setattr(sums, "_windows_of", lambda memory: (calls.append(1), own(memory))[1])
+    own = sums.windows_of
+    monkeypatch.setattr(sums, "windows_of", lambda memory: (calls.append(1), own(memory))[1])
     return lambda module: len(calls) // len(list(module.parameters()))
 
 

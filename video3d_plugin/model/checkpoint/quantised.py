@@ -52,7 +52,7 @@ def with_quantisation(kwargs: dict[str, Any], new_parts: Iterable[str]) -> dict[
     asked = [name for name in _BITS if kwargs.pop(name, False)]
     if not asked or kwargs.get("quantization_config") is not None:
         return kwargs
-    bits, on_cuda = asked[0], _is_cuda(kwargs.get("device_map"))
+    bits, on_cuda = asked[0], goes_to_cuda(kwargs.get("device_map"))
     left_out = [*_LEFT_OUT, *(part.strip(".") for part in new_parts)]
     dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.bfloat16
     kwargs["quantization_config"] = _MAKERS[library_for(bits, on_cuda)](bits, dtype, left_out)
@@ -112,7 +112,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
-def _is_cuda(device_map: Any) -> bool:
+def goes_to_cuda(device_map: Any) -> bool:
     """Return whether weights go to a CUDA device, for a `device_map` of transformers."""
     places = device_map.values() if isinstance(device_map, dict) else [device_map]
     named = [place for place in places if not isinstance(place, str) or place.partition(":")[0] in ("cpu", "cuda")]

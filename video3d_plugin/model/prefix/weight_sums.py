@@ -33,7 +33,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 _WINDOWS = 64
-_SMALLEST = 1 << 18  # bytes of a window; summing fewer takes no less time
+SMALLEST_WINDOW = 1 << 18  # bytes of a window; summing fewer takes no less time
 
 
 @dataclass
@@ -68,7 +68,7 @@ def weight_sums(module: torch.nn.Module, switches: str, full: bool = False) -> l
     tensors = [tensor for weight in module.parameters() if not weight.is_meta for tensor in _tensors_of(weight)]
     trace, known = (_trace_of(tensors), switches, _steps), _known.get(module)
     if full or known is None or known.trace != trace or not _sample_agrees(tensors, known):
-        windows = _read([_windows_of(_memory_of(tensor)) for tensor in tensors])
+        windows = _read([windows_of(_memory_of(tensor)) for tensor in tensors])
         known = _known[module] = _Sums(trace, windows, known.calls if known else 0)
     return [sum(of_tensor) % (1 << 64) for of_tensor in known.windows]
 
@@ -102,7 +102,7 @@ def _sample_agrees(tensors: list[torch.Tensor], known: _Sums) -> bool:
     return [sums[0] for sums in _read(parts)] == [s[i] for s, i in zip(known.windows, chosen, strict=True)]
 
 
-def _windows_of(memory: torch.Tensor) -> torch.Tensor:
+def windows_of(memory: torch.Tensor) -> torch.Tensor:
     """Return the sums (W,) of the windows of a tensor's memory (N,), W >= 1."""
     step = _step_of(len(memory))
     whole = len(memory) // step * step
@@ -114,7 +114,7 @@ def _windows_of(memory: torch.Tensor) -> torch.Tensor:
 
 def _step_of(count: int) -> int:
     """Return the bytes of a window of a tensor of `count` bytes, a multiple of 8."""
-    return max(_SMALLEST, -(-count // _WINDOWS // 8) * 8)
+    return max(SMALLEST_WINDOW, -(-count // _WINDOWS // 8) * 8)
 
 
 def _tensors_of(weight: torch.Tensor) -> Iterator[torch.Tensor]:
