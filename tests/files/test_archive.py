@@ -37,6 +37,20 @@ def test_more_than_is_allowed(tmp_path, bounds, message):
         pytest.fail("opened")
 
 
+def test_a_member_that_states_more_bytes_than_the_file_has(tmp_path):
+    """`zipfile` would take that much memory before it reads."""
+    path = zip_of(tmp_path / "a.zip", {"data.pkl": b"12345678"}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\1\2") + 20  # compressed and unpacked size of the directory's entry
+    data[at : at + 8] = (900_000_000).to_bytes(4, "little") * 2
+    path.write_bytes(data)
+    with (
+        pytest.raises(DataError, match=r"states 900000000 bytes of a member; the file has \d+"),
+        open_zip(path, 1 << 30, 9),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_a_bound(tmp_path, method):
     path = zip_of(tmp_path / "a.zip", {"data.pkl": bytes(1 << 20), "format.npy": b""}, method)

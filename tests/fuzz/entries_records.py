@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from made_up_scan import LABELS, ScanRoot  # noqa: E402
 
 SCENE = "scene0000_00"
 SPEC = InputsSpec(image_size=28)
+SELECTIONS, STORE = "data/selections/*", "data/store/*/*"  # what is damaged there is made again
 BOX, FAR = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [9.0, 9.0, 9.0, 1.0, 1.0, 1.0]
 DOC = {
     "scene_id": "s", "object_id": "3", "ann_id": 0, "description": "the chair", "gt_box": BOX, "eval_type": "st_w_d",
@@ -86,6 +88,20 @@ def read_folder(folder: Path) -> None:
         for doc in docs:
             get(task).record(doc, SAID.get(task, "a chair")) if split != "test" else None
         assert all(isinstance(question.prompt, str) for question in data.questions(task, split))
+
+
+def made_again(run: Callable[[Path], None], pattern: str) -> Callable[[Path], str | None]:
+    """`run`, which replaces damaged files of `pattern` by good ones: it returns "healed" where it did."""
+
+    def contents(folder: Path) -> dict[Path, bytes | None]:
+        return {path: path.read_bytes() if path.is_file() else None for path in folder.glob(pattern)}
+
+    def healing(folder: Path) -> str | None:
+        before = contents(folder)
+        run(folder)
+        return "healed" if contents(folder) != before else None
+
+    return healing
 
 
 def read_surface(folder: Path) -> None:
@@ -163,8 +179,10 @@ def _no_java() -> None:
 
 
 def check_values(values: dict, counts: dict) -> None:
+    """Scores are in per cent, CIDEr up to 1000. The Scan2Cap benchmark's precision may be more: objects without a
+    prediction share the scene's first one."""
     for name, value in values.items():
-        highest = 1000.1 if "cider" in name else 100.01
+        highest = 1000.1 if "cider" in name or name.startswith("benchmark_") else 100.01
         assert value is None or (type(value) is not bool and 0 <= value <= highest), f"{name} is {value}"
     assert all(type(n) is int and n >= 0 for n in counts.values())
 
@@ -373,9 +391,9 @@ def only(name: str, text: str):
 ENTRIES = [
     Entry("data folder records", data_folder, read_folder, ["data/*.json", "data/*/*.json"], count=1500),
     Entry("surface", data_folder, read_surface, ["data/surface/*"], count=500),
-    Entry("selections", data_folder, read_folder, ["data/selections/*"], count=400),
+    Entry("selections", data_folder, made_again(read_folder, SELECTIONS), [SELECTIONS], count=400),
     Entry("docs as a table", data_folder, read_docs_as_table, ["data/docs/*.json"], count=600),
-    Entry("store", data_folder, read_store, ["data/store/*/*"], count=1200),
+    Entry("store", data_folder, made_again(read_store, STORE), [STORE], count=1200),
     Entry("prepare again", with_source, prepare_again, ["data/*.json", "data/docs/*", "data/questions/*"], count=300),
     Entry("samples scored", samples, score_samples, ["*.jsonl"], count=2000),
     Entry("samples reported", results, report_results, ["*_results.json", "*.jsonl"], count=1000),

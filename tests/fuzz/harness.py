@@ -31,6 +31,7 @@ from typing import Any
 
 from mutators import mutate, replace_by_no_file
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a forked worker would wait for the threads of its parent
 HANG_S = 10.0
 MEMORY_BYTES = 1 << 30
 MESSAGE_LETTERS = 1500  # of a refusal: paths, a quotation and a remedy
@@ -42,8 +43,9 @@ class Entry:
     """A way by which files of strangers enter.
 
     seeds     write(folder): makes good files in an empty folder, deterministic and small; `run` must accept them
-    run       run(folder): reads them, as a user would. Video3DError is a refusal. AssertionError says that something
-              was accepted that must not be. Any other exception is a finding; so is SystemExit other than 0, 1, 2, 3.
+    run       run(folder): reads them, as a user would. Video3DError is a refusal, and a result of "healed" says that a
+              damaged file was made again. AssertionError says that something was accepted that must not be. Any other
+              exception is a finding; so is SystemExit other than 0, 1, 2, 3.
     targets   patterns (as of Path.glob) of the files that are damaged, one at a time, in this order of preference
     no_files  also put FIFOs, folders, devices and links in a target's place
     count     cases that the slow test runs
@@ -68,21 +70,22 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """Of one entry: how many cases were accepted and refused, and what was found."""
+    """Of one entry: how many cases were accepted, refused and healed, and what was found."""
 
     entry: str
     accepted: int = 0
     refused: int = 0
+    healed: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
 
     def add(self, case: int, kind: str, detail: str) -> None:
-        if kind in ("accepted", "refused"):
+        if kind in ("accepted", "refused", "healed"):
             setattr(self, kind, getattr(self, kind) + 1)
         else:
             self.findings.setdefault(kind, Finding(kind, detail)).cases.append(case)
 
     def __str__(self) -> str:
-        head = f"{self.entry}: {self.accepted} accepted, {self.refused} refused"
+        head = f"{self.entry}: {self.accepted} accepted, {self.refused} refused, {self.healed} healed"
         lines = [
             f"  {len(f.cases)} x {f.kind}\n    {f.detail}\n    cases {f.cases[:8]}" for f in self.findings.values()
         ]
@@ -90,13 +93,14 @@ class Outcome:
 
 
 def run_case(entry: Entry, good: Path, folder: Path, case: int) -> tuple[str, str]:
-    """(kind, detail) of one damaged copy of `good` made in `folder`; kind is accepted, refused, or names a finding."""
+    """(kind, detail) of one damaged copy of `good` made in `folder`; kind is accepted, refused or healed, or names a
+    finding."""
     from video3d_plugin.errors import Video3DError
 
     _damage(entry, good, folder, case)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            entry.run(folder)
+            result = entry.run(folder)
     except Video3DError as error:
         text = str(error)
         if len(text) > MESSAGE_LETTERS or "\n" in text:
@@ -108,7 +112,7 @@ def run_case(entry: Entry, good: Path, folder: Path, case: int) -> tuple[str, st
         if isinstance(error, KeyboardInterrupt):
             raise
         return f"{type(error).__name__} at {_where(error)}", repr(error)[:300]
-    return "accepted", ""
+    return ("healed" if isinstance(result, str) and result == "healed" else "accepted"), ""
 
 
 def _damage(entry: Entry, good: Path, folder: Path, case: int) -> None:

@@ -44,6 +44,12 @@ def test_only_empty_hypotheses_do_not_divide_by_zero(plain):
     assert plain({"x": ""}, {"x": ["a b"]}).corpus["bleu4"] == pytest.approx(0, abs=1e-6)
 
 
+def test_references_without_a_word_score_zero(plain):
+    """pycocoevalcap's CIDEr ends in a ValueError where no reference has an n-gram."""
+    scores = plain({"a": "a chair", "b": ""}, {"a": [""], "b": [" "]})
+    assert scores.corpus["cider"] == 0 and scores.items["cider"].tolist() == [0, 0] and scores.corpus["bleu1"] < 1e-9
+
+
 def test_nothing_to_score_is_none_and_not_zero(plain):
     scores = plain({}, {})
     assert set(scores.corpus.values()) == {None} and set(scores.missing) == set(NAMES)

@@ -39,9 +39,11 @@ def open_zip(path: Path, max_bytes: int, max_files: int, remedy: str | None = No
 
     Raises:
         MissingError: There is no such file.
-        DataError: It is not a regular file, holds more than is allowed, or is compressed by another method.
+        DataError: It is not a regular file, holds more than is allowed, states more bytes than it has, or is compressed
+            by another method.
     """
     with open_regular(path, remedy=remedy) as file:
+        size = os.fstat(file.fileno()).st_size
         _check_directory(file, path, max_files * _ENTRY_BYTES + (1 << 20), remedy)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -50,6 +52,9 @@ def open_zip(path: Path, max_bytes: int, max_files: int, remedy: str | None = No
             for member in members:
                 if member.compress_type not in _METHODS:
                     what = f"is compressed by method {member.compress_type}; only deflate is read"
+                    raise DataError(what, where=path, remedy=remedy)
+                if member.compress_size > size:  # `zipfile` takes memory for it before it reads
+                    what = f"states {member.compress_size} bytes of a member; the file has {size}"
                     raise DataError(what, where=path, remedy=remedy)
             total = sum(member.file_size for member in members)
             if total > max_bytes:

@@ -136,7 +136,10 @@ def shared_scorer() -> Scorer:
 def _plain_scores(
     hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, float | None], dict[str, np.ndarray | None]]:
-    """BLEU-1 to BLEU-4, ROUGE-L and CIDEr. `verbose=0` keeps pycocoevalcap from printing."""
+    """BLEU-1 to BLEU-4, ROUGE-L and CIDEr. `verbose=0` keeps pycocoevalcap from printing.
+
+    CIDEr is 0 where no reference has a word: no n-gram can agree. pycocoevalcap ends in a ValueError there.
+    """
     try:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
@@ -151,7 +154,10 @@ def _plain_scores(
         f"bleu{n + 1}": np.asarray(scores, np.float64) for n, scores in enumerate(bleu_items)
     }
     for name, program in (("rouge", Rouge()), ("cider", Cider())):
-        score, scores = program.compute_score(truth, result)
+        if name == "cider" and not any(sentence.split() for sentences in truth.values() for sentence in sentences):
+            score, scores = 0.0, [0.0] * len(truth)
+        else:
+            score, scores = program.compute_score(truth, result)
         corpus[name], items[name] = float(score), np.asarray(scores, np.float64)
     return corpus, items
 

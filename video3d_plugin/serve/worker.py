@@ -28,11 +28,13 @@ from typing import Any
 from tqdm import tqdm
 
 from video3d_plugin.errors import DataError, MissingError, Video3DError
+from video3d_plugin.notes import Note
 
 _REPORT = "report"
 _MAX_REPLY = 1 << 30  # bytes; a scene with 100 frames and 32 inputs is some 60 MB
 _RECORD_MODULES = (
     "video3d_plugin.inputs_spec",
+    "video3d_plugin.notes",
     "video3d_plugin.scene",
     "video3d_plugin.serve.progress",
     "video3d_plugin.serve.reading",
@@ -219,7 +221,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in _RECORD_MODULES:
             record = getattr(importlib.import_module(module), name, None)
-            if dataclasses.is_dataclass(record):
+            if dataclasses.is_dataclass(record) or record is Note:
                 return record
         elif module.split(".")[0] == "numpy" and name in _NUMPY_NAMES:
             return super().find_class(module, name)

@@ -11,6 +11,7 @@ import numpy as np
 
 from video3d_plugin.errors import MissingError
 from video3d_plugin.files.atomic import replacing
+from video3d_plugin.files.images import open_image
 from video3d_plugin.view.items import Item
 from video3d_plugin.view.scene_view import SceneView
 
@@ -86,11 +87,10 @@ def _log_frames(rr: Any, recording: Any, view: SceneView) -> None:
 
 
 def _jpeg(image: bytes) -> bytes:
-    """The image as JPEG: Rerun's viewer does not read WebP."""
-    from PIL import Image
-
+    """Return the image as JPEG: Rerun's viewer does not read WebP."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(image)).save(file, "JPEG", quality=85)
+    with open_image(image, "a frame of the view") as opened:
+        opened.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
