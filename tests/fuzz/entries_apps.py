@@ -64,7 +64,7 @@ _ENTRIES = {
         ["**/metadata", "**/*.depth", "**/*.conf"],
         count=800,
     ),
-    "without poses": Entry("without poses", unposed, read_unposed, ["**/*.txt", "**/*.png"], count=400),
+    "without poses": Entry("without poses", unposed, read_unposed, ["**/*.txt", "**/*.png"], count=1000),
     "ROS bag": Entry("ROS bag", lambda folder: ros_bag(folder / "42.bag"), read_bag, ["*.bag"], count=400),
 }
 ENTRIES = [
