@@ -128,4 +128,5 @@ def test_two_ranks_under_deepspeed_train_as_one_process_does(overrides, stage, c
     assert found, done.stderr[-3000:]
     result = json.loads(found[1])
     assert result["loss"] < 1e-4 and result["weights"] < 1e-3, result
-    assert all("post_layernorm" in name for name in result["still"]), result
+    # What no item reads; and a bias that softmax does not see, whose gradient is 0 or rounding.
+    assert all("post_layernorm" in n or n.endswith("k_proj.bias") for n in result["still"]), result
