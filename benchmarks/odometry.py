@@ -94,11 +94,7 @@ class Tracked:
         pairs, motions = self.pairs[near], self.motions[near]
         edges = [Edge(int(a), int(b), Motion(m, int(n))) for (a, b, n), m in zip(pairs, motions, strict=True)]
         fit = fit_poses(self.keyframes, edges)
-        poses = fit.poses[self.places] @ self.offsets
-        count = len(self.keyframes)
-        return EstimatedPoses(
-            poses, fit.deviation_m, fit.deviation_deg, fit.contradicted, count, len(edges) - (count - 1)
-        )
+        return EstimatedPoses.of(fit, fit.poses[self.places] @ self.offsets, len(edges))
 
     def save(self, path: Path) -> None:
         np.savez_compressed(path, **asdict(self))

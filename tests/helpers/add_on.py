@@ -8,14 +8,25 @@ from pathlib import Path
 PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "extending.md").read_text()
 
 
+def section(heading: str) -> str:
+    """The text of a section of docs/extending.md."""
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def block(heading: str, language: str) -> str:
+    """The first block of a language in a section."""
+    return re.search(rf"^```{language}\n(.*?)^```", section(heading), flags=re.S | re.M)[1]
+
+
 def install_from_page(folder: Path, heading: str) -> Path:
-    """Write the add-on of a section of docs/extending.md as an installed distribution in `folder`."""
-    text = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    (file,) = re.findall(r"^`(\w+/\S+)`:$", text, flags=re.M)
-    python, toml = (re.search(rf"^```{kind}\n(.*?)^```", text, flags=re.S | re.M)[1] for kind in ("python", "toml"))
+    """Write the add-on of a section as an installed distribution in `folder`."""
+    languages = {".py": "python", ".yaml": "yaml"}
+    files = re.findall(r"^`(\w+/\S+)`", section(heading), flags=re.M)
+    toml = block(heading, "toml")
     group, points = re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*)', toml, flags=re.S).groups()
     named = dict(re.findall(r'^(\w+) = "(.*)"$', points, flags=re.M))
-    return write_add_on(folder, group, named, {file: python}, file.split("/")[0])
+    content = {file: block(heading, languages[Path(file).suffix]) for file in files}
+    return write_add_on(folder, group, named, content, files[0].split("/")[0])
 
 
 def write_add_on(

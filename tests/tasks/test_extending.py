@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from add_on import write_add_on
+from add_on import block, install_from_page, write_add_on
 
 from video3d_plugin import cli, tasks
 from video3d_plugin.data.folder import DataFolder
@@ -20,23 +20,13 @@ from video3d_plugin.data.prepare import prepare
 from video3d_plugin.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGE = (ROOT / "docs" / "extending.md").read_text()
 QUESTIONS = [("1", "How many chairs are there?", "3"), ("2", "How many doors are there?", "1")]
-
-
-def block(language: str, after: str = "## A benchmark") -> str:
-    (text, *_) = re.findall(rf"^```{language}\n(.*?)^```", PAGE.split(after)[1], flags=re.S | re.M)
-    return text
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The page's add-on as an installed distribution, on sys.path while this module's tests run."""
-    group, points = re.fullmatch(r'\[project\.entry-points\."(.*)"\]\n(.*)', block("toml"), flags=re.S).groups()
-    named = dict(re.findall(r'^(\w+) = "(.*)"$', points, flags=re.M))
-    python, yaml = re.findall(r"^`(roomcount/\S+)`", PAGE, flags=re.M)
-    files = {python: block("python"), yaml: block("yaml")}
-    folder = write_add_on(tmp_path_factory.mktemp("site"), group, named, files, "roomcount")
+    folder = install_from_page(tmp_path_factory.mktemp("site"), "A benchmark")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         yield folder
@@ -46,7 +36,7 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def annotations(room_root, tmp_path_factory):
     """Files like the page's, about the made-up room."""
-    (example,) = json.loads(block("json"))
+    (example,) = json.loads(block("A benchmark", "json"))
     (scene_id,) = (path.name for path in (room_root / "posed_images").iterdir() if path.is_dir())
     ids = [{**example, "scene_id": scene_id, "question_id": i, "question": q, "answer": a} for i, q, a in QUESTIONS]
     folder = tmp_path_factory.mktemp("annotations")

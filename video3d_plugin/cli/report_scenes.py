@@ -29,9 +29,11 @@ def with_scenes(scenes: Scenes, data: Path, ids: Sequence[str], runs: Sequence[R
         ids: Ids of the scenes.
         runs: Runs whose questions the pages show; without any, no page is written.
     """
+    from video3d_plugin.data.folder import HEAD
+
     objects: dict[str, Sequence[Instance]] = {}
     reasons: dict[str, str] = {}
-    if not runs and not (data / "video3d.json").is_file():
+    if not runs and not (data / HEAD).is_file():
         return scenes  # to open recordings takes seconds each
     for scene_id in tqdm(ids, "scenes", disable=None, delay=1):
         try:

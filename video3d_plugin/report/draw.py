@@ -55,7 +55,7 @@ def plan(spec: TaskSpec, record: Mapping, objects: Sequence[Instance] = ()) -> s
     if not truth and not predicted and not proposals:
         return ""
     drawing = _Drawing([*truth, *predicted] or proposals)
-    others = [o for o in objects if name_of(o.box, truth, SAME_IOU) is None]
+    others = [o for o in objects if best_match(o.box, truth, SAME_IOU) is None]
     for box in proposals:
         drawing.box(box, "proposal")
     for instance in others:
@@ -65,17 +65,17 @@ def plan(spec: TaskSpec, record: Mapping, objects: Sequence[Instance] = ()) -> s
     names = []
     for kind, word, box, least in meant:
         drawing.box(box, kind)
-        index = name_of(box, [o.box for o in objects], least)
+        index = best_match(box, [o.box for o in objects], least)
         stated = str(record.get("object_name") or "").replace("_", " ") if kind == "truth" else ""
         names.append(objects[index].label if index is not None else stated)
         drawing.label(box, f"{word}: {names[-1]}" if names[-1] else word, kind, is_needed=True)
     for instance in others:
         drawing.label(instance.box, instance.label, "object")
-    said = [f"{word} {name}".strip() for (_, word, _, _), name in zip(meant, names, strict=True)]
-    return drawing.svg(f"Plan from above, {drawing.across_m:.1f} m across: {', '.join(said) or 'proposals only'}")
+    described = [f"{word} {name}".strip() for (_, word, _, _), name in zip(meant, names, strict=True)]
+    return drawing.svg(f"Plan from above, {drawing.across_m:.1f} m across: {', '.join(described) or 'proposals only'}")
 
 
-def name_of(box: Sequence[float], boxes: Sequence[Sequence[float]], least: float) -> int | None:
+def best_match(box: Sequence[float], boxes: Sequence[Sequence[float]], least: float) -> int | None:
     """Return the index of the box with the largest IoU with `box`; None if that is below `least`, or there is none."""
     if not len(boxes):
         return None

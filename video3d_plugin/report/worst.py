@@ -20,7 +20,8 @@ def chosen_examples(spec: TaskSpec, records: Sequence[dict], count: int) -> tupl
         records: Its records.
         count: Number of worst examples.
     """
-    return worst(spec, records, count), typical(spec, records, min(count, TYPICAL))
+    ranked = _ranked(spec, records)
+    return _lowest(ranked, count), _middle(ranked, min(count, TYPICAL))
 
 
 def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> Examples:
@@ -34,18 +35,7 @@ def worst(spec: TaskSpec, records: Sequence[dict], count: int = 12) -> Examples:
     Returns:
         (record, score) pairs.
     """
-    if count <= 0:
-        return []
-    by_id = records_by_id(records)
-    scores = spec.item_scores(list(by_id.values()))
-    ordered = sorted(scores, key=lambda key: (scores[key], key))
-    if len(ordered) > count:
-        limit = scores[ordered[count - 1]]
-        below = [key for key in ordered if scores[key] < limit]
-        tied = [key for key in ordered if scores[key] == limit]
-        rest = count - len(below)
-        ordered = below + [tied[i * len(tied) // rest] for i in range(rest)]
-    return [(by_id[key], scores[key]) for key in ordered]
+    return _lowest(_ranked(spec, records), count)
 
 
 def typical(spec: TaskSpec, records: Sequence[dict], count: int = TYPICAL) -> Examples:
@@ -56,11 +46,29 @@ def typical(spec: TaskSpec, records: Sequence[dict], count: int = TYPICAL) -> Ex
         records: Its records.
         count: Number of examples.
     """
+    return _middle(_ranked(spec, records), count)
+
+
+def _ranked(spec: TaskSpec, records: Sequence[dict]) -> Examples:
+    """Return all records by score and then by id. Scores of captions take a pass over all of them."""
     by_id = records_by_id(records)
     scores = spec.item_scores(list(by_id.values()))
-    ordered = sorted(scores, key=lambda key: (scores[key], key))
-    start = max(0, (len(ordered) - max(count, 0)) // 2)
-    return [(by_id[key], scores[key]) for key in ordered[start : start + max(count, 0)]]
+    return [(by_id[key], scores[key]) for key in sorted(scores, key=lambda key: (scores[key], key))]
+
+
+def _lowest(ranked: Examples, count: int) -> Examples:
+    if count <= 0 or len(ranked) <= count:
+        return ranked[: max(count, 0)]
+    limit = ranked[count - 1][1]
+    below = [row for row in ranked if row[1] < limit]
+    tied = [row for row in ranked if row[1] == limit]
+    rest = count - len(below)
+    return below + [tied[i * len(tied) // rest] for i in range(rest)]
+
+
+def _middle(ranked: Examples, count: int) -> Examples:
+    start = max(0, (len(ranked) - max(count, 0)) // 2)
+    return ranked[start : start + max(count, 0)]
 
 
 def records_by_id(records: Sequence[Mapping]) -> dict[str, Mapping]:

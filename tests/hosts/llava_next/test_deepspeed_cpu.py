@@ -86,7 +86,7 @@ def test_accelerate_before_1_is_refused_with_deepspeed_on_a_cpu_alone(cache, mon
 def test_doctor_names_the_lock(cache, monkeypatch):
     (cache / "lock").touch()
     monkeypatch.setattr(training, "find_spec", lambda name: True)
-    (check,) = training.stale_locks()
+    (check,) = training.lock_checks()
     assert check.status == "problem" and str(cache / "lock") in check.found and check.remedy == "delete it"
     (cache / "lock").unlink()
-    assert list(training.stale_locks()) == []
+    assert list(training.lock_checks()) == []

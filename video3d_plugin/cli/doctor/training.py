@@ -47,7 +47,7 @@ def checks(given: str | None = None) -> Iterator[Check]:
     else:
         yield Check("LLaVA-NeXT's imports", "ok", ", ".join(IMPORTED.values()), needs=NEED)
     yield _deepspeed()
-    yield from stale_locks()
+    yield from lock_checks()
     lora = version_of("peft")
     yield Check("LoRA", "ok" if lora else "absent", f"peft {lora}" if lora else "peft is not installed",
                 install_extra("train"), needs="lora")  # fmt: skip
@@ -102,7 +102,7 @@ def _deepspeed() -> Check:
     return Check("deepspeed", "ok", f"{version}; ZeRO-2 and ZeRO-3 (examples/deepspeed)", needs="deepspeed")
 
 
-def stale_locks() -> Iterator[Check]:
+def lock_checks() -> Iterator[Check]:
     """Report locks on which DeepSpeed's next start would wait forever."""
     from video3d_plugin.hosts.llava_next.deepspeed_cpu import stale_locks
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from video3d_plugin.data.odometry.graph import Edge, fit_poses
+from video3d_plugin.data.odometry.graph import Edge, GraphPoses, fit_poses
 from video3d_plugin.data.odometry.motion import Motion, find_motion, logarithm
 from video3d_plugin.data.odometry.views import View, read_view
 from video3d_plugin.errors import DataError
@@ -29,24 +29,28 @@ _REMEDY = "move slowly and keep furniture in view, or record with an app that st
 
 
 @dataclass(frozen=True)
-class EstimatedPoses:
-    """The poses of a recording's frames, and how sure they are.
+class EstimatedPoses(GraphPoses):
+    """The poses of a recording's frames, and how sure they are: `poses` are of all frames, not of the keyframes alone.
 
     Attributes:
-        poses: (N, 4, 4) float64 first camera from camera, metres.
-        deviation_m: Largest standard deviation of a camera's position from the first.
-        deviation_deg: Largest standard deviation of its direction, degrees.
-        contradicted: Share of the motions between keyframes that others contradict.
         keyframes: Number of keyframes.
         revisits: Number of pairs of keyframes, besides neighbours, that see the same place.
     """
 
-    poses: np.ndarray
-    deviation_m: float
-    deviation_deg: float
-    contradicted: float
     keyframes: int
     revisits: int
+
+    @classmethod
+    def of(cls, fit: GraphPoses, poses: np.ndarray, edges: int) -> EstimatedPoses:
+        """Return the estimate for all frames.
+
+        Args:
+            fit: The fit of the keyframes.
+            poses: (N, 4, 4) poses of all frames, first camera from camera, metres.
+            edges: Number of motions that were fitted.
+        """
+        count = len(fit.poses)
+        return cls(poses, fit.deviation_m, fit.deviation_deg, fit.contradicted, count, edges - (count - 1))
 
     @property
     def drift(self) -> str:
@@ -156,10 +160,7 @@ class Track:
         """Return the poses that fit all motions best."""
         fitted = fit_poses(np.array(self.poses), self.edges)
         poses = np.array([fitted.poses[key] @ pose for key, pose in self.places])
-        count = len(self.keyframes)
-        return EstimatedPoses(
-            poses, fitted.deviation_m, fitted.deviation_deg, fitted.contradicted, count, len(self.edges) - (count - 1)
-        )
+        return EstimatedPoses.of(fitted, poses, len(self.edges))
 
 
 def _is_far(motion: Motion) -> bool:
