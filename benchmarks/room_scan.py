@@ -21,12 +21,17 @@ _FURNITURE = np.array(
 
 
 def write_scan(folder: Path, frames: int, depth_size=(480, 640), color_size=(968, 1296), noise: bool = True) -> Path:
-    """Write `frames` frames under folder/posed_images/scene0000_00; noise gives images the sizes of real ones."""
+    """Write `frames` frames under folder/posed_images/scene0000_00, with the meta file that scans of ScanNet have.
+
+    Noise gives images the sizes of real ones.
+    """
     target = folder / "posed_images" / "scene0000_00"
     target.mkdir(parents=True, exist_ok=True)
     height, width = depth_size
     intrinsics = np.array([[FOCAL, 0, width / 2 - 0.5, 0], [0, FOCAL, height / 2 - 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     np.savetxt(target / "depth_intrinsic.txt", intrinsics, fmt="%f")
+    aligned = " ".join(f"{value:f}" for value in np.eye(4).ravel())
+    (target.parent / f"{target.name}.txt").write_text(f"axisAlignment = {aligned}\n")
     rng = np.random.RandomState(0)
     texture = cv2.resize(rng.randint(0, 255, (60, 80, 3), np.uint8), color_size[::-1], interpolation=cv2.INTER_CUBIC)
     for index in range(frames):

@@ -93,7 +93,13 @@ def open_image(data: bytes, where: str, what: str = "colour image") -> Iterator[
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of mode RGB. Grey of 16 bits becomes 8 bits by dropping the lower ones; Pillow would clip it."""
+    """Decode an image to mode RGB; it is usable after `open_image` has closed its file.
+
+    Grey of 16 bits becomes 8 bits by dropping the lower ones; Pillow would clip it.
+    """
+    if image.mode == "RGB":
+        image.load()
+        return image  # `convert` would copy it
     if not image.mode.startswith("I"):
         return image.convert("RGB")
     from PIL import Image
