@@ -1,11 +1,13 @@
 """How well scans are levelled under random rotations and moves of their world; and how much of what is found is right.
 
-    python benchmarks/levelling.py [--rotations 200] [--real kitchen=FOLDER] [--real realscan=FOLDER:0,1,0]
+    python benchmarks/levelling.py [--rotations 200]                                        made-up rooms
+    python benchmarks/levelling.py --real kitchen=FOLDER --real realscan=FOLDER:0,1,0      real scans
 
-Up, the walls' direction modulo 90 degrees and the floor's height are compared with the truth of made-up rooms, which is
-exact. For a real scan, up can be given after a colon; otherwise the truth of up is the normal of the plane that is
-fitted to the depth pixels of its floor, and the other figures say how much the result scatters. A real scan with a mesh
-has a truth of its walls: the direction in which the mesh's projections have the least entropy.
+Each has a section of its own on the results page. Up, the walls' direction modulo 90 degrees and the floor's height are
+compared with the truth of made-up rooms, which is exact. For a real scan, up can be given after a colon; otherwise the
+truth of up is the normal of the plane that is fitted to the depth pixels of its floor, and the other figures say how
+much the result scatters. A real scan with a mesh has a truth of its walls: the direction in which the mesh's
+projections have the least entropy.
 """
 
 from __future__ import annotations
@@ -121,60 +123,78 @@ def least_entropy_deg(points: np.ndarray) -> float:
     return float(angles[int(np.argmin(entropies))])
 
 
-def measured_scans(args, rng: np.random.Generator) -> dict[str, list[Case]]:
-    scans: dict[str, list[Case]] = {}
-    for text in args.real:
+def made_up_scans(rooms: int, rng: np.random.Generator) -> dict[str, list[Case]]:
+    noisy = range(rooms, rooms + rooms // 2)
+    return {
+        f"{rooms} made-up rooms": [shown(room(i), walk(room(i), 40), rng) for i in range(rooms)],
+        f"{rooms // 2} with noise and drift": [shown(room(i), walk(room(i), 40), rng, True) for i in noisy],
+    }
+
+
+def real_scans(places: list[str]) -> dict[str, list[Case]]:
+    """NAME=FOLDER[:X,Y,Z] -> the scan's case by name."""
+    scans = {}
+    for text in places:
         name, _, place = text.partition("=")
         folder, _, up = place.partition(":")
         root = Path(folder)
         mesh = next(iter(sorted(root.glob("scans/*/*_vh_clean_2.ply"))), None)
         direction = np.array([float(value) for value in up.split(",")]) if up else None
         scans[name] = [real_case(load_scene(root, align="none"), direction, mesh)]
-    scans[f"{args.rooms} made-up rooms"] = [shown(room(i), walk(room(i), 40), rng) for i in range(args.rooms)]
-    noisy = range(args.rooms, args.rooms + args.rooms // 2)
-    scans[f"{args.rooms // 2} with noise and drift"] = [shown(room(i), walk(room(i), 40), rng, True) for i in noisy]
     return scans
+
+
+def real_hard_cases(scans: dict[str, list[Case]], draws: int, rng: np.random.Generator) -> dict[str, Errors]:
+    everything = {f"4 to 12 frames of {name}": Errors() for name in scans}
+    for (case,), errors in zip(scans.values(), everything.values(), strict=True):
+        for _ in range(draws):
+            turn_at_random([few_frames(case, rng)], 1, rng, errors)
+    return everything
+
+
+def made_up_hard_cases(draws: int, rng: np.random.Generator) -> tuple[dict[str, Errors], dict[str, int]]:
+    """Return the errors by kind, and of scans in which nothing can be found how many were called found."""
+    everything: dict[str, Errors] = {}
+    found_junk: dict[str, int] = {}
+    for number in range(draws):
+        for kind, case in hard_cases(100 + number, rng).items():
+            turn_at_random([case], 1, rng, everything.setdefault(kind, Errors()))
+        for kind, case in junk_cases(100 + number, rng).items():
+            result = level_surfels(merge_windows(case.windows))
+            found_junk[kind] = found_junk.get(kind, 0) + (result.up is not None)
+    return everything, found_junk
 
 
 def main() -> None:
     parser = options(__doc__, rotations=200, rooms=12, hard=30)
     parser.add_argument("--real", action="append", default=[], metavar="NAME=FOLDER[:X,Y,Z]")
     args = parser.parse_args()
-    say, rng, rows = Transcript(), np.random.default_rng(0), []
-    start, runs = time.process_time(), 0
-    scans, real = measured_scans(args, rng), [text.partition("=")[0] for text in args.real]
+    say, rng, junk = Transcript(), np.random.default_rng(0), {}
+    scans = real_scans(args.real) if args.real else made_up_scans(args.rooms, rng)
+    start = time.process_time()
+    turned = {name: Errors() for name in scans}
     for name, cases in scans.items():
-        errors = Errors()
-        turn_at_random(cases, args.rotations, rng, errors)
-        runs += len(errors.rows)
-        rows.append([name, *errors.cells()])
-        say(" | ".join(rows[-1]))
-    seconds = (time.process_time() - start) / runs
-    everything: dict[str, Errors] = {}
-    found_junk: dict[str, int] = {}
-    for name, (case, *_) in scans.items():
-        for _ in range(args.hard if name in real else 0):
-            kind = f"4 to 12 frames of {name}"
-            turn_at_random([few_frames(case, rng)], 1, rng, everything.setdefault(kind, Errors()))
-    for number in range(args.hard):
-        for kind, case in hard_cases(100 + number, rng).items():
-            turn_at_random([case], 1, rng, everything.setdefault(kind, Errors()))
-        for kind, case in junk_cases(100 + number, rng).items():
-            result = level_surfels(merge_windows(case.windows))
-            found_junk[kind] = found_junk.get(kind, 0) + (result.up is not None)
-    for kind, errors in everything.items():
-        rows.append([kind, *errors.cells()])
-        say(" | ".join(rows[-1]))
-    found = np.array([row for errors in everything.values() for row in errors.rows])
+        turn_at_random(cases, args.rotations, rng, turned[name])
+    seconds = (time.process_time() - start) / sum(len(errors.rows) for errors in turned.values())
+    if args.real:
+        hard = real_hard_cases(scans, args.hard, rng)
+    else:
+        hard, junk = made_up_hard_cases(args.hard, rng)
+    rows = [[name, *errors.cells()] for name, errors in {**turned, **hard}.items()]
+    print("\n".join(" | ".join(row) for row in rows))  # the page has it as a table
+    found = np.array([row for errors in hard.values() for row in errors.rows])
     up = found[:, 0][np.isfinite(found[:, 0])]
     right = (up <= UP_DEG).mean()
     say(f"hard cases: up called found in {len(up)} of {len(found)}, {right:.1%} of these within 2 degrees")
-    say(f"called found where nothing can be: {found_junk}, of {args.hard} each")
+    if junk:
+        counts = "; ".join(f"{kind}: {count}" for kind, count in junk.items())
+        say(f"called found where nothing can be, of {args.hard} each: {counts}")
     say(f"{args.rotations} rotations and moves of each of the first kinds, {args.hard} draws of each hard case")
     say(f"{seconds:.2f} s of CPU a scan, without reading its depth images")
     header = ["", "up: median / worst; right, of found", "walls: the same", "floor: the same"]
     extra = table(header, rows) + "\n\nRight: up within 2°, walls within 3°, floor within 5 cm."
-    say.publish(args.page, "levelling", "Levelling", extra)
+    section = ("levelling-scans", "Levelling of real scans") if args.real else ("levelling", "Levelling")
+    say.publish(args.page, *section, extra)
 
 
 if __name__ == "__main__":

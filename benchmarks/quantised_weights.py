@@ -61,7 +61,7 @@ def bytes_calculated(model: torch.nn.Module, way: str) -> int:
     return rest + sum(of_one(w) for w in matrices)
 
 
-def random_model(say: Transcript, folder: Path) -> list[list[str]]:
+def random_model(folder: Path) -> list[list[str]]:
     """Memory and differences of a model with random weights and the layers of Qwen2-0.5B."""
     made_up.SIZES["half"], made_up.TOWERS["half"] = HALF_B, made_up.TOWERS["small"]
     model, processor = made_up.model_of("half", dtype="bfloat16")
@@ -80,7 +80,7 @@ def random_model(say: Transcript, folder: Path) -> list[list[str]]:
         differ = float((found - exact).norm() / exact.norm())
         rows.append([way, f"{held / 1e6:.1f} MB", f"{calculated[way] / 1e6:.1f} MB", f"{differ:.3f}"])
         sizes = f"{held / 1e6:.1f} MB, calculated {calculated[way] / 1e6:.1f} MB"
-        say(f"layers of Qwen2-0.5B, {way}: {sizes}; scores differ by {differ:.3f} of their norm")
+        print(f"layers of Qwen2-0.5B, {way}: {sizes}; scores differ by {differ:.3f} of their norm", flush=True)
     return rows
 
 
@@ -99,7 +99,7 @@ def answers_of(video: Video3D, data: DataFolder, split: str) -> dict[str, list[A
     return found
 
 
-def small_checkpoint(say: Transcript, rooms: int, folder: Path) -> list[list[str]]:
+def small_checkpoint(rooms: int, folder: Path) -> list[list[str]]:
     """Equal answers and boxes of the small checkpoint on synthetic rooms that it was not trained on."""
     make_mini(folder / "rooms", val=rooms)
     prepare(folder / "rooms", folder / "data")
@@ -112,11 +112,11 @@ def small_checkpoint(say: Transcript, rooms: int, folder: Path) -> list[list[str
             same = sum(one == other for one, other in zip(results, exact[kind], strict=True))
             row.append(f"{same} of {len(results)}")
         rows.append(row)
-        say(f"small checkpoint, {way}: {row[1]} answers and {row[2]} boxes as in float32")
+        print(f"small checkpoint, {way}: {row[1]} answers and {row[2]} boxes as in float32", flush=True)
     return rows
 
 
-def seven_b(say: Transcript) -> list[list[str]]:
+def seven_b() -> list[list[str]]:
     """Calculated memory of the published model's weights."""
     from video3d_plugin.model.tiny import build_tiny, train_tokenizer
 
@@ -125,7 +125,7 @@ def seven_b(say: Transcript) -> list[list[str]]:
         model, _ = build_tiny(tokenizer, vision=made_up.TOWERS["7b"], **made_up.SIZES["7b"])
     rows = [[way, f"{bytes_calculated(model, way) / 1e9:.1f} GB"] for way in WAYS]
     for way, size in rows:
-        say(f"7B, {way}: {size} of weights (calculated)")
+        print(f"7B, {way}: {size} of weights (calculated)", flush=True)
     return rows
 
 
@@ -140,12 +140,12 @@ def main() -> int:
     chosen = {bits: library_for(f"load_in_{bits.replace(' ', '')}", on_cuda=False) for bits in ("8 bit", "4 bit")}
     say(f"on the CPU: 8 bit by {chosen['8 bit']}, 4 bit by {chosen['4 bit']}")
     with tempfile.TemporaryDirectory() as folder:
-        random = random_model(say, Path(folder) / "random")
-        small = small_checkpoint(say, args.rooms, Path(folder))
+        random = random_model(Path(folder) / "random")
+        small = small_checkpoint(args.rooms, Path(folder))
     parts = [
         table(["layers of Qwen2-0.5B, random", "held", "calculated", "scores differ by"], random),
         table(["small checkpoint", "answers as in float32", "boxes as in float32"], small),
-        table(["7B", "weights, calculated"], seven_b(say)),
+        table(["7B", "weights, calculated"], seven_b()),
     ]
     say.publish(args.page, "quantised-weights", "Weights of 8 and 4 bits", "\n\n".join(parts))
     return 0
