@@ -95,6 +95,17 @@ def test_layer_by_layer_a_prefix_is_that_of_the_whole_forward_pass(encoded, scen
         assert found.shape == expected.shape and float((found - expected).abs().max()) < 1e-4
 
 
+def test_a_prefix_of_several_blocks_is_that_of_the_whole_forward_pass(encoded):
+    """A CPU runs the MLPs of long prefixes in blocks of tokens."""
+    model, processor, _ = encoded
+    scene = random_scene(model.config.inputs_spec, "long", 80, 2, seed=3)
+    prefix = prefixes.encode_scene(model, processor, scene)
+    plain = prefixes.encode_scene(model, processor, scene, by_layer=False)
+    assert len(prefix) > 1500
+    for one, other in zip((*prefix.keys, *prefix.values), (*plain.keys, *plain.values), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
 def test_questions_that_have_ended_cost_nothing_more(encoded, monkeypatch):
     model, processor, (prefix, _) = encoded
     items = [question("scanqa", "a"), question("scan2cap", "a"), question("sqa3d", "a")]
