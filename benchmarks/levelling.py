@@ -193,8 +193,10 @@ def main() -> None:
     say(f"{seconds:.2f} s of CPU a scan, without reading its depth images")
     header = ["", "up: median / worst; right, of found", "walls: the same", "floor: the same"]
     extra = table(header, rows) + "\n\nRight: up within 2°, walls within 3°, floor within 5 cm."
-    section = ("levelling-scans", "Levelling of real scans") if args.real else ("levelling", "Levelling")
-    say.publish(args.page, *section, extra)
+    if args.real:
+        say.publish(args.page, "levelling-scans", "Levelling of real scans", extra, "--real NAME=FOLDER ...")
+    else:
+        say.publish(args.page, "levelling", "Levelling", extra)
 
 
 if __name__ == "__main__":

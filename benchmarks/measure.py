@@ -50,10 +50,11 @@ class Transcript:
         self(f"{what}: baseline {baseline:.4g} {unit}, video3d {ours:.4g} {unit}: {ratio:.1f}x  {goal}".rstrip())
         self.rows.append([what, f"{baseline:.4g} {unit}", f"{ours:.4g} {unit}", f"{ratio:.1f}x", goal])
 
-    def publish(self, page: Path | None, name: str, title: str, extra: str = "") -> None:
+    def publish(self, page: Path | None, name: str, title: str, extra: str = "", arguments: str = "") -> None:
+        """Write the section `name` of a page, unless that is None; `arguments` are shown behind the command."""
         if page is None:
             return
-        command = f"`python benchmarks/{Path(sys.argv[0]).name}`, {machine()}."
+        command = f"`{' '.join(['python', f'benchmarks/{Path(sys.argv[0]).name}', *arguments.split()])}`, {machine()}."
         parts = [f"## {title}", command]
         if self.rows:
             parts.append(table(["", "baseline", "video3d", "ratio", "to reach"], self.rows))

@@ -216,9 +216,11 @@ def main() -> None:
     accepted = [r for r in found if not r.is_refused]
     limits = f"{MOST_DEVIATION_M * 100:g} cm, {MOST_DEVIATION_DEG:g} deg"
     say(f"refused above a stated {limits}; of {len(accepted)} accepted, {sum(r.is_right for r in accepted)} are right")
-    made_up = ("odometry-rooms", "Estimated poses of made-up rooms")
-    section = ("odometry", "Estimated poses") if args.tracks else made_up
-    say.publish(args.page, *section, summary(found, sum(t.is_lost for t in tracks.values())))
+    cases = summary(found, sum(t.is_lost for t in tracks.values()))
+    if args.tracks:
+        say.publish(args.page, "odometry", "Estimated poses", cases, "--tracks FOLDER ...")
+    else:
+        say.publish(args.page, "odometry-rooms", "Estimated poses of made-up rooms", cases)
 
 
 if __name__ == "__main__":
