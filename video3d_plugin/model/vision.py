@@ -219,7 +219,9 @@ def pool_grid(patches: torch.Tensor, layout: LayoutSpec) -> torch.Tensor:
     grid = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     if layout.pooling == "bilinear":
         target = -(-side // stride)
-        grid = F.interpolate(grid.contiguous(), size=(target, target), mode="bilinear")
+        # as it lies in memory ("channels last"), for which torch 2.2 has no kernel in float16 on a CPU
+        grid = grid.contiguous() if grid.dtype == torch.float16 else grid
+        grid = F.interpolate(grid, size=(target, target), mode="bilinear")
     else:
         pool = F.avg_pool2d if layout.pooling == "average" else F.max_pool2d
         grid = pool(grid, stride)
