@@ -78,8 +78,9 @@ def test_units_and_types_are_kept(unit_m, dtype):
 
 
 def test_nothing_measured_is_nothing_registered():
-    got = register_depth(np.zeros((4, 5), np.uint16), UNIT_M, camera(40), np.eye(4), camera(40), (3, 2))
-    assert got.shape == (3, 2) and not got.any()
+    nothing = np.zeros((4, 5), np.uint16)
+    got = register_depth(nothing, UNIT_M, camera(40), shift(z=0.05), camera(40), (24, 32))
+    assert got.shape == (24, 32) and not got.any()
 
 
 def test_what_lies_behind_the_colour_camera_is_not_seen():

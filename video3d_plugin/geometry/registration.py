@@ -37,15 +37,18 @@ def register_depth(
     Returns:
         (height, width) of the same type and unit; 0 where nothing was measured.
     """
-    rows, columns = np.nonzero(depth)
-    z = depth[rows, columns].astype(np.float64) * unit_m
+    z = depth.astype(np.float64) * unit_m
+    rows, columns = np.arange(len(depth))[:, None], np.arange(depth.shape[1])
     nearest = np.full(color_size, np.inf, np.float32)  # metres
     project = color_intrinsics[:3, :3] @ color_from_depth[:3, :3] @ np.linalg.inv(depth_intrinsics[:3, :3])
     offset = color_intrinsics[:3, :3] @ color_from_depth[:3, 3]
     for down in _sample_offsets(color_intrinsics[1, 1] / depth_intrinsics[1, 1]):
         for right in _sample_offsets(color_intrinsics[0, 0] / depth_intrinsics[0, 0]):
-            rays = np.stack([columns + right, rows + down, np.ones(len(rows))])
-            _keep_nearest(nearest, (project @ rays) * z + offset[:, None])
+            uz, vz, seen_z = (
+                (a * (columns + right) + (b * (rows + down) + c)) * z + shift
+                for (a, b, c), shift in zip(project, offset, strict=True)
+            )
+            _keep_nearest(nearest, uz, vz, seen_z, depth > 0)
     units = nearest / np.float32(unit_m)
     if depth.dtype == np.uint16:
         units = np.rint(units)
@@ -77,12 +80,19 @@ def _sample_offsets(scale: float) -> np.ndarray:
     return (np.arange(count) + 0.5) / count - 0.5
 
 
-def _keep_nearest(nearest: np.ndarray, projected: np.ndarray) -> None:
-    """Write points to `nearest` (H, W) metres where they are nearer; `projected` is (3, N): u z, v z, z in metres."""
+def _keep_nearest(nearest: np.ndarray, uz: np.ndarray, vz: np.ndarray, z: np.ndarray, measured: np.ndarray) -> None:
+    """Write samples to `nearest` (height, width) metres where they are nearer.
+
+    Args:
+        nearest: The target; changed.
+        uz: (H, W) column in the target times `z`.
+        vz: (H, W) row in the target times `z`.
+        z: (H, W) depth in the target's camera, metres.
+        measured: (H, W) bool, the samples that count.
+    """
     height, width = nearest.shape
-    z = projected[2]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        u, v = np.rint(projected[0] / z), np.rint(projected[1] / z)
-        inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        u, v = np.rint(uz / z), np.rint(vz / z)
+        inside = measured & (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     at = v[inside].astype(np.int64) * width + u[inside].astype(np.int64)
     np.minimum.at(nearest.reshape(-1), at, z[inside].astype(np.float32))
