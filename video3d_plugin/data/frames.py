@@ -71,8 +71,16 @@ def read_depth(frame: Frame) -> np.ndarray:
         DataError: The file is not there, or is not a whole depth image of the frame's size.
     """
     turns, frame = frame.quarter_turns, unturned(frame)
-    where, camera = describe(frame.depth, frame), frame.depth_camera
-    size = frame.stored_depth_size
+    depth, camera = _stored_depth(frame), frame.depth_camera
+    if camera is not None:
+        matrices = camera.intrinsics, camera.color_from_depth, frame.depth_intrinsics
+        depth = register_depth(depth, frame.depth_unit_m, *matrices, frame.depth_size)
+    return np.ascontiguousarray(np.rot90(depth, turns)) if turns else depth
+
+
+def _stored_depth(frame: Frame) -> np.ndarray:
+    """Return what `read_depth` does in the camera that measured the depth; the frame has no quarter turns."""
+    where, size = describe(frame.depth, frame), frame.stored_depth_size
     check_depth_size(frame.depth_size, where)
     check_depth_size(size, where)
     depth = decode_depth(frame.depth_codec, _read(frame.depth, where), size, where)
@@ -81,10 +89,7 @@ def read_depth(frame: Frame) -> np.ndarray:
         depth = np.where(depth == frame.depth_void, depth.dtype.type(0), depth)
     if frame.confidence is not None:
         depth = np.where(_confidence(frame, size) < frame.confidence.least, depth.dtype.type(0), depth)
-    if camera is not None:
-        matrices = camera.intrinsics, camera.color_from_depth, frame.depth_intrinsics
-        depth = register_depth(depth, frame.depth_unit_m, *matrices, frame.depth_size)
-    return np.ascontiguousarray(np.rot90(depth, turns)) if turns else depth
+    return depth
 
 
 def _confidence(frame: Frame, size: tuple[int, int]) -> np.ndarray:
@@ -142,7 +147,7 @@ def depth_header(source: FileSlice, where: str) -> tuple[DepthCodec, tuple[int, 
 def check_frame(frame: Frame) -> str | None:
     """Decode colour and depth; return None, or the reason if one of them fails."""
     try:
-        read_depth(frame)
+        _stored_depth(unturned(frame))
         open_color(frame)
     except DataError as error:
         return error.what
