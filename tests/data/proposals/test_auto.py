@@ -139,6 +139,12 @@ def test_a_bend_inwards_costs_more_than_one_outwards_and_a_step_more_than_a_plan
     assert flat.weights[0] == 0 < outwards.weights[0] < inwards.weights[0] and step.weights[0] > 0.2
 
 
+def test_surfels_are_parted_by_gaps():
+    line = cloud([[0.02 * x, 0, 0] for x in (0, 1, 3, 6, 10)])
+    parts = graph.gap_partitions(graph.build(line, np.ones(5, bool)))
+    assert [labels.tolist() for labels in parts] == [[0, 0, 1, 2, 3], [0, 0, 0, 1, 2], [0, 0, 0, 0, 1]]
+
+
 def test_every_union_of_a_merge_tree_is_a_range_and_the_last_holds_all():
     """Four squares of a plane in a row: three unions."""
     plane = cloud([[x, y, 0] for x in np.arange(0, 0.8, 0.02) for y in np.arange(0, 0.2, 0.02)])

@@ -56,7 +56,7 @@ def find_candidates(surfels: Surfels) -> boxes.Candidates:
     for in_shell in masks:
         rest = full.without(in_shell)
         bends = graph.bend_partitions(rest)
-        partitions = [graph.gap_partition(rest, gap) for gap in graph.GAPS_CELLS] + bends
+        partitions = graph.gap_partitions(rest) + bends
         segments += [merge_tree.segments_of(labels, rest, ~in_shell) for labels in partitions]
         segments.append(merge_tree.unions(bends[0], rest, ~in_shell))
     return boxes.candidates_of(surfels, shell, segments)

@@ -71,37 +71,45 @@ def unions(labels: np.ndarray, graph: Graph, use: np.ndarray) -> Segments:
     return _laid_out(labels, use, len(pieces), children, borders, sizes)
 
 
-def _borders(labels: np.ndarray, graph: Graph) -> tuple[list[int], list[int], list[float], list[int]]:
-    """Return for each two neighbouring labels the pair, the sum of the weights between them and the edges' number."""
+def _borders(labels: np.ndarray, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the P pairs of neighbouring labels, and of the edges between the two the sum of weights and the number.
+
+    Returns:
+        (P,) int64 lower labels, (P,) int64 higher labels, (P,) float64 sums, (P,) int64 numbers.
+    """
     one, other = labels[graph.first], labels[graph.second]
     leaves = one != other
     low, high = np.minimum(one, other)[leaves].astype(np.int64), np.maximum(one, other)[leaves].astype(np.int64)
     count = int(labels.max(initial=0)) + 1
-    pairs, of_edge, edges = np.unique(low * count + high, return_inverse=True, return_counts=True)
-    weights = np.bincount(of_edge.reshape(-1), graph.weights[leaves], minlength=len(pairs))
-    return (pairs // count).tolist(), (pairs % count).tolist(), weights.tolist(), edges.tolist()
+    pairs = low * count + high
+    order = np.argsort(pairs, kind="stable")
+    pairs = pairs[order]
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    weights = np.add.reduceat(graph.weights[leaves][order].astype(np.float64), starts)
+    return *np.divmod(pairs[starts], count), weights, np.diff(starts, append=len(pairs))
 
 
 def _joined(
-    sizes: list[int], lows: list[int], highs: list[int], weights: list[float], edges: list[int]
+    sizes: list[int], low: np.ndarray, high: np.ndarray, weights: np.ndarray, edges: np.ndarray
 ) -> tuple[list[tuple[int, int]], list[float], list[int]]:
     """Join until no neighbours are left; return children, border and size of each union, in order.
 
-    Piece k is node k; union k is node len(sizes) + k.
+    Piece k is node k; union k is node len(sizes) + k. The other arguments are what `_borders` returns.
     """
-    sizes = list(sizes)
+    sizes, ends = list(sizes), np.concatenate([high, low])
+    sums = np.bincount(ends, np.tile(weights, 2), minlength=len(sizes)).tolist()
+    perimeters = np.bincount(ends, np.tile(edges, 2), minlength=len(sizes)).tolist()
     near: list[dict[int, tuple[float, int]]] = [{} for _ in sizes]  # neighbour -> sum of weights, number of edges
-    for low, high, weight, count in zip(lows, highs, weights, edges, strict=True):
-        near[low][high] = near[high][low] = (weight, count)
-    sums = [sum(weight for weight, _ in beside.values()) for beside in near]
-    perimeters = [sum(count for _, count in beside.values()) for beside in near]
+    pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    for (a, b), weight, count in zip(pairs, weights.tolist(), edges.tolist(), strict=True):
+        near[a][b] = near[b][a] = (weight, count)
 
     def cost(a: int, b: int) -> float:
         weight, count = near[a][b]
         smaller = min(sizes[a], sizes[b])
         return weight / count * smaller**0.25 * (min(perimeters[a], perimeters[b]) / count) ** 0.5
 
-    heap = [(cost(low, high), low, high) for low, high in zip(lows, highs, strict=True)]
+    heap = [(cost(a, b), a, b) for a, b in pairs]
     heapq.heapify(heap)
     nodes = list(range(len(sizes)))  # a union keeps the slot of that part which has more neighbours
     children: list[tuple[int, int]] = []

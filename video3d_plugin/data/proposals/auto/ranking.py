@@ -12,7 +12,7 @@ _LARGEST_FILL = 3.0
 _FREE_BORDER = 1.5  # of a set that no edge leaves
 _LARGEST_IOU = 0.6  # between two chosen boxes
 _MIDDLE_SCORE = 30.0  # becomes 0.5
-_PAIRS_AT_ONCE = 1 << 20
+_BOXES_AT_ONCE = 16
 
 
 def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +29,7 @@ def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarr
     remaining = scores.copy()
     chosen: list[int] = []
     values: list[float] = []
+    low, high = candidates.low.T, candidates.high.T
     overlap = np.zeros(len(scores))  # largest IoU with a chosen one
     while len(chosen) < limit:
         best = int(remaining.argmax())
@@ -36,7 +37,7 @@ def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarr
             break
         chosen.append(best)
         values.append(remaining[best])
-        overlap = np.maximum(overlap, _ious(candidates, np.full(len(scores), best), np.arange(len(scores))))
+        overlap = np.maximum(overlap, _ious(low, high, slice(best, best + 1), slice(None))[0])
         remaining = np.where(overlap > _LARGEST_IOU, 0, scores * (1 - overlap))
     best_scores = np.array(values)
     return np.array(chosen, np.int64), (best_scores / (best_scores + _MIDDLE_SCORE)).astype(np.float32)
@@ -55,29 +56,26 @@ def votes_of(candidates: Candidates) -> np.ndarray:
     """(N,) number of candidates with an IoU above _SAME_IOU, itself included."""
     volume = (candidates.high - candidates.low).prod(1)
     order = np.argsort(volume, kind="stable")
-    ascending = volume[order]
+    low, high = np.ascontiguousarray(candidates.low[order].T), np.ascontiguousarray(candidates.high[order].T)
     # a larger IoU than the quotient of two volumes is impossible
-    last = np.searchsorted(ascending, ascending / _SAME_IOU, side="right")
-    votes = np.ones(len(order), np.int64)
-    start = 0
-    while start < len(order):
-        lengths = last[start:] - np.arange(start, len(order)) - 1
-        count = max(1, int(np.searchsorted(np.cumsum(lengths), _PAIRS_AT_ONCE)))
-        lengths = lengths[:count]
-        one = np.repeat(np.arange(start, start + count), lengths)
-        other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        same = _ious(candidates, order[one], order[other]) > _SAME_IOU
-        votes += np.bincount(one[same], minlength=len(order)) + np.bincount(other[same], minlength=len(order))
-        start += count
+    last = np.searchsorted(volume[order], volume[order] / _SAME_IOU, side="right")
+    votes = np.zeros(len(order), np.int64)
+    for start in range(0, len(order), _BOXES_AT_ONCE):
+        stop = min(start + _BOXES_AT_ONCE, len(order))
+        end = last[stop - 1]
+        same = _ious(low, high, slice(start, stop), slice(start, end)) > _SAME_IOU
+        votes[start:stop] += same.sum(1)
+        votes[stop:end] += same[:, stop - start :].sum(0)
     result = np.empty(len(order), np.int64)
     result[order] = votes
     return result
 
 
-def _ious(candidates: Candidates, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(K,) IoU of the boxes at indices `one` with those at `other`."""
-    low = np.maximum(candidates.low[one], candidates.low[other])
-    high = np.minimum(candidates.high[one], candidates.high[other])
-    shared = np.maximum(high - low, 0).prod(1)
-    volume = (candidates.high - candidates.low).prod(1)
-    return shared / np.maximum(volume[one] + volume[other] - shared, 1e-12)
+def _ious(low: np.ndarray, high: np.ndarray, one: slice, other: slice) -> np.ndarray:
+    """(K, M) IoU of the boxes of a range `one` with those of a range `other`; corners are (3, N)."""
+    shared = np.ones(())
+    for lowest, highest in zip(low, high, strict=True):
+        length = np.minimum(highest[one, None], highest[other]) - np.maximum(lowest[one, None], lowest[other])
+        shared = shared * np.maximum(length, 0)
+    volume = (high - low).prod(0)
+    return shared / np.maximum(volume[one, None] + volume[other] - shared, 1e-12)

@@ -89,8 +89,7 @@ def fuse(scene: Scene) -> Surfels:
     key, sums = keys[0][enough], rows[0][enough]
     while len(key) > MAX_SURFELS:
         cell_m *= 1.25
-        points = sums[:, :3] / sums[:, 6:7]
-        coarse = _keys(points, cell_m)
+        coarse = _keys(sums[:, :3].T / sums[:, 6], cell_m)
         frame_keys = [np.unique(coarse[_positions(key, one)]) for one in frame_keys]
         (key,), (sums,) = _merged([coarse], [sums])
     points, normals = sums[:, :3] / sums[:, 6:7], sums[:, 3:6]
@@ -108,32 +107,32 @@ def fuse(scene: Scene) -> Surfels:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """The pixels of a frame in use: raw and smoothed depth (h, w), 0 where there is none, and rays (h, w, 3) at z 1."""
+    """The pixels of a frame in use: raw and smoothed depth (h, w), 0 where there is none, and rays (3, h, w) at z 1."""
 
     depth: np.ndarray
     smooth: np.ndarray
     rays: np.ndarray
 
     def measured(self, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (M, 3) points, (M, 3) unit normals towards the camera, and (M,) weights."""
-        surface = self.rays * self.smooth[..., None]
-        normals, inside = np.zeros_like(surface), np.zeros(self.depth.shape, bool)
-        across = surface[2:-2, 4:] - surface[2:-2, :-4]
-        down = surface[4:, 2:-2] - surface[:-4, 2:-2]
-        normals[2:-2, 2:-2] = np.cross(down, across)
-        there = self.smooth > 0
-        inside[2:-2, 2:-2] = there[2:-2, 4:] & there[2:-2, :-4] & there[4:, 2:-2] & there[:-4, 2:-2]
-        use = inside & (self.depth > 0)
-        z, rays, normals = self.depth[use], self.rays[use], normals[use]
-        length = np.sqrt(np.einsum("ij,ij->i", normals, normals) * np.einsum("ij,ij->i", rays, rays))
-        cos = -np.einsum("ij,ij->i", normals, rays) / np.maximum(length, 1e-12)
-        clear = np.abs(cos) > _LOWEST_COS
-        z, rays, cos = z[clear], rays[clear], cos[clear]
-        normals = normals[clear] * np.sign(cos)[:, None]
-        normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None]
-        rotation, place = world_from_camera[:3, :3], world_from_camera[:3, 3]
-        points = (rays * z[:, None]).astype(np.float64) @ rotation.T + place
-        return points, normals @ rotation.T.astype(np.float32), np.abs(cos) / z**2
+        """Return (3, M) points, (3, M) unit normals towards the camera, and (M,) weights."""
+        surface, there = self.rays * self.smooth, self.smooth > 0
+        across = surface[:, 2:-2, 4:] - surface[:, 2:-2, :-4]
+        down = surface[:, 4:, 2:-2] - surface[:, :-4, 2:-2]
+        depth, rays, normals = self.depth[2:-2, 2:-2], self.rays[:, 2:-2, 2:-2], np.cross(down, across, axis=0)
+        cos = -_dot(normals, rays) / np.maximum(np.sqrt(_dot(normals, normals) * _dot(rays, rays)), 1e-12)
+        use = (depth > 0) & (np.abs(cos) > _LOWEST_COS)
+        use &= there[2:-2, 4:] & there[2:-2, :-4] & there[4:, 2:-2] & there[:-4, 2:-2]
+        z, rays, cos = depth[use], rays[:, use], cos[use]
+        normals = normals[:, use] * np.sign(cos)
+        normals /= np.sqrt(_dot(normals, normals))
+        rotation, place = world_from_camera[:3, :3], world_from_camera[:3, 3:]
+        points = rotation @ (rays * z).astype(np.float64) + place
+        return points, rotation.astype(np.float32) @ normals, np.abs(cos) / z**2
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the scalar products of vectors (3, ...)."""
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 
 
 def _ordered(scene: Scene) -> tuple[list[Frame], np.ndarray]:
@@ -201,8 +200,8 @@ def _at_edge(depth: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def _rays(intrinsics: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     x = (columns - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (rows - intrinsics[1, 2]) / intrinsics[1, 1]
-    rays = np.ones((len(rows), len(columns), 3), np.float32)
-    rays[..., 0], rays[..., 1] = x[None, :], y[:, None]
+    rays = np.ones((3, len(rows), len(columns)), np.float32)
+    rays[0], rays[1] = x[None, :], y[:, None]
     return rays
 
 
@@ -224,11 +223,10 @@ def _fused(
 
     A row holds the weighted sums of points and normals, the sum of the weights, and 1 for the frame.
     """
-    near = (np.abs(points) < cell_m * ((1 << _KEY_BITS - 1) - 2)).all(1)
-    points, normals, weights = points[near], normals[near], weights[near]
-    rows = np.empty((len(points), 8))
-    rows[:, :3], rows[:, 3:6] = points * weights[:, None], normals * weights[:, None]
-    rows[:, 6], rows[:, 7] = weights, 0
+    near = (np.abs(points) < cell_m * ((1 << _KEY_BITS - 1) - 2)).all(0)
+    points, normals, weights = points[:, near], normals[:, near], weights[near]
+    rows = np.zeros((len(weights), 8))
+    rows[:, :3], rows[:, 3:6], rows[:, 6] = (points * weights).T, (normals * weights).T, weights
     (keys,), (sums,) = _merged([_keys(points, cell_m)], [rows])
     sums[:, 7] = 1
     return keys, sums
@@ -246,8 +244,8 @@ def _merged(keys: list[np.ndarray], rows: list[np.ndarray]) -> tuple[list[np.nda
 
 
 def _keys(points: np.ndarray, cell_m: float) -> np.ndarray:
-    """Return the (M,) int64 key of each point's cell; keys are in lexicographic order of the cells."""
-    return pack(np.rint(points / cell_m).astype(np.int64))
+    """Return the (M,) int64 key of the cell of each point (3, M); keys are in lexicographic order of the cells."""
+    return pack(np.rint(points / cell_m).astype(np.int64).T)
 
 
 def pack(cells: np.ndarray) -> np.ndarray:
