@@ -9,7 +9,7 @@ import pytest
 
 from video3d_plugin.data.proposals import replace_proposals
 from video3d_plugin.data.proposals.auto import boxes, find_candidates, graph, merge_tree, ranking
-from video3d_plugin.data.proposals.auto.shell import find_shell
+from video3d_plugin.data.proposals.auto.shell import Plane, Shell, find_shell
 from video3d_plugin.data.proposals.auto.surfels import MAX_FRAMES, Surfels, fuse, pack
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.geometry.voxels import unique_voxels
@@ -180,6 +180,25 @@ def test_a_set_reaches_a_plane_where_its_nearest_surfels_are_near():
         ordered = np.sort(distances[:, order[start:stop]], axis=1)
         assert (reaching[row] == (ordered[:, round(0.02 * (stop - start - 1))] < limit)).all()
     assert 0 < reaching.mean() < 1
+
+
+@pytest.mark.parametrize("towards", [1, -1])
+def test_a_flat_thing_on_a_wall_reaches_from_the_wall_to_the_middle_of_its_surfels(towards):
+    draw = np.random.RandomState(0)
+    points = np.stack([draw.uniform(0, 1, 2000), towards * draw.normal(0.06, 0.02, 2000), draw.uniform(0, 1, 2000)], 1)
+    points = np.concatenate([points, draw.uniform(-2, 2, (2000, 3))])  # the room
+    wall = Plane(np.array([0.0, towards, 0.0]), 0.0, np.array([1.0, 0.0, 0.0]), (-1, 2))
+    one = merge_tree.Segments(np.arange(2000), np.array([0]), np.array([2000]), np.zeros(1))
+
+    def depth(normal):
+        thing = Surfels(np.zeros((0, 3)), points, np.tile(normal, (4000, 1)), 0.02, np.zeros(3), (), ())
+        found = boxes.candidates_of(thing, Shell(None, None, (wall,)), [one])
+        near, far = sorted([abs(found.low[0, 1]), abs(found.high[0, 1])])
+        assert near < 0.03  # at the wall, or behind it
+        return far
+
+    assert depth([0.0, towards, 0.0]) == pytest.approx(0.075, abs=0.01)
+    assert depth([1.0, 0.0, 0.0]) == pytest.approx(0.106, abs=0.01)  # not flat
 
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((1, 3)), np.eye(3), np.eye(3) * 1e4])

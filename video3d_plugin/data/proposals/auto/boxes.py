@@ -13,6 +13,9 @@ from video3d_plugin.data.proposals.auto.surfels import Surfels
 _TRIM = 0.01  # of a set's surfels on each side are outside of its box
 _NEAR_SHARE = 0.02
 _FLOOR_M, _WALL_M = 0.09, 0.05  # a set that comes this close to the shell reaches it
+_FACING = 0.9  # cosine to a wall's normal from which a surfel faces like it
+_FACING_SHARE, _DRIFT_M = 0.7, 0.2  # a set on a wall is flat if so many of its surfels face like it, within this depth
+_FRONT_TRIM = 0.25  # of a flat set's surfels are in front of its box
 _SMALLEST_SIDE_M = 0.05  # a box has one side at most that is shorter
 _LARGEST_FLOOR_SHARE = 0.4
 _FLOATS_M = 0.1
@@ -64,10 +67,17 @@ NONE = Candidates(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, int), np.zeros
 def candidates_of(surfels: Surfels, shell: Shell, segments: list[Segments]) -> Candidates:
     """Return the boxes of all sets, without those that are lines or cover much of the floor."""
     planes = shell.planes
-    near = np.zeros((len(planes), len(surfels.points)), bool)
+    near, facing = np.zeros((2, len(planes), len(surfels.points)), bool)
     for row, plane in enumerate(planes):
         near[row] = plane.distances(surfels.points) < (_FLOOR_M if _axis(plane) == 2 else _WALL_M)
-    parts = [(*_extents(surfels.points, part), reaching_segments(near, part), part.borders) for part in segments]
+        facing[row] = surfels.normals @ plane.normal > _FACING
+    parts = []
+    for part in segments:
+        low, high = _extents(surfels.points, part)
+        reaching = reaching_segments(near, part)
+        flat = reaching & (_counts(facing, part) > _FACING_SHARE * part.sizes[:, None])
+        _trim_fronts(low, high, flat, surfels.points, part, planes)
+        parts.append((low, high, reaching, part.borders))
     low, high, reaching, borders = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     members = [part.order[a:b] for part in segments for a, b in zip(part.starts, part.stops, strict=True)]
     missing = np.maximum(surfels.cell_m - (high - low), 0) / 2  # a flat thing is as thick as a cell
@@ -97,13 +107,51 @@ def reaching_segments(near: np.ndarray, segments: Segments) -> np.ndarray:
         near: (P, S) bool, the surfels near each plane.
         segments: N sets of surfels.
     """
-    counts = np.pad(np.cumsum(near[:, segments.order], axis=1), ((0, 0), (1, 0)))
-    inside = counts[:, segments.stops] - counts[:, segments.starts]
-    return (inside > np.round(_NEAR_SHARE * (segments.stops - segments.starts - 1))).T
+    return _counts(near, segments) > np.round(_NEAR_SHARE * (segments.sizes - 1))[:, None]
+
+
+def _counts(masks: np.ndarray, segments: Segments) -> np.ndarray:
+    """(N, P) how many surfels of each set are in each of P masks (P, S)."""
+    counts = np.pad(np.cumsum(masks[:, segments.order], axis=1), ((0, 0), (1, 0)))
+    return (counts[:, segments.stops] - counts[:, segments.starts]).T
+
+
+def _trim_fronts(
+    low: np.ndarray,
+    high: np.ndarray,
+    flat: np.ndarray,
+    points: np.ndarray,
+    segments: Segments,
+    planes: tuple[Plane, ...],
+) -> None:
+    """Take the front of flat sets on a wall nearer to the middle of their surfels: drift of the poses spreads these.
+
+    Args:
+        low: (N, 3) lowest places of the sets; changed.
+        high: (N, 3) highest places of the sets; changed.
+        flat: (N, P) bool, the sets that reach a plane and face like it.
+        points: (S, 3) surfels.
+        segments: The N sets.
+        planes: The P planes.
+    """
+    for column, plane in enumerate(planes):
+        axis = _axis(plane)
+        if axis == 2 or not _is_along_axis(plane):
+            continue
+        for row in np.flatnonzero(flat[:, column] & (high[:, axis] - low[:, axis] < _DRIFT_M)):
+            places = points[segments.order[segments.starts[row] : segments.stops[row]], axis]
+            if plane.normal[axis] > 0:
+                high[row, axis] = np.quantile(places, 1 - _FRONT_TRIM)
+            else:
+                low[row, axis] = np.quantile(places, _FRONT_TRIM)
 
 
 def _axis(plane: Plane) -> int:
     return int(np.abs(plane.normal).argmax())
+
+
+def _is_along_axis(plane: Plane) -> bool:
+    return bool(np.abs(plane.normal).max() >= 0.97)
 
 
 def _grown(
@@ -113,7 +161,7 @@ def _grown(
     low, high = low.copy(), high.copy()
     for column, plane in enumerate(planes):
         axis = _axis(plane)
-        if abs(plane.normal[axis]) < 0.97:  # a wall across the axes
+        if not _is_along_axis(plane):
             continue
         near = reaching[:, column]
         centre = (low[near] + high[near]) / 2

@@ -31,6 +31,11 @@ class Segments:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N,) number of surfels of each set."""
+        return self.stops - self.starts
+
 
 def segments_of(labels: np.ndarray, graph: Graph, use: np.ndarray) -> Segments:
     """Return the sets of equal labels.
