@@ -114,6 +114,8 @@ class Frame:
         confidence: Confidence of the stored depth image; None: all pixels are used.
         quarter_turns: Counter-clockwise quarter turns, 0 to 3, that decoding gives both images. Pose, intrinsics and
             size are those of the turned images.
+        decoded_depth: The decoded depth image, read-only, where an earlier pass over the frames kept it; None: it is
+            decoded from its file.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Frame:
     quarter_turns: int = 0
     depth_camera: DepthCamera | None = None
     confidence: Confidence | None = None
+    decoded_depth: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def stored_depth_size(self) -> tuple[int, int]:
@@ -142,7 +145,8 @@ class Frame:
     def with_files(self, change: Callable[[FileSlice], FileSlice]) -> Frame:
         """Return the frame with each of its files replaced by `change` of it."""
         confidence = self.confidence and replace(self.confidence, image=change(self.confidence.image))
-        return replace(self, color=change(self.color), depth=change(self.depth), confidence=confidence)
+        color, depth = change(self.color), change(self.depth)
+        return replace(self, color=color, depth=depth, confidence=confidence, decoded_depth=None)
 
 
 @dataclass(frozen=True)

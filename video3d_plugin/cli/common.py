@@ -221,7 +221,7 @@ def open_scene(args: argparse.Namespace) -> Scene:
         MissingError: If there is no such scan.
         DataError: If it cannot be read.
     """
-    from video3d_plugin.data.frames import without_broken_frames
+    from video3d_plugin.data.frames import KEPT_PIXELS, without_broken_frames
     from video3d_plugin.data.readers import load_scene
     from video3d_plugin.data.registration_check import registration_note
     from video3d_plugin.data.remarks import remarks
@@ -235,7 +235,7 @@ def open_scene(args: argparse.Namespace) -> Scene:
             align=args.align,
             **asdict(camera),
         )
-    scene = without_broken_frames(scene, threads=4, progress=True)
+    scene = without_broken_frames(scene, threads=4, progress=True, keep_pixels=KEPT_PIXELS)
     with status("comparing colour with depth"):
         note = registration_note(scene)
     if note is not None:

@@ -23,6 +23,8 @@ from video3d_plugin.scene import FileSlice, Frame, Omission, Scene
 if TYPE_CHECKING:
     from PIL import Image
 
+KEPT_PIXELS = 1 << 27  # of depth that a command keeps decoded while it reads a scan more than once: 256 MB of 16 bits
+
 
 def open_color(frame: Frame) -> Image.Image:
     """Decode the colour image.
@@ -65,11 +67,13 @@ def read_depth(frame: Frame) -> np.ndarray:
 
     Returns:
         (H, W) in units of `frame.depth_unit_m` metres: uint16, or float32 if the file holds another type. 0 where
-        nothing was measured.
+        nothing was measured. It is `frame.decoded_depth` where that was kept.
 
     Raises:
         DataError: The file is not there, or is not a whole depth image of the frame's size.
     """
+    if frame.decoded_depth is not None:
+        return frame.decoded_depth
     turns, frame = frame.quarter_turns, unturned(frame)
     depth, camera = _stored_depth(frame), frame.depth_camera
     if camera is not None:
@@ -146,16 +150,28 @@ def depth_header(source: FileSlice, where: str) -> tuple[DepthCodec, tuple[int, 
 
 def check_frame(frame: Frame) -> str | None:
     """Decode colour and depth; return None, or the reason if one of them fails."""
+    return _checked(frame, keeps_depth=False)[1]
+
+
+def _checked(frame: Frame, keeps_depth: bool) -> tuple[Frame, str | None]:
+    """Decode colour and depth; return the frame, which keeps its depth if asked to, and why one of them fails."""
     try:
-        _stored_depth(unturned(frame))
+        depth = read_depth(frame) if keeps_depth else _stored_depth(unturned(frame))
         open_color(frame)
     except DataError as error:
-        return error.what
-    return None
+        return frame, error.what
+    if not keeps_depth:
+        return frame, None
+    depth.flags.writeable = False
+    return replace(frame, decoded_depth=depth), None
 
 
 def without_broken_frames(
-    scene: Scene, threads: int = 1, progress: bool = False, on_frame: Callable[[int, int], None] | None = None
+    scene: Scene,
+    threads: int = 1,
+    progress: bool = False,
+    on_frame: Callable[[int, int], None] | None = None,
+    keep_pixels: int = 0,
 ) -> Scene:
     """Decode every image once and leave out the frames that fail; they become omissions.
 
@@ -166,15 +182,18 @@ def without_broken_frames(
         threads: Number of threads that decode.
         progress: Whether to show a progress bar on a terminal.
         on_frame: Called after each frame with the number of frames decoded so far and that of all.
+        keep_pixels: How many pixels of depth the first frames keep decoded (`Frame.decoded_depth`), for a caller that
+            reads them again.
 
     Raises:
         DataError: No frame is left.
     """
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(check_frame, scene.frames)
+        pixels = np.cumsum([frame.depth_size[0] * frame.depth_size[1] for frame in scene.frames])
+        results = pool.map(_checked, scene.frames, pixels <= keep_pixels)
         bar = tqdm(results, "checking frames", len(scene.frames), disable=None if progress else True, delay=1)
         checked = []
-        for frame, reason in zip(scene.frames, bar, strict=True):
+        for frame, reason in bar:
             checked.append((frame, reason))
             if on_frame is not None:
                 on_frame(len(checked), len(scene.frames))

@@ -7,7 +7,6 @@ place fits much better in most frames, the images are of different cameras, or o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
@@ -97,14 +96,19 @@ def _scores(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Return (scales, shifts down, shifts right): mean colour edge at the moved depth edges, frames alike."""
     import cv2
 
-    scores = np.zeros((len(_SCALES), len(_SHIFTS), len(_SHIFTS)))
+    shape = len(_SHIFTS), len(_SHIFTS)
+    shifts = np.array(_SHIFTS, np.float32)[:, None]
+    scores = np.zeros((len(_SCALES), *shape))
     for strength, points in pairs:
         height, width = strength.shape
-        for k, i, j in product(range(len(_SCALES)), range(len(_SHIFTS)), range(len(_SHIFTS))):
-            moved = _move(points, strength.shape, _SCALES[k], _SHIFTS[i], _SHIFTS[j])
-            inside = ((moved >= 0) & (moved <= (width - 1, height - 1))).all(1)
-            sampled = cv2.remap(strength, moved[None], None, cv2.INTER_LINEAR)[0]  # type: ignore[call-overload]
-            scores[k, i, j] += sampled[inside].mean() if inside.any() else 0.0
+        for k, scale in enumerate(_SCALES):
+            x, y = _move(points, strength.shape, scale, 0, 0).T  # a shift changes one of them
+            x, y = x + shifts, y + shifts
+            all_x = np.broadcast_to(x[None], (*shape, len(points))).reshape(-1, len(points))
+            all_y = np.broadcast_to(y[:, None], (*shape, len(points))).reshape(-1, len(points))
+            sampled = cv2.remap(strength, all_x, all_y, cv2.INTER_LINEAR).reshape(*shape, -1)
+            inside = ((y >= 0) & (y <= height - 1))[:, None] & ((x >= 0) & (x <= width - 1))
+            scores[k] += (sampled * inside).sum(2, np.float64) / np.maximum(1, np.count_nonzero(inside, axis=2))
     return scores / len(pairs)
 
 

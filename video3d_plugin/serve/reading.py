@@ -25,7 +25,7 @@ import PIL.Image  # noqa: F401
 import torch
 
 from video3d_plugin.data.camera_options import CameraOptions
-from video3d_plugin.data.frames import without_broken_frames
+from video3d_plugin.data.frames import KEPT_PIXELS, without_broken_frames
 from video3d_plugin.data.inputs import sample, scene_inputs
 from video3d_plugin.data.proposals import is_file_source, preload, with_proposals
 from video3d_plugin.data.readers import load_scene
@@ -249,7 +249,7 @@ def without_paths(text: str, roots: Iterable[str | Path] = ()) -> str:
 
 
 def _read(scene: Scene, model: ModelView, reporter: Reporter) -> ReadScene:
-    scene = without_broken_frames(scene, threads=4, on_frame=reporter.frames(progress.CHECKING))
+    scene = without_broken_frames(scene, 4, on_frame=reporter.frames(progress.CHECKING), keep_pixels=KEPT_PIXELS)
     if model.needs_boxes:
         reporter.begin(progress.FINDING)
         scene = with_proposals(scene, model.proposals)

@@ -12,6 +12,7 @@ POINT_BYTES = 12  # of the page: position, colour and normal
 SAMPLES = 8_000_000  # pixels read from all frames together, before thinning
 _EDGE = 0.04  # relative depth difference to a neighbour above which a pixel lies between two surfaces
 _MERGE_ROWS = 3_000_000
+_VALUES = 10  # of a voxel: sums of position, colour and normal, and the number of points
 _HALF = 1 << 20  # voxels on either side of the origin that a code can hold
 
 
@@ -66,13 +67,14 @@ class CloudBuilder:
         """
         step = self.stride
         solid = _solid(depth_m, step)
-        rows, columns = np.nonzero(solid)
-        grid = _back_projected(depth_m[::step, ::step].astype(np.float64), step, intrinsics)
-        rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3]
-        points = grid[rows, columns] @ rotation.T + position
-        facing = _normals(grid, solid)[rows, columns] @ rotation.T
-        values = np.concatenate([points, color[rows * step, columns * step], facing, np.ones((len(rows), 1))], 1)
-        part = _reduced(_codes(points, self.voxel_m), values)
+        planes = _back_projected(depth_m[::step, ::step].astype(np.float64), step, intrinsics)
+        rotation, position = world_from_camera[:3, :3], world_from_camera[:3, 3:]
+        pixels = np.flatnonzero(solid)
+        values = np.ones((_VALUES, len(pixels)))
+        values[:3] = rotation @ planes.reshape(3, -1).take(pixels, 1) + position
+        values[3:6] = color[::step, ::step].reshape(-1, 3).take(pixels, 0).T
+        values[6:9] = rotation @ _normals(planes, solid).reshape(3, -1).take(pixels, 1)
+        part = _reduced(_codes(values[:3], self.voxel_m), values)
         self._parts.append(part)
         self._rows += len(part[0])
         if self._rows > _MERGE_ROWS:
@@ -89,16 +91,15 @@ class CloudBuilder:
         voxel_m = self.voxel_m
         while len(codes) > max_points:
             voxel_m *= max(1.02, (len(codes) / max_points) ** 0.5)  # points lie on surfaces
-            codes, values = _reduced(_codes(values[:, :3] / values[:, -1:], voxel_m), values)
-        order = np.random.RandomState(0).permutation(len(codes))
-        means = values[order, :-1] / values[order, -1:]
+            codes, values = _reduced(_codes(values[:3] / values[-1], voxel_m), values)
+        means = (values[:-1] / values[-1]).T[np.random.RandomState(0).permutation(len(codes))]
         points, colors, facing = means[:, :3], np.rint(means[:, 3:6]), means[:, 6:]
         return Cloud(points.astype(np.float32), colors.astype(np.uint8), facing.astype(np.float32), float(voxel_m))
 
     def _merged(self) -> tuple[np.ndarray, np.ndarray]:
         if not self._parts:
-            return np.zeros(0, np.int64), np.zeros((0, 10))
-        codes, values = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+            return np.zeros(0, np.int64), np.zeros((_VALUES, 0))
+        codes, values = (np.concatenate(arrays, axis=-1) for arrays in zip(*self._parts, strict=True))
         return _reduced(codes, values)
 
 
@@ -128,29 +129,39 @@ def voxel_for(depth_m: np.ndarray, focal_px: float, stride: int) -> float:
 
 
 def _back_projected(depth_m: np.ndarray, step: int, intrinsics: np.ndarray) -> np.ndarray:
-    """(h, w, 3) points in the camera frame, of every `step`-th pixel."""
+    """(3, h, w) points in the camera frame, of every `step`-th pixel."""
     height, width = depth_m.shape
     x = (np.arange(width) * step - intrinsics[0, 2])[None] * depth_m / intrinsics[0, 0]
     y = (np.arange(height) * step - intrinsics[1, 2])[:, None] * depth_m / intrinsics[1, 1]
-    return np.stack([x, y, depth_m], -1)
+    return np.stack([x, y, depth_m])
 
 
-def _normals(grid: np.ndarray, solid: np.ndarray) -> np.ndarray:
-    """(h, w, 3) unit normals towards the camera; the direction to the camera itself where a neighbour is missing."""
-    to_camera = -grid / np.maximum(np.linalg.norm(grid, axis=-1, keepdims=True), 1e-9)
+def _normals(points: np.ndarray, solid: np.ndarray) -> np.ndarray:
+    """(3, h, w) unit normals towards the camera; the direction to the camera itself where a neighbour is missing.
+
+    Args:
+        points: (3, h, w) in the camera frame.
+        solid: (h, w) bool, see `_solid`.
+    """
+    normals = points / -np.maximum(_length(points), 1e-9)
     if min(solid.shape) < 3:
-        return to_camera
-    normals = to_camera.copy()
-    across, down = grid[1:-1, 2:] - grid[1:-1, :-2], grid[2:, 1:-1] - grid[:-2, 1:-1]
-    inner = np.cross(down, across)
-    length = np.linalg.norm(inner, axis=-1, keepdims=True)
-    known = solid[1:-1, 2:] & solid[1:-1, :-2] & solid[2:, 1:-1] & solid[:-2, 1:-1] & (length[..., 0] > 1e-12)
-    inner = inner / np.maximum(length, 1e-12)
-    inner *= np.where((inner * to_camera[1:-1, 1:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
-    normals[1:-1, 1:-1][known] = inner[known]
+        return normals
+    across, down = points[:, 1:-1, 2:] - points[:, 1:-1, :-2], points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    inner = np.stack([down[i - 2] * across[i - 1] - down[i - 1] * across[i - 2] for i in range(3)])
+    length = _length(inner)
+    known = solid[1:-1, 2:] & solid[1:-1, :-2] & solid[2:, 1:-1] & solid[:-2, 1:-1] & (length > 1e-12)
+    towards = np.einsum("ihw,ihw->hw", inner, normals[:, 1:-1, 1:-1])
+    inner /= np.copysign(np.maximum(length, 1e-12), towards)
+    np.copyto(normals[:, 1:-1, 1:-1], inner, where=known)
     for border, beside in ((0, 1), (-1, -2)):  # pixels at an image's edge have the normal of their neighbours
-        normals[border], normals[:, border] = normals[beside], normals[:, beside]
+        normals[:, border] = normals[:, beside]
+        normals[:, :, border] = normals[:, :, beside]
     return normals
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """(h, w) lengths of (3, h, w) vectors."""
+    return np.sqrt(np.einsum("ihw,ihw->hw", vectors, vectors))
 
 
 def _solid(depth_m: np.ndarray, step: int) -> np.ndarray:
@@ -166,16 +177,18 @@ def _solid(depth_m: np.ndarray, step: int) -> np.ndarray:
 
 
 def _codes(points: np.ndarray, voxel_m: float) -> np.ndarray:
-    """(M,) int64 codes of the voxels; points beyond 10 km (at 1 cm) fall into the outermost ones."""
-    cells = np.clip(np.floor(points / voxel_m), -_HALF, _HALF - 1).astype(np.int64) + _HALF
-    return (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
+    """(M,) int64 codes of the voxels of (3, M) points; those beyond 10 km (at 1 cm) fall into the outermost ones."""
+    x, y, z = np.clip(np.floor(points / voxel_m), -_HALF, _HALF - 1).astype(np.int64) + _HALF
+    return (x << 42) | (y << 21) | z
 
 
 def _reduced(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the rows of each distinct code."""
+    """Sum the columns of `values` of each distinct code."""
     if not len(codes):
         return codes, values
     order = np.argsort(codes, kind="stable")
-    codes, values = codes[order], values[order]
-    first = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-    return codes[first], np.add.reduceat(values, first, axis=0)
+    codes = codes[order]
+    is_first = np.r_[True, codes[1:] != codes[:-1]]
+    place = np.empty(len(codes), np.int64)
+    place[order] = np.cumsum(is_first) - 1
+    return codes[is_first], np.stack([np.bincount(place, row) for row in values])

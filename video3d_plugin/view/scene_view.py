@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -16,9 +15,6 @@ from video3d_plugin.data.frames import open_color, read_depth_m
 from video3d_plugin.errors import DataError
 from video3d_plugin.scene import Frame, Scene
 from video3d_plugin.view.cloud import MAX_POINTS, POINT_BYTES, Cloud, CloudBuilder, stride_for, voxel_for
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MAX_FRAMES = 300
 # Base64 makes images and points a third larger; the page's own scripts take the rest of 12 MB.
@@ -34,6 +30,7 @@ _SIZES = (
     (400, 55),
     (320, 50),
 )  # (longest side, quality)
+_AREA_SCALE = 1.5  # times smaller from which an image is reduced by the mean of an area
 _TRIED = 3  # frames whose images are encoded to select one of them
 
 
@@ -173,7 +170,7 @@ def _image_size(frames: Sequence[Frame]) -> tuple[int, int]:
     """The largest of _SIZES with which all frames fit in IMAGE_BYTES, estimated from a few of them."""
     if not frames:
         raise DataError("the scene has no frame to show")
-    images = [open_color(frames[i]) for i in {int(i) for i in np.linspace(0, len(frames) - 1, _TRIED)}]
+    images = [np.asarray(open_color(frames[i])) for i in {int(i) for i in np.linspace(0, len(frames) - 1, _TRIED)}]
     for side, quality in _SIZES[:-1]:
         mean = sum(len(_encoded(image, side, quality)) for image in images) / len(images)
         if mean * 1.1 * len(frames) <= IMAGE_BYTES:
@@ -191,29 +188,39 @@ def fitting_points(frames: Sequence[ViewFrame]) -> int:
     return min(MAX_POINTS, max(left // POINT_BYTES, MAX_POINTS // 3))
 
 
-def _encoded(image: Image.Image, side: int, quality: int) -> bytes:
-    small = image.copy()
-    small.thumbnail((side, side))
+def _encoded(color: np.ndarray, side: int, quality: int) -> bytes:
+    """The image (H, W, 3) as WebP, its longer side at most `side`."""
+    from PIL import Image
+
+    scale = min(1.0, side / max(color.shape[:2]))
+    small = _resized(color, (max(1, round(color.shape[0] * scale)), max(1, round(color.shape[1] * scale))))
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=quality, method=2)
+    Image.fromarray(small).save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
+
+
+def _resized(color: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image (H, W, 3) at a (height, width): the mean of an area where it becomes much smaller, else bicubic."""
+    import cv2
+
+    if color.shape[:2] == size:
+        return color
+    interpolation = cv2.INTER_AREA if color.shape[0] > _AREA_SCALE * size[0] else cv2.INTER_CUBIC
+    return cv2.resize(color, size[::-1], interpolation=interpolation)
 
 
 def _read(scene: Scene, frame: Frame, side: int, quality: int) -> tuple[ViewFrame, np.ndarray, np.ndarray]:
     """(frame for the page, depth (H, W) metres, colour (H, W, 3) at the depth image's size)."""
-    image = open_color(frame)
-    height, width = frame.depth_size
-    depth_m = read_depth_m(frame)
-    color = image if image.size == (width, height) else image.resize((width, height), 2)  # 2: bilinear
+    color = np.asarray(open_color(frame))
     k = frame.depth_intrinsics
     view = ViewFrame(
         name=frame.name,
-        image=_encoded(image, side, quality),
+        image=_encoded(color, side, quality),
         world_from_camera=scene.world_from_scan @ frame.scan_from_camera,
         camera=(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])),
-        size=(height, width),
+        size=frame.depth_size,
     )
-    return view, depth_m, np.asarray(color)
+    return view, read_depth_m(frame), _resized(color, frame.depth_size)
 
 
 def _in_order(pool: ThreadPoolExecutor, read, frames: Sequence[Frame], ahead: int = 8):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from video3d_plugin.data.frames import check_frame, open_color, read_depth
+from video3d_plugin.data.frames import check_frame, open_color, read_depth, without_broken_frames
 from video3d_plugin.data.readers import load_scene
 from video3d_plugin.data.readers.sens import iterate_frames, read_header, read_sens
 from video3d_plugin.errors import DataError, MissingError
@@ -137,6 +137,20 @@ def test_a_depth_blob_of_another_size_is_named_with_its_frame(sens, tmp_path):
     assert "holds 100 bytes, expected 6144 (64x48)" in check_frame(replace(frame, depth=FileSlice(short)))
     with pytest.raises(DataError, match="frame 00002"):
         read_depth(replace(frame, depth=FileSlice(short, 0, 1000)))
+
+
+def test_the_check_keeps_depth_decoded_up_to_a_limit(scan_root):
+    scan_root.write_sens()
+    scene = load_scene(scan_root.scan)
+    height, width = scene.frames[0].depth_size
+    kept = without_broken_frames(scene, keep_pixels=2 * height * width).frames
+    assert [frame.decoded_depth is not None for frame in kept] == [True, True, *[False] * (len(kept) - 2)]
+    for frame, before in zip(kept, scene.frames, strict=True):
+        assert np.array_equal(read_depth(frame), read_depth(before)) and frame == before
+    gone = replace(kept[0], depth=FileSlice(scan_root.scan / "gone"))
+    assert read_depth(gone) is kept[0].decoded_depth and not read_depth(gone).flags.writeable
+    with pytest.raises(DataError):
+        read_depth(gone.with_files(lambda file: file))
 
 
 def test_a_missing_file_says_so(tmp_path):
