@@ -138,11 +138,7 @@ def grounding_of(
     """
     values = np.asarray(scores, np.float64)
     has_nothing = len(values) == len(boxes) + 1
-    if temperature is None:
-        confidence = 1 / (1 + np.exp(-values))
-    else:
-        weights = np.exp((values - values.max()) / temperature)
-        confidence = weights / weights.sum()
+    confidence = 1 / (1 + np.exp(-values)) if temperature is None else shares_of(values, temperature)
     order = np.argsort(-values[: len(boxes)], kind="stable")
     by_index = {int(i): FoundBox(_six(boxes[i]), float(values[i]), float(confidence[i]), int(i)) for i in order}
     if several:
@@ -152,6 +148,21 @@ def grounding_of(
         indices = [] if best is None else [best]
     selected = tuple(by_index[i] for i in indices)
     return Grounding(description, tuple(by_index.values()), selected, float(confidence[-1]) if has_nothing else None)
+
+
+def shares_of(scores: Sequence[float] | np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
+    """Return the softmax of an InfoNCE head's scores, which is how sure it is of each.
+
+    Args:
+        scores: (N + 1,) of the proposals and of "no such object".
+        temperature: The head's.
+
+    Returns:
+        (N + 1,) float64, of sum 1.
+    """
+    values = np.asarray(scores, np.float64)
+    weights = np.exp((values - values.max()) / temperature)
+    return weights / weights.sum()
 
 
 def _six(box: np.ndarray) -> tuple[float, float, float, float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import numpy as np
@@ -151,8 +152,6 @@ def test_hostile_text_is_shown_as_text_and_runs_nothing(opened, view, item):
 
 
 def test_a_scene_without_boxes_or_points_says_no_error(opened, view):
-    from dataclasses import replace
-
     bare = replace(view.scene, instances=(), proposals=np.zeros((0, 6), np.float32))
     empty = replace(view.cloud, points=np.zeros((0, 3), np.float32), colors=np.zeros((0, 3), np.uint8),
                     facing=np.zeros((0, 3), np.float32))  # fmt: skip
@@ -248,6 +247,14 @@ def test_a_selected_box_keeps_its_colour_and_its_proposal_is_no_second_row(opene
     assert "nothing fits: 4 %" in page.js("$('item-note').textContent")
 
 
+def test_boxes_of_a_sample_are_in_per_cent_and_a_score_without_a_unit_says_so(opened, item):
+    rows = "[...document.querySelectorAll('#box-list button')].map((row) => row.textContent)"
+    page = opened([{**item, "predicted": [], "confidences": [0.25] * len(item["proposals"])}])
+    assert all("25 %" in row for row in page.js(rows)[1:]) and page.js("$('box-unit').hidden")
+    page = opened([{**item, "predicted": [], "confidences": None}])
+    assert "score 1.00" in page.js(rows)[1] and not page.js("$('box-unit').hidden")
+
+
 def test_only_layers_that_exist_are_listed_and_an_empty_section_says_why(opened, view):
     from dataclasses import replace
 
@@ -291,6 +298,47 @@ def test_the_banner_says_what_is_assumed_and_what_can_be_done(opened, view):
     page = opened((), replace(view, scene=replace(view.scene, notes=(note,))))
     assert page.js("$('assumptions').querySelector('strong').textContent") == note
     assert "--align" in page.js("$('assumptions').textContent") and page.js("$('note-part').hidden")
+
+
+MOVE = """(async () => {
+  const counts = [];
+  for (let i = 0; i < 12; i++) {
+    V.stage.camera.position.applyAxisAngle(V.stage.up, 0.02);
+    V.draw();
+    await new Promise(requestAnimationFrame);
+    counts.push(V.stage.cloud.geometry.drawRange.count);
+  }
+  return counts;
+})()"""
+
+
+def test_a_slow_movement_draws_fewer_points_and_rest_all_of_them(opened, view):
+    rows = np.arange(100_000) % len(view.cloud)
+    many = {name: getattr(view.cloud, name)[rows] for name in ("points", "colors", "facing")}
+    page = opened(shown=replace(view, cloud=replace(view.cloud, **many)))
+    page.js(
+        "window.drawnWith = null; const real = drawScene; drawScene = (stage, shaded) => { drawnWith = shaded;"
+        "const end = performance.now() + 90; while (performance.now() < end); real(stage, shaded); }; 1"
+    )
+    counts = page.js(MOVE)
+    assert counts[0] > counts[-1] == 20_000 == page.js("V.stage.pace.part")
+    assert page.js("V.stage.pace.coarse && !drawnWith && V.stage.renderer.getPixelRatio() < V.stage.ratio")
+    page.settle()
+    assert page.js("V.stage.cloud.geometry.drawRange.count") == 100_000
+    assert page.js("drawnWith && V.stage.renderer.getPixelRatio() === V.stage.ratio")
+
+
+def test_the_pace_follows_the_time_between_images(opened):
+    page = opened()
+    after = (
+        "(() => {{ const pace = makePace(500000, {slow}); for (const ms of {times}) keepPace(pace, ms);"
+        "return pace; }})()"
+    )
+    assert page.js(after.format(slow="false", times="[]"))["part"] == 500_000  # a GPU draws all from the beginning
+    assert page.js(after.format(slow="false", times=[16.7] * 9)) == {"whole": 500_000, "part": 500_000, "coarse": False}
+    assert page.js(after.format(slow="true", times=[33.3] * 9))["part"] == page.js("FIRST_PART")  # as it should be
+    assert page.js(after.format(slow="false", times=[100] * 9)) == {"whole": 500_000, "part": 20_000, "coarse": True}
+    assert page.js(after.format(slow="false", times=[100] * 9 + [15] * 40))["coarse"] is False
 
 
 def test_the_theme_follows_the_system_and_a_key_changes_it(opened):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from video3d_plugin.errors import DataError, MissingError
@@ -68,6 +69,16 @@ def test_a_grounding_sample_has_boxes_scores_and_overlap():
     nothing = item_of_record(record("multi3drefer", scores(0, 0, 9), gt_boxes=[], object_ids=[], eval_type="zt_wo_d"))
     assert nothing["answer"] == "nothing fits" and nothing["expected"] == ["nothing fits"]
     assert nothing["verdict"] == "right"
+
+
+def test_a_sample_says_how_sure_the_model_is_where_its_scores_do():
+    item = item_of_record(record("scanrefer", scores(0.9, 0.83, 0.76)))
+    weights = np.exp([0, -1, -2])  # the scores are one temperature apart
+    assert item["confidences"] == pytest.approx((weights / weights.sum())[:2].tolist())
+    assert item["predicted"][0]["confidence"] == item["confidences"][0]
+    assert (item["answer"], item["note"]) == ("1 box, 67 % sure, IoU 0.33", "nothing fits: 9 %")
+    raw = item_of_record(record("scanrefer", scores(0.9, 0.83)))
+    assert raw["confidences"] is None and raw["answer"] == "1 box, IoU 0.33"
 
 
 def test_a_foreign_models_words_are_the_answer():

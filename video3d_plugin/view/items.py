@@ -13,7 +13,7 @@ An item is a dict of JSON values. Boxes are (6,): centre and size in the world f
     predicted   [{"box", "score", "confidence", "iou"}]; "iou" is that with the best-overlapping true box
     proposals   boxes of the proposals, or None
     scores      scores of the proposals, and possibly one for "no object"; or None
-    confidences how sure the model is of each proposal, 0 to 1; or None
+    confidences how sure the model is of each proposal, 0 to 1; or None where its scores do not say it
     note        what is said below the answer, in small; ""
     by          name of the run, on a page of several; ""
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from video3d_plugin.grounding_result import Grounding
+from video3d_plugin.grounding_result import Grounding, shares_of
 from video3d_plugin.metrics.iou import as_boxes, iou_matrix
 from video3d_plugin.questions import as_point
 from video3d_plugin.scene import Question
@@ -53,6 +53,7 @@ def item_of_record(record: Mapping[str, Any]) -> Item:
     prediction = record.get("prediction")
     if isinstance(prediction, Mapping):
         item.update(_proposals(prediction.get("boxes"), prediction.get("scores")))
+        _set_confidences(item)
     elif isinstance(prediction, str) and item["answer"] is None:
         item["answer"] = prediction
     set_ious(item)
@@ -61,11 +62,33 @@ def item_of_record(record: Mapping[str, Any]) -> Item:
     return item
 
 
+def _set_confidences(item: Item) -> None:
+    """Set how sure the model is of each box, and of none, if the scores of a sample say it.
+
+    They do with a score for "no object": the metrics take such scores as those of an InfoNCE head, too.
+    """
+    proposals, scores = item["proposals"], item["scores"]
+    if not proposals or len(scores) == len(proposals) or None in scores:
+        return
+    *sure, nothing = shares_of(scores).tolist()
+    item["confidences"], item["note"] = sure, f"nothing fits: {in_per_cent(nothing)}"
+    for predicted in item["predicted"]:
+        distance = np.abs(np.subtract(proposals, predicted["box"])).max(1)
+        if distance.min() < 1e-3:
+            predicted["confidence"] = sure[int(distance.argmin())]
+
+
 def _boxes_in_words(predicted: list[Item]) -> str:
-    """Predicted boxes as a headline, such as `1 box, IoU 0.56`."""
+    """Predicted boxes as a headline, such as `1 box, 61 % sure, IoU 0.56`."""
+    parts = ["1 box" if len(predicted) == 1 else f"{len(predicted)} boxes"]
+    sure = [in_per_cent(box["confidence"]).removesuffix(" %") for box in predicted if "confidence" in box]
     ious = [f"{box['iou']:.2f}" for box in predicted if box.get("iou") is not None]
-    count = "1 box" if len(predicted) == 1 else f"{len(predicted)} boxes"
-    return f"{count}, IoU {', '.join(ious[:4])}{', …' if len(ious) > 4 else ''}" if ious else count
+    parts += [f"{_few(sure)} % sure"] if sure else []
+    return ", ".join([*parts, *([f"IoU {_few(ious)}"] if ious else [])])
+
+
+def _few(values: list[str]) -> str:
+    return ", ".join([*values[:4], *(["…"] if len(values) > 4 else [])])
 
 
 def item_of_grounding(grounding: Grounding, number: int = 0) -> Item:

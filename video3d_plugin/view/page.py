@@ -27,8 +27,8 @@ from video3d_plugin.view.scene_view import SceneView
 ASSETS = Path(__file__).resolve().parent / "assets"
 LIBRARY = "vendor/three.min.js"
 SCRIPTS = (
-    "base.js", "shading.js", "cloud.js", "guides.js", "boxes.js", "camera.js", "look.js", "timeline.js", "tools.js",
-    "items.js", "keyboard.js", "controls.js", "main.js",
+    "base.js", "shading.js", "pace.js", "cloud.js", "guides.js", "boxes.js", "camera.js", "look.js", "timeline.js",
+    "tools.js", "items.js", "keyboard.js", "controls.js", "main.js",
 )  # fmt: skip
 
 

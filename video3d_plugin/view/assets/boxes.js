@@ -27,15 +27,14 @@ function currentBoxes() {
   }
   const proposals = (item && item.proposals) || V.data.proposals;
   const ofScene = !(item && item.proposals);
-  const scores = item ? item.scores : V.data.proposalScores.length ? V.data.proposalScores : null;
+  const sure = (item ? item.confidences : V.data.proposalScores) || [], scores = item ? item.scores : sure;
   const nameOf = (i) => (ofScene && V.data.proposalLabels[i]) || `proposal ${i}`;
   const order = proposals.map((_, i) => i);
-  if (scores) order.sort((a, b) => scores[b] - scores[a]);
-  const sure = (item && item.confidences) || [];
+  if (scores && scores.length) order.sort((a, b) => scores[b] - scores[a]);
   order.forEach((i) => {
     const same = boxes.find((b) => b.kind === "predicted" && isSame(b.box, proposals[i]));
-    if (same) return (same.score ??= scores ? scores[i] : null); // the chosen box is one of the proposals: one row
-    boxes.push({ kind: "proposal", box: proposals[i], name: nameOf(i), score: scores ? scores[i] : null, confidence: sure[i] });
+    if (same) return (same.score ??= scores?.[i] ?? null); // the chosen box is one of the proposals: one row
+    boxes.push({ kind: "proposal", box: proposals[i], name: nameOf(i), score: scores?.[i] ?? null, confidence: sure[i] });
   });
   return boxes;
 }
@@ -115,11 +114,13 @@ function labelText(box) {
   return parts.join(" · ");
 }
 
-/** How sure the model is of a box in per cent; else its score. One unit for all boxes of an item. */
+/** How sure the model is of a box in per cent; else its score, which has no unit. */
 function valueOf(box) {
   if (box.confidence != null) return percent(box.confidence);
-  return box.score == null ? "" : number(box.score);
+  return isRaw(box) ? `score ${number(box.score)}` : "";
 }
+
+const isRaw = (box) => box.confidence == null && box.score != null;
 
 /** Place labels above the boxes that matter; `project` maps a world point to the screen, or to null. */
 function drawLabels(project) {

@@ -2,6 +2,7 @@
 // The renderer, the point cloud, and the path of the cameras.
 
 const POINT_SIZE = 2.7; // in voxels: round points leave no gaps on a surface
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 function makeStage() {
   THREE.ColorManagement.enabled = false; // colours come as the camera saw them, and go to the screen so
@@ -11,7 +12,8 @@ function makeStage() {
   renderer.outputColorSpace = THREE.LinearSRGBColorSpace;
   renderer.localClippingEnabled = true;
   renderer.setClearColor(0x000000, 0);
-  renderer.setPixelRatio(slow ? 1 : Math.min(window.devicePixelRatio || 1, 2));
+  const ratio = slow ? 1 : Math.min(window.devicePixelRatio || 1, 2);
+  renderer.setPixelRatio(ratio);
   const up = new THREE.Vector3(...V.data.up);
   const camera = new THREE.PerspectiveCamera(50, 1, NEAR, FAR);
   camera.up.copy(up);
@@ -21,18 +23,26 @@ function makeStage() {
   const scene = new THREE.Scene(), cloudScene = new THREE.Scene();
   const ceiling = new THREE.Plane(up.clone().negate(), 1e6); // keeps what lies below
   return {
-    canvas, renderer, camera, controls, scene, cloudScene, up, ceiling, slow, dome: makeDome(renderer), cloud: null, path: null,
-    whole: 0, part: 0, fitted: null,
+    canvas, renderer, ratio, camera, controls, scene, cloudScene, up, ceiling, slow, dome: makeDome(renderer), cloud: null, path: null,
+    pace: null, fitted: null,
   };
 }
 
 /** Create a WebGL 2 context; without antialiasing where there is no GPU, since it takes four times as long there. */
 function contextOf(canvas) {
-  const wanted = { alpha: true, powerPreference: "high-performance", antialias: true };
-  const fast = canvas.getContext("webgl2", { ...wanted, failIfMajorPerformanceCaveat: true });
-  const context = fast || canvas.getContext("webgl2", { ...wanted, antialias: false });
+  const wanted = { alpha: true, powerPreference: "high-performance" };
+  const probe = document.createElement("canvas").getContext("webgl2", { ...wanted, failIfMajorPerformanceCaveat: true });
+  const slow = !probe || isSoftware(probe);
+  probe?.getExtension("WEBGL_lose_context")?.loseContext();
+  const context = canvas.getContext("webgl2", { ...wanted, antialias: !slow });
   if (!context) throw new Error("this browser has no WebGL 2");
-  return { context, slow: !fast };
+  return { context, slow };
+}
+
+/** Return whether a program draws, not a GPU: not every browser takes that for a performance caveat. */
+function isSoftware(context) {
+  const info = context.getExtension("WEBGL_debug_renderer_info");
+  return SOFTWARE.test(context.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : context.RENDERER));
 }
 
 function makeCloud(stage) {
@@ -52,8 +62,7 @@ function makeCloud(stage) {
   points.scale.setScalar(step);
   points.frustumCulled = false;
   stage.cloud = points;
-  stage.whole = count;
-  stage.part = Math.min(count, 80000); // the points are shuffled: any part of them shows the whole room
+  stage.pace = makePace(count, stage.slow);
   stage.cloudScene.add(points);
   points.updateMatrixWorld();
   return extentOf(geometry, origin, step);

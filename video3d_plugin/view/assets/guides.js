@@ -29,9 +29,11 @@ function makeGrid(stage) {
 
 const AXES = [["x", [1, 0, 0], "#e5484d"], ["y", [0, 1, 0], "#30a46c"], ["z", [0, 0, 1], "#3b82f6"]];
 
-/** Draw the directions of the world's axes into the lower left corner of the overlay. */
-function drawAxes(stage, pen, height) {
-  const x0 = 44, y0 = height - 44, length = 28;
+const AXES_SIZE = 88; // CSS pixels, as in viewer.css
+
+/** Draw the directions of the world's axes. */
+function drawAxes(stage, pen) {
+  const x0 = AXES_SIZE / 2, y0 = AXES_SIZE / 2, length = 28;
   const rotation = new THREE.Matrix4().extractRotation(stage.camera.matrixWorldInverse);
   const ends = AXES.map(([name, axis, color]) => ({ name, color, at: new THREE.Vector3(...axis).applyMatrix4(rotation) }));
   ends.sort((a, b) => a.at.z - b.at.z); // far ones first

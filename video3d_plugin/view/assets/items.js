@@ -137,6 +137,7 @@ function drawBoxList(stage) {
   const range = [Math.min(0, ...scores), Math.max(...scores)];
   $("box-none").hidden = rows.length > 0;
   $("box-none").textContent = whyNoBoxes();
+  $("box-unit").hidden = !rows.some(isRaw);
   refill($("box-list"), rows.map((box) => {
     const row = make("button");
     row.setAttribute("aria-current", String(box === V.state.selected));

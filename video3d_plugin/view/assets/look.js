@@ -73,19 +73,24 @@ function endLook(stage) {
 
 /** Draw what lies over the picture: boxes over a photo, which hides the 3D lines, else axes; and the tool's points. */
 function drawOverlay(stage) {
-  const canvas = $("overlay"), ratio = stage.renderer.getPixelRatio();
-  const { clientWidth: width, clientHeight: height } = stage.canvas;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const pen = canvas.getContext("2d");
+  const { clientWidth: width, clientHeight: height } = stage.canvas, looks = V.state.look !== null;
+  $("axes").hidden = looks;
+  if (!looks) drawAxes(stage, penOf(stage, $("axes"), AXES_SIZE, AXES_SIZE));
+  $("overlay").hidden = !looks && !V.state.tool && !V.state.asking; // else it would be composed with every image
+  if ($("overlay").hidden) return;
+  const pen = penOf(stage, $("overlay"), width, height), project = projector(stage);
+  drawTool(stage, pen, project);
+  if (looks) drawBoxesOnPhoto(pen, project);
+}
+
+/** Clear a canvas of this size in CSS pixels, and return its context in these. */
+function penOf(stage, canvas, width, height) {
+  const { ratio } = stage, pen = canvas.getContext("2d");
+  const sides = [width, height].map((side) => Math.round(side * ratio));
+  if (canvas.width !== sides[0] || canvas.height !== sides[1]) [canvas.width, canvas.height] = sides;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const project = projector(stage);
-  drawTool(stage, pen, project);
-  if (V.state.look === null) drawAxes(stage, pen, height);
-  else drawBoxesOnPhoto(pen, project);
+  return pen;
 }
 
 /** Edges are clipped in front of the camera. */

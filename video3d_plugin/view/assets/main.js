@@ -1,6 +1,8 @@
 "use strict";
 // Assembles the page, and draws when something has changed.
 
+const REST_MS = 200; // without a new image, after which the view rests
+
 function start() {
   V.times = { start: performance.now() };
   makeTheme();
@@ -55,36 +57,28 @@ function fillAssumptions() {
 
 /** Draw once in the next animation frame, however often this is called: a still page costs nothing.
  *
- *  The first image, and on a slow machine those of a movement, have a part of the points; all points follow as soon as
- *  nothing moves. */
+ *  The first image, and those of a movement, may have a part of the points; all follow as soon as nothing moves. */
 function drawer(stage) {
-  let waiting = false, refining = 0, whole = false;
+  let waiting = false, refining = 0, all = false;
   const draw = (now) => {
     waiting = false;
     stage.cloud.visible = V.layers.cloud;
     stage.inside.value = V.layers.inside && V.state.look === null ? 1 : 0;
     stage.path.visible = V.layers.path && V.state.look === null;
-    stage.cloud.geometry.setDrawRange(0, whole ? stage.whole : stage.part);
     stage.grid.visible = V.layers.grid && V.state.look === null;
-    drawScene(stage, V.layers.shade && (whole || !stage.slow || stage.part === stage.whole));
+    V.complete = drawAtPace(stage, all);
     drawScale(stage);
     drawOverlay(stage);
     $("labels").hidden = !V.layers.labels;
     if (V.layers.labels) drawLabels(projector(stage));
     V.drawn = (V.drawn || 0) + 1;
-    V.complete = whole || stage.part === stage.whole;
     clearTimeout(refining);
-    if (!V.complete) refining = setTimeout(() => ask(true), 120);
-    // the time that an image of a movement takes decides how many points the next one has
-    requestAnimationFrame((next) => {
-      const took = next - now;
-      if (whole || !waiting) return;
-      if (took > 50) stage.part = Math.max(40000, Math.round(stage.part * 0.7));
-      else if (took < 25) stage.part = Math.min(stage.whole, Math.round(stage.part * 1.4));
-    });
+    if (!V.complete) refining = setTimeout(() => ask(true), REST_MS);
+    const moved = !all;
+    requestAnimationFrame((next) => { if (moved && waiting) keepPace(stage.pace, next - now); });
   };
-  const ask = (all) => {
-    whole = all;
+  const ask = (whole) => {
+    all = whole;
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(draw);

@@ -14,7 +14,7 @@ function pointAt(stage, x, y) {
   const eye = stage.camera.position, up = stage.up, top = stage.ceiling.constant, inside = stage.inside.value > 0.5;
   const nx = (x / width) * 2 - 1, ny = 1 - (y / height) * 2, rx = (2 * REACH) / width, ry = (2 * REACH) / height;
   const near = [];
-  for (let i = 0; i < stage.whole * 3; i += 3) {
+  for (let i = 0; i < stage.pace.whole * 3; i += 3) {
     const a = positions[i], b = positions[i + 1], c = positions[i + 2];
     const w = m[3] * a + m[7] * b + m[11] * c + m[15];
     if (w <= NEAR) continue;
