@@ -29,7 +29,7 @@ def with_scenes(scenes: Scenes, data: Path, ids: Sequence[str], runs: Sequence[R
         ids: Ids of the scenes.
         runs: Runs whose questions the pages show; without any, no page is written.
     """
-    from video3d_plugin.data.folder import HEAD
+    from video3d_plugin.data.records import HEAD
 
     objects: dict[str, Sequence[Instance]] = {}
     reasons: dict[str, str] = {}

@@ -24,7 +24,7 @@ import numpy as np
 
 from video3d_plugin.data import schemas, store
 from video3d_plugin.data.inputs import boxes_of, sample, scene_coverage, scene_inputs
-from video3d_plugin.data.records import FORMAT, question_from_json, read_record, scene_from_json
+from video3d_plugin.data.records import FORMAT, HEAD, question_from_json, read_record, scene_from_json
 from video3d_plugin.data.selections import read_selection, write_selection
 from video3d_plugin.data.surface import read_cells
 from video3d_plugin.errors import DataError, MissingError
@@ -37,7 +37,6 @@ from video3d_plugin.tasks import get, kinds, names
 
 _NAME = re.compile(r"\w+", re.ASCII)
 VARIABLE = "VIDEO3D_DATA"
-HEAD = "video3d.json"
 _AGAIN = "run `video3d prepare` again"
 _HOW = "make one with `video3d prepare SOURCE --output DATA`, or `video3d demo` for made-up rooms"
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from video3d_plugin.data import schemas
-from video3d_plugin.data.folder import HEAD, DataFolder
+from video3d_plugin.data.folder import DataFolder
 from video3d_plugin.data.prepare_annotations import AnnotationFiles, prepare_annotations, task_result
 from video3d_plugin.data.prepare_frames import refuse_links
 from video3d_plugin.data.prepare_scene import SceneJob, SceneOptions, prepare_scene
 from video3d_plugin.data.prepare_workers import run_jobs
 from video3d_plugin.data.readers.scannet_files import ScanNetRoot
-from video3d_plugin.data.records import FORMAT, try_read_record
+from video3d_plugin.data.records import FORMAT, HEAD, try_read_record
 from video3d_plugin.data.report import Report, SceneResult
 from video3d_plugin.errors import DataError, Interrupted, MissingError
 from video3d_plugin.files.atomic import is_ours, locked, remove_leftovers, write_json

@@ -16,6 +16,7 @@ from video3d_plugin.geometry.camera_checks import check_boxes, check_intrinsics,
 from video3d_plugin.notes import Note, kind_of
 from video3d_plugin.scene import Confidence, DepthCamera, FileSlice, Frame, Instance, Omission, Question, Scene
 
+HEAD = "video3d.json"  # the file that makes a folder a data folder
 FORMAT = 2  # of every file of the folder but the store's and the selections; 1: frames without `void`
 _REMEDY = "run `video3d prepare` again"
 

@@ -43,7 +43,6 @@ from video3d_plugin.view.scene_view import SceneView, gather
 
 PAGE_FRAMES = 100
 _PROGRAM_EVENTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "socket.", "ctypes.")
-_DATA_FOLDER_FILE = "video3d.json"
 
 
 @dataclass(frozen=True)
@@ -157,10 +156,6 @@ def read_upload(
     prepare(model)
     deny_programs()
     deny_files_outside(folder)
-    for path in (folder / name).rglob("*"):
-        if path.name.lower() == _DATA_FOLDER_FILE:
-            what = "holds a data folder that `video3d prepare` made"
-            raise DataError(what, where=archive.name, remedy="upload the recording itself")
     if holds_video(recording):
         what = "holds a video or a bag, whose decoders uploads do not reach"
         raise DataError(what, where=archive.name, remedy="zip images: video3d prepare --copy-frames writes them")

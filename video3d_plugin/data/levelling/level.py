@@ -29,6 +29,7 @@ _EXTENT = (1.0, 99.0)  # percentiles of positions between which the middle of th
 _DISAGREE_DEG = 15.0
 _OTHER_AXIS_DEG, _CLEAR_MARGIN = 45.0, 5.0  # from there on a format's convention is taken to be broken
 REMEDY = "gravity.txt (three numbers: the direction down) or --align FILE gives it"
+_IF_TILTED = "if the room does not stand upright, say how it stands with --align"
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ def level_surfels(surfels: Surfels, known: Alignment = UNKNOWN) -> Levelling:
     middle[2] = floor.height_m
     floor_text = "floor at z = 0" if floor.seen else "floor not seen, the lowest points taken as z = 0"
     text += f"{_turn_text(direction)}, walls {_walls_text(yaw)}, {floor_text}"
+    is_certain = up is not None and floor.seen
     if up is not None and off_deg > _DISAGREE_DEG:
         down = " ".join(f"{value:.2f}" for value in -estimate.direction + 0.0)
         text += (
             f"; the frames suggest another up, {off_deg:.0f} degrees off; if it looks tilted, try gravity.txt: {down}"
         )
-    note = Note(text, "information" if up is not None and floor.seen else "assumption")
+    elif not is_certain:
+        text += f"; {_IF_TILTED}"
+    note = Note(text, "information" if is_certain else "assumption")
     return Levelling(_moved(rotation, middle, surfels), direction, estimate, yaw, floor, note)
 
 

@@ -101,7 +101,7 @@ def _load(path: Path, scene_id: str | None, frame_step: int | None, camera: Came
         from video3d_plugin.data.readers.zipped import unpacked_here
 
         path, is_file = unpacked_here(path), False
-    if (path / "video3d.json").is_file():
+    if _is_data_folder(path):
         from video3d_plugin.data.camera_options import CameraOptions
         from video3d_plugin.data.folder import DataFolder
         from video3d_plugin.data.readers.alignment import AUTO
@@ -190,9 +190,16 @@ def _in_data_folder(path: Path, scene_id: str | None) -> tuple[Path, str | None]
         return path, scene_id
     named = os.environ.get("VIDEO3D_DATA", "")
     folder = Path(named) if len(path.parts) == 1 and named else path.parent
-    if (folder / "scenes" / f"{path.name}.json").is_file() and (folder / "video3d.json").is_file():
+    if (folder / "scenes" / f"{path.name}.json").is_file() and _is_data_folder(folder):
         return folder, path.name
     return path, None
+
+
+def _is_data_folder(path: Path) -> bool:
+    """Return whether a folder is one that `video3d prepare` made."""
+    from video3d_plugin.data.records import HEAD
+
+    return (path / HEAD).is_file()
 
 
 def _keep_every(scene: Scene, step: int) -> Scene:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from video3d_plugin.data.records import HEAD
 from video3d_plugin.errors import DataError, MissingError, quoted
 from video3d_plugin.files.archive import open_zip
 
@@ -26,7 +27,6 @@ _LAYOUT = {"scans", "scans_test", "posed_images", "scannet"}  # folders that bel
 _LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 _CHUNK = 1 << 20
 _PLAIN = "zip a plain folder"
-_DATA_FOLDER = "video3d.json"
 _NAME_BYTES, _PATH_BYTES = 200, 1000  # with the folder to unpack into: less than what file systems allow
 # what zipfile and its decompressors raise at a damaged archive; ValueError: names that are no text, offsets below 0
 _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
@@ -103,7 +103,7 @@ def _checked(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
             raise DataError("is encrypted", where=archive, remedy="zip the folder without a password")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise DataError(f"holds a device or a pipe: {quoted(name)}", where=archive, remedy=_PLAIN)
-        if parts[-1].casefold() == _DATA_FOLDER:
+        if parts[-1].casefold() == HEAD:
             what = f"holds a prepared data folder ({quoted(name)}), whose records name files elsewhere"
             raise DataError(what, where=archive, remedy="zip the recording that it was made from")
         if max(len(part.encode()) for part in parts) > _NAME_BYTES or len(name.encode()) > _PATH_BYTES:

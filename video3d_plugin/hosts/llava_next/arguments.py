@@ -253,7 +253,8 @@ def parse_strategy(strategy: str) -> tuple[str, bool]:
 
 
 def _read_data(data_args: Any, training_args: Any) -> tuple[DataFolder, list[Question]]:
-    from video3d_plugin.data.folder import HEAD, VARIABLE, DataFolder
+    from video3d_plugin.data.folder import VARIABLE, DataFolder
+    from video3d_plugin.data.records import HEAD
     from video3d_plugin.data.training_files import check_scenes, read_training_files, with_spatial_instruction
 
     if not data_args.data_path and not data_args.video3d_data:
