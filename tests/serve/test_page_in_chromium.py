@@ -66,7 +66,7 @@ def ask(page, text: str) -> None:
 
 def items(page) -> list[dict]:
     """The questions in the view."""
-    html = urllib.request.urlopen(page.js("element('viewer').src")).read().decode()
+    html = urllib.request.urlopen(page.js("new URL(latest, location).href")).read().decode()
     return json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])["items"]
 
 
@@ -176,3 +176,44 @@ def test_errors_are_shown_beside_their_cause_and_the_last_result_stays(page):
     assert page.js("element('viewer').src") == view and page.js("element('boxes').innerText") == boxes
     ask(page, "the table")
     assert page.js("element('scene-message').hidden")
+
+
+CAMERA = "[...V.stage.camera.position.toArray(), ...V.stage.controls.target.toArray()]"
+
+
+def in_view(page, expression: str):
+    """Wait until the expression is true in the view."""
+    end = time.monotonic() + 30
+    while not page.js_in_frame(expression):
+        assert time.monotonic() < end, expression
+        time.sleep(0.1)
+
+
+def test_an_answer_leaves_the_camera_where_it_is_and_shows_its_box(page):
+    wait_for_view(page)
+    page.wait_for("ready")
+    view = page.js("element('viewer').src")
+    page.js_in_frame("V.stage.fitted = null; V.stage.camera.position.x += 0.7; V.stage.controls.update(); V.draw(); 1")
+    placed = page.js_in_frame(CAMERA)
+    ask(page, "the chair")
+    in_view(page, "$('question').textContent === 'the chair' && V.state.selected?.kind === 'predicted'")
+    assert page.js("element('viewer').src") == view and page.js_in_frame(CAMERA) == placed
+    assert not page.js_in_frame("V.layers.proposal") and page.js_in_frame("$('layer-predicted').checked")
+    ask(page, "the table")
+    in_view(page, "$('item-place').textContent.startsWith('1 of 2') && $('question').textContent === 'the table'")
+    assert page.js_in_frame(CAMERA) == placed
+    assert [item["question"] for item in items(page)] == ["the table", "the chair"]
+    backwards = "controls.target.lerpVectors(controls.target, camera.position, 2)"
+    page.js_in_frame(f"{{ const {{ controls, camera }} = V.stage; {backwards}; controls.update(); V.draw(); }} 1")
+    in_view(page, "!$('show-box').hidden")
+    page.js_in_frame("$('show-box').click(); 1")
+    in_view(page, "$('show-box').hidden && isInView(V.stage, V.state.selected.box)")
+
+
+def test_an_answer_that_comes_before_the_view_is_ready_opens_it_anew(page):
+    wait_for_view(page)
+    view = page.js("ready = false; element('viewer').src")
+    ask(page, "the chair")
+    assert page.js("element('viewer').src") != view
+    wait_for_view(page)
+    in_view(page, "$('question').textContent === 'the chair'")

@@ -20,6 +20,7 @@ from video3d_plugin.grounding_result import FoundBox
 from video3d_plugin.serve.limits import BusyError
 from video3d_plugin.serve.progress import Progress
 from video3d_plugin.serve.service import KINDS, SceneService
+from video3d_plugin.view.items import finite
 
 try:
     from starlette.applications import Starlette
@@ -93,7 +94,7 @@ class _Api:
         return JSONResponse(asdict(self._service.progress(name) or Progress("")))
 
     async def ask(self, request: Request) -> Response:
-        """POST /api/ask {"scene", "question", "show", "after", "point"}: answer, boxes and a viewer page of both."""
+        """POST /api/ask {"scene", "question", "show", "after", "point"}: answer, boxes, their item and viewer page."""
         fields = await read_fields(request, ["scene", "question"], ["show", "after", "point"])
         scene = await _finished(self._service.read(fields["scene"]))
         after = fields.get("after")
@@ -108,7 +109,8 @@ class _Api:
             )
         )
         boxes = [_plain(box) for box in reply.boxes]
-        return JSONResponse({"answer": reply.text, "boxes": boxes, "page": f"viewer/{reply.page}"})
+        content = {"answer": reply.text, "boxes": boxes, "item": finite(reply.item), "page": f"viewer/{reply.page}"}
+        return JSONResponse(content)
 
     async def upload(self, request: Request) -> Response:
         """POST /api/uploads?name=kitchen.zip&reading=NAME with the zip file as body: the name of the new scene."""

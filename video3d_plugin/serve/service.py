@@ -42,11 +42,13 @@ class Reply:
     Attributes:
         text: The answer; "" where only boxes were requested.
         boxes: The highest-scoring boxes, best first; empty where only an answer was requested.
-        page: Token of the viewer page (`SceneService.page`).
+        item: The question with its answer, for the script of a viewer page of the scene that is open already.
+        page: Token of the viewer page of this and earlier questions (`SceneService.page`).
     """
 
     text: str
     boxes: tuple[FoundBox, ...]
+    item: dict[str, Any]
     page: str
 
 
@@ -205,7 +207,8 @@ class SceneService:
             boxes, item = grounding[:MAX_BOXES], view.item_of_grounding(grounding, len(items))
         if asked.kind == BOTH:
             item["answer"] = answer
-        return Reply(answer, boxes, self._add_page(_Page(asked.scene_name, scene, (item, *items)[:MAX_ITEMS])))
+        token = self._add_page(_Page(asked.scene_name, scene, (item, *items)[:MAX_ITEMS]))
+        return Reply(answer, boxes, view.item_for_page(item, scene.view.scene), token)
 
     def _text(self, asked: _Asked, scene: LoadedScene) -> str:
         if asked.point is None:

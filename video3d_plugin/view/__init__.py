@@ -7,12 +7,13 @@
 """
 
 from video3d_plugin.view.items import item_of_answer, item_of_boxes, item_of_grounding, item_of_record
-from video3d_plugin.view.page import page, write_page
+from video3d_plugin.view.page import item_for_page, page, write_page
 from video3d_plugin.view.scene_view import SceneView, gather
 
 __all__ = [
     "SceneView",
     "gather",
+    "item_for_page",
     "item_of_answer",
     "item_of_boxes",
     "item_of_grounding",

@@ -28,7 +28,7 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 LIBRARY = "vendor/three.min.js"
 SCRIPTS = (
     "base.js", "shading.js", "pace.js", "cloud.js", "guides.js", "boxes.js", "camera.js", "look.js", "timeline.js",
-    "tools.js", "items.js", "keyboard.js", "controls.js", "main.js",
+    "tools.js", "asker.js", "items.js", "keyboard.js", "controls.js", "main.js",
 )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         "version": __version__,
         "scene": scene.scene_id,
         "about": {name: str(value) for name, value in about.items() if value not in (None, "")},
-        "assumptions": [_with_remedy(note) for note in assumed],
+        "assumptions": assumed,
         "notes": [*(note for note in scene.notes if note not in assumed), *_omission_notes(view)],
         "up": view.up,
         "cloud": {"count": len(view.cloud), "voxel": round(view.cloud.voxel_m, 6), **_frame_of(view)},
@@ -117,7 +117,7 @@ def content(view: SceneView, items: Sequence[Item], about: dict[str, Any]) -> di
         "proposalLabels": list(scene.proposal_labels),
         "proposalScores": np.round(scene.proposal_scores.astype(float), 4).tolist(),
         "truth": [{"box": i.box, "label": i.label, "id": i.object_id} for i in scene.instances],
-        "items": [_without_scene_proposals(item, scene) for item in items],
+        "items": [item_for_page(item, scene) for item in items],
     }
 
 
@@ -161,19 +161,20 @@ def _frame_of(view: SceneView) -> dict[str, Any]:
     return {"origin": low.tolist(), "step": max(float((high - low).max()) / 65535, 1e-6)}
 
 
-def _without_scene_proposals(item: Item, scene: Scene) -> Item:
-    """Drop an item's proposals if they are the scene's: the samples of a benchmark would repeat them often."""
+def item_for_page(item: Item, scene: Scene) -> Item:
+    """Return an item as the page's script takes it.
+
+    Proposals are dropped if they are the scene's: the samples of a benchmark would repeat them often.
+
+    Args:
+        item: The item (`view.items`).
+        scene: The scene of the page.
+    """
     boxes = item.get("proposals")
     of_scene = np.asarray(scene.proposals, np.float64)
     if boxes is None or len(boxes) != len(of_scene) or not np.allclose(boxes, of_scene, atol=1e-4):
         return item
     return {**item, "proposals": None}
-
-
-def _with_remedy(note: str) -> str:
-    """The note on an assumption with what can be done, which levelling's notes leave to this page."""
-    is_whole = ";" in note or not note.startswith("levelled: ")
-    return note if is_whole else f"{note}; if the room does not stand upright, say how it stands with --align"
 
 
 def _omission_notes(view: SceneView) -> list[str]:

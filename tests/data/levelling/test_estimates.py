@@ -148,6 +148,8 @@ def test_with_a_known_up_only_walls_and_floor_are_found(room):
     result = level_surfels(merge_windows(tilted), GIVEN)
     np.testing.assert_array_equal(result.world_from_scan[:3, :3][2], Z)  # up is not touched
     assert result.note.startswith("levelled: up is that of gravity.txt") and result.note.kind == "information"
+    guessed = level_surfels(merge_windows(tilted)).note
+    assert guessed.kind == "assumption" and guessed.endswith("--align") and "--align" not in result.note
     straight = moved(room, Rotation.from_euler("z", 30, degrees=True).as_matrix(), np.zeros(3))
     result = level_surfels(merge_windows(straight), GIVEN)
     assert result.yaw.found and abs(result.yaw.angle_deg - 30) < 0.5

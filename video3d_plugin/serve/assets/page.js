@@ -16,6 +16,7 @@ const MESSAGES = ["message", "scene-message", "upload-message"];
 let latest = null; // the view of the last question: the next question is listed with it
 let point = null; // "x y z" that the question is about
 let shown = null; // the scene in the view
+let ready = false; // whether the view can take answers
 let choosing = 0; // the timer of a scene that was chosen just now
 let requests = 0; // what comes after a newer request is dropped
 
@@ -101,6 +102,14 @@ function complain(id, text) {
 function showView(page, scene) {
   element("viewer").src = page;
   shown = scene;
+  ready = false;
+}
+
+/** Show a reply in the view: in the one that is open if it is of the same scene, so that its camera stays. */
+function showReply({ page, item }, scene) {
+  latest = page;
+  if (ready && shown === scene) element("viewer").contentWindow.postMessage({ item }, "*"); // its origin is opaque
+  else showView(page, scene);
 }
 
 /** Show another scene. What was shown stays until then, and if the scene cannot be read. */
@@ -130,8 +139,7 @@ function ask(event) {
   if (point !== null) asked.point = point;
   element("question").removeAttribute("aria-invalid");
   working(show === BOXES ? "looking for it" : "answering", scene, () => call("api/ask", asked), (reply) => {
-    latest = reply.page;
-    showView(reply.page, scene);
+    showReply(reply, scene);
     element("answer").textContent = reply.answer;
     element("answer-part").hidden = reply.answer === "";
     element("boxes").replaceChildren(...reply.boxes.map(row));
@@ -161,7 +169,7 @@ function sayKind() {
 
 /** Set the point that the question is about, or remove it; it was clicked in the view. */
 function setPoint(place) {
-  if (place === null && point !== null) element("viewer").contentWindow.postMessage({ point: null }, "*"); // its origin is opaque
+  if (place === null && point !== null) element("viewer").contentWindow.postMessage({ point: null }, "*");
   point = place;
   element("point-part").hidden = place === null;
   element("point").textContent = place === null ? "" : `at ${place} m`;
@@ -169,9 +177,10 @@ function setPoint(place) {
   sayKind();
 }
 
-/** Take a clicked point from the view. It shows content of uploads, so the message may be anything. */
+/** Take a clicked point from the view, or that it is ready. It shows content of uploads: the message may be anything. */
 function receive(event) {
   if (event.source !== element("viewer").contentWindow) return;
+  if (event.data?.ready === true) ready = true;
   const place = event.data?.point;
   if (typeof place !== "string" || place.length > 60 || !POINT.test(place)) return;
   setPoint(place);

@@ -85,6 +85,12 @@ function fly(stage, view, done = () => {}) {
   tick(start);
 }
 
+/** Return whether the middle of a box is in the picture of the free camera. */
+function isInView(stage, box) {
+  const at = projector(stage)(box), { clientWidth: width, clientHeight: height } = stage.canvas;
+  return at !== null && at[0] >= 0 && at[0] <= width && at[1] >= 0 && at[1] <= height;
+}
+
 const prefersStill = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches || document.hidden;
 
 /** Return a function from a world point to [x, y] in CSS pixels of the stage; null behind the camera. */

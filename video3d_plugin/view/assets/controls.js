@@ -106,7 +106,7 @@ function listen(stage) {
   const turn = (by) => V.state.look !== null && startLook(stage, (V.state.look + by + V.data.frames.length) % V.data.frames.length);
   const actions = {
     "view-above": () => show(stage, () => roomView(stage, true)), "view-home": () => show(stage, () => roomView(stage)),
-    "view-box": focus, "look-close": () => endLook(stage), "look-prev": () => turn(-1), "look-next": () => turn(1),
+    "view-box": focus, "show-box": focus, "look-close": () => endLook(stage), "look-prev": () => turn(-1), "look-next": () => turn(1),
     "item-prev": () => step(stage, -1), "item-next": () => step(stage, 1),
     "tool-point": () => setTool(stage, "point"), "tool-measure": () => setTool(stage, "measure"),
   };

@@ -90,15 +90,21 @@ function step(stage, by) {
   showItem(stage, next);
 }
 
-function makeFilters(stage) {
-  V.filter = "all";
-  const tasks = [...new Set(V.data.items.map((item) => item.task))];
-  fill($("task-filter"), [["", "every kind"], ...tasks.map((t) => [t, t])].map(([value, text]) => {
+/** Offer the kinds of the questions for selection; that nothing else is listed stays. */
+function listTasks() {
+  const filter = $("task-filter"), tasks = [...new Set(V.data.items.map((item) => item.task))], before = filter.value;
+  fill(filter, [["", "every kind"], ...tasks.map((t) => [t, t])].map(([value, text]) => {
     const option = make("option", "", text);
     option.value = value;
     return option;
   }));
-  $("task-filter").hidden = tasks.length < 2;
+  filter.value = before;
+  filter.hidden = tasks.length < 2;
+}
+
+function makeFilters(stage) {
+  V.filter = "all";
+  listTasks();
   const judged = V.data.items.some((item) => item.verdict);
   for (const button of document.querySelectorAll("[data-filter]")) {
     button.hidden = !judged;

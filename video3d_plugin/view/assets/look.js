@@ -76,6 +76,7 @@ function drawOverlay(stage) {
   const { clientWidth: width, clientHeight: height } = stage.canvas, looks = V.state.look !== null;
   $("axes").hidden = looks;
   if (!looks) drawAxes(stage, penOf(stage, $("axes"), AXES_SIZE, AXES_SIZE));
+  $("show-box").hidden = looks || !V.state.selected || isInView(stage, V.state.selected.box);
   $("overlay").hidden = !looks && !V.state.tool && !V.state.asking; // else it would be composed with every image
   if ($("overlay").hidden) return;
   const pen = penOf(stage, $("overlay"), width, height), project = projector(stage);

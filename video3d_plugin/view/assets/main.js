@@ -33,7 +33,6 @@ function start() {
   makeTimeline(stage);
   makeHelp();
   listen(stage);
-  listenToAsker();
   resize(stage);
   stage.fitted = () => roomView(stage);
   takeView(stage, stage.fitted());
@@ -43,6 +42,7 @@ function start() {
   $("busy").hidden = true;
   V.times.ready = performance.now();
   document.body.dataset.ready = "true";
+  listenToAsker(stage);
 }
 
 /** Show what was assumed of the scan: the first part of each note says what, the rest what can be done. */

@@ -97,15 +97,6 @@ function takePoint(point) {
   copy(text).then((done) => say(done ? `copied: ${text}` : text));
 }
 
-/** Forget the point of the question when the page that asks has removed it. */
-function listenToAsker() {
-  window.addEventListener("message", (event) => {
-    if (!V.data.asks || event.source !== window.parent || event.data?.point !== null) return;
-    V.state.asking = null;
-    say("");
-    V.draw();
-  });
-}
 
 function measured(a, b) {
   const off = b.map((v, i) => v - a[i]);
