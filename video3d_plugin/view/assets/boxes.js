@@ -3,9 +3,9 @@
 
 const STYLE = {
   proposal: { color: 0x7f93ad, width: 1, behind: 0.12, front: 0.45 },
-  truth: { color: 0x35d6a0, width: 3, behind: 0.45, front: 1 },
-  predicted: { color: 0xffb020, width: 3, behind: 0.45, front: 1 },
-  halo: { color: 0xffffff, width: 9, behind: 0.25, front: 0.8 },
+  truth: { color: 0x35d6a0, width: 3, behind: 0.7, front: 1 },
+  predicted: { color: 0xffb020, width: 3, behind: 0.7, front: 1 },
+  halo: { color: 0xffffff, width: 9, behind: 0.45, front: 0.8 },
 };
 const LABELLED = 24; // proposals at most that have a label at once
 
@@ -122,6 +122,14 @@ function valueOf(box) {
 
 const isRaw = (box) => box.confidence == null && box.score != null;
 
+/** The place of a box's label: above its highest corner in the picture, unless that is at the picture's edge. */
+function spotAbove(project, box) {
+  const [low, high] = corners(box);
+  const top = project(V.data.up.map((u, i) => (u > 0.5 ? high[i] : u < -0.5 ? low[i] : box[i])));
+  const heights = edges(box).flat().map(project).filter(Boolean).map((spot) => spot[1]);
+  return top && [top[0], Math.max(Math.min(...heights, top[1]), Math.min(top[1], 70))];
+}
+
 /** Place labels above the boxes that matter; `project` maps a world point to the screen, or to null. */
 function drawLabels(project) {
   const holder = $("labels");
@@ -131,15 +139,13 @@ function drawLabels(project) {
   const labelled = [...shown.filter(matters).slice(0, 60), ...others];
   const item = V.data.items[V.state.item];
   const wanted = labelled.map((b) => {
-    const [low, high] = corners(b.box);
-    const top = V.data.up.map((u, i) => (u > 0.5 ? high[i] : u < -0.5 ? low[i] : b.box[i]));
-    return { at: top, text: labelText(b), kind: b === chosen ? `${b.kind} selected` : b.kind };
+    return { spot: spotAbove(project, b.box), text: labelText(b), kind: b === chosen ? `${b.kind} selected` : b.kind };
   });
-  if (item && item.point) wanted.push({ at: item.point, text: "asked here", kind: "point" });
+  if (item && item.point) wanted.push({ spot: project(item.point), text: "asked here", kind: "point" });
   while (holder.children.length < wanted.length) holder.append(make("div"));
   const taken = [];
   [...holder.children].forEach((element, i) => {
-    const spot = wanted[i] && project(wanted[i].at);
+    const spot = wanted[i] && wanted[i].spot;
     element.hidden = !spot;
     if (!spot) return;
     element.className = `label ${wanted[i].kind}`;

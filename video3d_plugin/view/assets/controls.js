@@ -5,7 +5,7 @@
 const LAYERS = [
   ["cloud", "point cloud", true, () => V.data.cloud.count > 0],
   ["path", "camera path", true, () => V.data.frames.length > 0],
-  ["predicted", "predicted boxes", true, () => V.data.items.some((item) => item.predicted.length)],
+  ["predicted", "predictions", true, () => V.data.items.some((item) => item.predicted.length)],
   ["truth", "true boxes", true, () => V.data.truth.length > 0 || V.data.items.some((item) => item.truth.length)],
   ["proposal", "proposals", false, () => V.data.proposals.length > 0 || V.data.items.some((item) => (item.proposals || []).length)],
   ["labels", "labels", true, () => hasBoxes()],

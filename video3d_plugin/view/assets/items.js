@@ -163,7 +163,7 @@ function drawBoxInfo() {
   const box = V.state.selected;
   if (!box) return fill($("box-info"), []);
   const list = make("dl");
-  const rows = [["box", box.name], ["centre", `${triple(box.box.slice(0, 3))} m`], ["size", `${triple(box.box.slice(3))} m`]];
+  const rows = [["box", box.name], ["centre", `${triple(box.box.slice(0, 3))}\u00a0m`], ["size", `${triple(box.box.slice(3))}\u00a0m`]];
   if (box.confidence != null) rows.push(["sure", percent(box.confidence)]);
   else if (box.score != null) rows.push(["score", number(box.score, 3)]);
   if (box.iou != null) rows.push(["IoU with truth", number(box.iou, 3)]);

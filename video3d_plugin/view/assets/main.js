@@ -50,7 +50,9 @@ function fillAssumptions() {
   $("assumed").hidden = !V.data.assumptions.length;
   fill($("assumptions"), V.data.assumptions.map((text) => {
     const row = make("li"), [what, ...rest] = text.split("; ");
-    row.append(make("strong", "", what), document.createTextNode(rest.length ? `: ${rest.join("; ")}` : ""));
+    // an option of the command line, such as --align, is not broken after its hyphens
+    const remedy = rest.length ? `: ${rest.join("; ")}`.split(/(--[\w-]+)/) : [];
+    row.append(make("strong", "", what), ...remedy.map((part) => make("span", part.startsWith("--") ? "whole" : "", part)));
     return row;
   }));
 }
