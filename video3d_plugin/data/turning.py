@@ -30,6 +30,7 @@ def turned(frame: Frame, quarter_turns: int) -> Frame:
             depth_intrinsics=camera,
             depth_size=(width, height),
             quarter_turns=(frame.quarter_turns + 1) % 4,
+            decoded_depth=None,
         )
     return frame
 

@@ -12,7 +12,7 @@ from posed_rooms import around, look, moved, on_its_side, view, write_nerfstudio
 from scipy.spatial.transform import Rotation
 
 from video3d_plugin.data.folder import DataFolder
-from video3d_plugin.data.frames import color_size, open_color, read_depth
+from video3d_plugin.data.frames import color_size, open_color, read_depth, without_broken_frames
 from video3d_plugin.data.inputs import frame_points, sample, scene_inputs
 from video3d_plugin.data.levelling.portrait import quarter_turns, turned
 from video3d_plugin.data.prepare import prepare
@@ -134,6 +134,14 @@ def test_turning_a_frame_moves_no_point(views, tmp_path):
         points = frame_points(replace(scene, frames=(turned(scene.frames[0], turns),)), 0)
         order = [np.lexsort(np.round(p, 3).T) for p in (points, expected)]
         np.testing.assert_allclose(points[order[0]], expected[order[1]], atol=2e-5)
+
+
+def test_depth_that_was_kept_is_turned_with_its_frame(views, tmp_path):
+    write_posed(tmp_path / "scan", views)
+    scene = without_broken_frames(load_scene(tmp_path / "scan", align="none"), keep_pixels=1 << 20)
+    kept = scene.frames[0]
+    assert kept.decoded_depth is not None
+    np.testing.assert_array_equal(read_depth(turned(kept, 1)), np.rot90(read_depth(kept)))
 
 
 def test_frames_that_look_down_are_turned_like_the_others(views, tmp_path):
