@@ -21,9 +21,9 @@ _FURNITURE = np.array(
 
 
 def write_scan(folder: Path, frames: int, depth_size=(480, 640), color_size=(968, 1296), noise: bool = True) -> Path:
-    """Write `frames` frames under folder/posed_images/scene0000_00, with the meta file that scans of ScanNet have.
+    """Write `frames` frames under folder/posed_images/scene0000_00; noise gives images the sizes of real ones.
 
-    Noise gives images the sizes of real ones.
+    The scan has a meta file under folder/scans, as those of ScanNet, and so it is not levelled.
     """
     target = folder / "posed_images" / "scene0000_00"
     target.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,9 @@ def write_scan(folder: Path, frames: int, depth_size=(480, 640), color_size=(968
     intrinsics = np.array([[FOCAL, 0, width / 2 - 0.5, 0], [0, FOCAL, height / 2 - 0.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     np.savetxt(target / "depth_intrinsic.txt", intrinsics, fmt="%f")
     aligned = " ".join(f"{value:f}" for value in np.eye(4).ravel())
-    (target.parent / f"{target.name}.txt").write_text(f"axisAlignment = {aligned}\n")
+    meta = folder / "scans" / target.name / f"{target.name}.txt"
+    meta.parent.mkdir(parents=True, exist_ok=True)
+    meta.write_text(f"axisAlignment = {aligned}\n")
     rng = np.random.RandomState(0)
     texture = cv2.resize(rng.randint(0, 255, (60, 80, 3), np.uint8), color_size[::-1], interpolation=cv2.INTER_CUBIC)
     for index in range(frames):

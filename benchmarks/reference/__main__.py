@@ -125,4 +125,7 @@ def _versions(args: argparse.Namespace, environment: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        sys.exit(main())
+    except DataError as error:
+        sys.exit(str(error))
