@@ -54,8 +54,8 @@ class Transcript:
         """Write the section `name` of a page, unless that is None; `arguments` are shown behind the command."""
         if page is None:
             return
-        command = f"`{' '.join(['python', f'benchmarks/{Path(sys.argv[0]).name}', *arguments.split()])}`, {machine()}."
-        parts = [f"## {title}", command]
+        command = f"python benchmarks/{Path(sys.argv[0]).name} {arguments}".rstrip()
+        parts = [f"## {title}", f"`{command}`, {machine()}."]
         if self.rows:
             parts.append(table(["", "baseline", "video3d", "ratio", "to reach"], self.rows))
         parts += [extra] if extra else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -42,16 +43,16 @@ def register_depth(
     nearest = np.full(color_size, np.inf, np.float32)  # metres
     project = color_intrinsics[:3, :3] @ color_from_depth[:3, :3] @ np.linalg.inv(depth_intrinsics[:3, :3])
     offset = color_intrinsics[:3, :3] @ color_from_depth[:3, 3]
+    downs, rights = (_sample_offsets(color_intrinsics[axis, axis] / depth_intrinsics[axis, axis]) for axis in (1, 0))
     for start in range(0, len(depth), _ROWS_AT_ONCE):
         part = depth[start : start + _ROWS_AT_ONCE]
         z, rows = part.astype(np.float64) * unit_m, start + np.arange(len(part))[:, None]
-        for down in _sample_offsets(color_intrinsics[1, 1] / depth_intrinsics[1, 1]):
-            for right in _sample_offsets(color_intrinsics[0, 0] / depth_intrinsics[0, 0]):
-                uz, vz, seen_z = (
-                    (a * (columns + right) + (b * (rows + down) + c)) * z + shift
-                    for (a, b, c), shift in zip(project, offset, strict=True)
-                )
-                _keep_nearest(nearest, uz, vz, seen_z, part > 0)
+        for down, right in product(downs, rights):
+            uz, vz, seen_z = (
+                (a * (columns + right) + (b * (rows + down) + c)) * z + shift
+                for (a, b, c), shift in zip(project, offset, strict=True)
+            )
+            _keep_nearest(nearest, uz, vz, seen_z, part > 0)
     units = nearest / np.float32(unit_m)
     if depth.dtype == np.uint16:
         units = np.rint(units)

@@ -97,7 +97,6 @@ function takePoint(point) {
   copy(text).then((done) => say(done ? `copied: ${text}` : text));
 }
 
-
 function measured(a, b) {
   const off = b.map((v, i) => v - a[i]);
   return `${metres(Math.hypot(...off))}  (along x, y, z: ${triple(off.map(Math.abs))} m)`;

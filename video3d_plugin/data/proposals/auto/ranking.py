@@ -37,7 +37,7 @@ def ranked(candidates: Candidates, area_m2: float, limit: int) -> tuple[np.ndarr
             break
         chosen.append(best)
         values.append(remaining[best])
-        overlap = np.maximum(overlap, _ious(low, high, slice(best, best + 1), slice(None))[0])
+        overlap = np.maximum(overlap, _ious(low[:, [best]], high[:, [best]], low, high)[0])
         remaining = np.where(overlap > _LARGEST_IOU, 0, scores * (1 - overlap))
     best_scores = np.array(values)
     return np.array(chosen, np.int64), (best_scores / (best_scores + _MIDDLE_SCORE)).astype(np.float32)
@@ -63,7 +63,8 @@ def votes_of(candidates: Candidates) -> np.ndarray:
     for start in range(0, len(order), _BOXES_AT_ONCE):
         stop = min(start + _BOXES_AT_ONCE, len(order))
         end = last[stop - 1]
-        same = _ious(low, high, slice(start, stop), slice(start, end)) > _SAME_IOU
+        ious = _ious(low[:, start:stop], high[:, start:stop], low[:, start:end], high[:, start:end])
+        same = ious > _SAME_IOU
         votes[start:stop] += same.sum(1)
         votes[stop:end] += same[:, stop - start :].sum(0)
     result = np.empty(len(order), np.int64)
@@ -71,11 +72,9 @@ def votes_of(candidates: Candidates) -> np.ndarray:
     return result
 
 
-def _ious(low: np.ndarray, high: np.ndarray, one: slice, other: slice) -> np.ndarray:
-    """(K, M) IoU of the boxes of a range `one` with those of a range `other`; corners are (3, N)."""
-    shared = np.ones(())
-    for lowest, highest in zip(low, high, strict=True):
-        length = np.minimum(highest[one, None], highest[other]) - np.maximum(lowest[one, None], lowest[other])
-        shared = shared * np.maximum(length, 0)
-    volume = (high - low).prod(0)
-    return shared / np.maximum(volume[one, None] + volume[other] - shared, 1e-12)
+def _ious(low: np.ndarray, high: np.ndarray, other_low: np.ndarray, other_high: np.ndarray) -> np.ndarray:
+    """(K, M) IoU of K boxes with M others; corners are (3, K) and (3, M)."""
+    lengths = np.minimum(high[:, :, None], other_high[:, None]) - np.maximum(low[:, :, None], other_low[:, None])
+    shared = np.maximum(lengths, 0).prod(0)
+    volumes = (high - low).prod(0)[:, None] + (other_high - other_low).prod(0)
+    return shared / np.maximum(volumes - shared, 1e-12)
